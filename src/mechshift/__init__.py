@@ -1,0 +1,1 @@
+"""What changes inside a language model when an autoregressive model becomes a diffusion model."""

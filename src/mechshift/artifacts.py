@@ -1,0 +1,395 @@
+"""How are a stage's results kept, so that a killed run can be continued and a number be traced?
+
+One folder per stage and task:
+
+    manifest.json        stage, config, hashes of the inputs, versions, SHA-256 of each file
+    arrays.safetensors   every array, by name
+    NAME.parquet         one per table
+    NAME                 one per text
+
+1. Everything is written to a hidden folder beside the final one, flushed to the disk, and renamed.
+   So a folder under its final name is whole; what a killed run left is removed at the next write.
+2. Nothing in it depends on the time, the machine or the path: the same inputs give the same bytes.
+3. Pickle is never read or written.
+4. A folder is never overwritten with other results: `is_current` and `write_artifact` refuse, and
+   name the settings that differ.
+
+The inputs of a stage are named by `artifact_hash`, so a change upstream is noticed downstream.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import mkdtemp
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import polars as pl
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from mechshift.errors import ArtifactError
+
+FORMAT_VERSION = 1
+"""Raised when a folder written before could no longer be read as it was meant."""
+
+MANIFEST_NAME = "manifest.json"
+ARRAYS_NAME = "arrays.safetensors"
+TABLE_SUFFIX = ".parquet"
+
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
+_ABSENT = object()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a folder holds and what it was made from; all of it plain JSON values."""
+
+    format_version: int
+    stage: str
+    """Which stage wrote it, for example `pool` or `scores`."""
+    config: Mapping[str, Any]
+    """Every setting that can change the result, seeds and model revisions included."""
+    inputs: Mapping[str, str]
+    """Name of each input (an earlier folder, a model) and its hash."""
+    versions: Mapping[str, str]
+    """Versions of Python and of the packages that can change a number."""
+    files: Mapping[str, str]
+    """Name of each other file in the folder and its SHA-256 in hexadecimal."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Artifact:
+    """One folder, read: its files agreed with the manifest when it was opened."""
+
+    folder: Path
+    manifest: Manifest
+    arrays: Mapping[str, np.ndarray]
+    """By name; each is read from the disk when it is asked for, and not kept."""
+    tables: Mapping[str, pl.DataFrame]
+    texts: Mapping[str, str]
+    """By file name, suffix included."""
+
+
+def write_artifact(
+    folder: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    arrays: Mapping[str, np.ndarray] = _NOTHING,
+    tables: Mapping[str, pl.DataFrame] = _NOTHING,
+    texts: Mapping[str, str] = _NOTHING,
+) -> Artifact:
+    """Write one stage's results, all or nothing, and return them as a reader will see them.
+
+    Args:
+        folder: where; its parents are made.
+        stage: the name that `read_artifact` will ask for.
+        config: JSON values only (see `dataclasses.asdict`); what changes results, nothing else.
+        inputs: name -> hash, for example from `artifact_hash`.
+        arrays: any numeric or boolean dtype.
+        tables: written as `NAME.parquet`.
+        texts: written in UTF-8 under their names as they are, for example `examples.jsonl`.
+
+    Raises:
+        ArtifactError: `folder` holds something else already, or the disk refuses.
+    """
+    made_from = _made_from(stage, config, inputs)
+    with _explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        _remove_stale(folder)
+        prefix = f"{_partial_prefix(folder)}{os.getpid()}-"
+        partial = Path(mkdtemp(prefix=prefix, dir=folder.parent))
+        try:
+            partial.chmod(0o755)  # mkdtemp makes it private; a run folder is shared like any other
+            _write_files(partial, arrays, tables, texts)
+            files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+            _write_text(partial / MANIFEST_NAME, _manifest_text(made_from | {"files": files}))
+            _move_into_place(partial, folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    return read_artifact(folder, stage=stage)
+
+
+def read_artifact(folder: Path, *, stage: str) -> Artifact:
+    """Open one folder, checking every file against its hash.
+
+    Raises:
+        ArtifactError: missing, damaged, of another stage, or written in another format.
+    """
+    manifest = read_manifest(folder)
+    if manifest.stage != stage:
+        raise ArtifactError(
+            f"{folder} was written by stage '{manifest.stage}', not '{stage}';"
+            f" give the folder of '{stage}'."
+        )
+    _check_files(folder, manifest)
+    paths = [folder / name for name in manifest.files]
+    plain = (path for path in paths if path.name != ARRAYS_NAME and path.suffix != TABLE_SUFFIX)
+    return Artifact(
+        folder=folder,
+        manifest=manifest,
+        arrays=_StoredArrays(folder / ARRAYS_NAME if ARRAYS_NAME in manifest.files else None),
+        tables={p.stem: pl.read_parquet(p) for p in paths if p.suffix == TABLE_SUFFIX},
+        texts={path.name: path.read_text(encoding="utf-8") for path in plain},
+    )
+
+
+def is_current(
+    folder: Path, *, stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> bool:
+    """Whether `folder` already holds what a stage would compute from these settings and inputs.
+
+    False means that nothing is there yet. Results made with other settings, inputs or versions are
+    refused, not recomputed: they may have cost days, and two kinds of numbers in one run folder
+    would be worse than an error.
+
+    Raises:
+        ArtifactError: other or damaged results are there; the message names what differs.
+    """
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return False
+    manifest = read_manifest(folder)
+    _refuse_other(folder, manifest, _made_from(stage, config, inputs))
+    _check_files(folder, manifest)
+    return True
+
+
+def artifact_hash(folder: Path) -> str:
+    """SHA-256 of the manifest, and so of settings, inputs, versions and every file's hash."""
+    read_manifest(folder)
+    return file_hash(folder / MANIFEST_NAME)
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of one file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Read `manifest.json` without looking at the other files.
+
+    Raises:
+        ArtifactError: there is none, or it is not one that this version can read.
+    """
+    path = folder / MANIFEST_NAME
+    if not path.is_file():
+        raise ArtifactError(
+            f"{folder} holds no {MANIFEST_NAME}, so no stage of mechshift finished there;"
+            " run that stage first, or give another folder."
+        )
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} is not JSON ({error}); delete {folder} and run again."
+        ) from None
+    found = content.get("format_version") if isinstance(content, dict) else None
+    if found != FORMAT_VERSION:
+        raise ArtifactError(
+            f"{path} has format version {found}, and this mechshift reads {FORMAT_VERSION};"
+            " use the mechshift that wrote it, or delete the folder and run again."
+        )
+    _check_manifest(path, content)
+    return Manifest(**content)
+
+
+class _StoredArrays(Mapping[str, np.ndarray]):
+    """The arrays of one safetensors file; per-example edge scores can be larger than memory."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._names: tuple[str, ...] = ()
+        if path is not None:
+            with safe_open(path, framework="numpy") as file:
+                self._names = tuple(sorted(file.keys()))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._names:
+            raise KeyError(f"no array '{name}'; there are: {', '.join(self._names) or 'none'}.")
+        with safe_open(self._path, framework="numpy") as file:
+            return file.get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
+def _made_from(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    """The part of a manifest that is known before anything is computed, as JSON gives it back."""
+    head = {
+        "format_version": FORMAT_VERSION,
+        "stage": stage,
+        "config": dict(config),
+        "inputs": dict(inputs),
+        "versions": _versions(),
+    }
+    restored: dict[str, Any] = json.loads(_manifest_text(head))
+    return restored
+
+
+def _versions() -> dict[str, str]:
+    packages = ("mechshift", "torch", "transformers", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def _manifest_text(content: Mapping[str, Any]) -> str:
+    # NaN would not be JSON; a setting that is missing is None.
+    return json.dumps(content, sort_keys=True, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def _write_files(
+    folder: Path,
+    arrays: Mapping[str, np.ndarray],
+    tables: Mapping[str, pl.DataFrame],
+    texts: Mapping[str, str],
+) -> None:
+    names = [name + TABLE_SUFFIX for name in tables] + list(texts)
+    reserved = {ARRAYS_NAME, MANIFEST_NAME}
+    assert len({*names, *reserved}) == len(names) + 2, f"two files of one name among {names}"
+    assert not any(text.endswith(TABLE_SUFFIX) for text in texts), "a table belongs in `tables`"
+    if arrays:
+        odd = {
+            name: array.dtype for name, array in arrays.items() if array.dtype.kind not in "biufc"
+        }
+        assert not odd, f"only numbers are kept in arrays, not {odd}"
+        # safetensors stores the buffer as it lies; without metadata its header is in one order.
+        contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        save_file(contiguous, folder / ARRAYS_NAME)
+        (folder / ARRAYS_NAME).chmod(0o644)  # safetensors makes it private
+    for name, table in tables.items():
+        # The chunks that a table was built from would show in the bytes.
+        table.rechunk().write_parquet(folder / (name + TABLE_SUFFIX), compression="zstd")
+    for name, text in texts.items():
+        _write_text(folder / name, text)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_bytes(text.encode("utf-8"))  # never the platform's line ends
+
+
+def _move_into_place(partial: Path, folder: Path) -> None:
+    """Flush and rename; a folder that is there already must say the same."""
+    for path in [*sorted(partial.iterdir()), partial]:
+        _flush(path)
+    if folder.is_dir() and any(folder.iterdir()):
+        _refuse_other(folder, read_manifest(folder), asdict(read_manifest(partial)))
+        return
+    partial.replace(folder)
+    _flush(folder.parent)
+
+
+def _flush(path: Path) -> None:
+    if path.is_dir() and os.name != "posix":
+        return  # Windows cannot flush a folder
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _partial_prefix(folder: Path) -> str:
+    return f".{folder.name}.partial-"
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what runs that were killed while writing `folder` left beside it."""
+    prefix = _partial_prefix(folder)
+    for path in folder.parent.iterdir():
+        if path.name.startswith(prefix):
+            process = path.name.removeprefix(prefix).partition("-")[0]
+            if not (process.isdigit() and _is_running(int(process))):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process has this number; our own cannot be writing this folder twice."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        return True  # on Windows signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
+    """Turn the system's refusal (disk full, no permission, a file in the way) into one line."""
+    try:
+        yield
+    except (OSError, SafetensorError, pl.exceptions.ComputeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise ArtifactError(
+            f"cannot write {folder}: {reason}; free the disk or choose another"
+            " folder, then run again: finished stages are kept."
+        ) from error
+
+
+def _check_manifest(path: Path, content: Mapping[str, Any]) -> None:
+    expected = {field.name for field in fields(Manifest)}
+    if content.keys() != expected:
+        odd = ", ".join(sorted(content.keys() ^ expected))
+        raise ArtifactError(f"{path} has missing or unknown keys: {odd}; delete it and run again.")
+    outside = [name for name in content["files"] if Path(name).name != name]
+    if outside:
+        raise ArtifactError(f"{path} names files outside its folder: {', '.join(outside)}.")
+
+
+def _check_files(folder: Path, manifest: Manifest) -> None:
+    for name, expected in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise ArtifactError(f"{path} is missing; delete {folder} and run again.")
+        if file_hash(path) != expected:
+            raise ArtifactError(
+                f"{path} was changed after it was written (its SHA-256 differs from"
+                f" {MANIFEST_NAME}); delete {folder} and run again."
+            )
+
+
+def _refuse_other(folder: Path, there: Manifest, wanted: Mapping[str, Any]) -> None:
+    """Refuse a folder whose manifest differs in any part that `wanted` has."""
+    before = _flat({key: value for key, value in asdict(there).items() if key in wanted})
+    now = _flat(wanted)
+    keys = sorted(before.keys() | now.keys())
+    # An absent setting is not the same as one that is None.
+    differing = [k for k in keys if before.get(k, _ABSENT) != now.get(k, _ABSENT)]
+    if differing:
+        shown = "; ".join(
+            f"{k}: {_short(before, k)} there, {_short(now, k)} now" for k in differing
+        )
+        raise ArtifactError(
+            f"{folder} was made with other settings ({shown}). Choose another run folder, or"
+            " delete that one to compute it again."
+        )
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    """Nested mappings as one, with dotted keys; the value `{}` of an empty one is kept."""
+    if not isinstance(value, Mapping) or (key and not value):
+        return {key: value}
+    dotted = [(f"{key}.{name}".lstrip("."), inner) for name, inner in value.items()]
+    return {k: v for name, inner in dotted for k, v in _flat(inner, name).items()}
+
+
+def _short(values: Mapping[str, Any], key: str) -> str:
+    text = json.dumps(values[key]) if key in values else "absent"
+    return text if len(text) <= 40 else text[:18] + "..." + text[-18:]

@@ -1,0 +1,48 @@
+"""What two models' circuits share, and where in depth they differ."""
+
+from mechshift.comparison.comparison import Comparison, compare
+from mechshift.comparison.completeness import Completeness, completeness
+from mechshift.comparison.depth import (
+    THIRDS,
+    DepthProfiles,
+    LayerProfile,
+    SideProfiles,
+    depth_profile,
+    third_of_layers,
+)
+from mechshift.comparison.flat import FlatRecord, from_flat, to_flat
+from mechshift.comparison.nodes import node_jaccard, node_names, node_scores
+from mechshift.comparison.overlap import OverlapCurve, overlap_curve
+from mechshift.comparison.scores import Scores
+from mechshift.comparison.settings import ComparisonSettings, default_sizes, overlap_sizes
+from mechshift.comparison.steps import StepProfile, step_profile
+from mechshift.comparison.top_edges import jaccard, top_edges
+
+__all__ = [
+    "THIRDS",
+    "Comparison",
+    "ComparisonSettings",
+    "Completeness",
+    "DepthProfiles",
+    "FlatRecord",
+    "LayerProfile",
+    "OverlapCurve",
+    "Scores",
+    "SideProfiles",
+    "StepProfile",
+    "compare",
+    "completeness",
+    "default_sizes",
+    "depth_profile",
+    "from_flat",
+    "jaccard",
+    "node_jaccard",
+    "node_names",
+    "node_scores",
+    "overlap_curve",
+    "overlap_sizes",
+    "step_profile",
+    "third_of_layers",
+    "to_flat",
+    "top_edges",
+]

@@ -1,0 +1,78 @@
+"""Everything that is compared between the two models on one task, in one record."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from mechshift.comparison.completeness import Completeness, completeness
+from mechshift.comparison.depth import DepthProfiles, depth_profile
+from mechshift.comparison.overlap import OverlapCurve, overlap_curve
+from mechshift.comparison.scores import Scores, check_same_examples
+from mechshift.comparison.settings import ComparisonSettings
+from mechshift.comparison.steps import StepProfile, step_profile
+from mechshift.graph import Graph
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The circuits of an ARM and an MDM on one task, side by side."""
+
+    task: str
+    graph: Graph
+    num_examples: int
+    settings: ComparisonSettings
+
+    arm_scores: Float[np.ndarray, " edge"]
+    """Mean score of each edge in the ARM [metric units]: summed over steps, mean of examples."""
+
+    mdm_scores: Float[np.ndarray, " edge"]
+    """The same in the MDM."""
+
+    overlap: OverlapCurve
+    circuit_depth: DepthProfiles
+    """Depth of each model's top `settings.circuit_size` edges."""
+
+    all_depth: DepthProfiles
+    """Depth of all edges."""
+
+    arm_steps: StepProfile
+    mdm_steps: StepProfile
+    arm_completeness: Completeness
+    mdm_completeness: Completeness
+
+
+def compare(
+    task: str, arm: Scores, mdm: Scores, settings: ComparisonSettings | None = None
+) -> Comparison:
+    """Compare the two models' edge scores on one task.
+
+    Args:
+        task: its name, for titles and files.
+        arm: scores of the ARM (`mechshift.attribution.EdgeScores` or alike).
+        mdm: scores of the MDM on the same examples in the same order.
+        settings: circuit size, sizes, resamples, level and seed.
+
+    Raises:
+        ComparisonError: the scores do not belong together, or nothing is scored.
+        ConfigError: a circuit size exceeds the graph.
+    """
+    settings = settings or ComparisonSettings()
+    check_same_examples(arm, mdm)
+    graph = arm.graph
+    arm_scores, mdm_scores = (scores.values.sum(axis=1) for scores in (arm, mdm))
+    return Comparison(
+        task=task,
+        graph=graph,
+        num_examples=len(arm_scores),
+        settings=settings,
+        arm_scores=arm_scores.mean(axis=0, dtype=np.float64),
+        mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),
+        overlap=overlap_curve(graph, arm_scores, mdm_scores, settings),
+        circuit_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="circuit"),
+        all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all"),
+        arm_steps=step_profile(arm, settings),
+        mdm_steps=step_profile(mdm, settings),
+        arm_completeness=completeness(arm, settings),
+        mdm_completeness=completeness(mdm, settings),
+    )

@@ -1,0 +1,96 @@
+"""Records as named arrays and JSON values, and back, so that a run folder can hold them.
+
+Works for any nesting of dataclasses whose leaves are NumPy arrays, numbers, strings, None and
+tuples of these. A nested field's name is joined with a dot: `overlap.edges.value`.
+"""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+
+from mechshift.errors import ComparisonError
+
+Record = TypeVar("Record")
+
+JsonValue = Any
+"""What `json.dumps` writes: None, bool, int, float, str, or a list of these."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlatRecord:
+    """A record taken apart."""
+
+    arrays: Mapping[str, np.ndarray]
+    scalars: Mapping[str, JsonValue]
+
+
+def to_flat(record: Any) -> FlatRecord:
+    """Take a record of dataclasses apart into arrays and JSON values."""
+    arrays: dict[str, np.ndarray] = {}
+    scalars: dict[str, JsonValue] = {}
+    _collect(record, "", arrays, scalars)
+    return FlatRecord(arrays=arrays, scalars=scalars)
+
+
+def from_flat(record_type: type[Record], flat: FlatRecord) -> Record:
+    """Rebuild a record from its parts.
+
+    Raises:
+        ComparisonError: a part is missing, or one is left over.
+    """
+    unused = {*flat.arrays, *flat.scalars}
+    record = _build(record_type, "", flat, unused)
+    if unused:
+        raise ComparisonError(
+            f"stored {record_type.__name__} holds unknown parts {sorted(unused)}; it was written by"
+            " another version. Run the comparison again."
+        )
+    return record
+
+
+def _collect(
+    record: Any, prefix: str, arrays: dict[str, np.ndarray], scalars: dict[str, JsonValue]
+) -> None:
+    for field in dataclasses.fields(record):
+        name, value = prefix + field.name, getattr(record, field.name)
+        if dataclasses.is_dataclass(value):
+            _collect(value, name + ".", arrays, scalars)
+        elif isinstance(value, np.ndarray):
+            arrays[name] = np.ascontiguousarray(value)
+        else:
+            scalars[name] = list(value) if isinstance(value, tuple) else value
+
+
+def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set[str]) -> Record:
+    hints = typing.get_type_hints(record_type)
+    values: dict[str, Any] = {}
+    for field in dataclasses.fields(record_type):  # type: ignore[arg-type]
+        name, hint = prefix + field.name, hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            values[field.name] = _build(typing.cast(type, hint), name + ".", flat, unused)
+            continue
+        unused.discard(name)
+        if name in flat.arrays:
+            values[field.name] = flat.arrays[name]
+        elif name in flat.scalars:
+            values[field.name] = _as_declared(flat.scalars[name], hint)
+        else:
+            raise ComparisonError(
+                f"stored {record_type.__name__} lacks '{name}'; run the comparison again."
+            )
+    return record_type(**values)
+
+
+def _as_declared(value: JsonValue, hint: Any) -> Any:
+    """JSON has no tuples and no integer-valued floats; give back what the field declares."""
+    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    if isinstance(value, list):
+        return tuple(value)
+    if float in options and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    return value

@@ -1,0 +1,252 @@
+"""Do the ARM's and the MDM's circuits consist of the same edges, and how much could they?
+
+1. Average each model's scores over examples; take the K edges of largest |mean score|; Jaccard.
+2. Ceiling: halve the examples at random, take the top K of each half of the *same* model, Jaccard,
+   averaged over halvings. It is what one pool half agrees with the other when nothing changed.
+3. Ratio: Jaccard of the ARM on one half with the MDM on the other half, over the geometric mean of
+   the two ceilings. All three use half the examples, so sampling noise lowers them alike and two
+   models with the same scores have ratio 1, exactly. (Dividing the overlap on *all* examples by
+   ceilings of *half* of them would exceed 1 there.) It is disattenuation, Spearman 1904, by sets.
+4. Null: shuffle the MDM's |score| among edges of the same layer pair and edge type, Jaccard again:
+   what two models share merely because both use, say, layer 2's MLP to layer 4's keys.
+5. Intervals: bootstrap over examples, the same resample for both models, centred
+   (`statistics.centred_estimates`).
+
+Scores are first summed over denoising steps.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechshift.comparison.ceilings import (
+    HalfOverlaps,
+    overlaps_of_halves,
+    overlaps_of_resampled_halves,
+    ratio_to_ceiling,
+)
+from mechshift.comparison.nodes import masked, node_jaccard, node_scores
+from mechshift.comparison.resampling import check_scores, chunks, mean_magnitudes
+from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
+from mechshift.comparison.top_edges import mask_jaccard, top_edge_masks
+from mechshift.graph import Graph
+from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
+
+@dataclass(frozen=True, kw_only=True)
+class OverlapCurve:
+    """Overlap of the two models' circuits against circuit size; every array has axis `size`."""
+
+    sizes: Int[np.ndarray, " size"]
+    """Edges asked for in each circuit, ascending."""
+
+    num_edges: int
+    """Edges of the graph."""
+
+    edges: Estimates
+    """Jaccard of the top-K edge sets, in [0, 1]."""
+
+    nodes: Estimates
+    """Weighted Jaccard of head and MLP scores inside the circuits, in [0, 1] (`nodes.py`)."""
+
+    ceiling_arm: Estimates
+    """Split-half Jaccard of the ARM with itself."""
+
+    ceiling_mdm: Estimates
+    """Split-half Jaccard of the MDM with itself."""
+
+    halves: Estimates
+    """Jaccard of the ARM on one half of the examples with the MDM on the other half."""
+
+    ratio: Estimates
+    """`halves` over the geometric mean of the ceilings; 1: as alike as noise lets one see."""
+
+    null: Estimates
+    """Jaccard after shuffling within layer pair and edge type; low and high over shuffles."""
+
+    num_examples: int
+    num_resamples: int
+    num_splits: int
+    num_shuffles: int
+    level: float
+
+    notes: tuple[str, ...]
+    """Why an entry is NaN, or a set smaller than its size; one line each."""
+
+    def index_of(self, size: int) -> int | None:
+        """Position of a circuit size in `sizes`; None if it was not measured."""
+        (found,) = np.nonzero(self.sizes == size)
+        return int(found[0]) if len(found) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOverlaps:
+    """Overlaps between the two models, per row of weights."""
+
+    edges: Float[np.ndarray, "row size"]
+    nodes: Float[np.ndarray, "row size"]
+
+
+def overlap_curve(
+    graph: Graph,
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    settings: ComparisonSettings,
+) -> OverlapCurve:
+    """Measure overlap, ceilings, ratio and null at every circuit size; the module says how.
+
+    Args:
+        graph: the computation graph of both models.
+        arm_scores: score of each edge on each example [metric units], summed over steps.
+        mdm_scores: the same for the MDM, on the same examples in the same order.
+        settings: sizes, resamples, level and seed.
+
+    Raises:
+        ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
+        ConfigError: a size exceeds the graph.
+    """
+    check_scores(arm_scores, mdm_scores)
+    sizes = overlap_sizes(settings, graph.num_edges)
+    num_examples = len(arm_scores)
+    weights = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
+    everyone = np.full((1, num_examples), 1 / num_examples)
+    point = _pair_overlaps(graph, everyone, arm_scores, mdm_scores, sizes)
+    resampled = _pair_overlaps(graph, weights, arm_scores, mdm_scores, sizes)
+    halved = overlaps_of_halves(arm_scores, mdm_scores, sizes, settings)
+    rehalved = overlaps_of_resampled_halves(weights, arm_scores, mdm_scores, sizes, settings)
+    level = settings.level
+
+    def estimate(value: np.ndarray, samples: np.ndarray, upper: float = 1.0) -> Estimates:
+        return _where_defined(value, samples, level, (0.0, upper))
+
+    return OverlapCurve(
+        sizes=np.array(sizes),
+        num_edges=graph.num_edges,
+        edges=estimate(point.edges[0], resampled.edges),
+        nodes=estimate(point.nodes[0], resampled.nodes),
+        ceiling_arm=estimate(halved.arm[0], rehalved.arm),
+        ceiling_mdm=estimate(halved.mdm[0], rehalved.mdm),
+        halves=estimate(halved.cross[0], rehalved.cross),
+        ratio=estimate(ratio_to_ceiling(halved)[0], ratio_to_ceiling(rehalved), np.inf),
+        null=_null(graph, arm_scores, mdm_scores, sizes, settings),
+        num_examples=num_examples,
+        num_resamples=settings.num_resamples,
+        num_splits=settings.num_splits,
+        num_shuffles=settings.num_shuffles,
+        level=level,
+        notes=_notes(sizes, arm_scores, mdm_scores, point, halved, rehalved),
+    )
+
+
+def _pair_overlaps(
+    graph: Graph,
+    weights: Float[np.ndarray, "row example"],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    sizes: Sequence[int],
+) -> PairOverlaps:
+    """Overlap of the two models' circuits, each from the same weighted mean over examples."""
+    edges, nodes = np.empty((2, len(weights), len(sizes)))
+    for rows in chunks(len(weights), graph.num_edges):
+        arm = mean_magnitudes(weights[rows], arm_scores)
+        mdm = mean_magnitudes(weights[rows], mdm_scores)
+        masks = zip(top_edge_masks(arm, sizes), top_edge_masks(mdm, sizes), strict=True)
+        for index, (arm_mask, mdm_mask) in enumerate(masks):
+            edges[rows, index] = mask_jaccard(arm_mask, mdm_mask)
+            nodes[rows, index] = node_jaccard(
+                node_scores(graph, masked(arm, arm_mask)),
+                node_scores(graph, masked(mdm, mdm_mask)),
+            )
+    return PairOverlaps(edges=edges, nodes=nodes)
+
+
+def _where_defined(
+    value: Float[np.ndarray, " size"],
+    samples: Float[np.ndarray, "resample size"],
+    level: float,
+    bounds: tuple[float, float],
+) -> Estimates:
+    """Intervals for the sizes at which the value and every resample exist, NaN elsewhere."""
+    low, high = np.full((2, len(value)), np.nan)
+    defined = np.isfinite(value) & np.isfinite(samples).all(axis=0)
+    if defined.any():
+        found = centred_estimates(
+            value[defined], samples[:, defined], level=level, bounds=bounds
+        )
+        low[defined], high[defined] = found.low, found.high
+    return Estimates(value=value, low=low, high=high, level=level)
+
+
+def _null(
+    graph: Graph,
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    sizes: Sequence[int],
+    settings: ComparisonSettings,
+) -> Estimates:
+    """Mean and spread of the overlap when edges of one layer pair and type are interchangeable."""
+    arm, mdm = (np.abs(scores.mean(axis=0))[None] for scores in (arm_scores, mdm_scores))
+    arm_masks = list(top_edge_masks(arm, sizes))
+    generator = np.random.default_rng(settings.seed)
+    groups = edge_groups(graph)
+    by_group = np.argsort(groups, kind="stable")
+    shuffled = np.empty((settings.num_shuffles, len(sizes)))
+    for row in shuffled:
+        within_group = np.lexsort((generator.random(len(groups)), groups))
+        exchanged = np.empty_like(mdm)
+        exchanged[0, by_group] = mdm[0, within_group]
+        masks = zip(arm_masks, top_edge_masks(exchanged, sizes), strict=True)
+        row[:] = [mask_jaccard(arm_mask, mask)[0] for arm_mask, mask in masks]
+    tail = 100 * (1 - settings.level) / 2
+    low, high = np.percentile(shuffled, [tail, 100 - tail], axis=0)
+    return Estimates(value=shuffled.mean(axis=0), low=low, high=high, level=settings.level)
+
+
+def edge_groups(graph: Graph) -> Int[np.ndarray, " edge"]:
+    """A number for each edge, equal for edges of one layer pair and one edge type.
+
+    The type is what the edge joins: `input`, a head or an MLP with q, k, v, an MLP or `logits`.
+    """
+    source_is_head = graph.source_head[graph.edge_source] >= 0
+    keys = np.stack(
+        [
+            graph.source_layer[graph.edge_source],
+            source_is_head,
+            graph.destination_layer[graph.edge_destination],
+            graph.destination_kind[graph.edge_destination],
+        ]
+    )
+    return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
+
+
+def _notes(
+    sizes: Sequence[int],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    point: PairOverlaps,
+    halved: HalfOverlaps,
+    rehalved: HalfOverlaps,
+) -> tuple[str, ...]:
+    """One line for every size at which something is undefined or smaller than asked for."""
+    notes = []
+    for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
+        num_scored = int(np.count_nonzero(scores.mean(axis=0)))
+        if num_scored < sizes[-1]:
+            notes.append(
+                f"{name}: only {num_scored} edges have a score other than zero; larger circuits"
+                " hold just these."
+            )
+    for index, size in enumerate(sizes):
+        if np.isnan(point.nodes[0, index]):
+            notes.append(f"{size} edges: a circuit holds no head and no MLP; no node overlap.")
+        if np.isnan(ratio_to_ceiling(halved)[0, index]):
+            notes.append(f"{size} edges: a split-half ceiling is 0, so there is no ratio to it.")
+            continue
+        num_undefined = int(np.isnan(ratio_to_ceiling(rehalved)[:, index]).sum())
+        if num_undefined:
+            notes.append(
+                f"{size} edges: a ceiling is 0 in {num_undefined} resamples, so the ratio has no"
+                " interval."
+            )
+    return tuple(notes)

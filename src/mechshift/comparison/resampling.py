@@ -1,0 +1,78 @@
+"""Scores averaged over many resamples of the examples, in pieces that fit into memory."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+
+from mechshift.errors import ComparisonError
+
+CHUNK_BYTES = 128 * 2**20
+"""Memory for one piece of one array [resample, edge]; a handful of such arrays live at once."""
+
+MIN_EXAMPLES = 10
+"""Fewer examples leave nothing to resample or to halve."""
+
+
+def check_scores(
+    arm_scores: Float[np.ndarray, "arm_example edge"],
+    mdm_scores: Float[np.ndarray, "mdm_example edge"],
+) -> None:
+    """Refuse score arrays that do not describe the same examples and edges.
+
+    Raises:
+        ComparisonError: shapes differ, there are too few examples, or a score is not finite.
+    """
+    if arm_scores.shape != mdm_scores.shape:
+        raise ComparisonError(
+            f"the ARM's scores [example, edge] have shape {arm_scores.shape} and the MDM's"
+            f" {mdm_scores.shape}; both models must be scored on the same examples and graph."
+        )
+    if len(arm_scores) < MIN_EXAMPLES:
+        raise ComparisonError(
+            f"{len(arm_scores)} examples are too few to say how certain a comparison is;"
+            f" use a pool of at least {MIN_EXAMPLES}."
+        )
+    for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
+        if not np.isfinite(scores).all():
+            raise ComparisonError(f"the {name}'s edge scores hold NaN or infinity.")
+        if not scores.any():
+            raise ComparisonError(
+                f"every edge score of the {name} is exactly zero: nothing to compare. Check that"
+                " its metric differs between clean and corrupted prompts."
+            )
+
+
+def chunks(num_rows: int, num_edges: int) -> Iterator[slice]:
+    """Consecutive row ranges whose [row, edge] array takes about `CHUNK_BYTES` in float64."""
+    step = max(1, CHUNK_BYTES // (8 * num_edges))
+    for start in range(0, num_rows, step):
+        yield slice(start, min(start + step, num_rows))
+
+
+def mean_magnitudes(
+    weights: Float[np.ndarray, "row example"], scores: Float[np.ndarray, "example edge"]
+) -> Float[np.ndarray, "row edge"]:
+    """|weighted mean score| of each edge: the mean comes first, then the absolute value."""
+    means = weights.astype(scores.dtype) @ scores
+    return np.abs(means, out=means)
+
+
+def normalised_rows(weights: Shaped[np.ndarray, "row example"]) -> Float[np.ndarray, "row example"]:
+    """Each row divided by its sum."""
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def halves_of_resamples(
+    weights: Float[np.ndarray, "row example"], seed: int
+) -> Bool[np.ndarray, "row example"]:
+    """A random half of the distinct examples of each resample.
+
+    Splitting examples rather than draws keeps the copies of one example on one side; otherwise
+    the two halves would agree because they share examples.
+    """
+    keys = np.random.default_rng(seed).random(weights.shape)
+    keys[weights == 0] = np.inf
+    num_distinct = np.count_nonzero(weights, axis=1)
+    rank = keys.argsort(axis=1).argsort(axis=1)
+    return rank < (num_distinct // 2)[:, None]

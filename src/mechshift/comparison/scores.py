@@ -1,0 +1,74 @@
+"""What a comparison needs to know about one model's edge scores.
+
+`mechshift.attribution.EdgeScores` is one such record; the comparison asks only for its fields.
+"""
+
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechshift.errors import ComparisonError
+from mechshift.graph import Graph
+
+
+class Scores(Protocol):
+    """Edge scores of one model on one task."""
+
+    @property
+    def graph(self) -> Graph:
+        """The computation graph whose edges are scored."""
+
+    @property
+    def values(self) -> Float[np.ndarray, "example step edge"]:
+        """Score [metric units]; positive: corrupting this edge hurts. 0 beyond `num_steps`."""
+
+    @property
+    def num_steps(self) -> Int[np.ndarray, " example"]:
+        """Denoising steps of each example."""
+
+    @property
+    def clean_metric(self) -> Float[np.ndarray, "example step"]:
+        """Metric on the clean prompt."""
+
+    @property
+    def corrupted_metric(self) -> Float[np.ndarray, "example step"]:
+        """Metric on the corrupted prompt."""
+
+    @property
+    def input_score(self) -> Float[np.ndarray, "example step"]:
+        """Sum over destinations of the score of `input -> destination`."""
+
+
+def check_same_examples(arm: Scores, mdm: Scores) -> None:
+    """Refuse two sets of scores that do not share graph and examples.
+
+    Raises:
+        ComparisonError: graphs or numbers of examples differ, or an example has no step.
+    """
+    if arm.graph != mdm.graph:
+        raise ComparisonError(
+            f"the ARM's graph ({_shape(arm.graph)}) is not the MDM's ({_shape(mdm.graph)});"
+            " edges can be compared by name only within one architecture."
+        )
+    if len(arm.values) != len(mdm.values):
+        raise ComparisonError(
+            f"the ARM was scored on {len(arm.values)} examples and the MDM on {len(mdm.values)};"
+            " score both on the same pool."
+        )
+    for name, scores in (("ARM", arm), ("MDM", mdm)):
+        num_without = int((scores.num_steps < 1).sum())
+        if num_without:
+            raise ComparisonError(f"{num_without} examples of the {name} have no denoising step.")
+        if scores.num_steps.max() != scores.values.shape[1]:
+            raise ComparisonError(
+                f"the {name}'s scores have {scores.values.shape[1]} steps, but no example has more"
+                f" than {scores.num_steps.max()}."
+            )
+
+
+def _shape(graph: Graph) -> str:
+    return (
+        f"{graph.num_layers} layers, {graph.num_heads} heads,"
+        f" {graph.num_key_value_groups} KV groups"
+    )

@@ -1,0 +1,97 @@
+"""Which edges are the K strongest, and how much do two such sets share?
+
+An edge whose score is exactly zero never belongs to a circuit: nothing distinguishes it from any
+other such edge, so counting it would let index order decide an overlap. A set may therefore hold
+fewer than K edges. Ties in |score| go to the lower edge index.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from mechshift.errors import ComparisonError
+
+
+def jaccard(first: Int[np.ndarray, " k"], second: Int[np.ndarray, " l"]) -> float:
+    """Shared edges over all edges of two edge sets, in [0, 1].
+
+    Raises:
+        ComparisonError: both sets are empty, so no share exists.
+    """
+    union = np.union1d(first, second)
+    if not len(union):
+        raise ComparisonError("the overlap of two empty edge sets is undefined.")
+    return len(np.intersect1d(first, second)) / len(union)
+
+
+def top_edges(scores: Float[np.ndarray, " edge"], k: int) -> Int[np.ndarray, " k"]:
+    """The `k` edges of largest |score|, strongest first; fewer if fewer are not zero.
+
+    Raises:
+        ComparisonError: `k` does not lie between 1 and the number of edges.
+    """
+    magnitudes = np.abs(scores)
+    (mask,) = next(iter(top_edge_masks(magnitudes[None], [k])))
+    members = np.flatnonzero(mask)
+    return members[np.argsort(-magnitudes[members], kind="stable")]
+
+
+def top_edge_masks(
+    magnitudes: Float[np.ndarray, "row edge"], sizes: Sequence[int]
+) -> Iterator[Bool[np.ndarray, "row edge"]]:
+    """For each size in turn, which edges of every row are among its strongest.
+
+    One partial sort per row serves all sizes.
+
+    Args:
+        magnitudes: |score|, not negative.
+        sizes: circuit sizes [edges].
+
+    Raises:
+        ComparisonError: a size does not lie between 1 and the number of edges, or a score is NaN.
+    """
+    num_edges = magnitudes.shape[-1]
+    if not sizes or not all(1 <= size <= num_edges for size in sizes):
+        raise ComparisonError(
+            f"circuit sizes {list(sizes)} do not all lie between 1 and {num_edges} edges."
+        )
+    if not np.isfinite(magnitudes).all():
+        raise ComparisonError("edge scores hold NaN or infinity and cannot be ranked.")
+    ranks = [num_edges - size for size in sizes]
+    ordered = np.partition(magnitudes, sorted(set(ranks)), axis=-1)
+    for size, rank in zip(sizes, ranks, strict=True):
+        threshold = ordered[:, rank, None]
+        mask = (magnitudes >= threshold) & (magnitudes > 0)
+        yield _without_surplus_ties(mask, magnitudes, threshold, size)
+
+
+def _without_surplus_ties(
+    mask: Bool[np.ndarray, "row edge"],
+    magnitudes: Float[np.ndarray, "row edge"],
+    threshold: Float[np.ndarray, "row 1"],
+    size: int,
+) -> Bool[np.ndarray, "row edge"]:
+    """Keep `size` edges a row where a tie at the threshold let in more."""
+    surplus = mask.sum(axis=-1) - size
+    for row in np.flatnonzero(surplus > 0):
+        tied = np.flatnonzero(magnitudes[row] == threshold[row])
+        mask[row, tied[-surplus[row] :]] = False
+    return mask
+
+
+def mask_jaccard(
+    first: Bool[np.ndarray, "row edge"], second: Bool[np.ndarray, "row edge"]
+) -> Float[np.ndarray, " row"]:
+    """Row by row, `jaccard` of edge sets given as masks.
+
+    Raises:
+        ComparisonError: both sets of a row are empty.
+    """
+    shared = np.count_nonzero(first & second, axis=-1)
+    union = np.count_nonzero(first | second, axis=-1)
+    if not union.all():
+        raise ComparisonError(
+            "the overlap of two empty edge sets is undefined: every edge score is exactly zero."
+        )
+    return shared / union

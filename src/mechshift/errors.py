@@ -1,0 +1,57 @@
+"""One exception type per stage, so that a caller can tell whose input was wrong.
+
+Every message is one line that says what is wrong, with which values, where, and what to do.
+The command line turns any of these into exit status 2.
+"""
+
+
+class MechshiftError(Exception):
+    """Something the user can mend; the root of every error that mechshift raises on purpose."""
+
+
+class ConfigError(MechshiftError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class ModelError(MechshiftError):
+    """A checkpoint cannot be loaded, hooked, or does not behave as its kind must."""
+
+
+class TaskError(MechshiftError):
+    """A task, task file or example is malformed or does not fit the tokenizer."""
+
+
+class PoolError(MechshiftError):
+    """Too few examples that both models get right."""
+
+
+class DenoisingError(MechshiftError):
+    """A canvas or schedule that cannot be built."""
+
+
+class AttributionError(MechshiftError):
+    """Edge scores cannot be computed from these inputs."""
+
+
+class CircuitError(MechshiftError):
+    """A set of edges that does not fit its graph."""
+
+
+class EvaluationError(MechshiftError):
+    """A circuit cannot be evaluated, or a ratio is undefined."""
+
+
+class ComparisonError(MechshiftError):
+    """Two results that cannot be compared."""
+
+
+class PosttrainingError(MechshiftError):
+    """Training cannot start or go on."""
+
+
+class ArtifactError(MechshiftError):
+    """A file or folder of a run is missing, damaged, or belongs to other inputs."""
+
+
+class ReportError(MechshiftError):
+    """A report cannot be assembled from this run."""

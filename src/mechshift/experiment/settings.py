@@ -1,0 +1,127 @@
+"""What can be asked of a run? One record a stage; the command line is made from them."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from mechshift.comparison import ComparisonSettings
+from mechshift.errors import ConfigError
+from mechshift.models import PAIRS, ModelPair, ModelSource, PairEntry, load_pair
+from mechshift.tasks import PoolConfig
+
+DEFAULT_TASKS = {
+    "tiny": ("ioi", "greater-than", "countdown-small", "infilling"),
+}
+"""Tasks of a pair that can do others than the usual ones."""
+
+USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """Which two models are compared, and how they are loaded."""
+
+    pair: str = "tiny"
+    """A pair that `mechshift pairs` lists; or, with --arm and --mdm, how the report calls yours."""
+    arm: str | None = None
+    """Folder or hub id of your autoregressive model."""
+    mdm: str | None = None
+    """Folder or hub id of the diffusion model post-trained from it."""
+    tokenizer: str | None = None
+    """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
+    shift: bool = True
+    """Whether your MDM's logits at position i predict token i + 1, as Dream's and DiffuLLaMA's."""
+    mask_token_id: int | None = None
+    """Your MDM's mask token; by default what its config or tokenizer says."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    device: str = "cpu"
+    """`cpu`, `cuda` or `cuda:1`."""
+
+    def __post_init__(self) -> None:
+        if (self.arm is None) != (self.mdm is None):
+            raise ConfigError("--arm and --mdm belong together; give both, or name a --pair.")
+
+    def entry(self) -> PairEntry:
+        """The catalogue's entry, or one made from two paths.
+
+        Raises:
+            ConfigError: no such pair.
+        """
+        if self.arm is not None and self.mdm is not None:
+            return PairEntry(
+                name=self.pair if self.pair not in PAIRS else "own",
+                arm=ModelSource(path=self.arm),
+                mdm=ModelSource(path=self.mdm, tokenizer_path=self.tokenizer),
+                shift=self.shift,
+                mask_token_id=self.mask_token_id,
+            )
+        if self.pair not in PAIRS:
+            raise ConfigError(
+                f"no pair '{self.pair}'; known are {', '.join(PAIRS)}, or give --arm and --mdm."
+            )
+        return PAIRS[self.pair]
+
+    def load(self) -> ModelPair:
+        """Both models, probed."""
+        return load_pair(self.entry(), device=self.device, dtype=self.dtype)
+
+    def default_tasks(self) -> tuple[str, ...]:
+        """The tasks that are compared where none are named."""
+        return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionSettings:
+    """How edges are scored (EAP-IG)."""
+
+    metric: str | None = None
+    """What is explained: logit_diff, prob_diff or log_prob; by default the task's own metric."""
+    ig_steps: int = 5
+    """Points on the path from the corrupted to the clean embeddings."""
+    rule: Literal["left", "right", "midpoint"] = "left"
+    """Where the points lie; `left` starts at the corrupted end and is the published code's rule."""
+    grouped: bool = False
+    """One k and one v destination per KV head instead of one per query head."""
+    batch_size: int = 32
+    """Canvases per forward pass."""
+    chunk_size: int = 50
+    """Examples after which scores are saved; a killed run loses at most these."""
+
+    def __post_init__(self) -> None:
+        if min(self.ig_steps, self.batch_size, self.chunk_size) < 1:
+            raise ConfigError(
+                "ig_steps, batch_size and chunk_size must be at least 1, not"
+                f" {self.ig_steps}, {self.batch_size} and {self.chunk_size}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How circuits are tested."""
+
+    fractions: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    """Circuit sizes as shares of all edges; MIB's."""
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.fractions or min(self.fractions) <= 0 or max(self.fractions) > 1:
+            raise ConfigError(f"fractions must lie in (0, 1], not {self.fractions}.")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Everything that `mechshift run` does, stage by stage."""
+
+    models: PairOptions = field(default_factory=PairOptions)
+    tasks: tuple[str, ...] = ()
+    """Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    attribution: AttributionSettings = field(default_factory=AttributionSettings)
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+
+
+def as_config(settings: Any) -> dict[str, Any]:
+    """A settings record as the plain values that a manifest keeps."""
+    return asdict(settings)

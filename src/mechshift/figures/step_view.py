@@ -1,0 +1,159 @@
+"""Figure: what each denoising step does, by the layer that reads and by the metric."""
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from mechshift.comparison import Comparison, StepProfile
+from mechshift.figures.depth_profiles import layer_names
+from mechshift.figures.theme import (
+    MODEL_COLOURS,
+    MODEL_NAMES,
+    SEQUENTIAL,
+    finish,
+    percent,
+    stacked,
+)
+
+
+def step_view(comparison: Comparison) -> go.Figure:
+    """Heat maps of |score| by layer and step, ARM and MDM; below, the metric per step."""
+    figure = make_subplots(
+        rows=2,
+        cols=2,
+        specs=[[{}, {}], [{"colspan": 2}, None]],
+        subplot_titles=(*MODEL_NAMES.values(), "metric per step"),
+        row_heights=[0.6, 0.4],
+        vertical_spacing=0.2,
+        horizontal_spacing=0.08,
+    )
+    for column, model in enumerate(MODEL_NAMES, start=1):
+        profile = _profile(comparison, model)
+        figure.add_trace(_heat_map(profile, comparison.graph.num_layers, model), row=1, col=column)
+        for trace in _metric_traces(profile, model):
+            figure.add_trace(trace, row=2, col=1)
+    _axes(figure, comparison)
+    for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=False):
+        annotation.font.color = MODEL_COLOURS[model]
+    figure.update_layout(
+        coloraxis={
+            "colorscale": SEQUENTIAL,
+            "cmin": 0,
+            "colorbar": {
+                "title": {"text": "share of<br>|score|"},
+                "tickformat": ".0%",
+                "thickness": 12,
+                "len": 0.55,
+                "y": 1,
+                "yanchor": "top",
+                "outlinewidth": 0,
+            },
+        }
+    )
+    return finish(
+        figure,
+        "Step by step",
+        f"share of |mean score| by the layer that reads the edge, all edges;"
+        f" n = {comparison.num_examples} examples; bars: {percent(comparison.settings.level)}"
+        " bootstrap intervals",
+        height=600,
+        narrow=stacked(3, 1020, gap=0.11) | {"legend.y": -0.1},
+    )
+
+
+def step_view_table(comparison: Comparison) -> pl.DataFrame:
+    """One row per model, step and reading layer; the step's metrics repeat on its rows."""
+    parts = []
+    for model in MODEL_NAMES:
+        profile = _profile(comparison, model)
+        num_steps, num_layers = profile.share.shape
+        names = layer_names(comparison.graph.num_layers, "destination")
+        columns: dict[str, object] = {
+            "model": [model] * profile.share.size,
+            "step": np.repeat(np.arange(num_steps), num_layers),
+            "num_examples": np.repeat(profile.num_examples, num_layers),
+            "layer": names * num_steps,
+            "share": profile.share.ravel(),
+        }
+        for name in ("clean_metric", "corrupted_metric"):
+            metric = getattr(profile, name)
+            for part in ("value", "low", "high"):
+                column = name if part == "value" else f"{name}_{part}"
+                columns[column] = np.repeat(getattr(metric, part), num_layers)
+        parts.append(pl.DataFrame(columns))
+    return pl.concat(parts).fill_nan(None)
+
+
+def _profile(comparison: Comparison, model: str) -> StepProfile:
+    return {"arm": comparison.arm_steps, "mdm": comparison.mdm_steps}[model]
+
+
+def _heat_map(profile: StepProfile, num_layers: int, model: str) -> go.Heatmap:
+    num_steps = len(profile.share)
+    names = layer_names(num_layers, "destination")
+    return go.Heatmap(
+        x=np.arange(num_steps),
+        y=np.arange(num_layers + 1),
+        z=profile.share.T,
+        coloraxis="coloraxis",
+        text=np.repeat(np.array(names)[:, None], num_steps, axis=1),
+        hovertemplate="step %{x}, layer %{text}: %{z:.2%}<extra>"
+        + MODEL_NAMES[model]
+        + "</extra>",
+        xgap=2,
+        ygap=2,
+        name=MODEL_NAMES[model],
+    )
+
+
+def _metric_traces(profile: StepProfile, model: str) -> list[go.Scatter]:
+    """Clean (solid) and corrupted (dashed) metric with error bars."""
+    traces = []
+    for label, metric, dash in (
+        ("clean", profile.clean_metric, "solid"),
+        ("corrupted", profile.corrupted_metric, "dash"),
+    ):
+        name = f"{MODEL_NAMES[model]}, {label}"
+        traces.append(
+            go.Scatter(
+                x=np.arange(len(metric.value)),
+                y=metric.value,
+                error_y={
+                    "type": "data",
+                    "array": metric.high - metric.value,
+                    "arrayminus": metric.value - metric.low,
+                    "width": 4,
+                    "thickness": 1.5,
+                },
+                mode="lines+markers",
+                line={"color": MODEL_COLOURS[model], "width": 2.2, "dash": dash},
+                marker={"size": 7, "symbol": "circle" if label == "clean" else "circle-open"},
+                customdata=profile.num_examples,
+                hovertemplate="step %{x}: %{y:.3f}, n = %{customdata}<extra>" + name + "</extra>",
+                name=name,
+            )
+        )
+    return traces
+
+
+def _axes(figure: go.Figure, comparison: Comparison) -> None:
+    num_layers = comparison.graph.num_layers
+    num_steps = max(len(comparison.arm_steps.share), len(comparison.mdm_steps.share))
+    every = max(1, round(num_layers / 10))
+    layers = list(range(0, num_layers, every))
+    figure.update_xaxes(
+        title_text="denoising step",
+        tickmode="linear",
+        dtick=max(1, round(num_steps / 12)),
+        range=[-0.6, num_steps - 0.4],
+        showgrid=False,
+    )
+    figure.update_yaxes(
+        tickvals=[*layers, num_layers],
+        ticktext=[*map(str, layers), "logits"],
+        showgrid=False,
+        row=1,
+    )
+    figure.update_yaxes(title_text="reading layer", row=1, col=1)
+    figure.update_yaxes(title_text="metric [metric units]", row=2, col=1)

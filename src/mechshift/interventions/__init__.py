@@ -1,0 +1,8 @@
+"""Reading and changing activations of the stock modules; the only place that registers hooks."""
+
+from mechshift.interventions.hooking import Removable as Removable
+from mechshift.interventions.hooking import removing as removing
+from mechshift.interventions.hooking import ungrouped_heads as ungrouped_heads
+from mechshift.interventions.recording import LayerRecording as LayerRecording
+from mechshift.interventions.recording import Recording as Recording
+from mechshift.interventions.recording import recording as recording

@@ -1,0 +1,66 @@
+"""How is a stock module changed for the length of one `with` block, and put back on any exit?
+
+Everything that registers a hook in mechshift goes through `removing`, so that an error inside the
+block never leaves a hook behind.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from mechshift.models import DecoderParts
+
+
+class Removable(Protocol):
+    """What torch returns for a registered hook."""
+
+    def remove(self) -> None: ...
+
+
+@contextmanager
+def removing(handles: Iterable[Removable]) -> Iterator[None]:
+    """Remove the hooks when the block ends, also on an error.
+
+    The handles are drawn one at a time: should registering one fail, those before it are removed.
+    """
+    with ExitStack() as stack:
+        for handle in handles:
+            stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def ungrouped_heads(parts: DecoderParts) -> Iterator[None]:
+    """Give every query head its own copy of its KV head's key and value.
+
+    The outputs of the key and value projections are repeated per query head, and the attention
+    modules are told that one KV head serves one query head. Rotary embedding, Qwen3's key norm and
+    the attention kernel then run per query head on equal inputs, so the logits do not change and
+    each query head has a key and a value gradient of its own. Without grouped-query attention
+    nothing is touched.
+    """
+    group = parts.num_heads // parts.num_key_value_heads
+    if group == 1:
+        yield
+        return
+    attentions = [layer.attention for layer in parts.layers]
+    projections = [p for layer in parts.layers for p in (layer.key, layer.value)]
+
+    def repeat(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
+        heads = output.unflatten(-1, (parts.num_key_value_heads, parts.head_dim))
+        return heads.repeat_interleave(group, dim=-2).flatten(-2)
+
+    with removing(p.register_forward_hook(repeat) for p in projections):
+        try:
+            _set_group_size(attentions, 1)
+            yield
+        finally:
+            _set_group_size(attentions, group)
+
+
+def _set_group_size(attentions: Iterable[nn.Module], size: int) -> None:
+    """Tell HF's attention modules how many query heads share one KV head."""
+    for attention in attentions:
+        attention.num_key_value_groups = size  # type: ignore[assignment]

@@ -1,0 +1,104 @@
+"""What do a layer's heads compute when their queries, keys and values are given?
+
+1. `attention_arguments` notes, during an ordinary forward pass, everything but the hidden states
+   that the stock decoder hands to each attention module: mask, rotary embedding and flags.
+2. `attend` calls the stock attention module again with those arguments, while its projections
+   return given queries, keys and values and its output projection returns its input.
+
+Per-head norms, rotation, mask and the attention kernel thus are the stock ones. The stock code
+takes the number of heads from the shape of what the projections return, so only the heads of
+interest need to be given.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mechshift.interventions.hooking import Removable, removing
+from mechshift.models import DecoderParts, LayerParts
+
+Heads = Float[Tensor, "batch position head d_head"]
+Arguments = dict[str, Any]
+"""Keyword arguments of one attention module, without its hidden states."""
+
+
+@contextmanager
+def attention_arguments(parts: DecoderParts) -> Iterator[list[Arguments]]:
+    """Note how each layer's attention is called; the list is filled by one forward pass."""
+    arguments: list[Arguments] = [{} for _ in parts.layers]
+    with removing(_argument_hooks(parts, arguments)):
+        yield arguments
+
+
+def _argument_hooks(parts: DecoderParts, arguments: list[Arguments]) -> Iterator[Removable]:
+    for layer, kept in zip(parts.layers, arguments, strict=True):
+        yield layer.attention.register_forward_pre_hook(_keep_arguments(kept), with_kwargs=True)
+
+
+def _keep_arguments(
+    kept: Arguments,
+) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        # The supported decoders pass everything by name; were that to change, say so at once.
+        assert not args, "the decoder passes positional arguments to its attention"
+        kept.update({name: value for name, value in kwargs.items() if name != "hidden_states"})
+
+    return hook
+
+
+def attend(
+    layer: LayerParts, query: Heads, key: Heads, value: Heads, arguments: Mapping[str, Any]
+) -> Heads:
+    """Output z of each head, before the output projection.
+
+    Args:
+        layer: whose attention is run.
+        query: as the query projection returns them: before any per-head norm and rotation.
+        key: one key per query head, so that heads which share a KV head may have different keys.
+        value: likewise.
+        arguments: what `attention_arguments` noted for this layer and batch.
+    """
+    assert query.shape == key.shape == value.shape
+    with patched_projections(layer, query, key, value):
+        # Only the batch and position axes of the hidden states are looked at.
+        z, _weights = layer.attention(hidden_states=query.flatten(-2), **arguments)
+    return z.unflatten(-1, query.shape[-2:])
+
+
+@contextmanager
+def patched_projections(
+    layer: LayerParts, query: Heads, key: Heads, value: Heads
+) -> Iterator[None]:
+    """Make the projections return these heads, and the output projection its input.
+
+    Inside the block every query head has a key and a value of its own. The projections' `forward`
+    is exchanged, not hooked: a hook runs after the matrix product that it is to spare.
+    """
+    with ExitStack() as stack:
+        for module, heads in ((layer.query, query), (layer.key, key), (layer.value, value)):
+            stack.enter_context(_attribute(module, "forward", _returning(heads.flatten(-2))))
+        stack.enter_context(_attribute(layer.output, "forward", lambda z: z))
+        stack.enter_context(_attribute(layer.attention, "num_key_value_groups", 1))
+        yield
+
+
+def _returning(tensor: Tensor) -> Callable[[Tensor], Tensor]:
+    return lambda _hidden: tensor
+
+
+@contextmanager
+def _attribute(module: nn.Module, name: str, value: object) -> Iterator[None]:
+    """Set an instance attribute of a module, and put back what was there on any exit."""
+    missing = object()
+    before = vars(module).get(name, missing)
+    setattr(module, name, value)
+    try:
+        yield
+    finally:
+        if before is missing:
+            delattr(module, name)
+        else:
+            setattr(module, name, before)

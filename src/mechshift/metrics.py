@@ -1,0 +1,55 @@
+"""How strongly do logits prefer the target? One number for each scored position, higher is better.
+
+Every function works in float32 at least, whatever the precision of the model.
+"""
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+
+def logit_diff(
+    logits: Float[Tensor, "readout vocab"],
+    target_ids: Int64[Tensor, " readout"],
+    distractor_ids: Int64[Tensor, " readout"],
+) -> Float[Tensor, " readout"]:
+    """Logit of the target minus logit of the distractor [logits], unbounded.
+
+    Zero where target and distractor are the same token.
+    """
+    logits = _at_least_float32(logits)
+    return _pick(logits, target_ids) - _pick(logits, distractor_ids)
+
+
+def prob_diff(
+    logits: Float[Tensor, "readout vocab"], contrast: Float[Tensor, "readout vocab"]
+) -> Float[Tensor, " readout"]:
+    """Softmax mass of the right tokens minus that of the wrong ones [probability], in [-1, 1].
+
+    Args:
+        logits: over the whole vocabulary; tokens outside the contrast take their share.
+        contrast: +1 at right tokens, -1 at wrong ones, 0 elsewhere.
+
+    Source: the Greater-Than metric of Hanna et al. 2023, arXiv:2305.00586.
+    """
+    probabilities = _at_least_float32(logits).softmax(dim=-1)
+    return (probabilities * contrast.to(probabilities.dtype)).sum(dim=-1)
+
+
+def log_prob(
+    logits: Float[Tensor, "readout vocab"], target_ids: Int64[Tensor, " readout"]
+) -> Float[Tensor, " readout"]:
+    """Log-probability of the target [nats], at most 0."""
+    return _pick(_at_least_float32(logits).log_softmax(dim=-1), target_ids)
+
+
+def _pick(
+    values: Float[Tensor, "readout vocab"], ids: Int64[Tensor, " readout"]
+) -> Float[Tensor, " readout"]:
+    return values.gather(-1, ids[:, None]).squeeze(-1)
+
+
+def _at_least_float32(
+    logits: Float[Tensor, "readout vocab"],
+) -> Float[Tensor, "readout vocab"]:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))

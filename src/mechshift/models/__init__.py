@@ -1,0 +1,17 @@
+"""Language models: their parts, how they attend, how they are loaded, and which pairs are known."""
+
+from mechshift.models.architecture import DecoderParts as DecoderParts
+from mechshift.models.architecture import LayerParts as LayerParts
+from mechshift.models.architecture import decoder_parts as decoder_parts
+from mechshift.models.catalogue import PAIRS as PAIRS
+from mechshift.models.catalogue import ModelPair as ModelPair
+from mechshift.models.catalogue import PairEntry as PairEntry
+from mechshift.models.catalogue import load_pair as load_pair
+from mechshift.models.language_model import Attention as Attention
+from mechshift.models.language_model import Kind as Kind
+from mechshift.models.language_model import LanguageModel as LanguageModel
+from mechshift.models.language_model import freeze as freeze
+from mechshift.models.language_model import probe_attention as probe_attention
+from mechshift.models.language_model import set_attention as set_attention
+from mechshift.models.loading import ModelSource as ModelSource
+from mechshift.models.loading import load_language_model as load_language_model

@@ -1,0 +1,208 @@
+"""How is a model trained on, with its own objective or into an MDM?
+
+For each step:
+1. Draw rows of every task in the stated mixture.
+2. `ar`: read them causally. `mdm`: noise the targets, and read them with the attention of the
+   annealing schedule (annealing.py).
+3. Take one AdamW step on the loss (objectives.py); the rate warms up linearly and then falls along
+   a cosine to zero.
+
+Everything random comes from one seeded generator, so a run on one CPU thread count is repeatable.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mechshift.errors import PosttrainingError
+from mechshift.models import set_attention
+from mechshift.posttraining.annealing import additive_mask, annealing_ratio, visible_positions
+from mechshift.posttraining.corpus import Corpus, Mixture, build_corpus, rows_by_weight
+from mechshift.posttraining.objectives import (
+    mask_targets,
+    noise_levels,
+    weighted_cross_entropy,
+)
+from mechshift.progress import progress_bar
+
+Objective = Literal["ar", "mdm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PosttrainConfig:
+    """How to train; the defaults are those of the embedded pair's MDM."""
+
+    objective: Objective = "mdm"
+    """`mdm` makes a masked diffusion model, `ar` trains on with the model's own objective."""
+    tasks: Mapping[str, float] = field(
+        default_factory=lambda: {
+            "ioi": 1.0,
+            "greater-than": 1.0,
+            "countdown-small": 9.0,
+            "infilling": 1.0,
+        }
+    )
+    """Task name to its weight in every batch."""
+    examples_per_task: int = 8000
+    """Distinct training examples of each task."""
+    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 40000})
+    """Tasks that get another number of distinct examples."""
+    num_steps: int = 1000
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    annealing_steps: int = 300
+    """Steps over which attention opens up; only for `mdm`. 0 opens it at once."""
+    weight_decay: float = 0.01
+    max_gradient_norm: float = 1.0
+    seed: int = 0
+    log_every: int = 50
+    """Steps between lines of `training_log.jsonl`."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_steps, self.batch_size, self.log_every) < 1 or self.learning_rate <= 0:
+            raise PosttrainingError(
+                "steps, batch size and learning rate must be positive, not"
+                f" {self.num_steps}, {self.batch_size} and {self.learning_rate}."
+            )
+
+
+def train(
+    module: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PosttrainConfig,
+    *,
+    log_file: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Trains `module` in place and leaves its config saying how it attends.
+
+    Args:
+        log_file: JSON lines of step, mean loss [nats per target token], rate and mask ratio.
+
+    Raises:
+        PosttrainingError: the tokenizer has no mask token, or the loss is not finite.
+    """
+    if config.objective == "mdm" and tokenizer.mask_token_id is None:
+        raise PosttrainingError(
+            "the tokenizer has no mask token; set one (tokenizer.mask_token) before post-training."
+        )
+    generator = torch.Generator().manual_seed(config.seed)
+    mixture = _mixture(tokenizer, config)
+    optimizer = AdamW(
+        module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98),
+        weight_decay=config.weight_decay,
+    )
+    schedule = LambdaLR(optimizer, lambda step: _rate_share(step, config))
+    module.train()
+    set_attention(module, "causal" if config.objective == "ar" else "full")
+    losses: list[float] = []
+    with progress_bar(f"train ({config.objective})", config.num_steps, quiet=quiet) as advance:
+        for step in range(config.num_steps):
+            losses.append(_step(module, tokenizer, config, mixture.draw(generator), step, generator))
+            torch.nn.utils.clip_grad_norm_(module.parameters(), config.max_gradient_norm)
+            rate = schedule.get_last_lr()[0]
+            optimizer.step()
+            optimizer.zero_grad()
+            schedule.step()
+            advance(1)
+            if (step + 1) % config.log_every == 0 or step + 1 == config.num_steps:
+                _log(log_file, step + 1, losses, rate, config)
+                losses = []
+    module.eval()
+
+
+def _mixture(tokenizer: PreTrainedTokenizerBase, config: PosttrainConfig) -> Mixture:
+    corpora = tuple(
+        build_corpus(
+            name,
+            tokenizer,
+            "arm" if config.objective == "ar" else "mdm",
+            num_examples=config.extra_examples.get(name, config.examples_per_task),
+            seed=config.seed,
+        )
+        for name in config.tasks
+    )
+    return Mixture(corpora=corpora, rows=rows_by_weight(config.tasks, config.batch_size))
+
+
+def _step(
+    module: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PosttrainConfig,
+    parts: list[Corpus],
+    step: int,
+    generator: torch.Generator,
+) -> float:
+    """Accumulates the gradient of one step over its parts and returns the loss."""
+    num_targets = sum(int(part.is_target.sum()) for part in parts)
+    total = 0.0
+    for part in parts:
+        if config.objective == "ar":
+            logits = module(input_ids=part.ids, attention_mask=part.present).logits
+            weights = part.is_target.float()
+        else:
+            logits, weights = _denoise(module, tokenizer, config, part, step, generator)
+        loss = weighted_cross_entropy(logits, part.ids, weights, num_targets=num_targets)
+        loss.backward()
+        total += loss.item()
+    if not math.isfinite(total):
+        raise PosttrainingError(
+            f"the loss is {total} at step {step}; lower the learning rate"
+            f" ({config.learning_rate}) or lengthen the warm-up ({config.warmup_steps} steps)."
+        )
+    return total
+
+
+def _denoise(
+    module: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    config: PosttrainConfig,
+    part: Corpus,
+    step: int,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """Logits over a noised batch, and each token's weight: 1/t where it was masked, else 0."""
+    noise = noise_levels(len(part.ids), generator)
+    ids, masked = mask_targets(
+        part.ids, part.is_target, noise, mask_token_id=tokenizer.mask_token_id, generator=generator
+    )
+    ratio = annealing_ratio(step, config.annealing_steps)
+    attention = part.present
+    if ratio < 1.0:
+        visible = visible_positions(ratio, ids.shape[1], generator)
+        attention = additive_mask(visible, part.present, module.dtype)
+    return module(input_ids=ids, attention_mask=attention).logits, masked / noise[:, None]
+
+
+def _rate_share(step: int, config: PosttrainConfig) -> float:
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _log(
+    log_file: Path | None, step: int, losses: list[float], rate: float, config: PosttrainConfig
+) -> None:
+    if log_file is None:
+        return
+    line = {
+        "step": step,
+        "loss": round(sum(losses) / len(losses), 5),
+        "learning_rate": rate,
+        "mask_ratio": 0.0
+        if config.objective == "ar"
+        else annealing_ratio(step, config.annealing_steps),
+    }
+    with log_file.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(line) + "\n")

@@ -1,0 +1,33 @@
+"""Tasks: where examples come from, how they become tokens, and who judges the answers."""
+
+from mechshift.tasks.catalogue import TASKS, find_task
+from mechshift.tasks.countdown import Countdown, is_derivation
+from mechshift.tasks.encoding import continuation_ids, encode_example
+from mechshift.tasks.example import SPLITS, Example, Split, Task
+from mechshift.tasks.greater_than import GreaterThan
+from mechshift.tasks.infilling import Infilling
+from mechshift.tasks.ioi import IndirectObject
+from mechshift.tasks.pool import CommonPool, PoolConfig, build_pool, encode_pool
+from mechshift.tasks.task_file import TaskFile, load_task_file
+
+__all__ = [
+    "SPLITS",
+    "TASKS",
+    "CommonPool",
+    "Countdown",
+    "Example",
+    "GreaterThan",
+    "IndirectObject",
+    "Infilling",
+    "PoolConfig",
+    "Split",
+    "Task",
+    "TaskFile",
+    "build_pool",
+    "continuation_ids",
+    "encode_example",
+    "encode_pool",
+    "find_task",
+    "is_derivation",
+    "load_task_file",
+]

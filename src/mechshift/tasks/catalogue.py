@@ -1,0 +1,44 @@
+"""Which tasks does mechshift know by name?"""
+
+from pathlib import Path
+
+from mechshift.errors import TaskError
+from mechshift.tasks.countdown import Countdown
+from mechshift.tasks.example import Task
+from mechshift.tasks.greater_than import GreaterThan
+from mechshift.tasks.infilling import Infilling
+from mechshift.tasks.ioi import IndirectObject
+from mechshift.tasks.task_file import load_task_file
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        IndirectObject(),
+        GreaterThan(),
+        Countdown("countdown-3", num_operands=3),
+        Countdown("countdown-4", num_operands=4),
+        Countdown("countdown-5", num_operands=5),
+        # Small enough for the embedded pair: every number up to 99 is one token there.
+        Countdown(
+            "countdown-small", operators="+-*", max_operand=20, max_value=99, num_shots=0
+        ),
+        Infilling(),
+    )
+}
+"""In the order in which they are listed."""
+
+
+def find_task(name: str) -> Task:
+    """The task of this name, or the task in this `.jsonl` file.
+
+    Raises:
+        TaskError: no such task, and the message lists the known ones; or a bad task file.
+    """
+    if name.endswith(".jsonl"):
+        return load_task_file(Path(name))
+    task = TASKS.get(name)
+    if task is None:
+        raise TaskError(
+            f"no task '{name}'; known are {', '.join(TASKS)}, or the path of a .jsonl file."
+        )
+    return task

@@ -1,0 +1,221 @@
+"""Countdown: combine all numbers to reach the last one.
+
+`86,28,13,31,96` calls for `86+28=114,31-13=18,114-18=96`. Each equation takes two of the numbers
+that are left and puts its result back; every number is used once and the last result is the goal.
+The reference answer is the first that an exhaustive search in input order finds, but any valid
+derivation counts as correct. The corrupted prompt keeps the numbers and asks for another goal.
+
+Goals are held out by value: a goal of the discovery split is never a goal in training.
+Format: the Countdown files of Dream, arXiv:2508.15487, and of arXiv:2410.14157.
+"""
+
+import random
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from mechshift.denoising import Contrast
+from mechshift.errors import TaskError
+from mechshift.tasks.encoding import continuation_ids
+from mechshift.tasks.example import Example, Split
+from mechshift.tasks.sampling import draw_examples
+
+OPERATORS = "+-*/"
+EQUATION = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
+MIN_GOAL, MAX_GOAL = 10, 99
+CORRUPTION_ATTEMPTS = 20
+
+
+def combine(left: int, operator: str, right: int) -> int | None:
+    """The result of one step; None where it is not a whole number or not positive."""
+    if operator == "+":
+        return left + right
+    if operator == "-":
+        return left - right if left > right else None
+    if operator == "*":
+        return left * right
+    return left // right if right and left % right == 0 else None
+
+
+@dataclass(frozen=True)
+class Countdown:
+    """Countdown with a given number of numbers.
+
+    Raises:
+        TaskError: an operator is unknown, or a size leaves nothing to do.
+    """
+
+    name: str
+    num_operands: int = 3
+    operators: str = OPERATORS
+    max_operand: int = 99
+    max_value: int = 9999
+    """No intermediate result may exceed this."""
+    num_shots: int = 4
+    """Solved lines from the training split that stand before the question."""
+    metric: str = "logit_diff"
+
+    def __post_init__(self) -> None:
+        if self.num_operands < 2 or not set(self.operators) <= set(OPERATORS):
+            raise TaskError(
+                f"countdown needs at least 2 numbers and operators out of '{OPERATORS}', not"
+                f" {self.num_operands} and '{self.operators}'."
+            )
+
+    @property
+    def summary(self) -> str:
+        return (
+            f"reach the goal with {self.num_operands} numbers up to {self.max_operand} and"
+            f" {' '.join(self.operators)}, {self.num_shots} solved examples first"
+        )
+
+    def generate(
+        self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
+    ) -> list[Example]:
+        def draw(generator: random.Random) -> Example | None:
+            return self._draw(generator, tokenizer, split)
+
+        return draw_examples(
+            draw, task=self.name, split=split, num_examples=num_examples, seed=seed
+        )
+
+    def _draw(
+        self, generator: random.Random, tokenizer: PreTrainedTokenizerBase, split: Split
+    ) -> Example | None:
+        numbers = [generator.randint(1, self.max_operand) for _ in range(self.num_operands)]
+        goal = self._random_goal(generator, numbers)
+        if goal is None or _split_of_goal(goal) != split:
+            return None
+        shots = self._shots(generator)
+        answer = next(self.solutions(numbers, goal))
+        for _ in range(CORRUPTION_ATTEMPTS):
+            other = self._random_goal(generator, numbers)
+            # A prompt that training has seen must not serve as the corruption of one it has not.
+            trained = None if other is None else _split_of_goal(other) == "train"
+            if other is None or other == goal or trained != (split == "train"):
+                continue
+            example = self._example(shots, numbers, goal, answer, other)
+            if _keeps_length(tokenizer, example):
+                return example
+        return None
+
+    def _random_goal(self, generator: random.Random, numbers: list[int]) -> int | None:
+        """The value of a random derivation; None where it breaks a rule."""
+        left = list(numbers)
+        while len(left) > 1:
+            first, second = sorted(generator.sample(range(len(left)), 2))
+            pair = [left[first], left[second]]
+            operator = generator.choice(self.operators)
+            if operator in "-/":
+                pair.sort(reverse=True)
+            value = combine(pair[0], operator, pair[1])
+            if value is None or value > self.max_value:
+                return None
+            left = [n for i, n in enumerate(left) if i not in (first, second)] + [value]
+        return left[0] if MIN_GOAL <= left[0] <= MAX_GOAL else None
+
+    def solutions(self, numbers: list[int], goal: int) -> Iterator[str]:
+        """Every derivation of `goal`, in a fixed order: earlier numbers first, then `+ - * /`."""
+        if len(numbers) == 1:
+            if numbers[0] == goal:
+                yield ""
+            return
+        for first in range(len(numbers)):
+            for second in range(first + 1, len(numbers)):
+                rest = [n for i, n in enumerate(numbers) if i not in (first, second)]
+                for equation, value in self._steps(numbers[first], numbers[second]):
+                    for tail in self.solutions([*rest, value], goal):
+                        yield f"{equation},{tail}" if tail else equation
+
+    def _steps(self, first: int, second: int) -> Iterator[tuple[str, int]]:
+        for operator in self.operators:
+            # Subtraction and division take the larger number first; the others keep input order.
+            swap = operator in "-/" and second > first
+            left, right = (second, first) if swap else (first, second)
+            value = combine(left, operator, right)
+            if value is not None and value <= self.max_value:
+                yield f"{left}{operator}{right}={value}", value
+
+    def _shots(self, generator: random.Random) -> str:
+        lines = []
+        while len(lines) < self.num_shots:
+            numbers = [generator.randint(1, self.max_operand) for _ in range(self.num_operands)]
+            goal = self._random_goal(generator, numbers)
+            if goal is not None and _split_of_goal(goal) == "train":
+                answer = next(self.solutions(numbers, goal))
+                lines.append(f"{_question(numbers, goal)}{answer}\n")
+        return "".join(lines)
+
+    def _example(
+        self, shots: str, numbers: list[int], goal: int, answer: str, other: int
+    ) -> Example:
+        prompt = shots + _question(numbers, goal)
+        goal_at = len(prompt) - len(f"{goal}->")
+        return Example(
+            id="",
+            task=self.name,
+            prompt=prompt,
+            target=answer,
+            distractor=next(self.solutions(numbers, other)),
+            corrupted_prompt=shots + _question(numbers, other),
+            spans={
+                "numbers": (len(shots), goal_at - 1),
+                "goal": (goal_at, goal_at + len(str(goal))),
+                "END": (len(prompt) - 2, len(prompt)),
+            },
+            facts={"numbers": numbers, "goal": goal},
+        )
+
+    def is_correct(self, example: Example, completion: str) -> bool:
+        numbers, goal = example.facts["numbers"], example.facts["goal"]
+        assert isinstance(numbers, list) and isinstance(goal, int)
+        return is_derivation(completion, numbers, goal)
+
+    def contrasts(
+        self, example: Example, tokenizer: PreTrainedTokenizerBase
+    ) -> tuple[Contrast, ...] | None:
+        return None
+
+
+def is_derivation(text: str, numbers: list[int], goal: int) -> bool:
+    """Whether every equation holds, every number is used exactly once, and the goal is reached."""
+    left = Counter(numbers)
+    value = None
+    for equation in text.strip().split(","):
+        match = EQUATION.fullmatch(equation)
+        if match is None:
+            return False
+        first, operator, second, value = (
+            int(match[1]), match[2], int(match[3]), int(match[4])
+        )
+        if (first == 0 and operator != "-") or combine(first, operator, second) != value:
+            return False
+        left.subtract([first, second])
+        if min(left.values()) < 0:
+            return False
+        left.update([value])
+    return value == goal and sum(left.values()) == 1
+
+
+def _question(numbers: list[int], goal: int) -> str:
+    return ",".join(map(str, [*numbers, goal])) + "->"
+
+
+def _split_of_goal(goal: int) -> Split:
+    """Which split owns a goal: about one goal in ten each for discovery and held-out."""
+    tenth = zlib.crc32(f"countdown goal {goal}".encode()) % 10
+    return "train" if tenth < 8 else ("discovery" if tenth == 8 else "held-out")
+
+
+def _keeps_length(tokenizer: PreTrainedTokenizerBase, example: Example) -> bool:
+    """Whether both prompts, and target and distractor, have as many tokens."""
+    prompts = (example.prompt, example.corrupted_prompt)
+    answers = (example.target, example.distractor)
+    return (
+        len({len(tokenizer(prompt)["input_ids"]) for prompt in prompts}) == 1
+        and len({len(continuation_ids(tokenizer, example.prompt, a)) for a in answers}) == 1
+    )

@@ -1,0 +1,109 @@
+"""Indirect object identification: which of two names did not act?
+
+"When Mary and John went to the store, John gave a drink to" calls for " Mary". The corrupted prompt
+names the other person as the one who acts, which turns the answer into the distractor.
+
+Source: Wang et al. 2022, arXiv:2211.00593; the corruption is MIB's `s2_io_flip`, arXiv:2504.13151.
+"""
+
+import random
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from mechshift.denoising import Contrast
+from mechshift.errors import TaskError
+from mechshift.tasks.encoding import count_tokens
+from mechshift.tasks.example import Example, Split
+from mechshift.tasks.sampling import draw_examples, split_of
+
+NAMES = (
+    "Mary John Tom James Robert Michael William David Richard Joseph Thomas Daniel Paul Mark"
+    " George Peter Henry Frank Alice Anna Emma Sarah Laura Helen Ruth Jane Kate Lucy Rose Grace"
+    " Susan Martin Simon Adam Jack Luke Ryan Kevin Jason Brian"
+).split()
+
+PLACES = "store park school office garden station hospital restaurant library market".split()
+
+OBJECTS = "drink book ring ball flower letter coin ticket basket pencil".split()
+
+TEMPLATES = (
+    "When {first} and {second} went to the {place}, {subject} gave a {object} to",
+    "Then {first} and {second} had a long walk to the {place}, and {subject} gave a {object} to",
+    "After {first} and {second} met at the {place}, {subject} handed a {object} to",
+    "While {first} and {second} were at the {place}, {subject} passed a {object} to",
+    "The friends {first} and {second} found a {object} at the {place}, and {subject} gave it to",
+    "Afterwards {first} and {second} left the {place}. Then {subject} offered a {object} to",
+)
+
+
+@dataclass(frozen=True)
+class IndirectObject:
+    """Templates in both orders of the two names (ABBA and BABA)."""
+
+    name: str = "ioi"
+    summary: str = "indirect object identification: 'When Mary and John ..., John gave a drink to'"
+    metric: str = "logit_diff"
+
+    def generate(
+        self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
+    ) -> list[Example]:
+        names = [name for name in NAMES if count_tokens(tokenizer, "and", f" {name}") == 1]
+        if len(names) < 4:
+            raise TaskError(
+                f"task 'ioi' needs at least 4 names that are single tokens, and this tokenizer"
+                f" has {len(names)} of {len(NAMES)}; bring your own task file instead."
+            )
+
+        def draw(generator: random.Random) -> Example | None:
+            indirect, subject = generator.sample(names, 2)
+            # The unordered pair decides the split, so a pair of names never crosses it.
+            if split_of("ioi " + " ".join(sorted((indirect, subject)))) != split:
+                return None
+            return self._example(generator, indirect, subject)
+
+        return draw_examples(
+            draw, task=self.name, split=split, num_examples=num_examples, seed=seed
+        )
+
+    def _example(self, generator: random.Random, indirect: str, subject: str) -> Example:
+        pair = [indirect, subject]
+        generator.shuffle(pair)
+        template = generator.choice(TEMPLATES)
+        fillers = {
+            "first": pair[0],
+            "second": pair[1],
+            "place": generator.choice(PLACES),
+            "object": generator.choice(OBJECTS),
+        }
+        prompt = template.format(**fillers, subject=subject)
+        return Example(
+            id="",
+            task=self.name,
+            prompt=prompt,
+            target=f" {indirect}",
+            distractor=f" {subject}",
+            corrupted_prompt=template.format(**fillers, subject=indirect),
+            spans=self._spans(prompt, indirect, subject),
+            facts={"order": "ABBA" if pair[0] == indirect else "BABA"},
+        )
+
+    @staticmethod
+    def _spans(prompt: str, indirect: str, subject: str) -> dict[str, tuple[int, int]]:
+        def at(start: int, text: str) -> tuple[int, int]:
+            return start, start + len(text)
+
+        return {
+            "IO": at(prompt.index(indirect), indirect),
+            "S1": at(prompt.index(subject), subject),
+            "S2": at(prompt.rindex(subject), subject),
+            "END": at(len(prompt) - 2, "to"),
+        }
+
+    def is_correct(self, example: Example, completion: str) -> bool:
+        return completion.strip() == example.target.strip()
+
+    def contrasts(
+        self, example: Example, tokenizer: PreTrainedTokenizerBase
+    ) -> tuple[Contrast, ...] | None:
+        return None

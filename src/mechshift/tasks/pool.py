@@ -1,0 +1,232 @@
+"""Which examples do both models of a pair get right?
+
+1. Draw candidates from a split of the task, the same ones for both models.
+2. Let both models decode them greedily; the MDM in the order and number of steps that attribution
+   will use.
+3. Keep the first N that both get right, and say what became of the others.
+
+Comparing circuits on examples that only one model solves would mix failure with mechanism; keeping
+only common successes selects examples. The accuracies on all candidates are kept beside the pool.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+from mechshift.denoising import EncodedExample, Order, Schedule, decode
+from mechshift.errors import PoolError
+from mechshift.models import LanguageModel, ModelPair
+from mechshift.tasks.encoding import encode_example
+from mechshift.tasks.example import Example, Split, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolConfig:
+    """How many examples, and how the MDM denoises them."""
+
+    num_examples: int = 500
+    """Examples that both models get right, for attribution (the paper's number)."""
+    num_held_out: int = 200
+    """The same from the held-out split, on which circuits are tested."""
+    max_candidates: int = 4
+    """Give up after this many times as many candidates as examples asked for."""
+    order: Order = "confidence"
+    """Which target tokens are committed first: the MDM's most confident, left-to-right, random."""
+    num_steps: int | None = None
+    """Denoising steps; None is one token per step."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.num_examples < 2 or self.num_held_out < 2 or self.max_candidates < 1:
+            raise PoolError(
+                "a pool needs at least 2 examples, 2 held-out ones and 1 candidate for each, not"
+                f" {self.num_examples}, {self.num_held_out} and {self.max_candidates}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CommonPool:
+    """Examples of one split that both models get right, and the schedule they are scored by."""
+
+    task: str
+    split: Split
+    examples: tuple[Example, ...]
+    schedule: Schedule
+    candidate_ids: tuple[str, ...]
+    """Every example that was tried, in order."""
+    arm_completions: tuple[str, ...]
+    mdm_completions: tuple[str, ...]
+    arm_correct: Bool[np.ndarray, " candidate"]
+    mdm_correct: Bool[np.ndarray, " candidate"]
+
+    @property
+    def arm_accuracy(self) -> float:
+        """Share of candidates, in [0, 1]."""
+        return float(self.arm_correct.mean())
+
+    @property
+    def mdm_accuracy(self) -> float:
+        """Share of candidates, in [0, 1]."""
+        return float(self.mdm_correct.mean())
+
+    def counts(self) -> dict[str, int]:
+        """What became of the candidates; the parts sum to `candidates`."""
+        both = int((self.arm_correct & self.mdm_correct).sum())
+        return {
+            "candidates": len(self.candidate_ids),
+            "pool": len(self.examples),
+            "dropped: right but not needed": both - len(self.examples),
+            "dropped: only the ARM is right": int((self.arm_correct & ~self.mdm_correct).sum()),
+            "dropped: only the MDM is right": int((~self.arm_correct & self.mdm_correct).sum()),
+            "dropped: both are wrong": int((~self.arm_correct & ~self.mdm_correct).sum()),
+        }
+
+
+def build_pool(
+    pair: ModelPair,
+    task: Task,
+    split: Split,
+    config: PoolConfig,
+    *,
+    batch_size: int = 32,
+    progress: Callable[[int], None] | None = None,
+) -> CommonPool:
+    """The first examples of a split that both models get right.
+
+    Args:
+        progress: called with the number of candidates that were just decoded by one model.
+
+    Raises:
+        PoolError: too few; the message gives both accuracies and what to change.
+        TaskError: the tokenizer cannot express the task.
+    """
+    wanted = config.num_examples if split == "discovery" else config.num_held_out
+    candidates = task.generate(
+        pair.arm.tokenizer,
+        split=split,
+        num_examples=wanted * config.max_candidates,
+        seed=config.seed,
+    )
+    tried: list[_Attempts] = []
+    # Rounds of `wanted` candidates: a pair that is always right decodes no more than it needs.
+    for start in range(0, len(candidates), wanted):
+        part = candidates[start : start + wanted]
+        tried.append(_attempt(pair, task, part, config, batch_size, progress))
+        if sum(int(attempts.both_right.sum()) for attempts in tried) >= wanted:
+            break
+    attempts = _joined(tried)
+    chosen = np.flatnonzero(attempts.both_right)[:wanted]
+    if len(chosen) < wanted:
+        raise PoolError(_too_few(task, split, wanted, len(candidates), attempts))
+    examples = tuple(attempts.examples[i] for i in chosen)
+    return CommonPool(
+        task=task.name,
+        split=split,
+        examples=examples,
+        schedule=_schedule(attempts, chosen),
+        candidate_ids=tuple(example.id for example in attempts.examples),
+        arm_completions=attempts.arm_completions,
+        mdm_completions=attempts.mdm_completions,
+        arm_correct=attempts.arm_correct,
+        mdm_correct=attempts.mdm_correct,
+    )
+
+
+def encode_pool(
+    task: Task, examples: tuple[Example, ...], model: LanguageModel
+) -> list[EncodedExample]:
+    """The examples as this model reads them."""
+    return [encode_example(task, example, model.tokenizer, model.kind) for example in examples]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Attempts:
+    """What both models made of some candidates."""
+
+    examples: tuple[Example, ...]
+    arm_completions: tuple[str, ...]
+    mdm_completions: tuple[str, ...]
+    arm_correct: Bool[np.ndarray, " candidate"]
+    mdm_correct: Bool[np.ndarray, " candidate"]
+    commit_steps: tuple[Int[np.ndarray, " target"], ...]
+    """The MDM's own order, one array per candidate."""
+
+    @property
+    def both_right(self) -> Bool[np.ndarray, " candidate"]:
+        return self.arm_correct & self.mdm_correct
+
+
+def _attempt(
+    pair: ModelPair,
+    task: Task,
+    candidates: list[Example],
+    config: PoolConfig,
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> _Attempts:
+    completions: dict[str, tuple[str, ...]] = {}
+    commit_steps: list[Int[np.ndarray, " target"]] = []
+    for model in (pair.arm, pair.mdm):
+        decoded = decode(
+            model,
+            encode_pool(task, tuple(candidates), model),
+            num_steps=config.num_steps,
+            order=config.order,
+            seed=config.seed,
+            batch_size=batch_size,
+            progress=progress,
+        )
+        completions[model.kind] = tuple(
+            model.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in decoded.tokens
+        )
+        commit_steps = [row[row >= 0] for row in decoded.schedule.commit_step]
+
+    def correct(kind: str) -> Bool[np.ndarray, " candidate"]:
+        pairs = zip(candidates, completions[kind], strict=True)
+        return np.array([task.is_correct(example, text) for example, text in pairs], dtype=bool)
+
+    return _Attempts(
+        examples=tuple(candidates),
+        arm_completions=completions["arm"],
+        mdm_completions=completions["mdm"],
+        arm_correct=correct("arm"),
+        mdm_correct=correct("mdm"),
+        commit_steps=tuple(commit_steps),
+    )
+
+
+def _joined(parts: list[_Attempts]) -> _Attempts:
+    empty = np.zeros(0, dtype=bool)
+    return _Attempts(
+        examples=tuple(example for part in parts for example in part.examples),
+        arm_completions=tuple(text for part in parts for text in part.arm_completions),
+        mdm_completions=tuple(text for part in parts for text in part.mdm_completions),
+        arm_correct=np.concatenate([empty, *(part.arm_correct for part in parts)]),
+        mdm_correct=np.concatenate([empty, *(part.mdm_correct for part in parts)]),
+        commit_steps=tuple(steps for part in parts for steps in part.commit_steps),
+    )
+
+
+def _schedule(attempts: _Attempts, chosen: Int[np.ndarray, " example"]) -> Schedule:
+    """The order in which the MDM decoded these examples; attribution follows it."""
+    steps = [attempts.commit_steps[i] for i in chosen]
+    commit_step = np.full((len(steps), max(map(len, steps))), -1, dtype=np.int64)
+    for row, own in zip(commit_step, steps, strict=True):
+        row[: len(own)] = own
+    return Schedule(commit_step=commit_step)
+
+
+def _too_few(
+    task: Task, split: Split, wanted: int, num_candidates: int, attempts: _Attempts
+) -> str:
+    right = int(attempts.both_right.sum())
+    if not attempts.examples:
+        return f"task '{task.name}' has no {split} examples; add some, or use another task."
+    return (
+        f"only {right} of {num_candidates} {split} candidates of '{task.name}' are solved by both"
+        f" models (ARM {attempts.arm_correct.mean():.2f}, MDM {attempts.mdm_correct.mean():.2f}),"
+        f" and {wanted} are needed: ask for fewer examples, allow more candidates, or use an"
+        " easier task."
+    )

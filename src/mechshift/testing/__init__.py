@@ -1,0 +1,9 @@
+"""Models and examples small enough to check by hand, for mechshift's tests and for its users'."""
+
+from mechshift.testing.known_circuit import KnownCircuit as KnownCircuit
+from mechshift.testing.known_circuit import PathStrengths as PathStrengths
+from mechshift.testing.known_circuit import known_circuit as known_circuit
+from mechshift.testing.random_models import ARCHITECTURES as ARCHITECTURES
+from mechshift.testing.random_models import random_examples as random_examples
+from mechshift.testing.random_models import random_language_model as random_language_model
+from mechshift.testing.toy_tokenizer import toy_tokenizer as toy_tokenizer

@@ -1,0 +1,197 @@
+"""Small random models of every supported class, and examples for them.
+
+Weights are drawn so that no term of the computation is idle: biases and norm weights are not at
+their initial 0 and 1, attention is far from uniform, and Qwen2 and Qwen3 share each KV head between
+query heads. The same seed gives the same model on any machine of one torch version.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from mechshift.denoising import Contrast, EncodedExample
+from mechshift.errors import ModelError
+from mechshift.models import Attention, Kind, LanguageModel, freeze, set_attention
+from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS, toy_tokenizer
+
+NUM_WORDS = 19
+VOCAB_SIZE = len(SPECIAL_TOKENS) + NUM_WORDS
+MASK_TOKEN_ID = SPECIAL_TOKENS.index("<mask>")
+
+ARCHITECTURES: dict[str, tuple[Callable[..., Any], type[PreTrainedModel]]] = {
+    "llama": (LlamaConfig, LlamaForCausalLM),
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM),
+    "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+}
+"""Name -> configuration and class. Llama has one KV head per query head, the others share them."""
+
+SIZES: dict[str, dict[str, int]] = {
+    "llama": {"num_attention_heads": 2, "num_key_value_heads": 2},
+    "qwen2": {"num_attention_heads": 4, "num_key_value_heads": 2},
+    # A head_dim of its own: heads need not split d_model evenly.
+    "qwen3": {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6},
+}
+
+
+def random_language_model(
+    architecture: str = "llama",
+    kind: Kind = "arm",
+    *,
+    attention: Attention | None = None,
+    dtype: torch.dtype = torch.float32,
+    num_layers: int = 2,
+    seed: int = 0,
+) -> LanguageModel:
+    """A random model with a vocabulary of 23 tokens and 16 dimensions.
+
+    An ARM attends causally and an MDM in both directions unless `attention` says otherwise; both
+    keep the logit shift. In float64 the norms compute in float64 too, so that laws can be tested to
+    more than single precision.
+    """
+    if architecture not in ARCHITECTURES:
+        known = ", ".join(ARCHITECTURES)
+        raise ModelError(f"no random model of architecture '{architecture}'; known: {known}.")
+    config_class, model_class = ARCHITECTURES[architecture]
+    config = config_class(
+        vocab_size=VOCAB_SIZE,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=num_layers,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+        pad_token_id=SPECIAL_TOKENS.index("<pad>"),
+        bos_token_id=SPECIAL_TOKENS.index("<bos>"),
+        eos_token_id=None,
+        **SIZES[architecture],
+    )
+    module = model_class(config)
+    _randomise(module, seed)
+    words = [f"w{index}" for index in range(NUM_WORDS)]
+    chosen: Attention = attention or ("causal" if kind == "arm" else "full")
+    return as_language_model(
+        module.to(dtype), words, f"random-{architecture}-{kind}", kind, chosen
+    )
+
+
+def as_language_model(
+    module: PreTrainedModel, words: list[str], name: str, kind: Kind, attention: Attention
+) -> LanguageModel:
+    """Wrap a hand-made module: frozen, attention set, logits shifted, with a toy tokenizer."""
+    freeze(module)
+    set_attention(module, attention)
+    if module.dtype == torch.float64:
+        _use_float64_norms(module)
+    return LanguageModel(
+        name=name,
+        kind=kind,
+        module=module,
+        tokenizer=toy_tokenizer(words),
+        attention=attention,
+        shift=True,
+        mask_token_id=MASK_TOKEN_ID if kind == "mdm" else None,
+        weights_hash=f"made in memory: {name}",
+    )
+
+
+def random_examples(
+    num_examples: int = 6,
+    *,
+    kind: Kind = "arm",
+    num_targets: int = 2,
+    prefix_lengths: tuple[int, ...] = (4, 5, 7),
+    suffix_length: int = 0,
+    contrasts: bool = False,
+    seed: int = 0,
+) -> list[EncodedExample]:
+    """Random token sequences whose corruption changes half of the prefix and suffix.
+
+    Args:
+        num_examples: how many.
+        kind: an ARM's examples have no suffix, whatever `suffix_length` says.
+        num_targets: target tokens of each example.
+        prefix_lengths: used in turn, so that batches need padding; one length needs none.
+        suffix_length: tokens after the target.
+        contrasts: also name right and wrong tokens, for `prob_diff`.
+        seed: of the tokens.
+    """
+    generator = np.random.default_rng(seed)
+    suffix_length = 0 if kind == "arm" else suffix_length
+    examples = []
+    for row in range(num_examples):
+        prefix = _draw(generator, prefix_lengths[row % len(prefix_lengths)])
+        suffix = _draw(generator, suffix_length)
+        targets = _draw(generator, num_targets)
+        # A rotation by a non-zero amount: the distractor is never the target.
+        distractors = (targets - len(SPECIAL_TOKENS) + generator.integers(1, NUM_WORDS)) % NUM_WORDS
+        distractors = distractors + len(SPECIAL_TOKENS)
+        pairs = zip(targets.tolist(), distractors.tolist(), strict=True)
+        examples.append(
+            EncodedExample(
+                id=f"random-{row}",
+                task="random",
+                prefix_ids=tuple(prefix.tolist()),
+                target_ids=tuple(targets.tolist()),
+                suffix_ids=tuple(suffix.tolist()),
+                corrupted_prefix_ids=_corrupt(generator, prefix),
+                corrupted_suffix_ids=_corrupt(generator, suffix),
+                distractor_ids=tuple(distractors.tolist()),
+                contrasts=tuple(Contrast((t,), (d,)) for t, d in pairs) if contrasts else None,
+            )
+        )
+    return examples
+
+
+def _draw(generator: np.random.Generator, length: int) -> Int[np.ndarray, " token"]:
+    return generator.integers(len(SPECIAL_TOKENS), VOCAB_SIZE, size=length)
+
+
+def _corrupt(
+    generator: np.random.Generator, ids: Int[np.ndarray, " token"]
+) -> tuple[int, ...]:
+    """The same ids with every other one drawn again."""
+    return tuple(np.where(np.arange(len(ids)) % 2 == 0, _draw(generator, len(ids)), ids).tolist())
+
+
+def _randomise(module: PreTrainedModel, seed: int) -> None:
+    """Draw every parameter anew, in place; norm weights around 1, the rest around 0."""
+    generator = torch.Generator().manual_seed(seed)
+    for name, parameter in module.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        if "norm" in name:
+            values = 1.0 + 0.3 * noise
+        elif "embed_tokens" in name:
+            values = noise
+        elif parameter.ndim == 1:
+            values = 0.3 * noise
+        else:
+            # Gain 1.5 makes attention and gates far from linear.
+            values = 1.5 * noise / parameter.shape[1] ** 0.5
+        parameter.data.copy_(values)
+
+
+def _use_float64_norms(module: PreTrainedModel) -> None:
+    """Let RMSNorm work in float64, in place; Hugging Face's rounds to float32 in any precision."""
+    for submodule in module.modules():
+        if type(submodule).__name__.endswith("RMSNorm"):
+            submodule.forward = _rms_norm_of(submodule)  # type: ignore[method-assign]
+
+
+def _rms_norm_of(norm: nn.Module) -> Callable[..., Float[Tensor, "*axes d"]]:
+    def forward(hidden_states: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
+        variance = hidden_states.pow(2).mean(-1, keepdim=True)
+        return norm.weight * (hidden_states * torch.rsqrt(variance + norm.variance_epsilon))
+
+    return forward

@@ -1,0 +1,126 @@
+import pytest
+import torch
+
+from mechshift.errors import ModelError
+from mechshift.models import LanguageModel, freeze, probe_attention, set_attention
+
+ARCHITECTURES = ["llama", "qwen2", "qwen3"]
+
+
+def language_model(module, tokenizer, **overrides):
+    settings = dict(
+        name="m",
+        kind="mdm",
+        module=module,
+        tokenizer=tokenizer,
+        attention="full",
+        shift=True,
+        mask_token_id=22,
+        weights_hash="0",
+    )
+    return LanguageModel(**(settings | overrides))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_each_architecture_attends_as_it_is_told(architecture, implementation, tiny_module):
+    module = tiny_module(architecture, attn_implementation=implementation)
+    for attention in ("full", "causal", "full"):
+        set_attention(module, attention)
+        probe_attention(module, attention)
+
+
+def test_a_bidirectional_claim_by_a_causal_model_is_refused(tiny_module):
+    module = tiny_module()
+    set_attention(module, "causal")
+    with pytest.raises(ModelError, match="unchanged: its attention is causal"):
+        probe_attention(module, "full")
+
+
+def test_a_causal_claim_by_a_bidirectional_model_is_refused(tiny_module):
+    module = tiny_module()
+    set_attention(module, "full")
+    with pytest.raises(ModelError, match="moved the logits at position 0 by .* not causal"):
+        probe_attention(module, "causal")
+
+
+@pytest.mark.parametrize("attention", ["full", "causal"])
+def test_the_probe_works_in_bfloat16(attention, tiny_module):
+    module = tiny_module().to(torch.bfloat16)
+    set_attention(module, attention)
+    probe_attention(module, attention)
+
+
+def test_weights_that_are_not_finite_are_refused(tiny_module):
+    module = tiny_module()
+    with torch.no_grad():
+        module.lm_head.weight[3, 0] = torch.nan
+    with pytest.raises(ModelError, match="not finite"):
+        probe_attention(module, "causal")
+
+
+def test_the_probe_leaves_the_random_state_alone(tiny_module):
+    module = tiny_module()
+    before = torch.random.get_rng_state()
+    probe_attention(module, "causal")
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_an_unknown_attention_is_refused(tiny_module):
+    with pytest.raises(ModelError, match="unknown attention 'block'; known: causal, full"):
+        set_attention(tiny_module(), "block")
+
+
+def test_a_frozen_model_evaluates_and_has_no_trainable_parameter(tiny_module):
+    module = tiny_module().train()
+    freeze(module)
+    assert not module.training
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+
+
+def test_the_graph_has_one_key_and_value_per_query_head_unless_grouped(tiny_module, word_tokenizer):
+    model = language_model(tiny_module(), word_tokenizer())
+    assert model.graph().num_key_value_groups == 4
+    assert model.graph(grouped=True).num_key_value_groups == 2
+    assert (model.graph().num_layers, model.graph().num_heads) == (2, 4)
+    assert (model.dtype, model.device.type, model.vocab_size) == (torch.float32, "cpu", 23)
+
+
+@pytest.mark.parametrize("mask_token_id", [-1, 23])
+def test_a_mask_token_outside_the_embeddings_is_refused(mask_token_id, tiny_module, word_tokenizer):
+    with pytest.raises(ModelError, match=f"mask token {mask_token_id} .* 23 embeddings"):
+        language_model(tiny_module(), word_tokenizer(), mask_token_id=mask_token_id)
+
+
+def test_an_mdm_without_a_mask_token_is_refused(tiny_module, word_tokenizer):
+    with pytest.raises(ModelError, match="MDM without a mask token; set mask_token_id"):
+        language_model(tiny_module(), word_tokenizer(), mask_token_id=None)
+
+
+def test_an_arm_needs_no_mask_token_but_the_shift(tiny_module, word_tokenizer):
+    language_model(tiny_module(), word_tokenizer(), kind="arm", mask_token_id=None)
+    with pytest.raises(ModelError, match="ARM with shift=False"):
+        language_model(tiny_module(), word_tokenizer(), kind="arm", shift=False)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("attention", ["causal", "full"])
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+def test_padding_on_the_left_is_never_nan_and_gives_finite_gradients(
+    architecture, attention, implementation, tiny_module, word_tokenizer
+):
+    module = tiny_module(architecture, attn_implementation=implementation)
+    set_attention(module, attention)
+    freeze(module)
+    model = language_model(module, word_tokenizer(), attention=attention)
+    mask = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 1, 1, 1]])
+    embeddings = module.model.embed_tokens(torch.randint(23, (2, 5))).requires_grad_()
+    hidden = model.parts.decoder(
+        inputs_embeds=embeddings,
+        attention_mask=mask,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
+    ).last_hidden_state
+    assert torch.isfinite(hidden).all()
+    (gradient,) = torch.autograd.grad(hidden[:, -1].square().sum(), embeddings)
+    assert torch.isfinite(gradient).all()
+    assert (gradient[0, :3] == 0).all()
