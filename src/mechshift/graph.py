@@ -16,6 +16,7 @@ Edges are integers. Names are made only when somebody reads them.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import SupportsIndex
 
 import numpy as np
 from jaxtyping import Int
@@ -118,20 +119,20 @@ class Graph:
         starts = np.repeat(self.edge_offset[:-1], self.num_parents)
         return (np.arange(self.num_edges) - starts).astype(np.int32)
 
-    def source_name(self, source: int) -> str:
+    def source_name(self, source: SupportsIndex) -> str:
         layer, head = self.source_layer[source], self.source_head[source]
         if layer < 0:
             return "input"
         return f"m{layer}" if head < 0 else f"a{layer}.h{head}"
 
-    def destination_name(self, destination: int) -> str:
+    def destination_name(self, destination: SupportsIndex) -> str:
         kind = self.destination_kind[destination]
         layer, head = self.destination_layer[destination], self.destination_head[destination]
         if kind == LOGITS:
             return "logits"
         return f"m{layer}" if kind == MLP else f"a{layer}.h{head}<{KIND_NAMES[kind]}>"
 
-    def edge_name(self, edge: int) -> str:
+    def edge_name(self, edge: SupportsIndex) -> str:
         source, destination = self.edge_source[edge], self.edge_destination[edge]
         return f"{self.source_name(source)}->{self.destination_name(destination)}"
 

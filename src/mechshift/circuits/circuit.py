@@ -20,11 +20,7 @@ class Circuit:
     """Score of each edge [metric units]; positive: ablating the edge hurts."""
 
     def __post_init__(self) -> None:
-        if self.edges.shape != self.scores.shape or self.edges.ndim != 1:
-            raise CircuitError(
-                f"a circuit needs one score per edge, not {self.scores.shape} scores for"
-                f" {self.edges.shape} edges."
-            )
+        assert self.edges.shape == self.scores.shape
         outside = self.edges[(self.edges < 0) | (self.edges >= self.graph.num_edges)]
         if len(outside):
             raise CircuitError(

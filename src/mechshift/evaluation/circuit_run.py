@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn import functional
 
-from mechshift.denoising import CanvasBatch
+from mechshift.denoising import readout_hidden
 from mechshift.evaluation.circuit_plan import CircuitPlan, HeadProjection, LayerPlan
 from mechshift.evaluation.corrupted_cache import CorruptedCache
 from mechshift.graph import KEY, QUERY
@@ -40,9 +40,9 @@ def run_circuit(
     """Logits of the circuit at the scored positions of the cache's batch."""
     if plan.num_live_sources == 0:
         return cache.logits
-    clean_input = cache.input_delta
-    differences = clean_input.new_empty(plan.num_live_sources, *clean_input.shape)
-    differences[0] = clean_input
+    shape = (plan.num_live_sources, *cache.input_difference.shape)
+    differences = cache.input_difference.new_empty(shape)
+    differences[0] = cache.input_difference
     for layer, layer_plan, corrupted, arguments in zip(
         model.parts.layers,
         plan.layers,
@@ -76,7 +76,6 @@ def _run_heads(
         patched[:, :, projection.positions] = _project(layer, projection, normed)
     change = attend(layer, query, key, value, arguments) - corrupted.z[:, :, plan.heads]
     head_weights = layer.output.weight.unflatten(-1, (-1, change.shape[-1]))[:, plan.heads]
-    torch.einsum("bphd,mhd->hbpm", change, head_weights)
     differences[plan.num_before : plan.num_before + num_live] = torch.einsum(
         "bphd,mhd->hbpm", change, head_weights
     )
@@ -112,14 +111,11 @@ def _run_mlp(
 def _read_logits(
     model: LanguageModel, cache: CorruptedCache, plan: CircuitPlan, differences: Differences
 ) -> Float[Tensor, "readout vocab"]:
-    rows, positions = _scored(cache.batch)
-    corrupted = cache.activations.final_input[rows, positions]
-    (residual,) = _summed(corrupted, plan.logits_parents, differences[:, rows, positions])
+    batch = cache.batch
+    corrupted = readout_hidden(cache.activations.final_input, batch)
+    scored = differences[:, batch.readout_row, batch.readout_position]
+    (residual,) = _summed(corrupted, plan.logits_parents, scored)
     return model.parts.unembedding(model.parts.final_norm(residual))
-
-
-def _scored(batch: CanvasBatch) -> tuple[Tensor, Tensor]:
-    return batch.readout_row, batch.readout_position
 
 
 def _summed(

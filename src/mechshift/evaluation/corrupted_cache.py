@@ -27,7 +27,7 @@ class CorruptedCache:
     """Keys and values are per KV head, whatever the circuit's graph."""
     attention_arguments: Sequence[dict[str, Any]]
     """Per layer: mask, rotary embedding and flags of the stock attention call."""
-    input_delta: Float[Tensor, "batch position d_model"]
+    input_difference: Float[Tensor, "batch position d_model"]
     """Clean minus corrupted embedding."""
     logits: Float[Tensor, "readout vocab"]
     """Logits of the corrupted run: those of the empty circuit."""
@@ -46,6 +46,6 @@ def corrupted_cache(model: LanguageModel, batch: CanvasBatch) -> CorruptedCache:
         batch=batch,
         activations=activations,
         attention_arguments=arguments,
-        input_delta=parts.embedding(batch.clean_ids) - parts.embedding(batch.corrupted_ids),
+        input_difference=parts.embedding(batch.clean_ids) - parts.embedding(batch.corrupted_ids),
         logits=readout_logits(model, hidden, batch),
     )

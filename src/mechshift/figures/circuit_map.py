@@ -21,8 +21,11 @@ from mechshift.figures.theme import (
     NEGATIVE_COLOUR,
     NEUTRAL_COLOUR,
     PAIR_COLOUR,
-    SEQUENTIAL,
+    colour_bar,
+    colour_bar_below,
+    colour_bar_right,
     finish,
+    panels,
     stacked,
 )
 from mechshift.graph import Graph
@@ -52,7 +55,7 @@ class Panel:
 def circuit_map(comparison: Comparison, *, num_drawn: int = 60) -> go.Figure:
     """Two maps, ARM and MDM: nodes sized by score, the strongest `num_drawn` edges as lines."""
     figure = make_subplots(
-        rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values()), horizontal_spacing=0.09
+        rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values())
     )
     graph = comparison.graph
     for column, model in enumerate(MODEL_NAMES, start=1):
@@ -66,42 +69,19 @@ def circuit_map(comparison: Comparison, *, num_drawn: int = 60) -> go.Figure:
     _axes(figure, graph)
     for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=True):
         annotation.font.color = MODEL_COLOURS[model]
-    figure.update_layout(
-        coloraxis={
-            "colorscale": SEQUENTIAL,
-            "cmin": 0,
-            "colorbar": {
-                "title": {"text": "share of<br>node score"},
-                "tickformat": ".0%",
-                "thickness": 12,
-                "len": 0.7,
-                "outlinewidth": 0,
-            },
-        }
-    )
+    figure.update_layout(coloraxis=colour_bar("share of<br>node score"))
     height = int(np.clip(190 + 52 * (graph.num_layers + 2), 480, 1100))
-    narrow = stacked(2, 2 * height - 120, gap=0.1)
-    narrow |= {
-        "coloraxis.colorbar.orientation": "h",
-        "coloraxis.colorbar.len": 1.0,
-        "coloraxis.colorbar.x": 0.5,
-        "coloraxis.colorbar.xanchor": "center",
-        "coloraxis.colorbar.y": -0.13,
-        "coloraxis.colorbar.yanchor": "top",
-        "legend.y": -0.06,
-    }
-    figure.update_layout(
-        coloraxis_colorbar={
-            "orientation": "v", "x": 1.02, "xanchor": "left", "y": 0.5, "yanchor": "middle",
-        }
-    )
+    wide = panels((0.0, 0.43, 0.0, 1.0), (0.46, 0.89, 0.0, 1.0)) | colour_bar_right()
+    wide |= {"height": height, "margin.b": 84, "yaxis2.showticklabels": False}
+    narrow = stacked(2, gap=0.1, bottom=0.15) | colour_bar_below()
+    narrow |= {"height": 2 * height - 40, "margin.b": 64, "yaxis2.showticklabels": True}
     size = comparison.settings.circuit_size
     return finish(
         figure,
         "The two circuits",
         f"node score inside the top {size:,} edges; the {min(num_drawn, size):,} strongest drawn;"
         f" n = {comparison.num_examples} examples, means without intervals",
-        height=height,
+        wide=wide,
         narrow=narrow,
     )
 

@@ -12,6 +12,7 @@ from mechshift.figures.theme import (
     NEUTRAL_COLOUR,
     band,
     finish,
+    panels,
     percent,
     stacked,
 )
@@ -24,7 +25,7 @@ PANEL_TITLES = ("written by layer", "read by layer")
 def depth_profiles(profiles: DepthProfiles) -> go.Figure:
     """Two panels, sources and destinations, each with ARM and MDM and their intervals."""
     figure = make_subplots(
-        rows=1, cols=2, subplot_titles=PANEL_TITLES, shared_yaxes=True, horizontal_spacing=0.06
+        rows=1, cols=2, subplot_titles=PANEL_TITLES, shared_yaxes=True
     )
     for column, side in enumerate(SIDES, start=1):
         for model in MODEL_NAMES:
@@ -34,16 +35,16 @@ def depth_profiles(profiles: DepthProfiles) -> go.Figure:
         _layer_axis(figure, profiles.num_layers, side, column)
     figure.update_yaxes(tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(title_text="share of |score|", col=1)
-    narrow = stacked(2, 760, gap=0.2) | {
-        "yaxis2.showticklabels": True, "yaxis2.matches": None, "legend.y": -0.12
-    }
-    figure.update_layout(yaxis2_showticklabels=False)
+    wide = panels((0.0, 0.48, 0.0, 1.0), (0.52, 1.0, 0.0, 1.0))
+    wide |= {"height": 400, "margin.b": 84, "yaxis2.showticklabels": False}
+    narrow = stacked(2, gap=0.2)
+    narrow |= {"height": 740, "margin.b": 84, "yaxis2.showticklabels": True}
     return finish(
         figure,
         "Depth of the circuit" if profiles.scope == "circuit" else "Depth of all edges",
         f"{_scope_words(profiles)}; n = {profiles.num_examples} examples; bands:"
         f" {percent(profiles.level)} bootstrap intervals; dotted lines: early, middle, late",
-        height=400,
+        wide=wide,
         narrow=narrow,
     )
 

@@ -16,6 +16,7 @@ from mechshift.figures.theme import (
     NEUTRAL_COLOUR,
     band,
     finish,
+    log_ticks,
     percent,
 )
 from mechshift.statistics import Estimates
@@ -78,11 +79,11 @@ def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:
         figure.add_hline(y=level, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR})
     for one in series:
         colour, own = MODEL_COLOURS[one.model], one.model == one.circuit
-        sizes = one.sizes.astype(np.float64)
-        figure.add_trace(band(sizes, one.estimates, colour, group=one.label))
+        x = one.sizes.astype(np.float64)
+        figure.add_trace(band(x, one.estimates, colour, group=one.label))
         figure.add_trace(
             go.Scatter(
-                x=sizes,
+                x=x,
                 y=one.faithfulness,
                 mode="lines+markers",
                 line={"color": colour, "width": 2.5, "dash": "solid" if own else "dash"},
@@ -95,8 +96,11 @@ def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:
                 legendgroup=one.label,
             )
         )
+    sizes = np.concatenate([one.sizes for one in series])
     figure.update_xaxes(
-        type="log", title_text=f"circuit size [edges of {series[0].num_edges:,}]", dtick="D2"
+        type="log",
+        title_text=f"circuit size [edges of {series[0].num_edges:,}]",
+        **log_ticks(sizes),
     )
     figure.update_yaxes(title_text="faithfulness (1 = full model)")
     return finish(
@@ -104,8 +108,8 @@ def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:
         "Faithfulness of the circuits",
         f"n = {series[0].num_examples} examples; bands: {percent(series[0].level)} bootstrap"
         " intervals",
-        height=430,
-        narrow={"legend.y": -0.22, "height": 500},
+        wide={"height": 430, "margin.b": 88},
+        narrow={"height": 480, "margin.b": 150},
     )
 
 

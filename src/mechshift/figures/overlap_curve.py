@@ -13,6 +13,8 @@ from mechshift.figures.theme import (
     PAIR_COLOUR,
     band,
     finish,
+    log_ticks,
+    panels,
     percent,
     stacked,
 )
@@ -33,8 +35,6 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
         rows=1,
         cols=2,
         subplot_titles=("overlap", "edge overlap relative to its ceiling"),
-        column_widths=[0.6, 0.4],
-        horizontal_spacing=0.1,
     )
     sizes = overlap.sizes.astype(np.float64)
     ratio = ("ratio", "ratio to ceiling", PAIR_COLOUR, "solid", "square")
@@ -62,7 +62,7 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
     figure.add_hline(
         y=1, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=2
     )
-    figure.update_xaxes(type="log", title_text="circuit size K [edges]", dtick="D2")
+    figure.update_xaxes(type="log", title_text="circuit size K [edges]", **log_ticks(overlap.sizes))
     figure.update_yaxes(title_text="Jaccard overlap", range=[0, 1.02], col=1)
     figure.update_yaxes(title_text="ratio", rangemode="tozero", col=2)
     return finish(
@@ -71,8 +71,9 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
         f"n = {overlap.num_examples} examples; bands: {percent(overlap.level)} bootstrap intervals"
         f" ({overlap.num_resamples:,} resamples), for the null the spread of"
         f" {overlap.num_shuffles} shuffles",
-        height=430,
-        narrow=stacked(2, 800, gap=0.18) | {"legend.y": -0.12},
+        wide=panels((0.0, 0.56, 0.0, 1.0), (0.66, 1.0, 0.0, 1.0))
+        | {"height": 450, "margin.b": 110},
+        narrow=stacked(2, gap=0.19) | {"height": 840, "margin.b": 200},
     )
 
 

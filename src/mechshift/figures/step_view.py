@@ -1,5 +1,7 @@
 """Figure: what each denoising step does, by the layer that reads and by the metric."""
 
+import math
+
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
@@ -10,8 +12,11 @@ from mechshift.figures.depth_profiles import layer_names
 from mechshift.figures.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
-    SEQUENTIAL,
+    colour_bar,
+    colour_bar_below,
+    colour_bar_right,
     finish,
+    panels,
     percent,
     stacked,
 )
@@ -24,9 +29,6 @@ def step_view(comparison: Comparison) -> go.Figure:
         cols=2,
         specs=[[{}, {}], [{"colspan": 2}, None]],
         subplot_titles=(*MODEL_NAMES.values(), "metric per step"),
-        row_heights=[0.6, 0.4],
-        vertical_spacing=0.2,
-        horizontal_spacing=0.08,
     )
     for column, model in enumerate(MODEL_NAMES, start=1):
         profile = _profile(comparison, model)
@@ -36,29 +38,20 @@ def step_view(comparison: Comparison) -> go.Figure:
     _axes(figure, comparison)
     for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=False):
         annotation.font.color = MODEL_COLOURS[model]
-    figure.update_layout(
-        coloraxis={
-            "colorscale": SEQUENTIAL,
-            "cmin": 0,
-            "colorbar": {
-                "title": {"text": "share of<br>|score|"},
-                "tickformat": ".0%",
-                "thickness": 12,
-                "len": 0.55,
-                "y": 1,
-                "yanchor": "top",
-                "outlinewidth": 0,
-            },
-        }
-    )
+    figure.update_layout(coloraxis=colour_bar("share of<br>|score|"))
+    wide = panels((0.0, 0.43, 0.5, 1.0), (0.46, 0.89, 0.5, 1.0), (0.0, 1.0, 0.0, 0.32))
+    wide |= colour_bar_right(length=0.5)
+    wide |= {"height": 640, "margin.b": 84, "yaxis2.showticklabels": False}
+    narrow = stacked(3, gap=0.11, bottom=0.14) | colour_bar_below()
+    narrow |= {"height": 1080, "margin.b": 124, "yaxis2.showticklabels": True}
     return finish(
         figure,
         "Step by step",
         f"share of |mean score| by the layer that reads the edge, all edges;"
         f" n = {comparison.num_examples} examples; bars: {percent(comparison.settings.level)}"
         " bootstrap intervals",
-        height=600,
-        narrow=stacked(3, 1020, gap=0.11) | {"legend.y": -0.1},
+        wide=wide,
+        narrow=narrow,
     )
 
 
@@ -145,7 +138,7 @@ def _axes(figure: go.Figure, comparison: Comparison) -> None:
     figure.update_xaxes(
         title_text="denoising step",
         tickmode="linear",
-        dtick=max(1, round(num_steps / 12)),
+        dtick=max(1, math.ceil(num_steps / 9)),
         range=[-0.6, num_steps - 0.4],
         showgrid=False,
     )

@@ -2,14 +2,14 @@
 
 Backgrounds are transparent and text is a mid grey, so that a figure can be read on a light and on
 a dark page; the report recolours text and grid to suit. `layout.meta` carries two patches for
-`Plotly.relayout`: `wide` as drawn, and `narrow`, which stacks the panels for a phone.
+`Plotly.relayout`: `wide`, as drawn, and `narrow`, which stacks the panels for a phone.
 """
 
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mechshift.statistics import Estimates
 
@@ -20,7 +20,7 @@ NEGATIVE_COLOUR = "#c2559d"
 NEUTRAL_COLOUR = "#8a919e"
 TEXT_COLOUR = "#747b88"
 GRID_COLOUR = "rgba(138, 145, 158, 0.22)"
-SEQUENTIAL = "Viridis"
+SEQUENTIAL = "Cividis"
 """Perceptually even and safe for colour-blind readers."""
 
 MODEL_COLOURS = {"arm": ARM_COLOUR, "mdm": MDM_COLOUR}
@@ -31,15 +31,19 @@ FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', A
 Patch = dict[str, Any]
 """Argument of `Plotly.relayout`: a dotted attribute name and its value."""
 
+Rectangle = tuple[float, float, float, float]
+"""Left, right, bottom and top in parts of the figure inside its margins."""
+
 
 def finish(
-    figure: go.Figure, title: str, subtitle: str, *, height: int, narrow: Patch | None = None
+    figure: go.Figure, title: str, subtitle: str, *, wide: Patch, narrow: Patch
 ) -> go.Figure:
-    """Title, fonts, transparent ground, legend below, and the two patches in `layout.meta`.
+    """Title, fonts, transparent ground and legend; applies `wide` and keeps both patches.
 
-    `narrow` may move panels (`xaxis2.domain`) and annotations and set `height`; the wide patch
-    that undoes it is read off the figure.
+    Margins are fixed and nothing may push them: plotly's automatic margins do not settle when a
+    colour bar and a legend compete, and let panels collapse.
     """
+    assert wide.keys() == narrow.keys(), "each patch must undo the other"
     figure.update_layout(
         title={
             "text": title,
@@ -52,41 +56,105 @@ def finish(
         font={"family": FONT, "size": 13, "color": TEXT_COLOUR},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 60, "r": 16, "t": 92, "b": 56},
+        margin={"l": 64, "r": 16, "t": 92, "autoexpand": False},
         hoverlabel={"font": {"family": FONT, "size": 13}},
-        legend={"orientation": "h", "x": 0, "y": -0.18, "yanchor": "top", "font": {"size": 13}},
-        height=height,
+        legend={
+            "orientation": "h",
+            "x": 0.01,
+            "xref": "container",
+            "y": 0.005,
+            "yref": "container",
+            "yanchor": "bottom",
+            "font": {"size": 13},
+        },
+        meta={"wide": wide, "narrow": narrow},
     )
-    grid = {"gridcolor": GRID_COLOUR, "zeroline": False, "automargin": True}
-    figure.update_xaxes(**grid, title_standoff=8)
-    figure.update_yaxes(**grid, title_standoff=8)
-    figure.update_annotations(font={"size": 14})
-    patches = {"height": height, **(narrow or {})}
-    wide = {name: _attribute(figure, name) for name in patches}
-    figure.update_layout(meta={"wide": wide, "narrow": patches})
+    figure.update_xaxes(gridcolor=GRID_COLOUR, zeroline=False, title_standoff=8, tickangle=0)
+    figure.update_yaxes(gridcolor=GRID_COLOUR, zeroline=False, title_standoff=6)
+    figure.update_annotations(font={"size": 14}, yanchor="bottom", xanchor="center")
+    for name, value in wide.items():
+        _set_attribute(figure, name, value)
     return figure
 
 
-def stacked(num_panels: int, height: int, *, gap: float = 0.14) -> Patch:
-    """The narrow patch that puts panels 1, 2, ... below each other, each titled above itself."""
-    patch: Patch = {"height": height}
-    panel = (1 - gap * (num_panels - 1)) / num_panels
-    for index in range(num_panels):
-        top = 1 - index * (panel + gap)
+def panels(*rectangles: Rectangle) -> Patch:
+    """Where panels 1, 2, ... lie, each with its title above it."""
+    patch: Patch = {}
+    for index, (left, right, bottom, top) in enumerate(rectangles):
         suffix = "" if index == 0 else str(index + 1)
-        patch[f"xaxis{suffix}.domain"] = [0, 1]
-        patch[f"yaxis{suffix}.domain"] = [max(0.0, top - panel), top]
-        patch[f"annotations[{index}].x"] = 0.5
+        patch[f"xaxis{suffix}.domain"] = [left, right]
+        patch[f"yaxis{suffix}.domain"] = [bottom, top]
+        patch[f"annotations[{index}].x"] = (left + right) / 2
         patch[f"annotations[{index}].y"] = top
     return patch
 
 
-def _attribute(figure: go.Figure, name: str) -> Any:
-    """Value of a dotted attribute such as `xaxis2.domain` or `annotations[0].x`."""
-    value: Any = figure.layout
-    for part in name.replace("[", ".").replace("]", "").split("."):
-        value = value[int(part)] if part.isdigit() else value[part]
-    return list(value) if isinstance(value, tuple) else value
+def stacked(num_panels: int, *, gap: float, bottom: float = 0.0) -> Patch:
+    """`panels` below each other, all as wide as the figure, above `bottom`."""
+    height = (1 - bottom - gap * (num_panels - 1)) / num_panels
+    tops = [1 - index * (height + gap) for index in range(num_panels)]
+    return panels(*((0.0, 1.0, max(0.0, top - height), top) for top in tops))
+
+
+def colour_bar(title: str) -> dict[str, Any]:
+    """A colour axis from 0 for shares; where its bar lies is up to the patches."""
+    return {
+        "colorscale": SEQUENTIAL,
+        "cmin": 0,
+        "colorbar": {
+            "title": {"text": title, "side": "top"},
+            "tickformat": ".0%",
+            "thickness": 12,
+            "outlinewidth": 0,
+            "nticks": 6,
+        },
+    }
+
+
+def colour_bar_right(top: float = 1.0, length: float = 0.8) -> Patch:
+    """The colour bar upright at the right end of the figure, which panels must leave free."""
+    return _colour_bar_patch("v", length, 1.0, "right", top, "top")
+
+
+def colour_bar_below() -> Patch:
+    """The colour bar lying along the lower end of the figure, which panels must leave free."""
+    return _colour_bar_patch("h", 0.9, 0.5, "center", 0.0, "bottom")
+
+
+def _colour_bar_patch(
+    orientation: str, length: float, x: float, xanchor: str, y: float, yanchor: str
+) -> Patch:
+    place = {
+        "orientation": orientation,
+        "len": length,
+        "x": x,
+        "xanchor": xanchor,
+        "y": y,
+        "yanchor": yanchor,
+    }
+    return {f"coloraxis.colorbar.{name}": value for name, value in place.items()}
+
+
+def _set_attribute(figure: go.Figure, name: str, value: Any) -> None:
+    """Set a dotted attribute such as `xaxis2.domain` or `annotations[0].x`."""
+    *path, last = name.replace("[", ".").replace("]", "").split(".")
+    target: Any = figure.layout
+    for part in path:
+        target = target[int(part)] if part.isdigit() else target[part]
+    target[last] = value
+
+
+def log_ticks(sizes: Int[np.ndarray, " size"]) -> dict[str, list[Any]]:
+    """Ticks of a log axis at 1, 3, 10, 30, ... (or 1, 2, 5, 10, ... on a short one)."""
+    low, high = int(sizes.min()), int(sizes.max())
+    decades = [10**power for power in range(len(str(high)) + 1)]
+    for digits in ((1, 3), (1, 2, 5)):
+        ticks = [digit * ten for ten in decades for digit in digits if low <= digit * ten <= high]
+        if len(ticks) > 2:
+            break
+    else:
+        ticks = sorted({low, high})
+    return {"tickvals": ticks, "ticktext": [f"{tick:,}" for tick in ticks]}
 
 
 def band(
@@ -118,4 +186,4 @@ def translucent(colour: str, opacity: float) -> str:
 
 def percent(level: float) -> str:
     """A level such as 0.95 as `95 %`."""
-    return f"{100 * level:g} %"
+    return f"{100 * level:g}\N{NO-BREAK SPACE}%"

@@ -1,5 +1,8 @@
 """Reading and changing activations of the stock modules; the only place that registers hooks."""
 
+from mechshift.interventions.destination_input import (
+    added_to_destination as added_to_destination,
+)
 from mechshift.interventions.hooking import Removable as Removable
 from mechshift.interventions.hooking import removing as removing
 from mechshift.interventions.hooking import ungrouped_heads as ungrouped_heads

@@ -54,7 +54,7 @@ class PosttrainConfig:
     """Task name to its weight in every batch."""
     examples_per_task: int = 8000
     """Distinct training examples of each task."""
-    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 40000})
+    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 18000})
     """Tasks that get another number of distinct examples."""
     num_steps: int = 1000
     batch_size: int = 256

@@ -5,13 +5,12 @@ that are left and puts its result back; every number is used once and the last r
 The reference answer is the first that an exhaustive search in input order finds, but any valid
 derivation counts as correct. The corrupted prompt keeps the numbers and asks for another goal.
 
-Goals are held out by value: a goal of the discovery split is never a goal in training.
+Goals are held out by value: a goal of the discovery or held-out split is never one in training.
 Format: the Countdown files of Dream, arXiv:2508.15487, and of arXiv:2410.14157.
 """
 
 import random
 import re
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -28,6 +27,11 @@ OPERATORS = "+-*/"
 EQUATION = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
 MIN_GOAL, MAX_GOAL = 10, 99
 CORRUPTION_ATTEMPTS = 20
+
+DISCOVERY_GOALS = (14, 18, 22, 27, 33, 40)
+HELD_OUT_GOALS = (15, 20, 24, 30, 36, 44)
+"""Values that are never a goal in training, where they do occur as intermediate results: a model
+cannot be asked for a number whose token it has never written in an equation."""
 
 
 def combine(left: int, operator: str, right: int) -> int | None:
@@ -206,9 +210,9 @@ def _question(numbers: list[int], goal: int) -> str:
 
 
 def _split_of_goal(goal: int) -> Split:
-    """Which split owns a goal: about one goal in ten each for discovery and held-out."""
-    tenth = zlib.crc32(f"countdown goal {goal}".encode()) % 10
-    return "train" if tenth < 8 else ("discovery" if tenth == 8 else "held-out")
+    if goal in DISCOVERY_GOALS:
+        return "discovery"
+    return "held-out" if goal in HELD_OUT_GOALS else "train"
 
 
 def _keeps_length(tokenizer: PreTrainedTokenizerBase, example: Example) -> bool:

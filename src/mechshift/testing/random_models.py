@@ -1,8 +1,8 @@
 """Small random models of every supported class, and examples for them.
 
 Weights are drawn so that no term of the computation is idle: biases and norm weights are not at
-their initial 0 and 1, attention is far from uniform, and Qwen2 and Qwen3 share each KV head between
-query heads. The same seed gives the same model on any machine of one torch version.
+their initial 0 and 1, attention is not uniform, and Qwen2 and Qwen3 share each KV head between query
+heads. The same seed gives the same model on any machine of one torch version.
 """
 
 from collections.abc import Callable
@@ -53,13 +53,15 @@ def random_language_model(
     attention: Attention | None = None,
     dtype: torch.dtype = torch.float32,
     num_layers: int = 2,
+    gain: float = 1.5,
     seed: int = 0,
 ) -> LanguageModel:
     """A random model with a vocabulary of 23 tokens and 16 dimensions.
 
     An ARM attends causally and an MDM in both directions unless `attention` says otherwise; both
     keep the logit shift. In float64 the norms compute in float64 too, so that laws can be tested to
-    more than single precision.
+    more than single precision. A projection multiplies the size of a vector by about `gain`: at 1.5
+    attention and gates are far from linear, well below 1 the model is smooth.
     """
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
@@ -78,7 +80,7 @@ def random_language_model(
         **SIZES[architecture],
     )
     module = model_class(config)
-    _randomise(module, seed)
+    _randomise(module, gain, seed)
     words = [f"w{index}" for index in range(NUM_WORDS)]
     chosen: Attention = attention or ("causal" if kind == "arm" else "full")
     return as_language_model(
@@ -165,7 +167,7 @@ def _corrupt(
     return tuple(np.where(np.arange(len(ids)) % 2 == 0, _draw(generator, len(ids)), ids).tolist())
 
 
-def _randomise(module: PreTrainedModel, seed: int) -> None:
+def _randomise(module: PreTrainedModel, gain: float, seed: int) -> None:
     """Draw every parameter anew, in place; norm weights around 1, the rest around 0."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
@@ -177,8 +179,7 @@ def _randomise(module: PreTrainedModel, seed: int) -> None:
         elif parameter.ndim == 1:
             values = 0.3 * noise
         else:
-            # Gain 1.5 makes attention and gates far from linear.
-            values = 1.5 * noise / parameter.shape[1] ** 0.5
+            values = gain * noise / parameter.shape[1] ** 0.5
         parameter.data.copy_(values)
 
 

@@ -1,0 +1,97 @@
+"""How do scores of batches of canvases become one record in pool order?
+
+A batch holds canvases of similar length, from any examples and steps. Its rows and slots are sorted
+back to examples and steps here, for every attribution method.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechshift.attribution.edge_scores import EdgeScores
+from mechshift.denoising import Canvas, CanvasBatch
+from mechshift.errors import AttributionError
+from mechshift.graph import Graph
+
+
+def chunk_canvases(canvases: Sequence[Canvas], num_examples: int) -> list[list[Canvas]]:
+    """Cut canvases, in pool order, into chunks that hold `num_examples` whole examples each.
+
+    Scoring chunk by chunk and joining with `concatenate_edge_scores` gives the scores of all, so a
+    chunk can be saved before the next is begun.
+    """
+    if num_examples < 1:
+        raise AttributionError(f"a chunk of {num_examples} examples is impossible; use at least 1.")
+    by_example = [list(group) for _, group in groupby(canvases, key=lambda c: c.example)]
+    return [
+        [canvas for group in by_example[start : start + num_examples] for canvas in group]
+        for start in range(0, len(by_example), num_examples)
+    ]
+
+
+class ScoreCollector:
+    """Fills the arrays of an `EdgeScores` batch by batch."""
+
+    def __init__(self, graph: Graph, canvases: Sequence[Canvas], dtype: torch.dtype) -> None:
+        """Start with zeros for the examples of `canvases`, a run of consecutive pool rows.
+
+        Raises:
+            AttributionError: no canvases, or a pool row is missing between the first and the last.
+        """
+        self.graph = graph
+        self._num_steps = _steps_by_example(canvases)
+        self._first_example = min(self._num_steps)
+        shape = (len(self._num_steps), max(self._num_steps.values()))
+        float_type = np.float64 if dtype == torch.float64 else np.float32
+        self._values = np.zeros((*shape, graph.num_edges), dtype=float_type)
+        self._clean, self._corrupted, self._input = np.zeros((3, *shape))
+        self._from_input = torch.from_numpy(graph.edge_source == 0)
+
+    def add(
+        self,
+        batch: CanvasBatch,
+        scores: Float[Tensor, "batch slot edge"],
+        *,
+        clean_metric: Float[Tensor, "batch slot"],
+        corrupted_metric: Float[Tensor, "batch slot"],
+    ) -> None:
+        """Put a batch's scores and metrics where their examples and steps belong."""
+        row, slot = np.nonzero(batch.step >= 0)
+        cell = batch.example[row] - self._first_example, batch.step[row, slot]
+        from_input = scores[..., self._from_input.to(scores.device)].sum(-1, dtype=torch.float64)
+        self._values[cell] = scores.cpu().numpy()[row, slot]
+        self._clean[cell] = clean_metric.double().cpu().numpy()[row, slot]
+        self._corrupted[cell] = corrupted_metric.double().cpu().numpy()[row, slot]
+        self._input[cell] = from_input.cpu().numpy()[row, slot]
+
+    def edge_scores(self) -> EdgeScores:
+        """The record, once every batch has been added."""
+        return EdgeScores(
+            graph=self.graph,
+            values=self._values,
+            num_steps=np.array([self._num_steps[row] for row in sorted(self._num_steps)]),
+            clean_metric=self._clean,
+            corrupted_metric=self._corrupted,
+            input_score=self._input,
+        )
+
+
+def _steps_by_example(canvases: Sequence[Canvas]) -> dict[int, int]:
+    """Number of denoising steps of each example."""
+    if not canvases:
+        raise AttributionError("there is nothing to score: no canvases were given.")
+    num_steps: dict[int, int] = {}
+    for canvas in canvases:
+        last = max(readout.step for readout in canvas.readouts)
+        num_steps[canvas.example] = max(num_steps.get(canvas.example, 0), last + 1)
+    missing = set(range(min(num_steps), max(num_steps) + 1)) - set(num_steps)
+    if missing:
+        raise AttributionError(
+            f"canvases of examples {min(num_steps)} to {max(num_steps)} lack example"
+            f" {min(missing)}; score consecutive examples."
+        )
+    return num_steps

@@ -1,0 +1,180 @@
+"""How does the metric change when a destination's input is nudged?
+
+A destination reads the residual stream x before its norm, y = w * x / r with r = rms(x), so the
+norm's full Jacobian belongs to it:
+
+    J^T g = w * g / r  -  x (x . (w * g)) / (d r^3)
+
+Taken literally this needs one gradient of d_model numbers for each head, point of the integration
+path and position. Instead, for a head with the projection q = W y + b and the gradient g at q:
+
+1. the first term applies W's transpose and w to g / r, linearly: sum g / r over the points at
+   d_head numbers, and apply W and w once;
+2. the second term lies along x, with the factor x . (w * W^T g) / (d r^3) = (q - b) . g / (d r^2):
+   keep that one number for each head, and x once for all heads.
+
+An MLP's gradient has d_model numbers anyway and is summed whole; `logits` reads the input of the
+final norm, where autograd has applied the Jacobian already. Sums are kept per row and slot, in
+float32 at least.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from mechshift.denoising import CanvasBatch
+from mechshift.interventions import LayerRecording, Recording
+from mechshift.models import DecoderParts, LayerParts
+
+Direction = Float[Tensor, "row destination position d_model"]
+
+
+class DestinationGradients:
+    """Gradients of the metric at every destination of a batch, summed over points of a path."""
+
+    def __init__(
+        self, parts: DecoderParts, batch: CanvasBatch, *, num_points: int, groups: int
+    ) -> None:
+        """Start at zero; `groups` is the number of k destinations of a layer, and of v."""
+        weight = parts.final_norm.weight
+        self.dtype = torch.promote_types(weight.dtype, torch.float32)
+        self.num_slots = batch.num_slots
+        cells = (batch.num_slots, *batch.clean_ids.shape)
+        self._logits = weight.new_zeros((*cells, parts.d_model), dtype=self.dtype)
+        heads = (parts.num_heads, groups, groups)
+        self._heads = [
+            _HeadGradients(layer, self._logits, num_points, heads, parts.head_dim)
+            for layer in parts.layers
+        ]
+        self._mlps = [_MlpGradients(layer.mlp_norm, self._logits) for layer in parts.layers]
+
+    def differentiated(self, record: Recording) -> list[Tensor]:
+        """The recorded tensors whose gradients `add` takes, in this order."""
+        per_layer = (
+            tensor
+            for layer in record.layers
+            for tensor in (layer.query, layer.key, layer.value, layer.mlp_normed)
+        )
+        return [*per_layer, record.final_input]
+
+    def begin_point(self, record: Recording) -> None:
+        """Keep what all slots of the next point share."""
+        with torch.no_grad():
+            for heads, mlp, layer in zip(self._heads, self._mlps, record.layers, strict=True):
+                heads.begin_point(layer)
+                mlp.begin_point(layer)
+
+    def add(self, slot: int, gradients: Sequence[Tensor]) -> None:
+        """Add one slot's gradients with respect to the tensors that `differentiated` names."""
+        with torch.no_grad():
+            for index, (heads, mlp) in enumerate(zip(self._heads, self._mlps, strict=True)):
+                query, key, value, normed = gradients[4 * index : 4 * index + 4]
+                heads.add(slot, (query, key, value))
+                mlp.add(slot, normed)
+            self._logits[slot] += gradients[-1]
+
+    def directions(self, slot: int) -> Iterator[Direction]:
+        """Gradients at what destinations read, in graph order.
+
+        One block for the q, k and v destinations of a layer, one for its MLP, one for `logits`.
+        """
+        for heads, mlp in zip(self._heads, self._mlps, strict=True):
+            yield heads.direction(slot)
+            yield mlp.total[slot][:, None]
+        yield self._logits[slot][:, None]
+
+
+class _HeadGradients:
+    """Sums over points for the q, then k, then v destinations of one layer."""
+
+    def __init__(
+        self,
+        layer: LayerParts,
+        like: Float[Tensor, "slot row position d_model"],
+        num_points: int,
+        destinations: tuple[int, int, int],
+        d_head: int,
+    ) -> None:
+        self._norm = layer.attention_norm
+        self._projections = tuple(zip((layer.query, layer.key, layer.value), destinations))
+        self._d_head = d_head
+        slots, rows, positions, self._d_model = like.shape
+        cells = (rows, positions, sum(destinations))
+        self._over_r = like.new_zeros((slots, *cells, d_head))
+        self._along_x = like.new_zeros((slots, num_points, *cells))
+        self._x: list[Float[Tensor, "row position d_model"]] = []
+
+    def begin_point(self, layer: LayerRecording) -> None:
+        self._x.append(layer.attention_input.detach().to(self._over_r.dtype))
+        self._r = rms(self._norm, self._x[-1])
+        self._unbiased = self._by_destination((layer.query, layer.key, layer.value)) - self._bias()
+
+    def add(self, slot: int, gradients: tuple[Tensor, Tensor, Tensor]) -> None:
+        gradient = self._by_destination(gradients)
+        self._over_r[slot] += gradient / self._r[..., None]
+        along_x = (self._unbiased * gradient).sum(dim=-1) / (self._d_model * self._r.square())
+        self._along_x[slot, len(self._x) - 1] = along_x
+
+    def direction(self, slot: int) -> Direction:
+        weight = torch.cat([self._weight(p, n) for p, n in self._projections])
+        through_norm = torch.einsum("bpnk,nkd->bnpd", self._over_r[slot], weight)
+        x = torch.stack(self._x)
+        return through_norm - torch.einsum("ibpn,ibpd->bnpd", self._along_x[slot], x)
+
+    def _by_destination(
+        self, outputs: tuple[Tensor, Tensor, Tensor]
+    ) -> Float[Tensor, "row position destination d_head"]:
+        joined = torch.cat([output.detach() for output in outputs], dim=-1)
+        return joined.to(self._over_r.dtype).unflatten(-1, (-1, self._d_head))
+
+    def _weight(
+        self, projection: nn.Linear, destinations: int
+    ) -> Float[Tensor, "destination d_head d_model"]:
+        """The projection by destination, with the norm's weight folded in."""
+        folded = projection.weight.to(self._over_r.dtype) * self._norm.weight
+        heads = folded.unflatten(0, (-1, self._d_head))
+        return _per_destination(heads, destinations)
+
+    def _bias(self) -> Float[Tensor, "destination d_head"]:
+        biases = [
+            self._over_r.new_zeros(destinations, self._d_head)
+            if projection.bias is None
+            else _per_destination(projection.bias.unflatten(0, (-1, self._d_head)), destinations)
+            for projection, destinations in self._projections
+        ]
+        return torch.cat(biases)
+
+
+class _MlpGradients:
+    """Sum over points for the MLP of one layer."""
+
+    def __init__(self, norm: nn.Module, like: Float[Tensor, "slot row position d_model"]) -> None:
+        self._norm = norm
+        self.total = torch.zeros_like(like)
+
+    def begin_point(self, layer: LayerRecording) -> None:
+        self._x = layer.mlp_input.detach().to(self.total.dtype)
+        self._y = layer.mlp_normed.detach().to(self.total.dtype)
+        self._r = rms(self._norm, self._x)
+
+    def add(self, slot: int, gradient: Float[Tensor, "row position d_model"]) -> None:
+        gradient = gradient.to(self.total.dtype)
+        d_model = gradient.shape[-1]
+        along_x = (self._y * gradient).sum(-1, keepdim=True) / (d_model * self._r.square())
+        self.total[slot] += self._norm.weight * gradient / self._r - along_x * self._x
+
+
+def _per_destination(
+    heads: Float[Tensor, "head *axes"], destinations: int
+) -> Float[Tensor, "destination *axes"]:
+    """Repeat KV heads for the query heads that share them, where those are destinations."""
+    return heads.repeat_interleave(destinations // len(heads), dim=0)
+
+
+def rms(
+    norm: nn.Module, x: Float[Tensor, "row position d_model"]
+) -> Float[Tensor, "row position 1"]:
+    """What an RMSNorm divides by, its epsilon included."""
+    return torch.sqrt(x.square().mean(dim=-1, keepdim=True) + norm.variance_epsilon)

@@ -1,0 +1,102 @@
+"""The words and definitions that the report prints for its readers."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Definition:
+    """A term and what it means here."""
+
+    term: str
+    meaning: str
+
+
+TERMS = (
+    Definition(
+        term="ARM and MDM",
+        meaning="An autoregressive model writes left to right. A masked diffusion model fills in"
+        " masked positions and sees both sides of them. This MDM was trained on from the ARM's"
+        " weights, so both have the same layers and heads.",
+    ),
+    Definition(
+        term="Node, edge, circuit",
+        meaning="A node is an attention head or an MLP. An edge is what one node passes to a later"
+        " one (to a head's query, key or value). A circuit is the set of edges that matter most"
+        " for a task.",
+    ),
+    Definition(
+        term="Clean and corrupted",
+        meaning="Every prompt has a twin in which the one fact that determines the answer is"
+        " exchanged. The metric says how strongly the model prefers the right answer.",
+    ),
+    Definition(
+        term="Edge score",
+        meaning="How much the metric would fall if this edge alone carried its corrupted value;"
+        " estimated by integrated gradients.",
+    ),
+    Definition(
+        term="Overlap, ceiling, null",
+        meaning="Overlap is the share of edges that two circuits have in common. The ceiling is"
+        " what one model reaches with itself on other examples, the null what two unrelated"
+        " models with the same layout would reach.",
+    ),
+    Definition(
+        term="Faithfulness",
+        meaning="What is left of the behaviour when only the circuit may work: 1 is all of it,"
+        " 0 no more than on the corrupted prompt.",
+    ),
+    Definition(
+        term="Interval",
+        meaning="Where the number would probably fall with other examples of the same kind."
+        " Where an interval does not decide, the page says “not decided”.",
+    ),
+)
+
+METHOD = (
+    Definition(
+        term="Edge scores",
+        meaning="EAP-IG on inputs: difference of a source's output between corrupted and clean"
+        " prompt, times the gradient of the negative metric at the destination's input, averaged"
+        " along the straight path of embeddings; summed over positions and steps, averaged over"
+        " examples.",
+    ),
+    Definition(
+        term="Circuit",
+        meaning="The K edges of largest |mean score|. Edges with a score of exactly zero are"
+        " never part of it. Ties go to the lower edge index.",
+    ),
+    Definition(
+        term="Edge and node overlap",
+        meaning="Jaccard: edges in both circuits over edges in either. Nodes: each head's and"
+        " MLP's share of |score| over the circuit's edges at it; sum of minima over sum of maxima"
+        " of the two models' shares.",
+    ),
+    Definition(
+        term="Ceiling and ratio",
+        meaning="Ceiling: mean Jaccard of one model's circuits from two random halves of the"
+        " examples. Ratio: Jaccard of the ARM on one half with the MDM on the other, over the"
+        " geometric mean of both ceilings; every part uses half the examples.",
+    ),
+    Definition(
+        term="Null",
+        meaning="Mean Jaccard after the MDM's |score| has been shuffled among edges with the same"
+        " source layer, destination layer and types of both ends.",
+    ),
+    Definition(
+        term="Depth",
+        meaning="Share of |mean score| by the layer that writes (or reads) an edge. Thirds and"
+        " centre of mass leave out input and logits; a layer belongs to the third in which its"
+        " midpoint lies.",
+    ),
+    Definition(
+        term="Faithfulness",
+        meaning="(m(circuit) − m(empty)) / (m(full) − m(empty)), a ratio of means over"
+        " examples; edges outside the circuit carry their corrupted value.",
+    ),
+    Definition(
+        term="Intervals",
+        meaning="Bootstrap over examples, the same resample for both models; resampled values are"
+        " moved so that their mean is the estimate, because resampling alone pushes overlaps and"
+        " shares to one side. Accuracies: Wilson's interval.",
+    ),
+)

@@ -1,0 +1,108 @@
+"""The figures of one task, each with the table of the numbers that it shows."""
+
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import polars as pl
+
+from mechshift.figures import (
+    circuit_map,
+    circuit_map_table,
+    depth_profiles,
+    depth_profiles_table,
+    faithfulness_curves,
+    faithfulness_curves_table,
+    overlap_curve,
+    overlap_curve_table,
+    step_view,
+    step_view_table,
+)
+from mechshift.report.records import ReportInput, TaskReport, task_slug
+
+CSV_FOLDER = "figures"
+"""Beside the report."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exhibit:
+    """A figure, its numbers and how to read it."""
+
+    name: str
+    """Part of file names: `circuit-map`, `overlap`, ..."""
+
+    figure: go.Figure
+    table: pl.DataFrame
+    reading: str
+    """One or two sentences for a reader who sees this kind of figure for the first time."""
+
+
+def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
+    """All figures of one task, in reading order."""
+    comparison = task.comparison
+    shown = [
+        Exhibit(
+            name="circuit-map",
+            figure=circuit_map(comparison),
+            table=circuit_map_table(comparison),
+            reading="Each dot is an attention head or, in the last column, an MLP; layers rise"
+            " from the embedding to the logits. Larger and brighter: more of the circuit's score"
+            " runs through it. An edge enters a head left, at the middle or right: query, key or"
+            " value. Hover for names.",
+        ),
+        Exhibit(
+            name="overlap",
+            figure=overlap_curve(comparison.overlap),
+            table=overlap_curve_table(comparison.overlap),
+            reading="The solid green curve is the answer; dashed blue and orange say how high it"
+            " could be, grey how high it would be if only layers and edge types mattered. Large"
+            " circuits overlap by force.",
+        ),
+        Exhibit(
+            name="depth",
+            figure=depth_profiles(comparison.circuit_depth),
+            table=depth_profiles_table(comparison.circuit_depth),
+            reading="Where the circuit's score is written and where it is read. Mass further left"
+            " means earlier layers.",
+        ),
+        Exhibit(
+            name="depth-all-edges",
+            figure=depth_profiles(comparison.all_depth),
+            table=depth_profiles_table(comparison.all_depth),
+            reading="The same over every edge: does the picture depend on the choice of K?",
+        ),
+    ]
+    if task.faithfulness:
+        shown.append(
+            Exhibit(
+                name="faithfulness",
+                figure=faithfulness_curves(task.faithfulness),
+                table=faithfulness_curves_table(task.faithfulness),
+                reading="Every edge outside the circuit is replaced by what it carries on the"
+                " corrupted prompt. Dashed: the model has to live on the other model's circuit.",
+            )
+        )
+    shown.append(
+        Exhibit(
+            name="steps",
+            figure=step_view(comparison),
+            table=step_view_table(comparison),
+            reading="The MDM fills its masks step by step; the ARM is scored on the same tokens"
+            " at the same step. Above: which layers read what matters. Below: how sure each model"
+            " is, with the clean and with the corrupted prompt.",
+        )
+    )
+    return tuple(shown)
+
+
+def csv_path(task: TaskReport, exhibit_name: str) -> str:
+    """Where a figure's numbers lie, relative to the report."""
+    return f"{CSV_FOLDER}/{task_slug(task.name)}-{exhibit_name}.csv"
+
+
+def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:
+    """The numbers behind every figure by the path that the report links to."""
+    return {
+        csv_path(task, exhibit.name): exhibit.table
+        for task in report.tasks
+        for exhibit in exhibits(task)
+    }

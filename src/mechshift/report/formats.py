@@ -1,0 +1,68 @@
+"""Numbers as a reader wants to see them, intervals included."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from mechshift.statistics import Estimate, Estimates
+
+UNDEFINED = "undefined"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """One number of a table."""
+
+    text: str
+    interval: str = ""
+    note: str = ""
+    """A remark such as `not decided`; empty for none."""
+
+
+def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
+    """A number with a true minus sign; never `-0.00`."""
+    text = f"{value:{'+' if signed else ''}.{digits}f}"
+    if float(text) == 0:
+        text = f"{0:.{digits}f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def percentage(value: float) -> str:
+    """A share as per cent with one decimal."""
+    return f"{number(100 * value, 1)}\N{NO-BREAK SPACE}%"
+
+
+def estimate_cell(estimate: Estimate, *, signed: bool = False, note: str = "") -> Cell:
+    """A number and its interval."""
+    interval = estimate.interval
+    bounds = (number(bound, signed=signed) for bound in (interval.low, interval.high))
+    return Cell(
+        text=number(estimate.value, signed=signed),
+        interval="[{}, {}]".format(*bounds),
+        note=note,
+    )
+
+
+def percentage_cell(estimate: Estimate) -> Cell:
+    """A share and its interval in per cent."""
+    low, high = (number(100 * b, 1) for b in (estimate.interval.low, estimate.interval.high))
+    return Cell(text=percentage(estimate.value), interval=f"[{low}, {high}]")
+
+
+def entry_cell(estimates: Estimates, index: int | None, *, missing: str = UNDEFINED) -> Cell:
+    """One entry of several estimates; words instead of a number where it does not exist."""
+    if index is None:
+        return Cell(text="not measured", note=missing)
+    estimate = estimates.at(index)
+    if estimate is not None:
+        return estimate_cell(estimate)
+    value = float(estimates.value[index])
+    if np.isfinite(value):
+        return Cell(text=number(value), note="no interval")
+    return Cell(text=UNDEFINED)
+
+
+def in_words(estimate: Estimate, *, signed: bool = False) -> str:
+    """`0.23 [0.20, 0.26]`."""
+    cell = estimate_cell(estimate, signed=signed)
+    return f"{cell.text} {cell.interval}"

@@ -1,0 +1,119 @@
+"""The table at the top: one row per quantity, one column per task."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from mechshift.comparison import Comparison
+from mechshift.report.findings import NOT_DECIDED, find_series
+from mechshift.report.formats import Cell, entry_cell, estimate_cell, percentage_cell
+from mechshift.report.records import TaskReport
+from mechshift.statistics import Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One quantity over all tasks."""
+
+    name: str
+    explanation: str
+    cells: tuple[Cell, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that answer one question."""
+
+    name: str
+    rows: tuple[Row, ...]
+
+
+def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
+    """Behaviour, structure, depth and faithfulness of every task, with intervals."""
+
+    def row(name: str, explanation: str, cell: Callable[[TaskReport], Cell]) -> Row:
+        return Row(name=name, explanation=explanation, cells=tuple(cell(task) for task in tasks))
+
+    behaviour = (
+        row("ARM accuracy", "greedy, left to right", lambda t: percentage_cell(t.pool.arm_accuracy)),
+        row("MDM accuracy", "greedy, denoising", lambda t: percentage_cell(t.pool.mdm_accuracy)),
+        row("Pool", "examples that both get right, scored", _pool_cell),
+        row("Circuit size K", "edges, of all edges of the graph", _size_cell),
+    )
+    structure = (
+        row("Edge overlap", "Jaccard of the top K", _overlap_cell("edges")),
+        row("… if only layout mattered", "null: shuffled scores", _overlap_cell("null")),
+        row("ARM ceiling", "ARM with itself, half against half", _overlap_cell("ceiling_arm")),
+        row("MDM ceiling", "MDM with itself, half against half", _overlap_cell("ceiling_mdm")),
+        row("Ratio to ceiling", "1: no difference to be seen", _overlap_cell("ratio")),
+        row("Node overlap", "weighted, heads and MLPs", _overlap_cell("nodes")),
+    )
+    depth = (
+        row("Early share, ARM", "first third of the layers", lambda t: _early_cell(t, "arm")),
+        row("Early share, MDM", "first third of the layers", lambda t: _early_cell(t, "mdm")),
+        row("Early share, shift", "MDM minus ARM", _early_shift_cell),
+        row("Centre of mass, shift", "layers; below 0: earlier", _centre_shift_cell),
+    )
+    faithfulness = (
+        row("ARM, own circuit", "faithfulness at K", _faithfulness_cell("arm", "arm")),
+        row("MDM, own circuit", "faithfulness at K", _faithfulness_cell("mdm", "mdm")),
+        row("MDM on the ARM's circuit", "faithfulness at K", _faithfulness_cell("mdm", "arm")),
+        row("ARM on the MDM's circuit", "faithfulness at K", _faithfulness_cell("arm", "mdm")),
+    )
+    return (
+        Group(name="Behaviour", rows=behaviour),
+        Group(name="Shared structure", rows=structure),
+        Group(name="Depth, by writing layer", rows=depth),
+        Group(name="What the circuits carry", rows=faithfulness),
+    )
+
+
+def _pool_cell(task: TaskReport) -> Cell:
+    return Cell(text=f"{task.pool.pool_size:,}")
+
+
+def _size_cell(task: TaskReport) -> Cell:
+    size, whole = task.comparison.settings.circuit_size, task.comparison.graph.num_edges
+    return Cell(text=f"{size:,}", interval=f"of {whole:,}")
+
+
+def _overlap_cell(field: str) -> Callable[[TaskReport], Cell]:
+    def cell(task: TaskReport) -> Cell:
+        overlap = task.comparison.overlap
+        index = overlap.index_of(task.comparison.settings.circuit_size)
+        return entry_cell(getattr(overlap, field), index)
+
+    return cell
+
+
+def _early_cell(task: TaskReport, model: str) -> Cell:
+    return entry_cell(getattr(task.comparison.circuit_depth.source, model).thirds, 0)
+
+
+def _early_shift_cell(task: TaskReport) -> Cell:
+    shift = task.comparison.circuit_depth.source.thirds_shift.at(0)
+    assert shift is not None
+    return _shift_cell(shift)
+
+
+def _centre_shift_cell(task: TaskReport) -> Cell:
+    return _shift_cell(_centre_shift(task.comparison))
+
+
+def _centre_shift(comparison: Comparison) -> Estimate:
+    return comparison.circuit_depth.source.centre_of_mass_shift
+
+
+def _shift_cell(shift: Estimate) -> Cell:
+    note = "" if shift.excludes(0) else NOT_DECIDED
+    return estimate_cell(shift, signed=True, note=note)
+
+
+def _faithfulness_cell(model: str, circuit: str) -> Callable[[TaskReport], Cell]:
+    def cell(task: TaskReport) -> Cell:
+        series = find_series(task, model, circuit)
+        size = task.comparison.settings.circuit_size
+        if series is None or size not in series.sizes:
+            return Cell(text="not measured", note=f"at {size:,} edges")
+        return entry_cell(series.estimates, int((series.sizes == size).argmax()))
+
+    return cell

@@ -1,0 +1,172 @@
+"""One self-contained HTML page from a run's records.
+
+Everything is inline: style, script and plotly.js, which appears once. The page needs no network.
+Only the links to the CSV files point outside, to files beside it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
+from mechshift.report.definitions import METHOD, TERMS
+from mechshift.report.exhibits import Exhibit, csv_path, exhibits
+from mechshift.report.findings import Finding, findings
+from mechshift.report.formats import Cell, number, percentage, percentage_cell
+from mechshift.report.headline import headline
+from mechshift.report.records import ReportInput, TaskReport, task_slug
+
+TOP_MARGIN = 34
+"""Room above the panels for their titles [pixels]; the figure's title stands in the page."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FigureView:
+    """A figure as the template needs it."""
+
+    anchor: str
+    title: str
+    subtitle: str
+    reading: str
+    csv: str
+    plot: Markup
+    """JSON of data and layout, safe inside a script element."""
+
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolRow:
+    """A line of the pool table."""
+
+    name: str
+    count: str
+    share: Cell | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskView:
+    """A task's section as the template needs it."""
+
+    anchor: str
+    task: TaskReport
+    findings: tuple[Finding, ...]
+    pool: tuple[PoolRow, ...]
+    checks: tuple[str, ...]
+    figures: tuple[FigureView, ...]
+
+
+def render_report(report: ReportInput) -> str:
+    """The page; write it beside the folder that `report_tables` names.
+
+    Names from the run are escaped. The same input gives the same bytes.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mechshift.report", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    source = environment.loader
+    assert source is not None
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        facts=report.facts,
+        groups=headline(report.tasks),
+        tasks=[_task_view(task) for task in report.tasks],
+        terms=TERMS,
+        method=METHOD,
+        config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
+        level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),
+        arm_colour=ARM_COLOUR,
+        mdm_colour=MDM_COLOUR,
+        style=Markup(_template_text(environment, "report.css")),
+        script=Markup(_template_text(environment, "report.js")),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _template_text(environment: jinja2.Environment, name: str) -> str:
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _task_view(task: TaskReport) -> TaskView:
+    anchor = task_slug(task.name)
+    return TaskView(
+        anchor=anchor,
+        task=task,
+        findings=findings(task),
+        pool=_pool_rows(task),
+        checks=_checks(task),
+        figures=tuple(_figure_view(task, anchor, exhibit) for exhibit in exhibits(task)),
+    )
+
+
+def _figure_view(task: TaskReport, anchor: str, exhibit: Exhibit) -> FigureView:
+    """Move the title from the figure, where it cannot wrap, into the page."""
+    plot = json.loads(exhibit.figure.to_json())
+    title = plot["layout"].pop("title")
+    plot["layout"]["margin"]["t"] = TOP_MARGIN
+    return FigureView(
+        anchor=f"{anchor}-{exhibit.name}",
+        title=title["text"],
+        subtitle=title["subtitle"]["text"],
+        reading=exhibit.reading,
+        csv=csv_path(task, exhibit.name),
+        plot=_script_json({"data": plot["data"], "layout": plot["layout"]}),
+        height=plot["layout"]["height"],
+    )
+
+
+def _script_json(value: Mapping[str, Any]) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, separators=(",", ":"), sort_keys=True)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def _pool_rows(task: TaskReport) -> tuple[PoolRow, ...]:
+    pool = task.pool
+    return (
+        PoolRow(name="examples tried", count=f"{pool.num_candidates:,}"),
+        PoolRow(
+            name="ARM correct",
+            count=f"{pool.num_arm_correct:,}",
+            share=percentage_cell(pool.arm_accuracy),
+        ),
+        PoolRow(
+            name="MDM correct",
+            count=f"{pool.num_mdm_correct:,}",
+            share=percentage_cell(pool.mdm_accuracy),
+        ),
+        PoolRow(name="both correct", count=f"{pool.num_both_correct:,}"),
+        *(PoolRow(name=reason, count=f"{count:,}") for reason, count in pool.dropped.items()),
+        PoolRow(name="in the pool", count=f"{pool.pool_size:,}"),
+    )
+
+
+def _checks(task: TaskReport) -> tuple[str, ...]:
+    """How far the scores can be trusted: completeness, and what is undefined."""
+    comparison = task.comparison
+    lines = []
+    for name, check in (
+        ("ARM", comparison.arm_completeness),
+        ("MDM", comparison.mdm_completeness),
+    ):
+        drop = number(check.drop.value)
+        if check.relative_gap is None:
+            lines.append(f"{name}: corruption changes the metric by {drop}; completeness undefined")
+            continue
+        lines.append(
+            f"{name}: corruption lowers the metric by {drop}; the edges out of the input explain"
+            f" {number(check.attributed.value)} of it (gap {percentage(check.relative_gap)})"
+        )
+    return (*lines, *comparison.overlap.notes)

@@ -1,0 +1,125 @@
+"""What a report is made from: plain records that the experiment fills in."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from mechshift.comparison import Comparison
+from mechshift.errors import ReportError
+from mechshift.figures import FaithfulnessSeries
+from mechshift.statistics import Estimate, proportion_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolSummary:
+    """How the common-correct pool of one task came about."""
+
+    num_candidates: int
+    """Examples that both models were asked."""
+
+    num_arm_correct: int
+    num_mdm_correct: int
+    num_both_correct: int
+
+    pool_size: int
+    """Examples that were scored."""
+
+    dropped: Mapping[str, int] = field(default_factory=dict)
+    """Further reasons why examples were left out, and how many each removed."""
+
+    level: float = 0.95
+
+    def __post_init__(self) -> None:
+        correct = (self.num_arm_correct, self.num_mdm_correct)
+        if self.num_candidates < 1 or not (
+            0 <= self.pool_size <= self.num_both_correct <= min(correct)
+            and max(correct) <= self.num_candidates
+        ):
+            raise ReportError(
+                f"a pool of {self.pool_size} from {self.num_both_correct} examples that both"
+                f" models got right, {self.num_arm_correct} (ARM) and {self.num_mdm_correct} (MDM)"
+                f" of {self.num_candidates}, does not add up."
+            )
+
+    @property
+    def arm_accuracy(self) -> Estimate:
+        return self._share(self.num_arm_correct)
+
+    @property
+    def mdm_accuracy(self) -> Estimate:
+        return self._share(self.num_mdm_correct)
+
+    def _share(self, num_correct: int) -> Estimate:
+        interval = proportion_interval(num_correct, self.num_candidates, self.level)
+        return Estimate(value=num_correct / self.num_candidates, interval=interval)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskReport:
+    """Everything the report says about one task."""
+
+    comparison: Comparison
+    pool: PoolSummary
+    faithfulness: tuple[FaithfulnessSeries, ...]
+    """Own and cross-model curves, in any order; empty if none were measured."""
+
+    metric: str
+    """Name of the metric, such as `logit_diff`."""
+
+    description: str = ""
+    """What the task asks, in a sentence."""
+
+    example: str = ""
+    """One clean prompt with its target, as the models see it."""
+
+    @property
+    def name(self) -> str:
+        return self.comparison.task
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """How the numbers were made, so that somebody else can make them again."""
+
+    arm_name: str
+    mdm_name: str
+    seed: int
+    command: str
+    """What was typed; empty if the run was started from Python."""
+
+    config: Mapping[str, Any]
+    """The run's configuration, as JSON values."""
+
+    versions: Mapping[str, str]
+    """Package -> version, `python` included."""
+
+    model_hashes: Mapping[str, str]
+    """Model name -> sha256 over its weights."""
+
+    not_done: tuple[str, ...] = ()
+    """Sentences on what a reader might expect and this run did not do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportInput:
+    """A run, ready to be shown."""
+
+    facts: RunFacts
+    tasks: tuple[TaskReport, ...]
+    title: str = "What changed inside the model"
+
+    def __post_init__(self) -> None:
+        if not self.tasks:
+            raise ReportError("a report needs at least one task with a comparison.")
+        slugs = [task_slug(task.name) for task in self.tasks]
+        if len(set(slugs)) != len(slugs):
+            raise ReportError(
+                f"tasks {[task.name for task in self.tasks]} would share file names"
+                f" ({sorted(slugs)}); rename one."
+            )
+
+
+def task_slug(name: str) -> str:
+    """A task's name as it appears in file names and anchors: letters, digits, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-") or "task"

@@ -1,0 +1,93 @@
+"use strict";
+(function () {
+  const root = document.documentElement;
+  const narrow = window.matchMedia("(max-width: 760px)");
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const touch = window.matchMedia("(pointer: coarse)");
+  const plots = Array.from(document.querySelectorAll(".plot"));
+  const button = document.getElementById("theme");
+
+  function isDark() {
+    return root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
+  }
+
+  function colour(name) {
+    return getComputedStyle(root).getPropertyValue(name).trim();
+  }
+
+  function colours(layout) {
+    const patch = {
+      "font.color": colour("--ink"),
+      "hoverlabel.bgcolor": colour("--hover"),
+      "hoverlabel.bordercolor": colour("--line"),
+      "hoverlabel.font.color": colour("--ink"),
+    };
+    for (const name of Object.keys(layout)) {
+      if (/^[xy]axis\d*$/.test(name)) {
+        patch[name + ".gridcolor"] = colour("--grid");
+      }
+    }
+    return patch;
+  }
+
+  function shape(layout) {
+    const patch = Object.assign({}, narrow.matches ? layout.meta.narrow : layout.meta.wide);
+    patch["margin.l"] = narrow.matches ? 52 : 64;
+    patch["margin.r"] = narrow.matches ? 8 : 16;
+    // A finger on a phone scrolls the page; it does not draw a zoom box.
+    patch.dragmode = touch.matches || narrow.matches ? false : "zoom";
+    return patch;
+  }
+
+  function label() {
+    button.textContent = isDark() ? "Light page" : "Dark page";
+  }
+
+  function recolour() {
+    label();
+    return Promise.all(plots.map((plot) => Plotly.relayout(plot, colours(plot.layout))));
+  }
+
+  function reshape() {
+    return Promise.all(plots.map((plot) => Plotly.relayout(plot, shape(plot.layout))));
+  }
+
+  function assign(target, path, value) {
+    const parts = path.replace(/\[(\d+)\]/g, ".$1").split(".");
+    const last = parts.pop();
+    for (const part of parts) {
+      if (target[part] === undefined) target[part] = {};
+      target = target[part];
+    }
+    target[last] = value;
+  }
+
+  async function draw(plot) {
+    const source = JSON.parse(document.getElementById(plot.id + "-data").textContent);
+    const patch = Object.assign(colours(source.layout), shape(source.layout));
+    for (const [path, value] of Object.entries(patch)) assign(source.layout, path, value);
+    plot.style.height = "";
+    await Plotly.newPlot(plot, source.data, source.layout, {
+      responsive: true,
+      displaylogo: false,
+      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    });
+  }
+
+  button.addEventListener("click", function () {
+    root.dataset.theme = isDark() ? "light" : "dark";
+    recolour();
+  });
+  dark.addEventListener("change", recolour);
+  narrow.addEventListener("change", reshape);
+
+  label();
+  (async function () {
+    for (const plot of plots) {
+      await draw(plot);
+      // Let the page breathe between two figures, so that it can be scrolled while they appear.
+      await new Promise((resolve) => setTimeout(resolve, 0));
+    }
+    root.dataset.drawn = String(plots.length);
+  })();
+})();
