@@ -1,9 +1,6 @@
 # Everything a newcomer needs: Python 3.11 and make. Each target sets itself up.
-#   make demo    compare the embedded pair, then say where the report is
 #   make test    the whole test suite
 #   make lint    formatting, types and the import order
-#   make docs    the documentation, as HTML in site/
-#   make tiny    train the embedded pair again (slow)
 #   make clean   forget the environment and what was built
 
 PYTHON ?= python3
@@ -11,16 +8,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-DEMO_OUT ?= runs/demo
-DEMO_ARGS ?=
 # One worker per core; `make test PYTEST_ARGS="-k graph"` runs a part in one process.
 PYTEST_ARGS ?= -n auto
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test demo lint docs tiny clean
+.PHONY: help setup test lint clean
 
 help:
-	@sed -n '2,7s/^#   //p' Makefile
+	@sed -n '2,4s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -34,21 +29,11 @@ $(STAMP): pyproject.toml constraints.txt
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-demo: setup
-	$(BIN)/mechshift run --pair tiny --out $(DEMO_OUT) $(DEMO_ARGS)
-	@echo "The report: $(CURDIR)/$(DEMO_OUT)/report.html"
-
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-
-docs: setup
-	$(BIN)/mkdocs build --strict
-
-tiny: setup
-	$(BIN)/mechshift pairs make tiny
 
 clean:
 	rm -rf $(VENV) site build dist

@@ -107,9 +107,7 @@ def split_halves(
     return generator.permuted(order, axis=1) < num_examples // 2
 
 
-def percentile_interval(
-    samples: Float[np.ndarray, " resample"], level: float = 0.95
-) -> Interval:
+def percentile_interval(samples: Float[np.ndarray, " resample"], level: float = 0.95) -> Interval:
     """The central `level` of resampled values of one statistic.
 
     Raises:
@@ -182,9 +180,7 @@ def proportion_interval(num_successes: int, num_trials: int, level: float = 0.95
     share = num_successes / num_trials
     scale = 1 / (1 + z**2 / num_trials)
     middle = scale * (share + z**2 / (2 * num_trials))
-    margin = scale * z * np.sqrt(
-        share * (1 - share) / num_trials + (z / (2 * num_trials)) ** 2
-    )
+    margin = scale * z * np.sqrt(share * (1 - share) / num_trials + (z / (2 * num_trials)) ** 2)
     # At 0 and 1 the bound is exact; rounding must not push it past the observed share.
     low = 0.0 if num_successes == 0 else float(middle - margin)
     high = 1.0 if num_successes == num_trials else float(middle + margin)

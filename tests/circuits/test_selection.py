@@ -114,7 +114,5 @@ def edges_on_paths(circuit):
         forward |= {n for source, to in edges if source in forward for n in nodes(to)}
         backward |= {source for source, to in edges if backward & set(nodes(to))}
     return {
-        f"{source}->{to}"
-        for source, to in edges
-        if source in forward and backward & set(nodes(to))
+        f"{source}->{to}" for source, to in edges if source in forward and backward & set(nodes(to))
     }

@@ -19,6 +19,7 @@ float32 at least.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -38,7 +39,7 @@ class DestinationGradients:
         self, parts: DecoderParts, batch: CanvasBatch, *, num_points: int, groups: int
     ) -> None:
         """Start at zero; `groups` is the number of k destinations of a layer, and of v."""
-        weight = parts.final_norm.weight
+        weight: Any = parts.final_norm.weight
         self.dtype = torch.promote_types(weight.dtype, torch.float32)
         self.num_slots = batch.num_slots
         cells = (batch.num_slots, *batch.clean_ids.shape)
@@ -97,8 +98,9 @@ class _HeadGradients:
         destinations: tuple[int, int, int],
         d_head: int,
     ) -> None:
-        self._norm = layer.attention_norm
-        self._projections = tuple(zip((layer.query, layer.key, layer.value), destinations))
+        self._norm: Any = layer.attention_norm
+        projections = (layer.query, layer.key, layer.value)
+        self._projections = tuple(zip(projections, destinations, strict=True))
         self._d_head = d_head
         slots, rows, positions, self._d_model = like.shape
         cells = (rows, positions, sum(destinations))
@@ -151,7 +153,7 @@ class _MlpGradients:
     """Sum over points for the MLP of one layer."""
 
     def __init__(self, norm: nn.Module, like: Float[Tensor, "slot row position d_model"]) -> None:
-        self._norm = norm
+        self._norm: Any = norm
         self.total = torch.zeros_like(like)
 
     def begin_point(self, layer: LayerRecording) -> None:
@@ -167,14 +169,12 @@ class _MlpGradients:
 
 
 def _per_destination(
-    heads: Float[Tensor, "head *axes"], destinations: int
-) -> Float[Tensor, "destination *axes"]:
+    heads: Float[Tensor, "head d_head d_model"], destinations: int
+) -> Float[Tensor, "destination d_head d_model"]:
     """Repeat KV heads for the query heads that share them, where those are destinations."""
     return heads.repeat_interleave(destinations // len(heads), dim=0)
 
 
-def rms(
-    norm: nn.Module, x: Float[Tensor, "row position d_model"]
-) -> Float[Tensor, "row position 1"]:
+def rms(norm: Any, x: Float[Tensor, "row position d_model"]) -> Float[Tensor, "row position 1"]:
     """What an RMSNorm divides by, its epsilon included."""
     return torch.sqrt(x.square().mean(dim=-1, keepdim=True) + norm.variance_epsilon)

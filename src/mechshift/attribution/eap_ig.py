@@ -9,7 +9,8 @@ clean embeddings:
 It is the first-order estimate of what corrupting this edge alone costs, with the gradient averaged
 along the path from the corrupted to the clean input. For each batch of canvases:
 
-1. for each k, one forward pass at e_k, and for each denoising step one backward pass to the recorded
+1. for each k, one forward pass at e_k, and for each denoising step one backward pass to the
+   recorded
    tensors (`interventions.recording`); parameters need no gradient;
 2. sum gradients over k in the compact form of `destination_gradients`;
 3. run the ends of the path that are not among its points; D of every source
@@ -171,16 +172,12 @@ def _score_batch(
     gradients = _integrate(path, points, graph)
     parts, dtype = path.model.parts, gradients.dtype
     with torch.no_grad():
-        differences = source_differences(
-            parts, path.end(0.0).outputs, path.end(1.0).outputs, dtype
-        )
+        differences = source_differences(parts, path.end(0.0).outputs, path.end(1.0).outputs, dtype)
         # The metric falls where the score rises; the sum over points becomes a mean.
         return _contract(gradients, differences, graph).div_(-len(points))
 
 
-def _integrate(
-    path: _Path, points: tuple[float, ...], graph: Graph
-) -> DestinationGradients:
+def _integrate(path: _Path, points: tuple[float, ...], graph: Graph) -> DestinationGradients:
     """Sum the metric's gradients at every destination over the points."""
     gradients = DestinationGradients(
         path.model.parts, path.batch, num_points=len(points), groups=graph.num_key_value_groups

@@ -39,9 +39,7 @@ def overlaps_of_halves(
 ) -> HalfOverlaps:
     """Mean overlaps over random halves of the examples; one row."""
     first = split_halves(len(arm_scores), settings.num_splits, settings.seed + 1)
-    per_split = _half_overlaps(
-        np.ones(first.shape), first, arm_scores, mdm_scores, sizes
-    )
+    per_split = _half_overlaps(np.ones(first.shape), first, arm_scores, mdm_scores, sizes)
     return _mean_of([per_split], axis=0)
 
 
@@ -76,9 +74,7 @@ def _half_overlaps(
     """Overlaps between the first and the second half of the weighted examples, row by row."""
     arm, mdm, cross = np.empty((3, len(weights), len(sizes)))
     for rows in chunks(len(weights), arm_scores.shape[1]):
-        halves = [
-            normalised_rows(weights[rows] * side) for side in (first[rows], ~first[rows])
-        ]
+        halves = [normalised_rows(weights[rows] * side) for side in (first[rows], ~first[rows])]
         masks = [
             top_edge_masks(mean_magnitudes(half, scores), sizes)
             for scores in (arm_scores, mdm_scores)

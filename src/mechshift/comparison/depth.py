@@ -119,9 +119,7 @@ def depth_profile(
     resamples = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
     # Row 0 is the pool itself, the others its resamples.
     weights = np.concatenate([everyone, resamples])
-    arm, mdm = (
-        _layer_sums(graph, weights, scores, size) for scores in (arm_scores, mdm_scores)
-    )
+    arm, mdm = (_layer_sums(graph, weights, scores, size) for scores in (arm_scores, mdm_scores))
     return DepthProfiles(
         scope=scope,
         circuit_size=size,

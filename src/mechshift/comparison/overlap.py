@@ -34,6 +34,7 @@ from mechshift.comparison.top_edges import mask_jaccard, top_edge_masks
 from mechshift.graph import Graph
 from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
 
+
 @dataclass(frozen=True, kw_only=True)
 class OverlapCurve:
     """Overlap of the two models' circuits against circuit size; every array has axis `size`."""
@@ -171,9 +172,7 @@ def _where_defined(
     low, high = np.full((2, len(value)), np.nan)
     defined = np.isfinite(value) & np.isfinite(samples).all(axis=0)
     if defined.any():
-        found = centred_estimates(
-            value[defined], samples[:, defined], level=level, bounds=bounds
-        )
+        found = centred_estimates(value[defined], samples[:, defined], level=level, bounds=bounds)
         low[defined], high[defined] = found.low, found.high
     return Estimates(value=value, low=low, high=high, level=level)
 

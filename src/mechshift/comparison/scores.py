@@ -3,7 +3,7 @@
 `mechshift.attribution.EdgeScores` is one such record; the comparison asks only for its fields.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,6 +12,7 @@ from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 
 
+@runtime_checkable
 class Scores(Protocol):
     """Edge scores of one model on one task."""
 

@@ -172,4 +172,3 @@ class _Planner:
 
     def matrix(self, reads: Bool[np.ndarray, "row column"]) -> Float[Tensor, "row column"]:
         return torch.from_numpy(reads).to(self.model.device, self.model.dtype)
-

@@ -68,13 +68,15 @@ def _run_heads(
         return
     residual = _summed(corrupted.attention_input, plan.parents, differences)
     normed = layer.attention_norm(residual)
-    query = corrupted.query[:, :, plan.heads]
-    key = corrupted.key[:, :, plan.key_value_heads]
-    value = corrupted.value[:, :, plan.key_value_heads]
+    by_head = (-1, layer.attention.head_dim)
+    query = corrupted.query.unflatten(-1, by_head)[:, :, plan.heads]
+    key = corrupted.key.unflatten(-1, by_head)[:, :, plan.key_value_heads]
+    value = corrupted.value.unflatten(-1, by_head)[:, :, plan.key_value_heads]
     for projection in plan.projections:
         patched = {QUERY: query, KEY: key}.get(projection.kind, value)
         patched[:, :, projection.positions] = _project(layer, projection, normed)
-    change = attend(layer, query, key, value, arguments) - corrupted.z[:, :, plan.heads]
+    before = corrupted.z.unflatten(-1, by_head)[:, :, plan.heads]
+    change = attend(layer, query, key, value, arguments) - before
     head_weights = layer.output.weight.unflatten(-1, (-1, change.shape[-1]))[:, plan.heads]
     differences[plan.num_before : plan.num_before + num_live] = torch.einsum(
         "bphd,mhd->hbpm", change, head_weights

@@ -1,10 +1,10 @@
 """How is each stage's record laid out in a run folder, and read back?
 
-    RUN/pool/TASK           examples of both splits, what both models answered, the schedule
-    RUN/scores/TASK/arm     per-example edge scores; and /mdm
-    RUN/faithfulness/TASK   both models on their own and on the other's circuit
-    RUN/comparison/TASK     what the two circuits share
-    RUN/figures, RUN/report.html
+RUN/pool/TASK           examples of both splits, what both models answered, the schedule
+RUN/scores/TASK/arm     per-example edge scores; and /mdm
+RUN/faithfulness/TASK   both models on their own and on the other's circuit
+RUN/comparison/TASK     what the two circuits share
+RUN/figures, RUN/report.html
 """
 
 import json

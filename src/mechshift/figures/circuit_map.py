@@ -54,9 +54,7 @@ class Panel:
 
 def circuit_map(comparison: Comparison, *, num_drawn: int = 60) -> go.Figure:
     """Two maps, ARM and MDM: nodes sized by score, the strongest `num_drawn` edges as lines."""
-    figure = make_subplots(
-        rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values())
-    )
+    figure = make_subplots(rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values()))
     graph = comparison.graph
     for column, model in enumerate(MODEL_NAMES, start=1):
         panel = _panel(comparison, model, num_drawn)

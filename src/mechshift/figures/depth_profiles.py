@@ -24,9 +24,7 @@ PANEL_TITLES = ("written by layer", "read by layer")
 
 def depth_profiles(profiles: DepthProfiles) -> go.Figure:
     """Two panels, sources and destinations, each with ARM and MDM and their intervals."""
-    figure = make_subplots(
-        rows=1, cols=2, subplot_titles=PANEL_TITLES, shared_yaxes=True
-    )
+    figure = make_subplots(rows=1, cols=2, subplot_titles=PANEL_TITLES, shared_yaxes=True)
     for column, side in enumerate(SIDES, start=1):
         for model in MODEL_NAMES:
             profile = getattr(getattr(profiles, side), model)

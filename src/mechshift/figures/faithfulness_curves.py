@@ -61,9 +61,7 @@ class FaithfulnessSeries:
 
     @property
     def estimates(self) -> Estimates:
-        return Estimates(
-            value=self.faithfulness, low=self.low, high=self.high, level=self.level
-        )
+        return Estimates(value=self.faithfulness, low=self.low, high=self.high, level=self.level)
 
 
 def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:

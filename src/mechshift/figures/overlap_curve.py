@@ -59,9 +59,7 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
                 row=1,
                 col=column,
             )
-    figure.add_hline(
-        y=1, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=2
-    )
+    figure.add_hline(y=1, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=2)
     figure.update_xaxes(type="log", title_text="circuit size K [edges]", **log_ticks(overlap.sizes))
     figure.update_yaxes(title_text="Jaccard overlap", range=[0, 1.02], col=1)
     figure.update_yaxes(title_text="ratio", rangemode="tozero", col=2)

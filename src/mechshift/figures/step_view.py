@@ -91,9 +91,7 @@ def _heat_map(profile: StepProfile, num_layers: int, model: str) -> go.Heatmap:
         z=profile.share.T,
         coloraxis="coloraxis",
         text=np.repeat(np.array(names)[:, None], num_steps, axis=1),
-        hovertemplate="step %{x}, layer %{text}: %{z:.2%}<extra>"
-        + MODEL_NAMES[model]
-        + "</extra>",
+        hovertemplate="step %{x}, layer %{text}: %{z:.2%}<extra>" + MODEL_NAMES[model] + "</extra>",
         xgap=2,
         ygap=2,
         name=MODEL_NAMES[model],

@@ -6,13 +6,14 @@ block never leaves a hook behind.
 
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from mechshift.models import DecoderParts
 
 
+@runtime_checkable
 class Removable(Protocol):
     """What torch returns for a registered hook."""
 

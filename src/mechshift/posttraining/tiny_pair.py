@@ -5,16 +5,11 @@
 3. The MDM: post-trained from exactly those weights, attention annealed, logit shift kept, 1/t loss.
 """
 
-import shutil
-from dataclasses import asdict
-from pathlib import Path
-
 import torch
 from torch import Tensor
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
-from mechshift.posttraining.trainer import PosttrainConfig, train
+from mechshift.posttraining.trainer import PosttrainConfig
 
 ARM_RECIPE = PosttrainConfig(objective="ar", num_steps=3000, learning_rate=2e-3, seed=1)
 MDM_RECIPE = PosttrainConfig(objective="mdm", num_steps=4000, learning_rate=1e-3, seed=2)
@@ -51,7 +46,7 @@ def untrained_tiny_arm(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    _add_number_waves(module.get_input_embeddings().weight, tokenizer)
+    _add_number_waves(module.model.embed_tokens.weight, tokenizer)
     return module
 
 

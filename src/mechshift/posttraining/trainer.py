@@ -54,7 +54,7 @@ class PosttrainConfig:
     """Task name to its weight in every batch."""
     examples_per_task: int = 8000
     """Distinct training examples of each task."""
-    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 18000})
+    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 60000})
     """Tasks that get another number of distinct examples."""
     num_steps: int = 1000
     batch_size: int = 256
@@ -99,7 +99,9 @@ def train(
     generator = torch.Generator().manual_seed(config.seed)
     mixture = _mixture(tokenizer, config)
     optimizer = AdamW(
-        module.parameters(), lr=config.learning_rate, betas=(0.9, 0.98),
+        module.parameters(),
+        lr=config.learning_rate,
+        betas=(0.9, 0.98),
         weight_decay=config.weight_decay,
     )
     schedule = LambdaLR(optimizer, lambda step: _rate_share(step, config))
@@ -108,9 +110,11 @@ def train(
     losses: list[float] = []
     with progress_bar(f"train ({config.objective})", config.num_steps, quiet=quiet) as advance:
         for step in range(config.num_steps):
-            losses.append(_step(module, tokenizer, config, mixture.draw(generator), step, generator))
+            losses.append(
+                _step(module, tokenizer, config, mixture.draw(generator), step, generator)
+            )
             torch.nn.utils.clip_grad_norm_(module.parameters(), config.max_gradient_norm)
-            rate = schedule.get_last_lr()[0]
+            rate = float(schedule.get_last_lr()[0])
             optimizer.step()
             optimizer.zero_grad()
             schedule.step()

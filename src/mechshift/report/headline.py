@@ -34,7 +34,9 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
         return Row(name=name, explanation=explanation, cells=tuple(cell(task) for task in tasks))
 
     behaviour = (
-        row("ARM accuracy", "greedy, left to right", lambda t: percentage_cell(t.pool.arm_accuracy)),
+        row(
+            "ARM accuracy", "greedy, left to right", lambda t: percentage_cell(t.pool.arm_accuracy)
+        ),
         row("MDM accuracy", "greedy, denoising", lambda t: percentage_cell(t.pool.mdm_accuracy)),
         row("Pool", "examples that both get right, scored", _pool_cell),
         row("Circuit size K", "edges, of all edges of the graph", _size_cell),

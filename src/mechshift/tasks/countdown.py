@@ -145,7 +145,7 @@ class Countdown:
                 yield f"{left}{operator}{right}={value}", value
 
     def _shots(self, generator: random.Random) -> str:
-        lines = []
+        lines: list[str] = []
         while len(lines) < self.num_shots:
             numbers = [generator.randint(1, self.max_operand) for _ in range(self.num_operands)]
             goal = self._random_goal(generator, numbers)
@@ -193,9 +193,7 @@ def is_derivation(text: str, numbers: list[int], goal: int) -> bool:
         match = EQUATION.fullmatch(equation)
         if match is None:
             return False
-        first, operator, second, value = (
-            int(match[1]), match[2], int(match[3]), int(match[4])
-        )
+        first, operator, second, value = (int(match[1]), match[2], int(match[3]), int(match[4]))
         if (first == 0 and operator != "-") or combine(first, operator, second) != value:
             return False
         left.subtract([first, second])

@@ -14,9 +14,7 @@ from mechshift.errors import TaskError
 from mechshift.tasks.example import Example, Task
 
 
-def continuation_ids(
-    tokenizer: PreTrainedTokenizerBase, prefix: str, text: str
-) -> tuple[int, ...]:
+def continuation_ids(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str) -> tuple[int, ...]:
     """The token ids that `text` adds after `prefix`.
 
     Raises:
@@ -73,9 +71,7 @@ def _encode(
     prefix = tuple(tokenizer(prompt)["input_ids"])
     corrupted_prefix = tuple(tokenizer(corrupted)["input_ids"])
     suffix_ids = continuation_ids(tokenizer, prompt + example.target, suffix)
-    corrupted_suffix_ids = continuation_ids(
-        tokenizer, corrupted + example.target, corrupted_suffix
-    )
+    corrupted_suffix_ids = continuation_ids(tokenizer, corrupted + example.target, corrupted_suffix)
     _check_lengths("target", target, "distractor", distractor)
     _check_lengths("prompt", prefix, "corrupted prompt", corrupted_prefix)
     _check_lengths("suffix", suffix_ids, "corrupted suffix", corrupted_suffix_ids)
@@ -133,7 +129,7 @@ def _check_known(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...]) -> No
 def _token_spans(
     tokenizer: PreTrainedTokenizerBase, example: Example, kind: Literal["arm", "mdm"]
 ) -> Mapping[str, tuple[int, int]]:
-    """Token spans of the text the model reads; a span that an ARM reads elsewhere is found there."""
+    """Token spans of the text that the model reads, wherever an ARM's prompt tells it."""
     text = example.prompt + example.target + example.suffix
     read, _ = _prompts(example, kind)
     if kind == "mdm" or read == example.prompt:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 from transformers import PreTrainedTokenizerBase
 
@@ -52,6 +52,7 @@ class Example:
     """What the task's own checker and metric need to know."""
 
 
+@runtime_checkable
 class Task(Protocol):
     """A generator of examples and a judge of answers."""
 

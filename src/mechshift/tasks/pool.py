@@ -179,7 +179,8 @@ def _attempt(
             progress=progress,
         )
         completions[model.kind] = tuple(
-            model.tokenizer.decode(tokens, skip_special_tokens=True) for tokens in decoded.tokens
+            str(model.tokenizer.decode(list(tokens), skip_special_tokens=True))
+            for tokens in decoded.tokens
         )
         commit_steps = [row[row >= 0] for row in decoded.schedule.commit_step]
 

@@ -143,7 +143,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     except json.JSONDecodeError as error:
         raise TaskError(f"not valid JSON: {error.msg} at column {error.colno}.") from None
     if not isinstance(fields, dict):
-        raise TaskError("a line must be a JSON object, like {\"prompt\": ...}.")
+        raise TaskError('a line must be a JSON object, like {"prompt": ...}.')
     return fields
 
 

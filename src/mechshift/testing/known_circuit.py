@@ -20,6 +20,7 @@ weights times path strengths times the change from the clean to the corrupted na
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +34,8 @@ from mechshift.denoising import (
     build_canvases,
     left_to_right,
 )
-from mechshift.models import Kind, LanguageModel, LayerParts
-from mechshift.testing.random_models import as_language_model
+from mechshift.models import Attention, Kind, LanguageModel
+from mechshift.testing.random_models import as_language_model, cast
 from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
 
 WORDS = ("Ann", "Bob", "so", "then", "says")
@@ -83,10 +84,9 @@ def known_circuit(
     strengths = strengths or PathStrengths()
     module = LlamaForCausalLM(_config())
     _write_weights(module, strengths)
-    attention = "causal" if kind == "arm" else "full"
-    model = as_language_model(
-        module.to(dtype), list(WORDS), f"known-circuit-{kind}", kind, attention
-    )
+    cast(module, dtype)
+    attention: Attention = "causal" if kind == "arm" else "full"
+    model = as_language_model(module, list(WORDS), f"known-circuit-{kind}", kind, attention)
     examples = _examples()
     schedule = left_to_right([1] * len(examples))
     per_example = [_scores_by_hand(example, kind, strengths) for example in examples]
@@ -137,16 +137,14 @@ def _write_weights(module: LlamaForCausalLM, strengths: PathStrengths) -> None:
     module.lm_head.weight[ANN, ANSWER], module.lm_head.weight[BOB, ANSWER] = 0.5, -0.5
 
 
-def _copy_by_head(
-    attention: torch.nn.Module, *, head: int, reads: dict[int, float], writes: int
-) -> None:
+def _copy_by_head(attention: Any, *, head: int, reads: dict[int, float], writes: int) -> None:
     row = head * HEAD_DIM
     for dimension, strength in reads.items():
         attention.v_proj.weight[row, dimension] = strength
     attention.o_proj.weight[writes, row] = 1.0
 
 
-def _copy_by_mlp(mlp: torch.nn.Module, *, reads: int, writes: int, strength: float) -> None:
+def _copy_by_mlp(mlp: Any, *, reads: int, writes: int, strength: float) -> None:
     gate = GATE * torch.sigmoid(torch.tensor(GATE, dtype=torch.float64))
     mlp.gate_proj.weight[0, CONSTANT] = GATE / SCALE
     mlp.up_proj.weight[0, reads] = 1.0

@@ -1,8 +1,8 @@
 """Small random models of every supported class, and examples for them.
 
 Weights are drawn so that no term of the computation is idle: biases and norm weights are not at
-their initial 0 and 1, attention is not uniform, and Qwen2 and Qwen3 share each KV head between query
-heads. The same seed gives the same model on any machine of one torch version.
+their initial 0 and 1, attention is not uniform, and Qwen2 and Qwen3 share each KV head between
+query heads. The same seed gives the same model on any machine of one torch version.
 """
 
 from collections.abc import Callable
@@ -81,11 +81,15 @@ def random_language_model(
     )
     module = model_class(config)
     _randomise(module, gain, seed)
+    cast(module, dtype)
     words = [f"w{index}" for index in range(NUM_WORDS)]
     chosen: Attention = attention or ("causal" if kind == "arm" else "full")
-    return as_language_model(
-        module.to(dtype), words, f"random-{architecture}-{kind}", kind, chosen
-    )
+    return as_language_model(module, words, f"random-{architecture}-{kind}", kind, chosen)
+
+
+def cast(module: nn.Module, dtype: torch.dtype) -> None:
+    """Change the precision of every weight, in place."""
+    module.to(dtype=dtype)
 
 
 def as_language_model(
@@ -160,9 +164,7 @@ def _draw(generator: np.random.Generator, length: int) -> Int[np.ndarray, " toke
     return generator.integers(len(SPECIAL_TOKENS), VOCAB_SIZE, size=length)
 
 
-def _corrupt(
-    generator: np.random.Generator, ids: Int[np.ndarray, " token"]
-) -> tuple[int, ...]:
+def _corrupt(generator: np.random.Generator, ids: Int[np.ndarray, " token"]) -> tuple[int, ...]:
     """The same ids with every other one drawn again."""
     return tuple(np.where(np.arange(len(ids)) % 2 == 0, _draw(generator, len(ids)), ids).tolist())
 
@@ -187,10 +189,10 @@ def _use_float64_norms(module: PreTrainedModel) -> None:
     """Let RMSNorm work in float64, in place; Hugging Face's rounds to float32 in any precision."""
     for submodule in module.modules():
         if type(submodule).__name__.endswith("RMSNorm"):
-            submodule.forward = _rms_norm_of(submodule)  # type: ignore[method-assign]
+            submodule.forward = _rms_norm_of(submodule)
 
 
-def _rms_norm_of(norm: nn.Module) -> Callable[..., Float[Tensor, "*axes d"]]:
+def _rms_norm_of(norm: Any) -> Callable[..., Float[Tensor, "*axes d"]]:
     def forward(hidden_states: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
         variance = hidden_states.pow(2).mean(-1, keepdim=True)
         return norm.weight * (hidden_states * torch.rsqrt(variance + norm.variance_epsilon))

@@ -34,6 +34,8 @@
     const patch = Object.assign({}, narrow.matches ? layout.meta.narrow : layout.meta.wide);
     patch["margin.l"] = narrow.matches ? 52 : 64;
     patch["margin.r"] = narrow.matches ? 8 : 16;
+    // Setting a height ends autosizing, unless asked otherwise.
+    patch.autosize = true;
     // A finger on a phone scrolls the page; it does not draw a zoom box.
     patch.dragmode = touch.matches || narrow.matches ? false : "zoom";
     return patch;
@@ -49,7 +51,11 @@
   }
 
   function reshape() {
-    return Promise.all(plots.map((plot) => Plotly.relayout(plot, shape(plot.layout))));
+    return Promise.all(
+      plots.map((plot) =>
+        Plotly.relayout(plot, shape(plot.layout)).then(() => Plotly.Plots.resize(plot))
+      )
+    );
   }
 
   function assign(target, path, value) {
