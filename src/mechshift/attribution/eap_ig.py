@@ -10,8 +10,7 @@ It is the first-order estimate of what corrupting this edge alone costs, with th
 along the path from the corrupted to the clean input. For each batch of canvases:
 
 1. for each k, one forward pass at e_k, and for each denoising step one backward pass to the
-   recorded
-   tensors (`interventions.recording`); parameters need no gradient;
+   recorded tensors (`interventions.recording`); parameters need no gradient;
 2. sum gradients over k in the compact form of `destination_gradients`;
 3. run the ends of the path that are not among its points; D of every source
    (`source_differences`);

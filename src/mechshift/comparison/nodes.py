@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import sparse
 
-from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE, Graph
+from mechshift.circuits import destination_nodes
+from mechshift.graph import Graph
 
 
 def node_names(graph: Graph) -> list[str]:
@@ -45,20 +46,9 @@ def node_incidence(graph: Graph) -> sparse.csr_array:
 def _destination_owners(graph: Graph) -> Float[np.ndarray, "destination node"]:
     """Which nodes a destination is an input of; every row sums to 1."""
     owners = np.zeros((graph.num_destinations, graph.num_sources + 1))
-    group_size = graph.num_heads // graph.num_key_value_groups
-    for destination in range(graph.num_destinations):
-        kind = graph.destination_kind[destination]
-        layer, head = graph.destination_layer[destination], graph.destination_head[destination]
-        if kind == LOGITS:
-            owners[destination, -1] = 1
-        elif kind == MLP:
-            owners[destination, graph.mlp_source(layer)] = 1
-        elif kind == QUERY:
-            owners[destination, graph.head_source(layer, head)] = 1
-        else:
-            assert kind in (KEY, VALUE)
-            first = graph.head_source(layer, head * group_size)
-            owners[destination, first : first + group_size] = 1 / group_size
+    nodes = destination_nodes(graph)
+    # A destination of one node names it once for each head of a group; the parts add up to 1.
+    np.add.at(owners, (np.arange(graph.num_destinations)[:, None], nodes), 1 / nodes.shape[1])
     return owners
 
 

@@ -1,10 +1,11 @@
 """What can be asked of a run? One record a stage; the command line is made from them."""
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ConfigError
+from mechshift.evaluation import MIB_FRACTIONS
 from mechshift.models import PAIRS, ModelPair, ModelSource, PairEntry, load_pair
 from mechshift.tasks import PoolConfig
 
@@ -98,7 +99,7 @@ class AttributionSettings:
 class EvaluationSettings:
     """How circuits are tested."""
 
-    fractions: tuple[float, ...] = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+    fractions: tuple[float, ...] = MIB_FRACTIONS
     """Circuit sizes as shares of all edges; MIB's."""
     batch_size: int = 32
 
@@ -120,8 +121,3 @@ class RunSettings:
     attribution: AttributionSettings = field(default_factory=AttributionSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
-
-
-def as_config(settings: Any) -> dict[str, Any]:
-    """A settings record as the plain values that a manifest keeps."""
-    return asdict(settings)

@@ -104,11 +104,6 @@ def read_scores(folder: Path) -> EdgeScores:
     return EdgeScores(graph=graph, **{name: artifact.arrays[name] for name in artifact.arrays})
 
 
-def graph_config(graph: Graph) -> dict[str, int]:
-    """A graph as the plain values that name it."""
-    return asdict(graph)
-
-
 def comparison_contents(comparison: Comparison) -> dict[str, Mapping[str, Any]]:
     """A comparison as arrays and one JSON text."""
     flat = to_flat(comparison)
