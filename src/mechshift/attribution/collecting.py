@@ -5,7 +5,6 @@ back to examples and steps here, for every attribution method.
 """
 
 from collections.abc import Sequence
-from itertools import groupby
 
 import numpy as np
 import torch
@@ -26,10 +25,13 @@ def chunk_canvases(canvases: Sequence[Canvas], num_examples: int) -> list[list[C
     """
     if num_examples < 1:
         raise AttributionError(f"a chunk of {num_examples} examples is impossible; use at least 1.")
-    by_example = [list(group) for _, group in groupby(canvases, key=lambda c: c.example)]
+    by_example: dict[int, list[Canvas]] = {}
+    for canvas in canvases:
+        by_example.setdefault(canvas.example, []).append(canvas)
+    groups = list(by_example.values())
     return [
-        [canvas for group in by_example[start : start + num_examples] for canvas in group]
-        for start in range(0, len(by_example), num_examples)
+        [canvas for group in groups[start : start + num_examples] for canvas in group]
+        for start in range(0, len(groups), num_examples)
     ]
 
 
@@ -40,7 +42,8 @@ class ScoreCollector:
         """Start with zeros for the examples of `canvases`, a run of consecutive pool rows.
 
         Raises:
-            AttributionError: no canvases, or a pool row is missing between the first and the last.
+            AttributionError: no canvases, or a pool row or a step is missing between the first and
+                the last.
         """
         self.graph = graph
         self._num_steps = _steps_by_example(canvases)
@@ -59,7 +62,17 @@ class ScoreCollector:
         clean_metric: Float[Tensor, "batch slot"],
         corrupted_metric: Float[Tensor, "batch slot"],
     ) -> None:
-        """Put a batch's scores and metrics where their examples and steps belong."""
+        """Put a batch's scores and metrics where their examples and steps belong.
+
+        Raises:
+            AttributionError: a score is infinite or not a number.
+        """
+        finite = scores.isfinite().flatten(1).all(dim=1).cpu().numpy()
+        if not finite.all():
+            raise AttributionError(
+                f"the scores of example {batch.example[~finite].min()} (pool row) are not finite:"
+                " the model's activations overflow on it; load the model in float32 or bfloat16."
+            )
         row, slot = np.nonzero(batch.step >= 0)
         cell = batch.example[row] - self._first_example, batch.step[row, slot]
         from_input = scores[..., self._from_input.to(scores.device)].sum(-1, dtype=torch.float64)
@@ -84,14 +97,20 @@ def _steps_by_example(canvases: Sequence[Canvas]) -> dict[int, int]:
     """Number of denoising steps of each example."""
     if not canvases:
         raise AttributionError("there is nothing to score: no canvases were given.")
-    num_steps: dict[int, int] = {}
+    steps: dict[int, set[int]] = {}
     for canvas in canvases:
-        last = max(readout.step for readout in canvas.readouts)
-        num_steps[canvas.example] = max(num_steps.get(canvas.example, 0), last + 1)
-    missing = set(range(min(num_steps), max(num_steps) + 1)) - set(num_steps)
+        steps.setdefault(canvas.example, set()).update(r.step for r in canvas.readouts)
+    missing = set(range(min(steps), max(steps) + 1)) - set(steps)
     if missing:
         raise AttributionError(
-            f"canvases of examples {min(num_steps)} to {max(num_steps)} lack example"
+            f"canvases of examples {min(steps)} to {max(steps)} lack example"
             f" {min(missing)}; score consecutive examples."
         )
-    return num_steps
+    for example, found in steps.items():
+        if len(found) <= max(found):
+            missing = set(range(max(found))) - found
+            raise AttributionError(
+                f"the canvases of example {example} lack step {min(missing)} of"
+                f" {max(found) + 1}; score all canvases of an example together."
+            )
+    return {example: len(found) for example, found in steps.items()}

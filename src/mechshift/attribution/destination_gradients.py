@@ -169,9 +169,9 @@ class _MlpGradients:
 
 
 def _per_destination(
-    heads: Float[Tensor, "head d_head d_model"], destinations: int
-) -> Float[Tensor, "destination d_head d_model"]:
-    """Repeat KV heads for the query heads that share them, where those are destinations."""
+    heads: Float[Tensor, "head d_head *d_model"], destinations: int
+) -> Float[Tensor, "destination d_head *d_model"]:
+    """Repeat KV heads' weights or biases for the query heads, where those are destinations."""
     return heads.repeat_interleave(destinations // len(heads), dim=0)
 
 

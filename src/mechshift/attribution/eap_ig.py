@@ -50,7 +50,7 @@ RULE_OFFSETS: dict[str, float] = {"left": 0.0, "midpoint": 0.5, "right": 1.0}
 """Where in its interval of the path each integration step takes the gradient."""
 
 
-def path_points(rule: Rule, ig_steps: int) -> tuple[float, ...]:
+def path_points(rule: str, ig_steps: int) -> tuple[float, ...]:
     """Where on the path the gradient is taken: 0 is the corrupted input, 1 the clean one.
 
     Raises:
@@ -89,8 +89,8 @@ def eap_ig(
         progress: called with the number of canvases that each batch has finished.
 
     Raises:
-        AttributionError: bad settings, no canvases, a missing example, or a batch that does not
-            fit in memory.
+        AttributionError: bad settings, no canvases, a missing example or step, a batch that does
+            not fit in memory, or scores that are not finite.
     """
     points = path_points(rule, ig_steps)
     graph = model.graph(grouped=grouped)
@@ -183,13 +183,12 @@ def _integrate(path: _Path, points: tuple[float, ...], graph: Graph) -> Destinat
     )
     for point in points:
         with torch.enable_grad():
-            metric = path.run(point)
+            # Rows do not touch each other, so the gradient of their sum is each row's own.
+            totals = path.run(point).sum(dim=0).unbind()
         gradients.begin_point(path.record)
         tensors = gradients.differentiated(path.record)
-        for slot in range(path.batch.num_slots):
-            last = slot + 1 == path.batch.num_slots
-            # Rows do not touch each other, so the gradient of their sum is each row's own.
-            total = metric[:, slot].sum()
+        for slot, total in enumerate(totals):
+            last = slot + 1 == len(totals)
             gradients.add(slot, torch.autograd.grad(total, tensors, retain_graph=not last))
     return gradients
 

@@ -43,7 +43,7 @@ def exact_edge_scores(
         progress: called with the number of canvases that each batch has finished.
 
     Raises:
-        AttributionError: no canvases, or a missing example.
+        AttributionError: no canvases, a missing example or step, or scores that are not finite.
     """
     graph = model.graph(grouped=grouped)
     collector = ScoreCollector(graph, canvases, model.dtype)

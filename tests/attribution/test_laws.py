@@ -1,0 +1,214 @@
+"""What must hold of edge scores whatever the model: invariances, sums, and nothing left behind."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from mechshift.attribution import eap_ig, exact_edge_scores
+from mechshift.denoising import batch_canvases, build_canvases, left_to_right
+from mechshift.testing import random_examples, random_language_model
+
+MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+METHODS = [eap_ig, exact_edge_scores]
+NUM_TARGETS = (3, 1, 2, 1)
+
+
+def uneven_examples(kind):
+    """Examples of several lengths, targets and numbers of steps."""
+    drawn = [
+        random_examples(len(NUM_TARGETS), kind=kind, num_targets=n, suffix_length=2, seed=row)[row]
+        for row, n in enumerate(NUM_TARGETS)
+    ]
+    return drawn, left_to_right(NUM_TARGETS)
+
+
+def uneven_canvases(model):
+    return build_canvases(model, *uneven_examples(model.kind))
+
+
+def assert_equal_scores(found, expected, tolerance=1e-12):
+    scale = np.abs(expected.values).max()
+    assert scale > 1e-2
+    np.testing.assert_allclose(found.values, expected.values, rtol=0, atol=tolerance * scale)
+    for name in ("clean_metric", "corrupted_metric"):
+        np.testing.assert_allclose(getattr(found, name), getattr(expected, name), atol=1e-10)
+    np.testing.assert_array_equal(found.num_steps, expected.num_steps)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "method"),
+    [(*model, eap_ig) for model in MODELS] + [("llama", "arm", exact_edge_scores)],
+)
+def test_neither_batch_size_nor_left_padding_changes_a_score(architecture, kind, method):
+    model = random_language_model(architecture, kind, dtype=torch.float64)
+    canvases = uneven_canvases(model)
+    assert all(b.attention_mask.all() for b in batch_canvases(model, canvases, 1))
+    assert any(not b.attention_mask.all() for b in batch_canvases(model, canvases, 3))
+    alone = method(model, canvases, metric="logit_diff", batch_size=1)
+    for batch_size in (3, 16):
+        together = method(model, canvases, metric="logit_diff", batch_size=batch_size)
+        assert_equal_scores(together, alone)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+def test_steps_that_an_example_does_not_have_score_zero(kind, method):
+    model = random_language_model("llama", kind)
+    scores = method(model, uneven_canvases(model), metric="logit_diff")
+    assert scores.num_steps.tolist() == list(NUM_TARGETS)
+    for example, num_steps in enumerate(NUM_TARGETS):
+        assert np.abs(scores.values[example, :num_steps]).max(axis=-1).min() > 1e-4
+        assert not scores.values[example, num_steps:].any()
+
+
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+@pytest.mark.parametrize("architecture", ["qwen2", "qwen3"])
+def test_grouped_scores_are_the_sum_over_the_query_heads_of_the_group(architecture, kind):
+    model = random_language_model(architecture, kind, dtype=torch.float64)
+    canvases = uneven_canvases(model)
+    by_head = eap_ig(model, canvases, metric="logit_diff")
+    grouped = eap_ig(model, canvases, metric="logit_diff", grouped=True)
+    assert grouped.graph.num_edges < by_head.graph.num_edges
+    summed = np.zeros_like(grouped.values)
+    for edge in range(by_head.graph.num_edges):
+        name = by_head.graph.edge_name(edge)
+        shared = re.sub(r"h(\d)<([kv])>", lambda m: f"h{int(m[1]) // 2}<{m[2]}>", name)
+        summed[..., grouped.graph.edge_index(shared)] += by_head.values[..., edge]
+    np.testing.assert_allclose(grouped.values, summed, atol=1e-12 * np.abs(summed).max())
+
+
+def test_an_arms_scores_by_step_sum_to_those_of_the_summed_metric():
+    model = random_language_model("qwen3", "arm", dtype=torch.float64)
+    examples, by_step = uneven_examples("arm")
+    at_once = left_to_right(NUM_TARGETS, 1)
+    stepwise, whole = (
+        eap_ig(model, build_canvases(model, examples, schedule), metric="log_prob")
+        for schedule in (by_step, at_once)
+    )
+    assert whole.values.shape[1] == 1 and stepwise.values.shape[1] == 3
+    np.testing.assert_allclose(stepwise.values.sum(axis=1), whole.values[:, 0], atol=1e-11)
+    np.testing.assert_allclose(stepwise.mean(), whole.mean(), atol=1e-11)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+def test_scores_are_exactly_zero_where_clean_and_corrupted_are_the_same(kind, method):
+    model = random_language_model("llama", kind)
+    examples, schedule = uneven_examples(kind)
+    same = replace(
+        examples[1],
+        corrupted_prefix_ids=examples[1].prefix_ids,
+        corrupted_suffix_ids=examples[1].suffix_ids,
+    )
+    canvases = build_canvases(model, [examples[0], same, *examples[2:]], schedule)
+    scores = method(model, canvases, metric="logit_diff")
+    assert not scores.values[1].any() and not scores.completeness_gap[1].any()
+    assert np.abs(scores.values[[0, 2]]).max() > 0.1
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_causal_models_scores_depend_on_nothing_to_the_right_and_a_full_ones_do(method):
+    for attention, depends in (("causal", False), ("full", True)):
+        model = random_language_model("llama", "mdm", attention=attention, dtype=torch.float64)
+        (example,) = random_examples(1, kind="mdm", suffix_length=2)
+        other = replace(
+            example,
+            suffix_ids=example.suffix_ids[::-1],
+            corrupted_suffix_ids=example.corrupted_suffix_ids[::-1],
+        )
+        assert other != example
+        one, two = (
+            method(
+                model, build_canvases(model, [e], left_to_right([2])), metric="logit_diff"
+            ).values
+            for e in (example, other)
+        )
+        assert (np.abs(one - two).max() > 1e-3 * np.abs(one).max()) == depends
+        assert depends or np.abs(one - two).max() < 1e-12 * np.abs(one).max()
+
+
+def test_an_arms_step_depends_on_no_later_token_of_the_target():
+    model = random_language_model("qwen2", "arm", dtype=torch.float64)
+    (example,) = random_examples(1, num_targets=3)
+    first, middle, last = example.target_ids
+    other = replace(example, target_ids=(first, middle - 1 if middle > 5 else middle + 1, last))
+    one, two = (
+        eap_ig(model, build_canvases(model, [e], left_to_right([3])), metric="log_prob")
+        for e in (example, other)
+    )
+    np.testing.assert_allclose(one.values[:, 0], two.values[:, 0], atol=1e-12)
+    np.testing.assert_allclose(one.clean_metric[:, 0], two.clean_metric[:, 0], atol=1e-12)
+    assert np.abs(one.values[:, 2] - two.values[:, 2]).max() > 1e-3  # it reads the other token
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_the_caller_may_have_gradients_off_and_parameters_may_require_them(method):
+    model = random_language_model("llama", "arm", dtype=torch.float64)
+    canvases = uneven_canvases(model)[:2]
+    expected = method(model, canvases, metric="logit_diff")
+    with torch.no_grad():
+        assert_equal_scores(method(model, canvases, metric="logit_diff"), expected)
+    model.module.requires_grad_(True)
+    assert_equal_scores(method(model, canvases, metric="logit_diff"), expected)
+    assert all(parameter.grad is None for parameter in model.module.parameters())
+
+
+def test_scores_of_a_bfloat16_model_are_summed_in_float32():
+    """Against a float32 model of the same weights, Pearson was 0.99999."""
+    for kind in ("arm", "mdm"):
+        model = random_language_model("qwen2", kind, dtype=torch.bfloat16, gain=0.7)
+        canvases = uneven_canvases(model)
+        rounded = eap_ig(model, canvases, metric="logit_diff").values
+        model.module.float()
+        single = eap_ig(model, canvases, metric="logit_diff").values
+        assert rounded.dtype == single.dtype == np.float32
+        assert np.corrcoef(rounded.ravel(), single.ravel())[0, 1] > 0.999
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_progress_is_told_how_many_canvases_each_batch_finished(method):
+    model = random_language_model("llama", "mdm")
+    canvases = uneven_canvases(model)
+    told = []
+    method(model, canvases, metric="logit_diff", batch_size=4, progress=told.append)
+    assert len(canvases) == 7 and told == [4, 3]
+
+
+@pytest.mark.parametrize(
+    ("method", "break_at"),
+    [(eap_ig, "mlp"), (eap_ig, "attention_norm"), (eap_ig, "query"), (exact_edge_scores, "mlp")],
+)
+def test_nothing_is_left_on_the_model_also_after_an_error(method, break_at, monkeypatch):
+    model = random_language_model("qwen2", "mdm")
+    canvases = uneven_canvases(model)[3:4]
+    before = footprint(model.module)
+    scores = method(model, canvases, metric="logit_diff")
+    assert footprint(model.module) == before
+
+    def fail(*_args):
+        raise RuntimeError("broken")
+
+    with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="broken"):
+        patch.setattr(getattr(model.parts.layers[1], break_at), "forward", fail)
+        method(model, canvases, metric="logit_diff")
+    assert footprint(model.module) == before
+    np.testing.assert_array_equal(
+        method(model, canvases, metric="logit_diff").values, scores.values
+    )
+
+
+def footprint(module):
+    """Everything that an intervention may leave behind."""
+    return [
+        (
+            name,
+            sorted(vars(part)),
+            list(part._forward_hooks),
+            list(part._forward_pre_hooks),
+            getattr(part, "num_key_value_groups", None),
+        )
+        for name, part in module.named_modules()
+    ]
