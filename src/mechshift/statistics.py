@@ -29,7 +29,7 @@ class Interval:
             raise MechshiftError(f"an interval cannot run from {self.low} to {self.high}.")
 
     def contains(self, value: float) -> bool:
-        return self.low <= value <= self.high
+        return bool(self.low <= value <= self.high)  # NumPy numbers compare to NumPy truths
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Tasks: where examples come from, how they become tokens, and who judges the answers."""
 
-from mechshift.tasks.catalogue import TASKS, find_task
+from mechshift.tasks.catalogue import TASKS, find_task, find_tasks
 from mechshift.tasks.countdown import Countdown, is_derivation
 from mechshift.tasks.encoding import continuation_ids, encode_example
 from mechshift.tasks.example import SPLITS, Example, Split, Task
@@ -28,6 +28,7 @@ __all__ = [
     "encode_example",
     "encode_pool",
     "find_task",
+    "find_tasks",
     "is_derivation",
     "load_task_file",
 ]

@@ -1,5 +1,6 @@
 """Which tasks does mechshift know by name?"""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mechshift.errors import TaskError
@@ -30,9 +31,15 @@ def find_task(name: str) -> Task:
     """The task of this name, or the task in this `.jsonl` file.
 
     Raises:
-        TaskError: no such task, and the message lists the known ones; or a bad task file.
+        TaskError: no such task, and the message lists the known ones; or a bad task file, or one
+            that is called as a known task.
     """
     if name.endswith(".jsonl"):
+        if Path(name).stem in TASKS:
+            raise TaskError(
+                f"the task file {name} is called as the task '{Path(name).stem}' that mechshift"
+                " knows; rename the file."
+            )
         return load_task_file(Path(name))
     task = TASKS.get(name)
     if task is None:
@@ -40,3 +47,16 @@ def find_task(name: str) -> Task:
             f"no task '{name}'; known are {', '.join(TASKS)}, or the path of a .jsonl file."
         )
     return task
+
+
+def find_tasks(names: Sequence[str]) -> tuple[Task, ...]:
+    """`find_task` of each name, in order.
+
+    Raises:
+        TaskError: see `find_task`; or two tasks of one name, whose results would share a folder.
+    """
+    found = tuple(find_task(name) for name in names)
+    known = [task.name for task in found]
+    if len(set(known)) < len(known):
+        raise TaskError(f"the tasks {', '.join(known)} hold a name twice; name each task once.")
+    return found

@@ -19,12 +19,13 @@ from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
 from mechshift.errors import TaskError
-from mechshift.tasks.encoding import continuation_ids
+from mechshift.tasks.encoding import check_encodes
 from mechshift.tasks.example import Example, Split
 from mechshift.tasks.sampling import draw_examples
 
 OPERATORS = "+-*/"
-EQUATION = re.compile(r"(\d+)([-+*/])(\d+)=(\d+)")
+NUMBER = "(0|[1-9][0-9]*)"
+EQUATION = re.compile(rf"{NUMBER}([-+*/]){NUMBER}={NUMBER}")
 MIN_GOAL, MAX_GOAL = 10, 99
 CORRUPTION_ATTEMPTS = 20
 
@@ -35,7 +36,7 @@ cannot be asked for a number whose token it has never written in an equation."""
 
 
 def combine(left: int, operator: str, right: int) -> int | None:
-    """The result of one step; None where it is not a whole number or not positive."""
+    """The result of one step; None where a difference is not positive or a quotient not whole."""
     if operator == "+":
         return left + right
     if operator == "-":
@@ -69,6 +70,11 @@ class Countdown:
                 f"countdown needs at least 2 numbers and operators out of '{OPERATORS}', not"
                 f" {self.num_operands} and '{self.operators}'."
             )
+        if not self.operators or self.max_operand < 1 or self.num_shots < 0:
+            raise TaskError(
+                "countdown needs an operator, operands from 1 and no negative number of solved"
+                f" lines, not '{self.operators}', {self.max_operand} and {self.num_shots}."
+            )
 
     @property
     def summary(self) -> str:
@@ -96,6 +102,7 @@ class Countdown:
             return None
         shots = self._shots(generator)
         answer = next(self.solutions(numbers, goal))
+        unfit: TaskError | None = None
         for _ in range(CORRUPTION_ATTEMPTS):
             other = self._random_goal(generator, numbers)
             # A prompt that training has seen must not serve as the corruption of one it has not.
@@ -103,8 +110,14 @@ class Countdown:
             if other is None or other == goal or trained != (split == "train"):
                 continue
             example = self._example(shots, numbers, goal, answer, other)
-            if _keeps_length(tokenizer, example):
-                return example
+            try:
+                check_encodes(self, example, tokenizer)
+            except TaskError as error:
+                unfit = error  # another goal may be written with as many tokens
+                continue
+            return example
+        if unfit is not None:
+            raise unfit
         return None
 
     def _random_goal(self, generator: random.Random, numbers: list[int]) -> int | None:
@@ -211,13 +224,3 @@ def _split_of_goal(goal: int) -> Split:
     if goal in DISCOVERY_GOALS:
         return "discovery"
     return "held-out" if goal in HELD_OUT_GOALS else "train"
-
-
-def _keeps_length(tokenizer: PreTrainedTokenizerBase, example: Example) -> bool:
-    """Whether both prompts, and target and distractor, have as many tokens."""
-    prompts = (example.prompt, example.corrupted_prompt)
-    answers = (example.target, example.distractor)
-    return (
-        len({len(tokenizer(prompt)["input_ids"]) for prompt in prompts}) == 1
-        and len({len(continuation_ids(tokenizer, example.prompt, a)) for a in answers}) == 1
-    )

@@ -5,12 +5,14 @@ the longer text adds, so no token can straddle a boundary: where one does, the e
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from functools import lru_cache
+from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import EncodedExample
 from mechshift.errors import TaskError
+from mechshift.models import Kind
 from mechshift.tasks.example import Example, Task
 
 
@@ -20,29 +22,43 @@ def continuation_ids(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str)
     Raises:
         TaskError: the first token of `text` merges with the last of `prefix`.
     """
-    before: list[int] = tokenizer(prefix)["input_ids"]
-    whole: list[int] = tokenizer(prefix + text)["input_ids"]
+    before, whole = text_ids(tokenizer, prefix), text_ids(tokenizer, prefix + text)
     if whole[: len(before)] != before:
         raise TaskError(
             f"{text[:40]!r} merges with the text before it, {prefix[-40:]!r}, in this tokenizer;"
             " move a space or a word across the boundary."
         )
-    return tuple(whole[len(before) :])
+    return whole[len(before) :]
 
 
-def count_tokens(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str) -> int:
-    """How many tokens `text` adds after `prefix`; 0 where the two merge."""
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
+    """The token ids of a text that goes on: BOS is put before it, and no EOS after it."""
+    ids: list[int] = tokenizer(text)["input_ids"]
+    return tuple(ids[: len(ids) - _num_added_tokens(tokenizer)[1]])
+
+
+def is_one_token(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str) -> bool:
+    """Whether `text` adds exactly one token after `prefix`, and one that is not "unknown"."""
     try:
-        return len(continuation_ids(tokenizer, prefix, text))
+        ids = continuation_ids(tokenizer, prefix, text)
     except TaskError:
-        return 0
+        return False
+    return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+
+
+@lru_cache(maxsize=8)
+def _num_added_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """How many special tokens the tokenizer puts before and after every text."""
+    is_special: list[int] = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    before = len(list(takewhile(bool, is_special)))
+    return before, len(list(takewhile(bool, reversed(is_special[before:]))))
 
 
 def encode_example(
     task: Task,
     example: Example,
     tokenizer: PreTrainedTokenizerBase,
-    kind: Literal["arm", "mdm"],
+    kind: Kind,
 ) -> EncodedExample:
     """The token ids of an example as a model of this kind reads it.
 
@@ -59,42 +75,66 @@ def encode_example(
         raise TaskError(f"example '{example.id}': {error}") from None
 
 
+def check_encodes(task: Task, example: Example, tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse an example that a model of either kind could not read.
+
+    Raises:
+        TaskError: as `encode_example`, without the example's name.
+    """
+    _encode(task, example, tokenizer, "mdm")
+    if example.suffix or example.causal_prompt is not None:
+        _encode(task, example, tokenizer, "arm")
+
+
 def _encode(
-    task: Task, example: Example, tokenizer: PreTrainedTokenizerBase, kind: Literal["arm", "mdm"]
+    task: Task, example: Example, tokenizer: PreTrainedTokenizerBase, kind: Kind
 ) -> EncodedExample:
     prompt, corrupted = _prompts(example, kind)
-    suffix, corrupted_suffix = (
-        ("", "") if kind == "arm" else (example.suffix, example.corrupted_suffix)
-    )
+    prefix, corrupted_prefix = text_ids(tokenizer, prompt), text_ids(tokenizer, corrupted)
     target = continuation_ids(tokenizer, prompt, example.target)
     distractor = continuation_ids(tokenizer, prompt, example.distractor)
-    prefix = tuple(tokenizer(prompt)["input_ids"])
-    corrupted_prefix = tuple(tokenizer(corrupted)["input_ids"])
-    suffix_ids = continuation_ids(tokenizer, prompt + example.target, suffix)
-    corrupted_suffix_ids = continuation_ids(tokenizer, corrupted + example.target, corrupted_suffix)
-    _check_lengths("target", target, "distractor", distractor)
-    _check_lengths("prompt", prefix, "corrupted prompt", corrupted_prefix)
-    _check_lengths("suffix", suffix_ids, "corrupted suffix", corrupted_suffix_ids)
+    suffix, corrupted_suffix = _suffixes(tokenizer, example, kind)
     if not target:
         raise TaskError("the target is empty; give the text that the model should produce.")
+    # BOS may be the unknown or the mask token under another name, as it is in GPT-2.
+    first = _num_added_tokens(tokenizer)[0]
+    texts = (prefix[first:], target, suffix, corrupted_prefix[first:], distractor, corrupted_suffix)
+    _check_known(tokenizer, {token for text in texts for token in text})
+    _check_lengths("target", target, "distractor", distractor)
+    _check_lengths("prompt", prefix, "corrupted prompt", corrupted_prefix)
+    _check_lengths("suffix", suffix, "corrupted suffix", corrupted_suffix)
     if target == distractor:
         raise TaskError(f"target and distractor are both {example.target!r}; they must differ.")
-    _check_known(tokenizer, prefix + target + suffix_ids + corrupted_prefix + distractor)
+    if prefix + suffix == corrupted_prefix + corrupted_suffix:
+        raise TaskError("clean and corrupted text are the same; change what the answer depends on.")
     return EncodedExample(
         id=example.id,
         task=example.task,
         prefix_ids=prefix,
         target_ids=target,
-        suffix_ids=suffix_ids,
+        suffix_ids=suffix,
         corrupted_prefix_ids=corrupted_prefix,
-        corrupted_suffix_ids=corrupted_suffix_ids,
+        corrupted_suffix_ids=corrupted_suffix,
         distractor_ids=distractor,
         contrasts=task.contrasts(example, tokenizer),
         spans=_token_spans(tokenizer, example, kind),
     )
 
 
-def _prompts(example: Example, kind: Literal["arm", "mdm"]) -> tuple[str, str]:
+def _suffixes(
+    tokenizer: PreTrainedTokenizerBase, example: Example, kind: Kind
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Ids of the clean and the corrupted suffix after the target; none for an ARM."""
+    if kind == "arm" or not (example.suffix or example.corrupted_suffix):
+        return (), ()
+    clean, corrupted = example.prompt + example.target, example.corrupted_prompt + example.target
+    return (
+        continuation_ids(tokenizer, clean, example.suffix),
+        continuation_ids(tokenizer, corrupted, example.corrupted_suffix),
+    )
+
+
+def _prompts(example: Example, kind: Kind) -> tuple[str, str]:
     if kind == "mdm" or not (example.suffix or example.causal_prompt):
         return example.prompt, example.corrupted_prompt
     if example.causal_prompt is None or example.corrupted_causal_prompt is None:
@@ -115,7 +155,7 @@ def _check_lengths(
         )
 
 
-def _check_known(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...]) -> None:
+def _check_known(tokenizer: PreTrainedTokenizerBase, ids: set[int]) -> None:
     unknown = tokenizer.unk_token_id
     if unknown is not None and unknown in ids:
         raise TaskError("it holds a word that this tokenizer does not know; use other words.")
@@ -127,13 +167,11 @@ def _check_known(tokenizer: PreTrainedTokenizerBase, ids: tuple[int, ...]) -> No
 
 
 def _token_spans(
-    tokenizer: PreTrainedTokenizerBase, example: Example, kind: Literal["arm", "mdm"]
+    tokenizer: PreTrainedTokenizerBase, example: Example, kind: Kind
 ) -> Mapping[str, tuple[int, int]]:
-    """Token spans of the text that the model reads, wherever an ARM's prompt tells it."""
+    """Token spans of the text that the model reads, without those that an ARM's prompt lacks."""
     text = example.prompt + example.target + example.suffix
-    read, _ = _prompts(example, kind)
-    if kind == "mdm" or read == example.prompt:
-        read = text
+    read = _prompts(example, kind)[0] + example.target + ("" if kind == "arm" else example.suffix)
     offsets = tokenizer(read, return_offsets_mapping=True)["offset_mapping"]
     spans = {}
     for name, (start, end) in example.spans.items():
@@ -142,11 +180,27 @@ def _token_spans(
                 f"span '{name}' is [{start}, {end}), outside the {len(text)} characters of prompt,"
                 " target and suffix."
             )
-        # An ARM's prompt tells the same words in another order; the last mention is the one meant.
-        at = start if read == text else read.rfind(text[start:end])
-        if at >= 0:
-            inside = [
-                i for i, (a, b) in enumerate(offsets) if a < at + end - start and b > at and b > a
-            ]
-            spans[name] = (inside[0], inside[-1] + 1)
+        at = start if read == text else _find_in_causal_text(example, read, start, end)
+        if at is None:
+            continue
+        to = at + end - start
+        inside = [i for i, (a, b) in enumerate(offsets) if a < to and b > at and b > a]
+        if not inside:
+            raise TaskError(f"span '{name}' is {read[at:to]!r}, which holds no token.")
+        spans[name] = (inside[0], inside[-1] + 1)
     return spans
+
+
+def _find_in_causal_text(example: Example, read: str, start: int, end: int) -> int | None:
+    """Where an ARM, whose prompt tells the suffix first, reads characters [start, end).
+
+    The target stands at its end, and the words before the target if they are the same. Of words
+    that stand elsewhere, the last mention is the one meant.
+    """
+    words = (example.prompt + example.target + example.suffix)[start:end]
+    up_to_gap = len(example.prompt + example.target)
+    moved = start + len(read) - up_to_gap
+    if end <= up_to_gap and moved >= 0 and read.startswith(words, moved):
+        return moved
+    at = read.removesuffix(example.target).rfind(words)
+    return at if at >= 0 else None

@@ -20,7 +20,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
 from mechshift.errors import TaskError
-from mechshift.tasks.encoding import continuation_ids
+from mechshift.tasks.encoding import check_encodes, continuation_ids
 from mechshift.tasks.example import Example, Split
 from mechshift.tasks.sampling import draw_examples, split_of
 
@@ -54,7 +54,9 @@ class GreaterThan:
                 return None
             if by_digit and start % 10 == 9:
                 return None  # no later year shares the first digit
-            return self._example(generator, noun, century, start, by_digit)
+            example = self._example(generator, noun, century, start, by_digit)
+            check_encodes(self, example, tokenizer)
+            return example
 
         return draw_examples(
             draw, task=self.name, split=split, num_examples=num_examples, seed=seed
@@ -112,11 +114,24 @@ class GreaterThan:
 @lru_cache(maxsize=8)
 def _year_ids(tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, ...]]:
     """Token ids of 00 to 99 as they follow a century; all one token or all two."""
-    prompt = PROMPT.format(noun=NOUNS[0], century=CENTURIES[0], start=50)
-    years = [continuation_ids(tokenizer, prompt, f"{year:02d}") for year in range(100)]
+    years = [_ids_after_a_century(tokenizer, f"{year:02d}") for year in range(100)]
     if {len(ids) for ids in years} not in ({1}, {2}):
         raise TaskError(
             "task 'greater-than' needs a tokenizer that writes every two-digit year as one"
-            " token or as two digits after a century; this one mixes lengths."
+            " token or as two digits after a century, and this one does not."
         )
     return years
+
+
+def _ids_after_a_century(tokenizer: PreTrainedTokenizerBase, year: str) -> tuple[int, ...]:
+    """Ids of a year after the first century with which it does not merge; () if it always does.
+
+    A tokenizer that cuts 1732 into 17 and 32 may still have a token for all of 1800.
+    """
+    for century in CENTURIES:
+        prompt = PROMPT.format(noun=NOUNS[0], century=century, start=50)
+        try:
+            return continuation_ids(tokenizer, prompt, year)
+        except TaskError:
+            continue
+    return ()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
-from mechshift.tasks.encoding import continuation_ids
+from mechshift.tasks.encoding import check_encodes
 from mechshift.tasks.example import Example, Split
 from mechshift.tasks.ioi import NAMES
 from mechshift.tasks.sampling import draw_examples, split_of
@@ -84,7 +84,8 @@ class Infilling:
             if gap[0] == other[0] or gap[1] == other[1]:
                 return None
             example = self._example(generator, gap, other)
-            return example if _keeps_length(tokenizer, example) else None
+            check_encodes(self, example, tokenizer)
+            return example
 
         return draw_examples(
             draw, task=self.name, split=split, num_examples=num_examples, seed=seed
@@ -129,14 +130,3 @@ class Infilling:
         self, example: Example, tokenizer: PreTrainedTokenizerBase
     ) -> tuple[Contrast, ...] | None:
         return None
-
-
-def _keeps_length(tokenizer: PreTrainedTokenizerBase, example: Example) -> bool:
-    """Whether clean and corrupted text, target and distractor have as many tokens."""
-
-    def num_tokens(text: str) -> int:
-        return len(continuation_ids(tokenizer, example.prompt, text))
-
-    return num_tokens(example.target) == num_tokens(example.distractor) and num_tokens(
-        example.target + example.suffix
-    ) == num_tokens(example.target + example.corrupted_suffix)

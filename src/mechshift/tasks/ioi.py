@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
 from mechshift.errors import TaskError
-from mechshift.tasks.encoding import count_tokens
+from mechshift.tasks.encoding import check_encodes, is_one_token
 from mechshift.tasks.example import Example, Split
 from mechshift.tasks.sampling import draw_examples, split_of
 
@@ -48,7 +48,7 @@ class IndirectObject:
     def generate(
         self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
     ) -> list[Example]:
-        names = [name for name in NAMES if count_tokens(tokenizer, "and", f" {name}") == 1]
+        names = [name for name in NAMES if is_one_token(tokenizer, "and", f" {name}")]
         if len(names) < 4:
             raise TaskError(
                 f"task 'ioi' needs at least 4 names that are single tokens, and this tokenizer"
@@ -60,7 +60,9 @@ class IndirectObject:
             # The unordered pair decides the split, so a pair of names never crosses it.
             if split_of("ioi " + " ".join(sorted((indirect, subject)))) != split:
                 return None
-            return self._example(generator, indirect, subject)
+            example = self._example(generator, indirect, subject)
+            check_encodes(self, example, tokenizer)
+            return example
 
         return draw_examples(
             draw, task=self.name, split=split, num_examples=num_examples, seed=seed

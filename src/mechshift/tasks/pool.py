@@ -21,6 +21,9 @@ from mechshift.models import LanguageModel, ModelPair
 from mechshift.tasks.encoding import encode_example
 from mechshift.tasks.example import Example, Split, Task
 
+MIN_EXAMPLES = 2
+"""One example has no spread, so nothing measured on it has an interval."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolConfig:
@@ -39,9 +42,10 @@ class PoolConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.num_examples < 2 or self.num_held_out < 2 or self.max_candidates < 1:
+        if min(self.num_examples, self.num_held_out) < MIN_EXAMPLES or self.max_candidates < 1:
             raise PoolError(
-                "a pool needs at least 2 examples, 2 held-out ones and 1 candidate for each, not"
+                f"a pool needs at least {MIN_EXAMPLES} examples, {MIN_EXAMPLES} held-out ones and 1"
+                " candidate for each, not"
                 f" {self.num_examples}, {self.num_held_out} and {self.max_candidates}."
             )
 
@@ -104,7 +108,8 @@ def build_pool(
     """
     wanted = config.num_examples if split == "discovery" else config.num_held_out
     candidates = task.generate(
-        pair.arm.tokenizer,
+        # Of the pair's tokenizers the one that may know more, such as the mask token.
+        pair.mdm.tokenizer,
         split=split,
         num_examples=wanted * config.max_candidates,
         seed=config.seed,
@@ -119,7 +124,7 @@ def build_pool(
     attempts = _joined(tried)
     chosen = np.flatnonzero(attempts.both_right)[:wanted]
     if len(chosen) < wanted:
-        raise PoolError(_too_few(task, split, wanted, len(candidates), attempts))
+        raise PoolError(_too_few(task, split, config, attempts))
     examples = tuple(attempts.examples[i] for i in chosen)
     return CommonPool(
         task=task.name,
@@ -219,15 +224,20 @@ def _schedule(attempts: _Attempts, chosen: Int[np.ndarray, " example"]) -> Sched
     return Schedule(commit_step=commit_step)
 
 
-def _too_few(
-    task: Task, split: Split, wanted: int, num_candidates: int, attempts: _Attempts
-) -> str:
-    right = int(attempts.both_right.sum())
-    if not attempts.examples:
+def _too_few(task: Task, split: Split, config: PoolConfig, attempts: _Attempts) -> str:
+    num_tried, num_right = len(attempts.examples), int(attempts.both_right.sum())
+    if not num_tried:
         return f"task '{task.name}' has no {split} examples; add some, or use another task."
+    setting = "num_examples" if split == "discovery" else "num_held_out"
+    wanted: int = getattr(config, setting)
+    advice = []
+    if num_right >= MIN_EXAMPLES:
+        advice.append(f"lower {setting} to at most {num_right}")
+    if num_tried == wanted * config.max_candidates:
+        advice.append("raise max_candidates")
+    advice.append("use an easier task")
     return (
-        f"only {right} of {num_candidates} {split} candidates of '{task.name}' are solved by both"
+        f"only {num_right} of {num_tried} {split} candidates of '{task.name}' are solved by both"
         f" models (ARM {attempts.arm_correct.mean():.2f}, MDM {attempts.mdm_correct.mean():.2f}),"
-        f" and {wanted} are needed: ask for fewer examples, allow more candidates, or use an"
-        " easier task."
+        f" and {setting} asks for {wanted}: {', or '.join(advice)}."
     )

@@ -5,10 +5,15 @@ import zlib
 from collections.abc import Callable
 from dataclasses import replace
 
+from mechshift.errors import TaskError
 from mechshift.tasks.example import Example, Split
 
-MAX_FAILURES = 2000
-"""Draws in a row without a new example after which a split counts as exhausted."""
+MAX_REPETITIONS = 2000
+"""Known or unfit examples in a row after which a split counts as exhausted."""
+
+MAX_MISSES = 200_000
+"""Draws in a row that give no example after which none is expected. A draw misses where it belongs
+to another split or breaks the task's rules: with five numbers, over 99.9% of Countdown's do."""
 
 TRAIN_TENTHS = 6
 DISCOVERY_TENTHS = 2
@@ -38,21 +43,34 @@ def draw_examples(
     A longer list starts with the shorter one of the same seed.
 
     Args:
-        draw: makes one example from a random generator, or None where the draw does not fit.
+        draw: makes one example from a random generator; None where the draw breaks the task's
+            rules, TaskError where the tokenizer cannot express it.
 
     Returns:
         Fewer than asked for where `draw` has stopped giving new examples.
+
+    Raises:
+        TaskError: the tokenizer can express none of the examples; the message says why.
     """
     # A string seed is hashed with SHA-512, so it is the same on every machine and Python.
     generator = random.Random(f"{task}/{split}/{seed}")
     seen: dict[tuple[str, str], Example] = {}
-    failures = 0
-    while len(seen) < num_examples and failures < MAX_FAILURES:
-        example = draw(generator)
-        key = None if example is None else (example.prompt, example.suffix)
-        if example is None or key is None or key in seen:
-            failures += 1
+    repetitions = misses = 0
+    unfit: TaskError | None = None
+    while len(seen) < num_examples and repetitions < MAX_REPETITIONS and misses < MAX_MISSES:
+        try:
+            example = draw(generator)
+        except TaskError as error:
+            unfit, repetitions = error, repetitions + 1
             continue
-        failures = 0
-        seen[key] = replace(example, id=f"{task}/{split}/{len(seen):05d}")
+        if example is None:
+            misses += 1
+        elif (example.prompt, example.suffix) in seen:
+            repetitions += 1
+        else:
+            repetitions = misses = 0
+            identity = f"{task}/{split}/{len(seen):05d}"
+            seen[example.prompt, example.suffix] = replace(example, id=identity)
+    if unfit is not None and not seen:
+        raise TaskError(f"task '{task}' does not fit this tokenizer: {unfit}")
     return list(seen.values())

@@ -1,13 +1,17 @@
 """How does a user's own task, one JSON object per line, become examples?
 
 Every line is checked before any model is loaded, then again at token level for the tokenizer at
-hand; the first bad line is named with its number. The keys are those of `Example`:
+hand; the first bad line is named with its number. The file is UTF-8; blank lines are skipped. The
+keys are those of `Example`:
 
     required  prompt, target, distractor, corrupted_prompt
     optional  id, suffix, corrupted_suffix, causal_prompt, corrupted_causal_prompt,
               spans ({"name": "a word of the text"} or {"name": [start, end]}), split
+
+A suffix needs its corrupted one, and both causal prompts, which an autoregressive model reads.
 """
 
+import codecs
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +20,8 @@ from typing import Any
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
-from mechshift.errors import DenoisingError, TaskError
-from mechshift.tasks.encoding import encode_example
+from mechshift.errors import TaskError
+from mechshift.tasks.encoding import check_encodes
 from mechshift.tasks.example import SPLITS, Example, Split
 from mechshift.tasks.sampling import split_of
 
@@ -29,6 +33,13 @@ TEXT_KEYS = (
     "causal_prompt",
     "corrupted_causal_prompt",
 )
+COMPANIONS = {
+    "suffix": ("corrupted_suffix", "causal_prompt"),
+    "corrupted_suffix": ("suffix",),
+    "causal_prompt": ("corrupted_causal_prompt",),
+    "corrupted_causal_prompt": ("causal_prompt",),
+}
+"""Key to the keys that must be given with it."""
 KNOWN_KEYS = ("id", *TEXT_KEYS, "spans", "split")
 
 
@@ -52,21 +63,15 @@ class TaskFile:
         """The first examples of the split, in the file's order; the seed changes nothing.
 
         Raises:
-            TaskError: a line does not fit the tokenizer.
+            TaskError: a line, of any split, does not fit the tokenizer.
         """
-        chosen = [(line, example) for line, own, example in self.examples if own == split]
-        for line, example in chosen[:num_examples]:
-            self._check_tokens(line, example, tokenizer)
-        return [example for _, example in chosen[:num_examples]]
-
-    def _check_tokens(
-        self, line: int, example: Example, tokenizer: PreTrainedTokenizerBase
-    ) -> None:
-        try:
-            encode_example(self, example, tokenizer, "arm")
-            encode_example(self, example, tokenizer, "mdm")
-        except (TaskError, DenoisingError) as error:
-            raise TaskError(f"{self.path}, line {line}: {error}") from None
+        # All of them: a bad held-out line should not wait until discovery is done.
+        for line, _, example in self.examples:
+            try:
+                check_encodes(self, example, tokenizer)
+            except TaskError as error:
+                raise TaskError(f"{self.path}, line {line}: {error}") from None
+        return [example for _, own, example in self.examples if own == split][:num_examples]
 
     def is_correct(self, example: Example, completion: str) -> bool:
         return completion.strip() == example.target.strip()
@@ -89,7 +94,9 @@ def load_task_file(path: Path) -> TaskFile:
         raise TaskError(f"cannot read the task file {path}: {error.strerror}.") from None
     examples: list[tuple[int, Split, Example]] = []
     first_line: dict[str, int] = {}
-    for number, line in enumerate(raw.splitlines(), start=1):
+    # Editors on Windows begin UTF-8 files with a byte order mark.
+    lines = raw.removeprefix(codecs.BOM_UTF8).splitlines()
+    for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
@@ -117,15 +124,17 @@ def _read_line(line: bytes, task: str, number: int) -> tuple[Split, Example]:
     if missing:
         raise TaskError(f"the key '{missing[0]}' is missing.")
     for key in TEXT_KEYS:
-        if key in fields and not isinstance(fields[key], str):
-            raise TaskError(f"'{key}' must be text, not {json.dumps(fields[key])[:40]}.")
+        if key in fields:
+            _check_text(key, fields[key])
     for key in ("target", "distractor"):
         if not fields[key].strip():
             raise TaskError(f"the {key} is empty; give the text that the model should produce.")
-    if ("suffix" in fields) != ("corrupted_suffix" in fields):
-        raise TaskError("'suffix' and 'corrupted_suffix' must be given together.")
+    for key, companions in COMPANIONS.items():
+        for companion in companions:
+            if key in fields and companion not in fields:
+                raise TaskError(f"'{key}' needs '{companion}' beside it.")
     identity = fields.get("id", f"{task}/{number}")
-    if not isinstance(identity, str | int):
+    if isinstance(identity, bool) or not isinstance(identity, str | int):
         raise TaskError(f"'id' must be text or a number, not {json.dumps(identity)[:40]}.")
     example = Example(
         id=str(identity), task=task, **{key: fields[key] for key in TEXT_KEYS if key in fields}
@@ -133,17 +142,39 @@ def _read_line(line: bytes, task: str, number: int) -> tuple[Split, Example]:
     return _split(fields, example), replace(example, spans=_spans(fields, example))
 
 
+def _check_text(key: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise TaskError(f"'{key}' must be text, not {json.dumps(value)[:40]}.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise TaskError(
+            f"'{key}' holds half of a character, {value[error.start]!a}; write it whole."
+        ) from None
+
+
 def _parse(line: bytes) -> dict[str, Any]:
     try:
-        fields = json.loads(line.decode("utf-8"))
+        fields = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
     except UnicodeDecodeError as error:
         raise TaskError(
             f"byte {error.start} is not UTF-8; save the file with that encoding."
         ) from None
     except json.JSONDecodeError as error:
         raise TaskError(f"not valid JSON: {error.msg} at column {error.colno}.") from None
+    except (ValueError, RecursionError) as error:
+        raise TaskError(f"not readable as JSON: {error}.") from None
     if not isinstance(fields, dict):
         raise TaskError('a line must be a JSON object, like {"prompt": ...}.')
+    return fields
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise TaskError(f"the key '{twice}' stands twice; keep one.")
     return fields
 
 

@@ -1,0 +1,42 @@
+import pytest
+
+from mechshift.errors import TaskError
+from mechshift.posttraining import tiny_tokenizer
+from mechshift.tasks import TASKS, Countdown, find_task, find_tasks
+
+
+def test_every_known_task_is_found_by_its_own_name():
+    assert all(find_task(name) is task and task.name == name for name, task in TASKS.items())
+
+
+def test_tasks_are_found_in_the_order_asked_for():
+    assert [task.name for task in find_tasks(["infilling", "ioi"])] == ["infilling", "ioi"]
+
+
+def test_a_name_twice_is_refused():
+    with pytest.raises(TaskError, match="the tasks ioi, infilling, ioi hold a name twice"):
+        find_tasks(["ioi", "infilling", "ioi"])
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones():
+    with pytest.raises(TaskError, match="no task 'chess'; known are ioi, greater-than"):
+        find_task("chess")
+
+
+def test_a_file_that_is_called_as_a_known_task_is_refused():
+    with pytest.raises(TaskError, match=r"the task file my/ioi\.jsonl is called as the task 'ioi'"):
+        find_task("my/ioi.jsonl")
+
+
+@pytest.mark.parametrize(
+    "sizes", [{"operators": ""}, {"max_operand": 0}, {"num_shots": -1}, {"num_operands": 1}]
+)
+def test_an_impossible_countdown_is_refused(sizes):
+    with pytest.raises(TaskError, match="countdown needs"):
+        Countdown("c", **sizes)
+
+
+def test_countdown_says_why_a_tokenizer_cannot_express_it():
+    # The embedded pair knows no division and no line break.
+    with pytest.raises(TaskError, match="'countdown-3' does not fit this tokenizer: .* not know"):
+        find_task("countdown-3").generate(tiny_tokenizer(), split="train", num_examples=1, seed=0)

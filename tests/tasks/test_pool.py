@@ -1,0 +1,242 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mechshift.denoising import decode
+from mechshift.errors import PoolError, TaskError
+from mechshift.models import ModelPair
+from mechshift.tasks import PoolConfig, build_pool, encode_pool, load_task_file
+from mechshift.testing import random_language_model
+
+WORDS = [f"w{index}" for index in range(19)]
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return ModelPair(
+        name="random",
+        arm=random_language_model("llama", "arm", seed=1),
+        mdm=random_language_model("llama", "mdm", seed=2),
+    )
+
+
+@torch.no_grad()
+def answer_of(model, prompt):
+    """The one word that a model writes after a prompt, by a bare forward pass; None: no word."""
+    ids = model.tokenizer(prompt)["input_ids"]
+    masked = ids if model.kind == "arm" else [*ids, model.mask_token_id]
+    logits = model.module(torch.tensor([masked])).logits[0, len(ids) - 1]
+    if model.kind == "mdm":
+        logits[model.mask_token_id] = -torch.inf
+    word = model.tokenizer.convert_ids_to_tokens(int(logits.argmax()))
+    return word if word in WORDS else None
+
+
+@pytest.fixture(scope="module")
+def answered(pair):
+    """Prompts with the answer of each model: those where they agree, and those where not."""
+    generator = np.random.default_rng(0)
+    agreed, different = [], []
+    for _ in range(400):
+        prompt = " ".join(generator.choice(WORDS, size=3))
+        arm, mdm = answer_of(pair.arm, prompt), answer_of(pair.mdm, prompt)
+        if arm and mdm:
+            (agreed if arm == mdm else different).append((prompt, arm, mdm))
+    return agreed, different
+
+
+def line_of(prompt, target, identity):
+    first, *rest = prompt.split()
+    others = [word for word in WORDS if word not in (first, target)]
+    return {
+        "id": identity,
+        "prompt": prompt,
+        "target": f" {target}",
+        "distractor": f" {others[0]}",
+        "corrupted_prompt": " ".join([others[0], *rest]),
+        "split": "discovery",
+    }
+
+
+@pytest.fixture
+def task_of(tmp_path, answered):
+    """A function from fates ("both", "arm", "mdm", "none") to a task of examples that meet them."""
+
+    def make(*fates):
+        agreed, different = map(iter, answered)
+        lines = []
+        for number, fate in enumerate(fates):
+            prompt, arm, mdm = next(agreed if fate == "both" else different)
+            neither = next(word for word in WORDS if word not in (arm, mdm))
+            target = {"both": arm, "arm": arm, "mdm": mdm, "none": neither}[fate]
+            lines.append(json.dumps(line_of(prompt, target, f"{number}-{fate}")))
+        path = tmp_path / "own.jsonl"
+        path.write_text("\n".join(lines))
+        return load_task_file(path)
+
+    return make
+
+
+def pooled(pair, task, **settings):
+    config = PoolConfig(**({"num_examples": 2} | settings))
+    return build_pool(pair, task, "discovery", config)
+
+
+def test_the_pool_holds_the_first_examples_that_both_models_get_right(pair, task_of):
+    task = task_of("none", "both", "arm", "mdm", "both", "arm", "both")
+    pool = pooled(pair, task, num_examples=3)
+    assert [example.id for example in pool.examples] == ["1-both", "4-both", "6-both"]
+    assert pool.arm_correct.tolist() == [False, True, True, False, True, True, True]
+    assert pool.mdm_correct.tolist() == [False, True, False, True, True, False, True]
+    assert pool.arm_accuracy == pytest.approx(5 / 7)
+    assert pool.mdm_accuracy == pytest.approx(4 / 7)
+
+
+def test_completions_are_what_a_bare_forward_pass_writes(pair, task_of):
+    task = task_of("both", "arm", "mdm", "none", "both")
+    pool = pooled(pair, task)
+    prompts = [example.prompt for _, _, example in task.examples]
+    assert pool.arm_completions == tuple(answer_of(pair.arm, prompt) for prompt in prompts)
+    assert pool.mdm_completions == tuple(answer_of(pair.mdm, prompt) for prompt in prompts)
+
+
+def test_the_table_says_what_became_of_every_candidate(pair, task_of):
+    task = task_of("none", "both", "arm", "arm", "mdm", "both", "none", "none", "both", "both")
+    pool = pooled(pair, task, num_examples=3, max_candidates=5)
+    # Rounds of three: the third ends the search, so the last example is never tried.
+    counts = pool.counts()
+    assert counts == {
+        "candidates": 9,
+        "pool": 3,
+        "dropped: right but not needed": 0,
+        "dropped: only the ARM is right": 2,
+        "dropped: only the MDM is right": 1,
+        "dropped: both are wrong": 3,
+    }
+    assert counts.pop("candidates") == sum(counts.values()) == len(pool.candidate_ids)
+
+
+def test_right_examples_beyond_those_asked_for_are_counted_apart(pair, task_of):
+    pool = pooled(pair, task_of("both", "none", "both", "both"))
+    assert pool.counts()["pool"] == 2
+    assert pool.counts()["dropped: right but not needed"] == 1
+    assert pool.candidate_ids == ("0-both", "1-none", "2-both", "3-both")
+
+
+def test_no_more_is_decoded_than_the_pool_needs(pair, task_of):
+    task, steps = task_of(*["both"] * 8), []
+    config = PoolConfig(num_examples=2, max_candidates=4)
+    pool = build_pool(pair, task, "discovery", config, progress=steps.append)
+    assert pool.candidate_ids == ("0-both", "1-both")
+    assert sum(steps) == 2 * len(pool.candidate_ids)
+
+
+def test_the_batch_size_changes_nothing(pair, task_of):
+    task = task_of("none", "both", "arm", "both")
+    one, many = (
+        build_pool(pair, task, "discovery", PoolConfig(num_examples=2), batch_size=size)
+        for size in (1, 32)
+    )
+    assert one.examples == many.examples
+    assert one.arm_completions == many.arm_completions
+    np.testing.assert_array_equal(one.schedule.commit_step, many.schedule.commit_step)
+
+
+def test_the_schedule_is_the_order_in_which_the_mdm_wrote_the_chosen_examples(pair, tmp_path):
+    # A judge that lets every second example pass, so that chosen rows are not just the first.
+    lines = [line_of(f"w{i} w{i + 1} w{i + 2}", "w0 w1 w2", f"{i}") for i in range(1, 9)]
+    for line in lines:
+        line["distractor"] = " w3 w4 w5"
+    path = tmp_path / "own.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    task = load_task_file(path)
+
+    class EvenIdsAreRight(type(task)):
+        def is_correct(self, example, completion):
+            return int(example.id) % 2 == 0
+
+    judged = EvenIdsAreRight(name=task.name, path=task.path, examples=task.examples)
+    pool = pooled(pair, judged, num_examples=4)
+    assert [example.id for example in pool.examples] == ["2", "4", "6", "8"]
+    alone = decode(pair.mdm, encode_pool(task, pool.examples, pair.mdm)).schedule.commit_step
+    np.testing.assert_array_equal(pool.schedule.commit_step, alone)
+    assert len({tuple(row) for row in alone.tolist()}) > 1
+
+    two_steps = pooled(pair, judged, num_examples=4, num_steps=2, order="left-to-right")
+    np.testing.assert_array_equal(two_steps.schedule.commit_step, [[0, 0, 1]] * 4)
+
+
+@pytest.mark.parametrize(
+    ("fates", "settings", "message"),
+    [
+        (
+            ["both", "arm", "both", "none", "mdm", "none"],
+            {"num_examples": 3, "max_candidates": 2},
+            "only 2 of 6 discovery candidates of 'own' are solved by both models (ARM 0.50, MDM"
+            " 0.50), and num_examples asks for 3: lower num_examples to at most 2, or raise"
+            " max_candidates, or use an easier task.",
+        ),
+        # The file has no more than these, and a pool of one is too small: neither is advised.
+        (
+            ["both", "arm", "none", "arm"],
+            {"num_examples": 3, "max_candidates": 2},
+            "only 1 of 4 discovery candidates of 'own' are solved by both models (ARM 0.75, MDM"
+            " 0.25), and num_examples asks for 3: use an easier task.",
+        ),
+    ],
+)
+def test_too_few_right_examples_are_refused_with_what_to_change(
+    pair, task_of, fates, settings, message
+):
+    with pytest.raises(PoolError) as refusal:
+        pooled(pair, task_of(*fates), **settings)
+    assert str(refusal.value) == message
+
+
+def test_the_held_out_split_has_a_size_of_its_own(pair, task_of):
+    task = task_of("both", "both", "both")
+    held_out = dataclasses.replace(
+        task,
+        examples=tuple((line, "held-out", example) for line, _, example in task.examples),
+    )
+    config = PoolConfig(num_examples=50, num_held_out=3)
+    assert len(build_pool(pair, held_out, "held-out", config).examples) == 3
+    with pytest.raises(PoolError, match="num_held_out asks for 4: lower num_held_out to at most 3"):
+        build_pool(pair, held_out, "held-out", PoolConfig(num_held_out=4))
+
+
+def test_a_split_without_examples_is_refused(pair, task_of):
+    with pytest.raises(
+        PoolError, match="task 'own' has no held-out examples; add some, or use another task"
+    ):
+        build_pool(pair, task_of("both"), "held-out", PoolConfig())
+
+
+def test_a_mask_token_that_only_the_mdm_knows_is_refused_with_its_line(tmp_path):
+    pair = ModelPair(
+        name="random",
+        arm=random_language_model("llama", "arm"),
+        mdm=random_language_model("llama", "mdm"),
+    )
+    pair.arm.tokenizer.mask_token = None
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(line_of("w1 w2", "<mask>", "a")))
+    with pytest.raises(TaskError, match="own.jsonl, line 1: it holds the mask token '<mask>'"):
+        build_pool(pair, load_task_file(path), "discovery", PoolConfig())
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"num_examples": 1}, "1, 200 and 4"),
+        ({"num_held_out": 0}, "500, 0 and 4"),
+        ({"max_candidates": 0}, "500, 200 and 0"),
+    ],
+)
+def test_a_pool_without_a_spread_is_refused(settings, said):
+    message = "a pool needs at least 2 examples, 2 held-out ones and 1 candidate for each, not"
+    with pytest.raises(PoolError, match=f"{message} {said}"):
+        PoolConfig(**settings)

@@ -1,0 +1,333 @@
+import codecs
+import json
+
+import pytest
+
+from mechshift.errors import TaskError
+from mechshift.tasks import encode_example, find_task, load_task_file
+
+GOOD = {
+    "prompt": "Mary found the",
+    "target": " knife",
+    "distractor": " rope",
+    "corrupted_prompt": "John found the",
+}
+"""A line that every check lets through."""
+
+INFILLING = GOOD | {
+    "corrupted_prompt": "Mary found the",
+    "suffix": ". It could cut bread.",
+    "corrupted_suffix": ". It could tie boats.",
+    "causal_prompt": "The story ends: It could cut bread. The story begins: Mary found the",
+    "corrupted_causal_prompt": "The story ends: It could tie boats. The story begins: Mary found",
+}
+
+
+@pytest.fixture
+def task_file(tmp_path):
+    """A function that writes lines (objects, or text or bytes as they are) to `own.jsonl`."""
+
+    def write(*lines, newline=b"\n", start=b""):
+        def as_bytes(line):
+            if isinstance(line, bytes):
+                return line
+            return (line if isinstance(line, str) else json.dumps(line)).encode()
+
+        path = tmp_path / "own.jsonl"
+        path.write_bytes(start + newline.join(as_bytes(line) for line in lines) + newline)
+        return path
+
+    return write
+
+
+def without(key):
+    return {k: v for k, v in GOOD.items() if k != key}
+
+
+def test_each_line_becomes_an_example_in_the_files_order(task_file):
+    path = task_file(GOOD, GOOD | {"id": "b", "split": "discovery"}, GOOD | {"id": 7})
+    task = load_task_file(path)
+    assert task.name == "own"
+    assert task.metric == "logit_diff"
+    assert task.summary == f"3 examples from {path}"
+    assert [line for line, _, _ in task.examples] == [1, 2, 3]
+    assert [example.id for _, _, example in task.examples] == ["own/1", "b", "7"]
+    for _, _, example in task.examples:
+        assert example.task == "own"
+        assert {key: getattr(example, key) for key in GOOD} == GOOD
+
+
+def test_a_jsonl_path_is_a_task_like_a_name(task_file):
+    assert find_task(str(task_file(GOOD))).name == "own"
+
+
+@pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
+def test_blank_lines_count_and_line_ends_of_any_system_are_read(task_file, newline):
+    path = task_file(GOOD, "", "  ", GOOD, newline=newline)
+    assert [line for line, _, _ in load_task_file(path).examples] == [1, 4]
+
+
+def test_a_byte_order_mark_at_the_start_is_read_over(task_file):
+    task = load_task_file(task_file(GOOD, start=codecs.BOM_UTF8))
+    assert task.examples[0][2].prompt == "Mary found the"
+
+
+def test_letters_beyond_ascii_and_line_separators_inside_text_are_kept(task_file):
+    line = json.dumps(GOOD | {"prompt": "Zoë\u2028met\x85"}, ensure_ascii=False)
+    task = load_task_file(task_file(line))
+    assert [example.prompt for _, _, example in task.examples] == ["Zoë\u2028met\x85"]
+
+
+def test_an_example_goes_to_its_own_split_and_no_other(task_file, tiny):
+    lines = [GOOD | {"split": split} for split in ("train", "held-out", "discovery", "held-out")]
+    task = load_task_file(task_file(*lines))
+    found = {
+        split: [e.id for e in task.generate(tiny, split=split, num_examples=9, seed=0)]
+        for split in ("train", "discovery", "held-out")
+    }
+    assert found == {
+        "train": ["own/1"],
+        "discovery": ["own/3"],
+        "held-out": ["own/2", "own/4"],
+    }
+    (first,) = task.generate(tiny, split="held-out", num_examples=1, seed=5)
+    assert first.id == "own/2"
+
+
+def test_without_a_word_from_the_user_four_of_ten_examples_are_held_out_and_none_trains(task_file):
+    lines = [GOOD | {"id": f"example {number}"} for number in range(1000)]
+    splits = [split for _, split, _ in load_task_file(task_file(*lines)).examples]
+    assert splits.count("train") == 0
+    assert splits.count("held-out") == pytest.approx(400, abs=50)
+    # The id alone decides, so adding or moving lines moves no example between splits.
+    moved = load_task_file(task_file(*reversed(lines)))
+    assert [split for _, split, _ in moved.examples] == splits[::-1]
+
+
+def test_a_completion_is_right_if_it_is_the_target_up_to_spaces_around_it(task_file):
+    task = load_task_file(task_file(GOOD))
+    example = task.examples[0][2]
+    assert task.is_correct(example, "knife")
+    assert task.is_correct(example, " knife\n")
+    assert not task.is_correct(example, " knif e")
+    assert not task.is_correct(example, " rope")
+
+
+def test_spans_are_words_or_pairs_of_places(task_file, tiny, words_at):
+    spans = {"who": "Mary", "answer": "knife", "use": "cut bread", "verb": [5, 10]}
+    task = load_task_file(task_file(INFILLING | {"spans": spans}))
+    example = task.examples[0][2]
+    assert example.spans == {
+        "who": (0, 4),
+        "answer": (15, 20),
+        "use": (31, 40),
+        "verb": (5, 10),
+    }
+    encoded = encode_example(task, example, tiny, "mdm")
+    assert {name: words_at(encoded, name, tiny) for name in spans} == {
+        "who": "Mary",
+        "answer": "knife",
+        "use": "cut bread",
+        "verb": "found",
+    }
+
+
+REFUSALS = {
+    "broken JSON": (
+        '{"prompt": }',
+        "not valid JSON: Expecting value at column 12.",
+    ),
+    "half a line": (
+        '{"prompt": "a"',
+        "not valid JSON: Expecting ',' delimiter at column 15.",
+    ),
+    "two objects in a line": (
+        json.dumps(GOOD) * 2,
+        f"not valid JSON: Extra data at column {len(json.dumps(GOOD)) + 1}.",
+    ),
+    "a list": ("[1, 2]", 'a line must be a JSON object, like {"prompt": ...}.'),
+    "a number of 5000 digits": (
+        '{"id": ' + "9" * 5000 + "}",
+        "not readable as JSON: Exceeds the limit (4300 digits) for integer string conversion:"
+        " value has 5000 digits; use sys.set_int_max_str_digits() to increase the limit.",
+    ),
+    "Latin-1": (
+        json.dumps(GOOD | {"target": "Zoë"}, ensure_ascii=False).encode("latin-1"),
+        "byte 42 is not UTF-8; save the file with that encoding.",
+    ),
+    "UTF-16": (
+        json.dumps(GOOD).encode("utf-16"),
+        "byte 0 is not UTF-8; save the file with that encoding.",
+    ),
+    "half a character": (
+        json.dumps(GOOD | {"target": "x\ud800"}),
+        r"'target' holds half of a character, '\ud800'; write it whole.",
+    ),
+    "a key twice": (
+        '{"prompt": "a", "target": " b", "prompt": "c"}',
+        "the key 'prompt' stands twice; keep one.",
+    ),
+    "an unknown key": (
+        GOOD | {"answer": "x"},
+        "unknown key 'answer'; known are id, prompt, target, distractor, corrupted_prompt, suffix,"
+        " corrupted_suffix, causal_prompt, corrupted_causal_prompt, spans, split.",
+    ),
+    **{f"no {key}": (without(key), f"the key '{key}' is missing.") for key in GOOD},
+    "a number for text": (GOOD | {"prompt": 3}, "'prompt' must be text, not 3."),
+    "null for text": (GOOD | {"target": None}, "'target' must be text, not null."),
+    "a list for text": (INFILLING | {"suffix": ["."]}, "'suffix' must be text, not [\".\"]."),
+    "an empty target": (
+        GOOD | {"target": ""},
+        "the target is empty; give the text that the model should produce.",
+    ),
+    "a blank distractor": (
+        GOOD | {"distractor": "  "},
+        "the distractor is empty; give the text that the model should produce.",
+    ),
+    "a suffix alone": (
+        GOOD | {"suffix": "."},
+        "'suffix' needs 'corrupted_suffix' beside it.",
+    ),
+    "a suffix without an ARM's prompt": (
+        GOOD | {"suffix": ".", "corrupted_suffix": "."},
+        "'suffix' needs 'causal_prompt' beside it.",
+    ),
+    "a corrupted suffix alone": (
+        GOOD | {"corrupted_suffix": "."},
+        "'corrupted_suffix' needs 'suffix' beside it.",
+    ),
+    "an ARM's prompt alone": (
+        GOOD | {"causal_prompt": "."},
+        "'causal_prompt' needs 'corrupted_causal_prompt' beside it.",
+    ),
+    "an ARM's corrupted prompt alone": (
+        GOOD | {"corrupted_causal_prompt": "."},
+        "'corrupted_causal_prompt' needs 'causal_prompt' beside it.",
+    ),
+    "true for an id": (GOOD | {"id": True}, "'id' must be text or a number, not true."),
+    "null for an id": (GOOD | {"id": None}, "'id' must be text or a number, not null."),
+    "an unknown split": (
+        GOOD | {"split": "test"},
+        "'split' is \"test\"; it must be one of ('train', 'discovery', 'held-out').",
+    ),
+    "a list of spans": (
+        GOOD | {"spans": ["Mary"]},
+        "'spans' must be an object of names and words or [start, end] pairs.",
+    ),
+    "a span of an absent word": (
+        GOOD | {"spans": {"who": "Anna"}},
+        "span 'who' is \"Anna\"; give a word that stands in prompt, target or suffix, or"
+        " [start, end] within their 20 characters.",
+    ),
+    "an empty span": (
+        GOOD | {"spans": {"who": ""}},
+        "span 'who' is \"\"; give a word that stands in prompt, target or suffix, or"
+        " [start, end] within their 20 characters.",
+    ),
+    "a span that ends outside": (
+        GOOD | {"spans": {"who": [18, 21]}},
+        "span 'who' is [18, 21]; give a word that stands in prompt, target or suffix, or"
+        " [start, end] within their 20 characters.",
+    ),
+    "a span that ends where it starts": (
+        GOOD | {"spans": {"who": [4, 4]}},
+        "span 'who' is [4, 4]; give a word that stands in prompt, target or suffix, or"
+        " [start, end] within their 20 characters.",
+    ),
+}
+
+
+@pytest.mark.parametrize(("line", "message"), REFUSALS.values(), ids=REFUSALS)
+def test_a_bad_line_is_refused_with_its_number_before_any_tokenizer_is_known(
+    task_file, line, message
+):
+    path = task_file(GOOD, "", line, "{")
+    with pytest.raises(TaskError) as refusal:
+        load_task_file(path)
+    assert str(refusal.value) == f"{path}, line 3: {message}"
+
+
+def test_an_id_that_is_given_twice_is_refused_with_both_lines(task_file):
+    path = task_file(GOOD | {"id": "1"}, GOOD, GOOD | {"id": 1})
+    with pytest.raises(TaskError) as refusal:
+        load_task_file(path)
+    assert str(refusal.value) == (
+        f"{path}, line 3: the id '1' is already that of line 1; give every example its own."
+    )
+
+
+@pytest.mark.parametrize("text", [b"", b"\n \n"])
+def test_a_file_without_examples_is_refused(tmp_path, text):
+    path = tmp_path / "own.jsonl"
+    path.write_bytes(text)
+    with pytest.raises(TaskError) as refusal:
+        load_task_file(path)
+    assert str(refusal.value) == f"{path} holds no examples; write one JSON object per line."
+
+
+def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path):
+    with pytest.raises(TaskError) as refusal:
+        load_task_file(tmp_path / "none.jsonl")
+    assert str(refusal.value) == (
+        f"cannot read the task file {tmp_path / 'none.jsonl'}: No such file or directory."
+    )
+    with pytest.raises(TaskError, match="cannot read the task file .*: Is a directory"):
+        load_task_file(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        (
+            GOOD | {"corrupted_prompt": "John and Anna found the"},
+            "prompt has 4 tokens and corrupted prompt 6; both need as many, so that positions"
+            " correspond.",
+        ),
+        (
+            GOOD | {"distractor": " red rope"},
+            "target has 1 tokens and distractor 2; both need as many, so that positions"
+            " correspond.",
+        ),
+        (
+            INFILLING | {"corrupted_suffix": ". It could tie red boats."},
+            "suffix has 6 tokens and corrupted suffix 7; both need as many, so that positions"
+            " correspond.",
+        ),
+        (
+            INFILLING,
+            "prompt has 17 tokens and corrupted prompt 16; both need as many, so that positions"
+            " correspond.",
+        ),
+        (
+            GOOD | {"target": " <mask>"},
+            "it holds the mask token '<mask>', which only denoising may place.",
+        ),
+        (
+            GOOD | {"target": " rope"},
+            "target and distractor are both ' rope'; they must differ.",
+        ),
+        (
+            GOOD | {"prompt": "Zoe found the"},
+            "it holds a word that this tokenizer does not know; use other words.",
+        ),
+        (
+            GOOD | {"prompt": "Mary found the ", "target": "knife", "distractor": "rope"},
+            "'knife' merges with the text before it, 'Mary found the ', in this tokenizer; move a"
+            " space or a word across the boundary.",
+        ),
+    ],
+)
+def test_a_line_that_does_not_fit_the_tokenizer_is_refused_with_its_number(
+    task_file, tiny, line, message
+):
+    path = task_file(GOOD | {"split": "discovery"}, line | {"split": "held-out"})
+    task = load_task_file(path)
+    # The held-out line is looked at even when only discovery is asked for.
+    with pytest.raises(TaskError) as refusal:
+        task.generate(tiny, split="discovery", num_examples=1, seed=0)
+    assert str(refusal.value) == f"{path}, line 2: {message}"
+
+
+def test_an_unknown_task_is_refused_with_the_known_ones():
+    with pytest.raises(TaskError, match="no task 'iou'; known are ioi, greater-than, "):
+        find_task("iou")

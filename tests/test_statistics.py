@@ -1,0 +1,227 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
+from mechshift.errors import ConfigError, MechshiftError
+from mechshift.statistics import (
+    Estimate,
+    Estimates,
+    Interval,
+    bootstrap_weights,
+    centred_estimate,
+    centred_estimates,
+    percentile_interval,
+    proportion_interval,
+    split_halves,
+)
+
+
+def covered_share(intervals, truth):
+    return np.mean([interval.contains(truth) for interval in intervals])
+
+
+def test_each_resample_is_as_many_draws_as_there_are_examples():
+    weights = bootstrap_weights(7, 500, seed=0)
+    assert weights.shape == (500, 7)
+    counts = weights * 7
+    np.testing.assert_allclose(counts, counts.round(), atol=1e-12)
+    np.testing.assert_array_equal(counts.round().sum(axis=1), 7)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0)
+
+
+def test_bootstrap_counts_have_the_moments_of_draws_with_replacement():
+    counts = bootstrap_weights(10, 50_000, seed=1) * 10
+    np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.03)
+    np.testing.assert_allclose(counts.var(axis=0), 1 - 1 / 10, atol=0.03)
+    # Drawing one example leaves fewer draws for another.
+    assert np.cov(counts[:, 0], counts[:, 1])[0, 1] == pytest.approx(-1 / 10, abs=0.03)
+
+
+def test_a_weighted_mean_is_the_mean_of_the_drawn_examples():
+    weights = bootstrap_weights(5, 20, seed=2)
+    values = np.arange(5.0)
+    for row in weights:
+        drawn = np.repeat(values, (row * 5).round().astype(int))
+        assert row @ values == pytest.approx(drawn.mean())
+
+
+def test_the_seed_decides_the_resamples():
+    np.testing.assert_array_equal(bootstrap_weights(9, 5, seed=3), bootstrap_weights(9, 5, seed=3))
+    assert (bootstrap_weights(9, 5, seed=3) != bootstrap_weights(9, 5, seed=4)).any()
+
+
+@pytest.mark.parametrize("sizes", [(0, 10), (10, 0)])
+def test_a_bootstrap_of_nothing_is_refused(sizes):
+    message = "a bootstrap needs at least one example and one resample, not"
+    with pytest.raises(ConfigError, match=f"{message} {sizes[0]} and {sizes[1]}"):
+        bootstrap_weights(*sizes, seed=0)
+
+
+@pytest.mark.parametrize(("num_examples", "first"), [(2, 1), (5, 2), (8, 4)])
+def test_the_first_half_holds_half_of_the_examples_rounded_down(num_examples, first):
+    halves = split_halves(num_examples, 30, seed=0)
+    assert halves.shape == (30, num_examples)
+    np.testing.assert_array_equal(halves.sum(axis=1), first)
+
+
+def test_every_example_is_as_often_in_the_first_half_as_any_other():
+    halves = split_halves(5, 20_000, seed=0)
+    np.testing.assert_allclose(halves.mean(axis=0), 2 / 5, atol=0.02)
+    # Both of a pair: 2/5 * 1/4.
+    assert (halves[:, 0] & halves[:, 1]).mean() == pytest.approx(1 / 10, abs=0.02)
+
+
+def test_the_seed_decides_the_halves():
+    np.testing.assert_array_equal(split_halves(8, 5, seed=3), split_halves(8, 5, seed=3))
+    assert (split_halves(8, 5, seed=3) != split_halves(8, 5, seed=4)).any()
+
+
+@pytest.mark.parametrize("sizes", [(1, 10), (10, 0)])
+def test_halves_of_less_than_two_examples_are_refused(sizes):
+    message = "split halves need at least two examples and one split, not"
+    with pytest.raises(ConfigError, match=f"{message} {sizes[0]} and {sizes[1]}"):
+        split_halves(*sizes, seed=0)
+
+
+def test_a_percentile_interval_leaves_as_much_out_on_both_sides():
+    samples = np.random.default_rng(0).permutation(np.arange(101.0))
+    interval = percentile_interval(samples, level=0.9)
+    assert (interval.low, interval.high) == pytest.approx((5.0, 95.0))
+    assert interval.level == 0.9
+    # Between two samples: 2.5 % of the way from 0 to 1.
+    short = percentile_interval(np.array([0.0, 1.0]))
+    assert (short.low, short.high) == pytest.approx((0.025, 0.975))
+
+
+@pytest.mark.parametrize(
+    ("samples", "message"),
+    [
+        ([], "an interval needs at least one resample, and there is none"),
+        (
+            [1.0, np.nan, np.inf],
+            "2 of 3 resampled values are not finite, so they have no interval",
+        ),
+    ],
+)
+def test_samples_without_an_interval_are_refused(samples, message):
+    with pytest.raises(MechshiftError, match=message):
+        percentile_interval(np.array(samples))
+    with pytest.raises(MechshiftError, match=message):
+        centred_estimate(0.0, np.array(samples))
+
+
+def test_centring_moves_the_samples_so_that_their_mean_is_the_value():
+    samples = np.arange(101.0)  # mean 50; the central 90 % is 5 to 95
+    estimate = centred_estimate(10.0, samples, level=0.9)
+    assert estimate.value == 10.0
+    assert (estimate.interval.low, estimate.interval.high) == pytest.approx((-35.0, 55.0))
+
+
+def test_a_centred_interval_stays_within_the_bounds_and_contains_its_value():
+    samples = np.arange(101.0) / 100
+    bounded = centred_estimate(0.1, samples, level=0.9, bounds=(0.0, 1.0))
+    assert (bounded.interval.low, bounded.interval.high) == pytest.approx((0.0, 0.55))
+    # Of these samples the lower 95 % lie below their mean: the interval is stretched to the value.
+    skewed = np.array([0.0] * 99 + [100.0])
+    lopsided = centred_estimate(5.0, skewed, level=0.9)
+    assert (lopsided.interval.low, lopsided.interval.high) == pytest.approx((4.0, 5.0))
+
+
+def test_estimates_of_an_array_are_those_of_its_entries():
+    generator = np.random.default_rng(0)
+    values, samples = generator.normal(size=3), generator.normal(size=(200, 3))
+    several = centred_estimates(values, samples, level=0.8, bounds=(-1.0, 1.0))
+    for index, value in enumerate(values):
+        alone = centred_estimate(value, samples[:, index], level=0.8, bounds=(-1.0, 1.0))
+        assert several.at(index) == alone
+
+
+@pytest.mark.parametrize("undefined", ["value", "low", "high"])
+def test_an_entry_without_a_value_or_an_interval_is_none(undefined):
+    arrays = {name: np.array([0.0, 0.0]) for name in ("value", "low", "high")}
+    arrays[undefined][0] = np.nan
+    estimates = Estimates(level=0.9, **arrays)
+    assert estimates.at(0) is None
+    assert estimates.at(1) == Estimate(value=0.0, interval=Interval(low=0.0, high=0.0, level=0.9))
+
+
+@pytest.mark.parametrize("num_trials", [1, 7, 200])
+@pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
+def test_the_wilson_interval_is_scipys(num_trials, level):
+    for num_successes in sorted({0, 1, num_trials // 3, num_trials - 1, num_trials}):
+        ours = proportion_interval(num_successes, num_trials, level)
+        theirs = binomtest(num_successes, num_trials).proportion_ci(level, method="wilson")
+        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+
+
+@given(
+    counts=st.integers(1, 10_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))),
+    level=st.floats(0.01, 0.999),
+)
+def test_a_proportion_lies_inside_its_interval_which_lies_in_0_to_1(counts, level):
+    num_successes, num_trials = counts
+    interval = proportion_interval(num_successes, num_trials, level)
+    assert 0.0 <= interval.low <= num_successes / num_trials <= interval.high <= 1.0
+    mirrored = proportion_interval(num_trials - num_successes, num_trials, level)
+    assert (mirrored.low, mirrored.high) == pytest.approx((1 - interval.high, 1 - interval.low))
+
+
+@pytest.mark.parametrize(("num_successes", "num_trials"), [(0, 0), (3, 2), (-1, 2)])
+def test_a_share_of_no_trials_is_refused(num_successes, num_trials):
+    message = f"{num_successes} successes in {num_trials} trials is no proportion"
+    with pytest.raises(MechshiftError, match=message):
+        proportion_interval(num_successes, num_trials)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 95.0, np.nan])
+def test_a_level_that_is_no_share_is_refused(level):
+    message = f"an interval's level lies between 0 and 1, such as 0.95, not {level}"
+    makers = (
+        lambda: Interval(low=0.0, high=1.0, level=level),
+        lambda: percentile_interval(np.zeros(3), level),
+        lambda: proportion_interval(1, 2, level),
+    )
+    for make in makers:
+        with pytest.raises(ConfigError, match=message):
+            make()
+
+
+@pytest.mark.parametrize("ends", [(1.0, 0.0), (np.nan, 0.0), (0.0, np.nan)])
+def test_an_interval_that_runs_backwards_or_nowhere_is_refused(ends):
+    with pytest.raises(MechshiftError, match=f"an interval cannot run from {ends[0]} to {ends[1]}"):
+        Interval(low=ends[0], high=ends[1], level=0.9)
+
+
+def test_an_interval_contains_its_ends_and_an_estimate_excludes_what_lies_beyond():
+    estimate = Estimate(value=0.5, interval=Interval(low=0.0, high=1.0, level=0.9))
+    assert not estimate.excludes(0.0) and not estimate.excludes(1.0)
+    assert estimate.excludes(-0.001) and estimate.excludes(1.001)
+
+
+@pytest.mark.parametrize("level", [0.8, 0.95])
+def test_bootstrap_intervals_of_a_mean_cover_it_as_often_as_they_say(level):
+    num_examples, truth = 60, 2.0
+    generator = np.random.default_rng(0)
+    plain, centred = [], []
+    for seed in range(400):
+        values = generator.normal(truth, 3.0, size=num_examples)
+        samples = bootstrap_weights(num_examples, 250, seed) @ values
+        plain.append(percentile_interval(samples, level))
+        centred.append(centred_estimate(float(values.mean()), samples, level=level).interval)
+    # The bootstrap of 60 examples is too narrow by about 1 %; the rest is three standard errors.
+    tolerance = 0.015 + 3 * np.sqrt(level * (1 - level) / 400)
+    assert covered_share(plain, truth) == pytest.approx(level, abs=tolerance)
+    assert covered_share(centred, truth) == pytest.approx(level, abs=tolerance)
+
+
+def test_resampling_two_models_alike_cancels_what_their_examples_share():
+    generator = np.random.default_rng(0)
+    difficulty = generator.normal(0.0, 10.0, size=100)
+    arm, mdm = difficulty + 1.0, difficulty + generator.normal(0.0, 0.1, size=100)
+    weights = bootstrap_weights(100, 500, seed=0)
+    paired = percentile_interval(weights @ arm - weights @ mdm)
+    unpaired = percentile_interval(weights @ arm - bootstrap_weights(100, 500, seed=1) @ mdm)
+    assert paired.high - paired.low < 0.1 < 1.0 < unpaired.high - unpaired.low
+    assert paired.contains((arm - mdm).mean())
