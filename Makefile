@@ -1,6 +1,9 @@
 # Everything a newcomer needs: Python 3.11 and make. Each target sets itself up.
+#   make demo    compare the embedded pair on four tasks and write runs/demo/report/report.html
 #   make test    the whole test suite
 #   make lint    formatting, types and the import order
+#   make docs    the documentation, in site/
+#   make tiny    train the embedded pair again, in build/tiny/ (about two hours on one core)
 #   make clean   forget the environment and what was built
 
 PYTHON ?= python3
@@ -11,11 +14,14 @@ STAMP := $(VENV)/.installed
 # One worker per core; `make test PYTEST_ARGS="-k graph"` runs a part in one process.
 PYTEST_ARGS ?= -n auto
 
+DEMO_RUN ?= runs/demo
+DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100
+
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint clean
+.PHONY: help setup demo test lint docs tiny clean
 
 help:
-	@sed -n '2,4s/^#   //p' Makefile
+	@sed -n '2,7s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -26,6 +32,9 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $(STAMP)
 
+demo: setup
+	$(BIN)/mechshift run $(DEMO_RUN) $(DEMO_ARGS)
+
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -34,6 +43,15 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# One thread, so that a machine with other cores rounds alike. The folders must not exist yet.
+tiny: export OMP_NUM_THREADS = 1
+tiny: setup
+	$(BIN)/mechshift posttrain build/tiny/arm --parent untrained-tiny --objective ar --num-steps 2200 --seed 1
+	$(BIN)/mechshift posttrain build/tiny/mdm --parent build/tiny/arm --num-steps 3000 --seed 2
 
 clean:
 	rm -rf $(VENV) site build dist

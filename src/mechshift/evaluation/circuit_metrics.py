@@ -6,7 +6,7 @@ circuit. Circuits found in one model can be run in the other.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -49,6 +49,15 @@ class CircuitMetrics:
     empty: Float64[np.ndarray, "example step"]
     """The unchanged model on the corrupted example."""
     num_steps: Int[np.ndarray, " example"]
+
+    def subset(self, circuits: slice) -> "CircuitMetrics":
+        """The same for some of the circuits, by position."""
+        return replace(
+            self,
+            sizes=self.sizes[circuits],
+            live_sizes=self.live_sizes[circuits],
+            metric=self.metric[circuits],
+        )
 
     def curve(self, step: int | None = None) -> FaithfulnessCurve:
         """Faithfulness against size: of all steps together, or of one step.

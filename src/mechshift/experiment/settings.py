@@ -1,7 +1,9 @@
 """What can be asked of a run? One record a stage; the command line is made from them."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import torch
 
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ConfigError
@@ -34,8 +36,6 @@ class PairOptions:
     mask_token_id: int | None = None
     """Your MDM's mask token; by default what its config or tokenizer says."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    device: str = "cpu"
-    """`cpu`, `cuda` or `cuda:1`."""
 
     def __post_init__(self) -> None:
         if (self.arm is None) != (self.mdm is None):
@@ -61,9 +61,11 @@ class PairOptions:
             )
         return PAIRS[self.pair]
 
-    def load(self) -> ModelPair:
-        """Both models, probed."""
-        return load_pair(self.entry(), device=self.device, dtype=self.dtype)
+    def load(self, device: str = "auto") -> ModelPair:
+        """Both models, probed, on `device`; `auto` is a GPU where there is one."""
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return load_pair(self.entry(), device=device, dtype=self.dtype)
 
     def default_tasks(self) -> tuple[str, ...]:
         """The tasks that are compared where none are named."""
@@ -74,8 +76,8 @@ class PairOptions:
 class AttributionSettings:
     """How edges are scored (EAP-IG)."""
 
-    metric: str | None = None
-    """What is explained: logit_diff, prob_diff or log_prob; by default the task's own metric."""
+    metric: Literal["logit_diff", "prob_diff", "log_prob"] | None = None
+    """What is explained; by default the task's own metric."""
     ig_steps: int = 5
     """Points on the path from the corrupted to the clean embeddings."""
     rule: Literal["left", "right", "midpoint"] = "left"
@@ -83,7 +85,7 @@ class AttributionSettings:
     grouped: bool = False
     """One k and one v destination per KV head instead of one per query head."""
     batch_size: int = 32
-    """Canvases per forward pass."""
+    """Canvases per forward pass; changes time and memory, not scores."""
     chunk_size: int = 50
     """Examples after which scores are saved; a killed run loses at most these."""
 
@@ -94,20 +96,30 @@ class AttributionSettings:
                 f" {self.ig_steps}, {self.batch_size} and {self.chunk_size}."
             )
 
+    def manifest_config(self) -> dict[str, Any]:
+        """What can change a score."""
+        return _without(asdict(self), "batch_size", "chunk_size")
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How circuits are tested."""
+    """How circuits are tested, on held-out examples."""
 
     fractions: tuple[float, ...] = MIB_FRACTIONS
-    """Circuit sizes as shares of all edges; MIB's."""
-    batch_size: int = 32
+    """Circuit sizes as shares of all edges; MIB's. The circuit size that is compared is added."""
+    batch_size: int = 64
+    """Canvases per forward pass; changes time and memory, not results."""
 
     def __post_init__(self) -> None:
         if not self.fractions or min(self.fractions) <= 0 or max(self.fractions) > 1:
             raise ConfigError(f"fractions must lie in (0, 1], not {self.fractions}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+
+    def sizes(self, num_edges: int, circuit_size: int) -> list[int]:
+        """Edges of the circuits to test in a graph of that many edges, ascending."""
+        shares = {max(1, round(fraction * num_edges)) for fraction in self.fractions}
+        return sorted({*shares, circuit_size})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +133,11 @@ class RunSettings:
     attribution: AttributionSettings = field(default_factory=AttributionSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks to compare, in order."""
+        return self.tasks or self.models.default_tasks()
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}

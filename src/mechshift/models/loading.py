@@ -125,7 +125,11 @@ def load_language_model(
     set_attention(module, attention)
     module.to(device=target)  # type: ignore[call-arg]
     freeze(module)
-    tokenizer = _load_tokenizer(folder, source)
+    tokenizer = (
+        _read_tokenizer(folder)
+        if source.tokenizer_path is None
+        else load_tokenizer(source.tokenizer_path)
+    )
     model = LanguageModel(
         name=name,
         kind=kind,
@@ -252,10 +256,16 @@ def _check_layers(folder: Path, module: PreTrainedModel) -> None:
         )
 
 
-def _load_tokenizer(folder: Path, source: ModelSource) -> PreTrainedTokenizerFast:
-    """The tokenizer in tokenizer.json, read by the class that runs no other code."""
-    if source.tokenizer_path is not None:
-        folder = _resolve_folder(source.tokenizer_path, None)
+def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a local folder or hub id, read by the class that runs no other code.
+
+    Raises:
+        ModelError: no folder, no hub id, or no tokenizer.json.
+    """
+    return _read_tokenizer(_resolve_folder(path, None))
+
+
+def _read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
     if not (folder / "tokenizer.json").is_file():
         raise ModelError(
             f"{folder} has no tokenizer.json, the one tokenizer format that needs no code; set"

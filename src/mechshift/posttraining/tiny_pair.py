@@ -9,26 +9,21 @@ import torch
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mechshift.posttraining.trainer import PosttrainConfig
-
-ARM_RECIPE = PosttrainConfig(objective="ar", num_steps=3000, learning_rate=2e-3, seed=1)
-MDM_RECIPE = PosttrainConfig(objective="mdm", num_steps=4000, learning_rate=1e-3, seed=2)
-
 INITIAL_SEED = 0
 
 NUMBER_PERIODS = (2, 4, 5, 10, 20, 25, 50, 100, 200)
 """Periods of the waves with which the embedding of a number starts."""
 
-NUMBER_NORM = 0.5
+NUMBER_NORM = 1.0
 """Length of that start; a random embedding of this width has a length of 0.23."""
 
 
 def untrained_tiny_arm(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     """The embedded pair's architecture with its initial weights: random, but for numbers.
 
-    The embeddings of 0 to 99 get waves of several periods of their value added, as trained language
-    models grow them. Without this the goals that Countdown holds out are tokens whose meaning as a
-    goal nothing ever taught, and the model solves them half as often as the others.
+    The embeddings of 0 to 99 start as waves of several periods of their value, as trained language
+    models grow them. A random start makes every number a word of its own, and a goal that Countdown
+    holds out is then one whose meaning as a goal nothing ever taught (LOG.md has the comparison).
     """
     torch.manual_seed(INITIAL_SEED)
     module = LlamaForCausalLM(
@@ -46,15 +41,15 @@ def untrained_tiny_arm(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
             pad_token_id=tokenizer.pad_token_id,
         )
     )
-    _add_number_waves(module.model.embed_tokens.weight, tokenizer)
+    _write_number_waves(module.model.embed_tokens.weight, tokenizer)
     return module
 
 
 @torch.no_grad()
-def _add_number_waves(embedding: Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
+def _write_number_waves(embedding: Tensor, tokenizer: PreTrainedTokenizerFast) -> None:
     numbers = torch.arange(100)
     angles = 2 * torch.pi * numbers[:, None] / torch.tensor(NUMBER_PERIODS)
     waves = torch.cat([angles.cos(), angles.sin()], dim=1)
     directions = torch.linalg.qr(torch.randn(embedding.shape[1], waves.shape[1])).Q
     ids = tokenizer.convert_tokens_to_ids([str(number) for number in numbers.tolist()])
-    embedding[ids] += NUMBER_NORM * (waves / len(NUMBER_PERIODS) ** 0.5) @ directions.T
+    embedding[ids] = NUMBER_NORM * (waves / len(NUMBER_PERIODS) ** 0.5) @ directions.T

@@ -4,8 +4,11 @@ For each step:
 1. Draw rows of every task in the stated mixture.
 2. `ar`: read them causally. `mdm`: noise the targets, and read them with the attention of the
    annealing schedule (annealing.py).
-3. Take one AdamW step on the loss (objectives.py); the rate warms up linearly and then falls along
-   a cosine to zero.
+3. Take one optimizer step on the loss (objectives.py); the rates warm up linearly and then fall
+   along a cosine to zero.
+
+The optimizer is AdamW, or Muon for the matrices inside the blocks with AdamW for the rest (Jordan
+et al. 2024; torch.optim.Muon), which reaches the same loss in about half the steps here.
 
 Everything random comes from one seeded generator, so a run on one CPU thread count is repeatable.
 """
@@ -19,7 +22,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, Muon, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -47,18 +50,23 @@ class PosttrainConfig:
         default_factory=lambda: {
             "ioi": 1.0,
             "greater-than": 1.0,
-            "countdown-small": 9.0,
+            "countdown-small": 13.0,
             "infilling": 1.0,
         }
     )
     """Task name to its weight in every batch."""
     examples_per_task: int = 8000
     """Distinct training examples of each task."""
-    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 60000})
+    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 120000})
     """Tasks that get another number of distinct examples."""
     num_steps: int = 1000
-    batch_size: int = 256
-    learning_rate: float = 1e-3
+    batch_size: int = 192
+    optimizer: Literal["adamw", "muon"] = "muon"
+    """`muon` for the matrices inside the blocks and AdamW for the rest, or `adamw` for all."""
+    learning_rate: float = 3e-4
+    """Of what AdamW updates."""
+    muon_learning_rate: float = 0.02
+    """Of what Muon updates."""
     warmup_steps: int = 100
     annealing_steps: int = 300
     """Steps over which attention opens up; only for `mdm`. 0 opens it at once."""
@@ -69,10 +77,11 @@ class PosttrainConfig:
     """Steps between lines of `training_log.jsonl`."""
 
     def __post_init__(self) -> None:
-        if min(self.num_steps, self.batch_size, self.log_every) < 1 or self.learning_rate <= 0:
+        rates = (self.learning_rate, self.muon_learning_rate)
+        if min(self.num_steps, self.batch_size, self.log_every) < 1 or min(rates) <= 0:
             raise PosttrainingError(
-                "steps, batch size and learning rate must be positive, not"
-                f" {self.num_steps}, {self.batch_size} and {self.learning_rate}."
+                "steps, batch size and learning rates must be positive, not"
+                f" {self.num_steps}, {self.batch_size} and {rates}."
             )
 
 
@@ -87,7 +96,8 @@ def train(
     """Trains `module` in place and leaves its config saying how it attends.
 
     Args:
-        log_file: JSON lines of step, mean loss [nats per target token], rate and mask ratio.
+        log_file: JSON lines of step, mean loss [nats per target token], share of the peak rates
+            and, for `mdm`, the probability that a later position is visible.
 
     Raises:
         PosttrainingError: the tokenizer has no mask token, or the loss is not finite.
@@ -98,13 +108,8 @@ def train(
         )
     generator = torch.Generator().manual_seed(config.seed)
     mixture = _mixture(tokenizer, config)
-    optimizer = AdamW(
-        module.parameters(),
-        lr=config.learning_rate,
-        betas=(0.9, 0.98),
-        weight_decay=config.weight_decay,
-    )
-    schedule = LambdaLR(optimizer, lambda step: _rate_share(step, config))
+    optimizers = _optimizers(module, config)
+    schedules = [LambdaLR(o, lambda step: _rate_share(step, config)) for o in optimizers]
     module.train()
     set_attention(module, "causal" if config.objective == "ar" else "full")
     losses: list[float] = []
@@ -114,15 +119,33 @@ def train(
                 _step(module, tokenizer, config, mixture.draw(generator), step, generator)
             )
             torch.nn.utils.clip_grad_norm_(module.parameters(), config.max_gradient_norm)
-            rate = float(schedule.get_last_lr()[0])
-            optimizer.step()
-            optimizer.zero_grad()
-            schedule.step()
+            for optimizer, schedule in zip(optimizers, schedules, strict=True):
+                optimizer.step()
+                optimizer.zero_grad()
+                schedule.step()
             advance(1)
             if (step + 1) % config.log_every == 0 or step + 1 == config.num_steps:
-                _log(log_file, step + 1, losses, rate, config)
+                _log(log_file, step, losses, config)
                 losses = []
     module.eval()
+
+
+def _optimizers(module: PreTrainedModel, config: PosttrainConfig) -> list[Optimizer]:
+    named = list(module.named_parameters())
+    matrices = [
+        parameter
+        for name, parameter in named
+        if config.optimizer == "muon" and parameter.ndim == 2 and ".layers." in name
+    ]
+    inside = {id(parameter) for parameter in matrices}
+    rest = [parameter for _, parameter in named if id(parameter) not in inside]
+    adamw = AdamW(
+        rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
+    )
+    if not matrices:
+        return [adamw]
+    muon = Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay)
+    return [muon, adamw]
 
 
 def _mixture(tokenizer: PreTrainedTokenizerBase, config: PosttrainConfig) -> Mixture:
@@ -195,18 +218,15 @@ def _rate_share(step: int, config: PosttrainConfig) -> float:
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
-def _log(
-    log_file: Path | None, step: int, losses: list[float], rate: float, config: PosttrainConfig
-) -> None:
+def _log(log_file: Path | None, step: int, losses: list[float], config: PosttrainConfig) -> None:
     if log_file is None:
         return
     line = {
-        "step": step,
+        "step": step + 1,
         "loss": round(sum(losses) / len(losses), 5),
-        "learning_rate": rate,
-        "mask_ratio": 0.0
-        if config.objective == "ar"
-        else annealing_ratio(step, config.annealing_steps),
+        "rate_share": round(_rate_share(step, config), 5),
     }
+    if config.objective == "mdm":
+        line["mask_ratio"] = round(annealing_ratio(step, config.annealing_steps), 5)
     with log_file.open("a", encoding="utf-8") as file:
         file.write(json.dumps(line) + "\n")

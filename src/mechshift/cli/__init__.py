@@ -1,0 +1,1 @@
+"""The `mechshift` command: one sub-command a stage."""

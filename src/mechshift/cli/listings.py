@@ -1,0 +1,78 @@
+"""The commands that tell what there is: pairs, tasks and their examples."""
+
+from typing import Annotated
+
+import polars as pl
+import tyro
+from tyro.conf import Positional
+
+from mechshift.cli.tables import print_table
+from mechshift.models import PAIRS, load_tokenizer
+from mechshift.posttraining import tiny_tokenizer
+from mechshift.tasks import SPLITS, TASKS, encode_example, find_task
+
+
+def pairs() -> None:
+    """List the pairs that are known by name.
+
+    A pair of your own needs no entry: give its two folders or hub ids with --arm and --mdm.
+    """
+    print_table(
+        pl.DataFrame(
+            {
+                "pair": list(PAIRS),
+                "ARM": [_place(entry.arm.path, entry.embedded) for entry in PAIRS.values()],
+                "MDM": [_place(entry.mdm.path, entry.embedded) for entry in PAIRS.values()],
+                "about": [entry.description for entry in PAIRS.values()],
+            }
+        )
+    )
+
+
+def tasks(
+    name: Positional[str] = "",
+    num_examples: Annotated[int, tyro.conf.arg(aliases=["-n"])] = 3,
+    tokenizer: str | None = None,
+    seed: int = 0,
+) -> None:
+    """List the tasks, or show and check examples of one task or .jsonl file.
+
+    A task file is checked line by line, then against the tokenizer.
+
+    Args:
+        name: a task or the path of a .jsonl file; without it all tasks are listed.
+        num_examples: examples to show of each split.
+        tokenizer: folder or hub id; by default the embedded pair's.
+        seed: of the examples.
+    """
+    if not name:
+        print_table(
+            pl.DataFrame(
+                {
+                    "task": list(TASKS),
+                    "metric": [task.metric for task in TASKS.values()],
+                    "about": [task.summary for task in TASKS.values()],
+                }
+            )
+        )
+        return
+    task = find_task(name)
+    reader = tiny_tokenizer() if tokenizer is None else load_tokenizer(tokenizer)
+    rows = []
+    for split in SPLITS:
+        for example in task.generate(reader, split=split, num_examples=num_examples, seed=seed):
+            encoded = encode_example(task, example, reader, "mdm")
+            rows.append(
+                {
+                    "split": split,
+                    "clean": f"{example.prompt}⟨{example.target}⟩{example.suffix}",
+                    "corrupted": f"{example.corrupted_prompt}⟨{example.distractor}⟩"
+                    f"{example.corrupted_suffix}",
+                    "target tokens": len(encoded.target_ids),
+                }
+            )
+    print_table(pl.DataFrame(rows))
+
+
+def _place(path: str, embedded: bool) -> str:
+    return "embedded" if embedded else path

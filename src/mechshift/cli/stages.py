@@ -1,0 +1,155 @@
+"""The commands that make a run: all stages in order, or one at a time.
+
+A function's signature is its command's options, and its docstring the command's help.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional
+
+from mechshift.cli.tables import print_table
+from mechshift.comparison import ComparisonSettings
+from mechshift.experiment import (
+    AttributionSettings,
+    EvaluationSettings,
+    PairOptions,
+    RunSettings,
+    compare_pair,
+    evaluate_pair,
+    load_stored_pair,
+    make_pools,
+    pool_table,
+    run_experiment,
+    score_edges,
+    write_report,
+)
+from mechshift.tasks import PoolConfig, find_tasks
+
+Unprefixed = tyro.conf.arg(name="")
+"""Options of this record stand without the record's name before them."""
+
+
+def run(
+    folder: Positional[Path],
+    models: Annotated[PairOptions, Unprefixed] = PairOptions(),
+    tasks: tuple[str, ...] = (),
+    pool: PoolConfig = PoolConfig(),
+    attribution: AttributionSettings = AttributionSettings(),
+    evaluation: EvaluationSettings = EvaluationSettings(),
+    comparison: ComparisonSettings = ComparisonSettings(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Compare the circuits of a pair, from examples to report.
+
+    Every stage is skipped where its result is there already, so a killed run goes on where it
+    stopped. Example: mechshift run runs/first --pair tiny --tasks ioi greater-than
+
+    Args:
+        folder: where everything is written.
+        models: which two models.
+        tasks: names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.
+        pool: which examples.
+        attribution: how edges are scored.
+        evaluation: how circuits are tested.
+        comparison: what is compared, and how uncertain it is.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    settings = RunSettings(
+        models=models,
+        tasks=tasks,
+        pool=pool,
+        attribution=attribution,
+        evaluation=evaluation,
+        comparison=comparison,
+    )
+    page = run_experiment(folder, settings, device=device, quiet=quiet)
+    print_table(pool_table(folder))
+    print(f"\nThe report: {page}")
+
+
+def pool(
+    folder: Positional[Path],
+    models: Annotated[PairOptions, Unprefixed] = PairOptions(),
+    tasks: tuple[str, ...] = (),
+    pool: Annotated[PoolConfig, Unprefixed] = PoolConfig(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Stage 1: find examples that both models of a pair get right.
+
+    Args:
+        folder: the run folder to begin.
+        models: which two models.
+        tasks: names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.
+        pool: which examples.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    chosen = find_tasks(tasks or models.default_tasks())
+    make_pools(folder, models.load(device), models, chosen, pool, quiet=quiet)
+    print_table(pool_table(folder))
+
+
+def attribute(
+    folder: Positional[Path],
+    settings: Annotated[AttributionSettings, Unprefixed] = AttributionSettings(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Stage 2: score every edge of both models on the pooled examples (EAP-IG).
+
+    Args:
+        folder: a run folder with a pool.
+        settings: how edges are scored.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    score_edges(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+
+
+def evaluate(
+    folder: Positional[Path],
+    settings: Annotated[EvaluationSettings, Unprefixed] = EvaluationSettings(),
+    circuit_size: int | None = None,
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Stage 3: run both models on their own and on each other's circuits.
+
+    Args:
+        folder: a run folder with scores.
+        settings: which sizes.
+        circuit_size: the size at which `compare` will compare [edges]; it is tested too.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    pair = load_stored_pair(folder, device)
+    evaluate_pair(folder, pair, settings, circuit_size=circuit_size, quiet=quiet)
+
+
+def compare(
+    folder: Positional[Path],
+    settings: Annotated[ComparisonSettings, Unprefixed] = ComparisonSettings(),
+    quiet: bool = False,
+) -> None:
+    """Stage 4: compare the two models' circuits: overlap and depth, with intervals.
+
+    Args:
+        folder: a run folder with scores.
+        settings: circuit size, resamples, level and seed.
+        quiet: no progress bar.
+    """
+    compare_pair(folder, settings, quiet=quiet)
+
+
+def report(folder: Positional[Path]) -> None:
+    """Stage 5: write the page that shows a run, and print where it is.
+
+    Args:
+        folder: a run folder that was compared and evaluated.
+    """
+    print(write_report(folder))

@@ -1,0 +1,20 @@
+"""How does a table look in a terminal?"""
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+
+
+def print_table(table: pl.DataFrame) -> None:
+    """Print a table on standard output: numbers to the right, as wide as the terminal allows."""
+    shown = Table(header_style="bold", box=None, pad_edge=False)
+    for name, dtype in table.schema.items():
+        shown.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
+    for row in table.rows():
+        shown.add_row(*(_cell(value) for value in row))
+    # Names come from users' files: rich must not read markup in them.
+    Console(markup=False, highlight=False).print(shown)
+
+
+def _cell(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

@@ -1,0 +1,124 @@
+"""Stage 3: how much of each model's behaviour do its own and the other model's circuits keep?
+
+Circuits are chosen on discovery examples and run on held-out ones.
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mechshift.artifacts import artifact_hash, is_current, read_manifest, write_artifact
+from mechshift.circuits import Circuit, select_top_edges
+from mechshift.comparison import ComparisonSettings
+from mechshift.denoising import build_canvases
+from mechshift.evaluation import CircuitMetrics, evaluate_circuits, num_runs
+from mechshift.experiment.pooling import pooled_task
+from mechshift.experiment.settings import EvaluationSettings
+from mechshift.experiment.stores import (
+    FAITHFULNESS,
+    KINDS,
+    circuit_metrics_arrays,
+    faithfulness_folder,
+    pool_folder,
+    pool_manifests,
+    read_pool,
+    read_scores,
+    score_inputs,
+    scores_folder,
+)
+from mechshift.graph import Graph
+from mechshift.models import Kind, LanguageModel, ModelPair
+from mechshift.progress import progress_bar
+from mechshift.tasks import encode_pool
+
+
+def evaluate_pair(
+    run: Path,
+    pair: ModelPair,
+    settings: EvaluationSettings,
+    *,
+    circuit_size: int | None = None,
+    quiet: bool = False,
+) -> None:
+    """Write what both models score on both models' circuits, where it is missing.
+
+    Args:
+        run: a run folder with scores.
+        pair: the models that were scored.
+        settings: sizes as shares of all edges.
+        circuit_size: the size at which the circuits are compared [edges]; it is evaluated too.
+        quiet: no progress bars.
+
+    Raises:
+        ArtifactError: scores are missing, or the run holds other evaluations.
+        EvaluationError: a metric is not finite.
+    """
+    for task_name in pool_manifests(run):
+        inputs = score_inputs(run, task_name)
+        config = read_manifest(scores_folder(run, task_name, "arm")).config
+        metric, graph = config["attribution"]["metric"], Graph(**config["graph"])
+        compared = ComparisonSettings(circuit_size=circuit_size).circuit_size_in(graph.num_edges)
+        sizes = settings.sizes(graph.num_edges, compared)
+        for kind in KINDS:
+            model: LanguageModel = getattr(pair, kind)
+            folder = faithfulness_folder(run, task_name, kind)
+            made_from: dict[str, Any] = {
+                "stage": FAITHFULNESS,
+                "config": {
+                    "task": task_name,
+                    "model": model.name,
+                    "metric": metric,
+                    "sizes": sizes,
+                    "graph": asdict(graph),
+                },
+                "inputs": inputs
+                | {
+                    "pool": artifact_hash(pool_folder(run, task_name)),
+                    "weights": model.weights_hash,
+                },
+            }
+            if not is_current(folder, **made_from):
+                circuits = _circuits(run, task_name, sizes)
+                found = _evaluate(run, task_name, model, circuits, metric, settings, quiet)
+                write_artifact(folder, **made_from, arrays=circuit_metrics_arrays(found))
+
+
+def _circuits(run: Path, task: str, sizes: list[int]) -> dict[Kind, list[Circuit]]:
+    """Each model's circuits, smallest first."""
+    circuits = {}
+    for kind in KINDS:
+        scores = read_scores(scores_folder(run, task, kind))
+        mean = scores.mean()
+        circuits[kind] = [select_top_edges(scores.graph, mean, size) for size in sizes]
+    return circuits
+
+
+def _evaluate(
+    run: Path,
+    task_name: str,
+    model: LanguageModel,
+    circuits: dict[Kind, list[Circuit]],
+    metric: str,
+    settings: EvaluationSettings,
+    quiet: bool,
+) -> dict[Kind, CircuitMetrics]:
+    pool = read_pool(run, task_name, "held-out")
+    task = pooled_task(task_name, pool)
+    canvases = build_canvases(model, encode_pool(task, pool.examples, model), pool.schedule)
+    every = [circuit for of_one in circuits.values() for circuit in of_one]
+    title = f"{task_name}: run circuits in {model.kind.upper()}"
+    with progress_bar(title, num_runs(canvases, every), quiet=quiet) as advance:
+        metrics = evaluate_circuits(
+            model,
+            canvases,
+            every,
+            num_examples=len(pool.examples),
+            metric=metric,
+            batch_size=settings.batch_size,
+            progress=advance,
+        )
+    per_owner = len(every) // len(circuits)
+    return {
+        owner: metrics.subset(slice(index * per_owner, (index + 1) * per_owner))
+        for index, owner in enumerate(circuits)
+    }

@@ -1,0 +1,75 @@
+"""The whole experiment: every stage in order, each skipped where its result is there already."""
+
+from pathlib import Path
+
+from mechshift.errors import ArtifactError, ConfigError
+from mechshift.experiment.comparing import compare_pair
+from mechshift.experiment.evaluating import evaluate_pair
+from mechshift.experiment.pooling import make_pools
+from mechshift.experiment.reporting import write_report
+from mechshift.experiment.scoring import score_edges
+from mechshift.experiment.settings import PairOptions, RunSettings
+from mechshift.experiment.stores import pool_manifests
+from mechshift.models import ModelPair
+from mechshift.tasks import find_tasks
+
+
+def run_experiment(
+    run: Path, settings: RunSettings | None = None, *, device: str = "auto", quiet: bool = False
+) -> Path:
+    """Compare the circuits of a pair on its tasks.
+
+    A second call with the same settings goes on where a killed one stopped and ends with the same
+    bytes.
+
+    Args:
+        run: the run folder; made if it is not there.
+        settings: what to compare and how; by default the embedded pair on its four tasks.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        quiet: no progress bars.
+
+    Returns:
+        The report.
+
+    Raises:
+        MechshiftError: one line on what is wrong and what to do; finished stages are kept.
+    """
+    settings = settings or RunSettings()
+    tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
+    pair = settings.models.load(device)
+    make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
+    score_edges(run, pair, settings.attribution, quiet=quiet)
+    evaluate_pair(
+        run,
+        pair,
+        settings.evaluation,
+        circuit_size=settings.comparison.circuit_size,
+        quiet=quiet,
+    )
+    compare_pair(run, settings.comparison, quiet=quiet)
+    return write_report(run)
+
+
+def load_stored_pair(run: Path, device: str = "auto") -> ModelPair:
+    """The two models whose pool a run folder holds.
+
+    Raises:
+        ArtifactError: no pool, pools of different pairs, or weights that have changed since.
+    """
+    manifests = pool_manifests(run)
+    pairs = [manifest.config["pair"] for manifest in manifests.values()]
+    if any(pair != pairs[0] for pair in pairs):
+        raise ArtifactError(f"{run} holds pools of different pairs; use one run folder a pair.")
+    try:
+        options = PairOptions(**pairs[0])
+    except TypeError as error:
+        raise ConfigError(f"the pool in {run} names its pair in an unknown way: {error}.") from None
+    pair = options.load(device)
+    for task, manifest in manifests.items():
+        for model in (pair.arm, pair.mdm):
+            if manifest.inputs[model.kind] != model.weights_hash:
+                raise ArtifactError(
+                    f"the weights of '{model.name}' are not those that made the pool of '{task}'"
+                    f" in {run}; use another run folder."
+                )
+    return pair

@@ -1,0 +1,117 @@
+"""Stage 1: which examples do both models get right, for discovery and held out?"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from mechshift.artifacts import file_hash, is_current, write_artifact
+from mechshift.experiment.settings import PairOptions
+from mechshift.experiment.stores import (
+    KINDS,
+    POOL,
+    pool_contents,
+    pool_folder,
+    pool_manifests,
+    read_pool,
+)
+from mechshift.models import ModelPair
+from mechshift.progress import progress_bar
+from mechshift.tasks import (
+    TASKS,
+    CommonPool,
+    PoolConfig,
+    Split,
+    Task,
+    TaskFile,
+    build_pool,
+)
+
+POOL_SPLITS: tuple[Split, ...] = ("discovery", "held-out")
+
+
+def make_pools(
+    run: Path,
+    pair: ModelPair,
+    options: PairOptions,
+    tasks: Sequence[Task],
+    config: PoolConfig,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Write the pool of every task that has none yet.
+
+    Args:
+        run: the run folder.
+        pair: loaded from `options`, which later stages load it from again.
+        tasks: in the order in which the report shows them.
+        config: how many examples, and how they are denoised.
+        quiet: no progress bars.
+
+    Raises:
+        TaskError: a task that does not fit the tokenizer.
+        PoolError: too few examples that both models get right.
+        ArtifactError: the run folder holds other pools.
+    """
+    for position, task in enumerate(tasks):
+        folder = pool_folder(run, task.name)
+        made_from: dict[str, Any] = {
+            "stage": POOL,
+            "config": {
+                "task": task.name,
+                "position": position,
+                "pair": asdict(options),
+                "pool": asdict(config),
+            },
+            "inputs": _weights(pair) | _task_file(task),
+        }
+        if not is_current(folder, **made_from):
+            pools = {split: _pool(pair, task, split, config, quiet) for split in POOL_SPLITS}
+            write_artifact(folder, **made_from, **pool_contents(pools))
+
+
+def pooled_task(name: str, pool: CommonPool) -> Task:
+    """The task that a stored pool is of; one from a file is rebuilt without its file."""
+    if name in TASKS:
+        return TASKS[name]
+    lines = enumerate(pool.examples, start=1)
+    examples = tuple((line, pool.split, example) for line, example in lines)
+    return TaskFile(name=name, path=Path(f"{name}.jsonl"), examples=examples)
+
+
+def pool_table(run: Path) -> pl.DataFrame:
+    """For each task and split: accuracy of both models, pool size, and what was dropped.
+
+    Raises:
+        ArtifactError: the run has no pool, or a damaged one.
+    """
+    pools = [read_pool(run, task, split) for task in pool_manifests(run) for split in POOL_SPLITS]
+    return pl.DataFrame(
+        [
+            {
+                "task": pool.task,
+                "split": pool.split,
+                "ARM accuracy": pool.arm_accuracy,
+                "MDM accuracy": pool.mdm_accuracy,
+                **pool.counts(),
+            }
+            for pool in pools
+        ]
+    )
+
+
+def _pool(pair: ModelPair, task: Task, split: Split, config: PoolConfig, quiet: bool) -> CommonPool:
+    wanted = config.num_examples if split == "discovery" else config.num_held_out
+    # A first round asks both models for as many as are wanted; hard tasks take more.
+    with progress_bar(f"{task.name}: decode {split}", len(KINDS) * wanted, quiet=quiet) as advance:
+        return build_pool(pair, task, split, config, progress=advance)
+
+
+def _weights(pair: ModelPair) -> dict[str, str]:
+    return {"arm": pair.arm.weights_hash, "mdm": pair.mdm.weights_hash}
+
+
+def _task_file(task: Task) -> dict[str, str]:
+    return {"task_file": file_hash(task.path)} if isinstance(task, TaskFile) else {}

@@ -1,0 +1,145 @@
+"""Stage 5: the page that shows a run, and the numbers behind each of its figures."""
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mechshift.artifacts import artifact_hash, read_manifest, write_artifact
+from mechshift.comparison import Comparison
+from mechshift.experiment.pooling import pooled_task
+from mechshift.experiment.stores import (
+    KINDS,
+    REPORT,
+    comparison_folder,
+    faithfulness_folder,
+    pool_manifests,
+    read_circuit_metrics,
+    read_comparison,
+    read_pool,
+    scores_folder,
+)
+from mechshift.figures import FaithfulnessSeries
+from mechshift.report import (
+    PoolSummary,
+    ReportInput,
+    RunFacts,
+    TaskReport,
+    render_report,
+    report_tables,
+)
+from mechshift.tasks import CommonPool
+
+REPORT_NAME = "report.html"
+
+
+def write_report(run: Path) -> Path:
+    """Render the report of a run whose tasks are compared, in place of an earlier one.
+
+    Returns:
+        The page; its CSV files lie beside it.
+
+    Raises:
+        ArtifactError: an earlier stage is missing or damaged.
+        EvaluationError: faithfulness is undefined for a task.
+    """
+    tasks = list(pool_manifests(run))
+    report = ReportInput(
+        facts=_facts(run, tasks), tasks=tuple(_task_report(run, task) for task in tasks)
+    )
+    tables = {path: table.write_csv() for path, table in report_tables(report).items()}
+    texts = {REPORT_NAME: render_report(report)} | tables
+    # Unlike what it shows, a report costs seconds: an old one makes room.
+    shutil.rmtree(run / REPORT, ignore_errors=True)
+    write_artifact(
+        run / REPORT,
+        stage=REPORT,
+        config={},
+        inputs={task: artifact_hash(comparison_folder(run, task)) for task in tasks},
+        texts=texts,
+    )
+    return run / REPORT / REPORT_NAME
+
+
+def _task_report(run: Path, task_name: str) -> TaskReport:
+    pool = read_pool(run, task_name, "discovery")
+    comparison = read_comparison(run, task_name)
+    example = pool.examples[0]
+    gap = f"⟨{example.target}⟩{example.suffix}"
+    return TaskReport(
+        comparison=comparison,
+        pool=_pool_summary(pool),
+        faithfulness=_faithfulness(run, task_name, comparison),
+        metric=read_manifest(scores_folder(run, task_name, "arm")).config["attribution"]["metric"],
+        description=pooled_task(task_name, pool).summary,
+        example=f"{example.prompt}{gap}",
+    )
+
+
+def _pool_summary(pool: CommonPool) -> PoolSummary:
+    both = pool.arm_correct & pool.mdm_correct
+    dropped = {
+        reason.removeprefix("dropped: "): count
+        for reason, count in pool.counts().items()
+        if reason.startswith("dropped: ")
+    }
+    return PoolSummary(
+        num_candidates=len(pool.candidate_ids),
+        num_arm_correct=int(pool.arm_correct.sum()),
+        num_mdm_correct=int(pool.mdm_correct.sum()),
+        num_both_correct=int(both.sum()),
+        pool_size=len(pool.examples),
+        dropped=dropped,
+    )
+
+
+def _faithfulness(run: Path, task: str, comparison: Comparison) -> tuple[FaithfulnessSeries, ...]:
+    settings = comparison.settings
+    series = []
+    for model in KINDS:
+        for owner, metrics in read_circuit_metrics(run, task, model).items():
+            curve = metrics.curve()
+            found = curve.interval(
+                settings.level, num_resamples=settings.num_resamples, seed=settings.seed
+            )
+            series.append(
+                FaithfulnessSeries(
+                    model=model,
+                    circuit=owner,
+                    sizes=curve.sizes,
+                    faithfulness=found.value,
+                    low=found.low,
+                    high=found.high,
+                    level=found.level,
+                    num_examples=len(curve.full),
+                    num_edges=curve.num_edges,
+                )
+            )
+    return tuple(series)
+
+
+def _facts(run: Path, tasks: list[str]) -> RunFacts:
+    """Settings, versions and weights, from the manifests of the first task."""
+    manifests = pool_manifests(run)
+    pool = manifests[tasks[0]]
+    by_kind = {kind: read_manifest(scores_folder(run, tasks[0], kind)) for kind in KINDS}
+    names = {kind: str(manifest.config["model"]) for kind, manifest in by_kind.items()}
+    config: Mapping[str, Any] = {
+        "pair": pool.config["pair"],
+        "pool": pool.config["pool"],
+        "attribution": by_kind["arm"].config["attribution"],
+        "evaluation sizes": read_manifest(faithfulness_folder(run, tasks[0], "arm")).config[
+            "sizes"
+        ],
+        "comparison": read_manifest(comparison_folder(run, tasks[0])).config["comparison"],
+        "tasks": tasks,
+    }
+    return RunFacts(
+        arm_name=names["arm"],
+        mdm_name=names["mdm"],
+        seed=pool.config["pool"]["seed"],
+        command="",
+        config=config,
+        versions=pool.versions,
+        model_hashes={names[kind]: pool.inputs[kind] for kind in KINDS},
+    )

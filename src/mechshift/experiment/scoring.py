@@ -1,0 +1,101 @@
+"""Stage 2: how much does each edge of each model matter on the pooled examples?
+
+Scores are saved chunk by chunk, so a killed run goes on where it stopped; the joined record
+replaces the chunks once it is whole.
+"""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from mechshift.artifacts import artifact_hash, is_current, write_artifact
+from mechshift.attribution import EdgeScores, chunk_canvases, concatenate_edge_scores, eap_ig
+from mechshift.denoising import Canvas, build_canvases
+from mechshift.experiment.pooling import pooled_task
+from mechshift.experiment.settings import AttributionSettings
+from mechshift.experiment.stores import (
+    KINDS,
+    SCORES,
+    pool_folder,
+    pool_manifests,
+    read_pool,
+    read_scores,
+    scores_arrays,
+    scores_folder,
+)
+from mechshift.models import LanguageModel, ModelPair
+from mechshift.progress import Advance, progress_bar
+from mechshift.tasks import encode_pool
+
+
+def score_edges(
+    run: Path, pair: ModelPair, settings: AttributionSettings, *, quiet: bool = False
+) -> None:
+    """Write the edge scores of both models on every pooled task, where they are missing.
+
+    Raises:
+        ArtifactError: the run has no pool, or holds other scores.
+        AttributionError: a batch does not fit in memory.
+    """
+    for task_name in pool_manifests(run):
+        pool = read_pool(run, task_name, "discovery")
+        task = pooled_task(task_name, pool)
+        metric = settings.metric or task.metric
+        for kind in KINDS:
+            model: LanguageModel = getattr(pair, kind)
+            folder = scores_folder(run, task_name, kind)
+            made_from: dict[str, Any] = {
+                "stage": SCORES,
+                "config": {
+                    "task": task_name,
+                    "model": model.name,
+                    "graph": asdict(model.graph(grouped=settings.grouped)),
+                    "attribution": settings.manifest_config() | {"metric": metric},
+                },
+                "inputs": {
+                    "pool": artifact_hash(pool_folder(run, task_name)),
+                    "weights": model.weights_hash,
+                },
+            }
+            chunks = folder.parent / f"{kind}.chunks"
+            if not is_current(folder, **made_from):
+                encoded = encode_pool(task, pool.examples, model)
+                canvases = build_canvases(model, encoded, pool.schedule)
+                title = f"{task_name}: score {kind.upper()} edges"
+                with progress_bar(title, len(canvases), quiet=quiet) as advance:
+                    scores = _score_in_chunks(
+                        model, canvases, metric, settings, chunks, made_from, advance
+                    )
+                write_artifact(folder, **made_from, arrays=scores_arrays(scores))
+            shutil.rmtree(chunks, ignore_errors=True)
+
+
+def _score_in_chunks(
+    model: LanguageModel,
+    canvases: list[Canvas],
+    metric: str,
+    settings: AttributionSettings,
+    chunks: Path,
+    made_from: dict[str, Any],
+    advance: Advance,
+) -> EdgeScores:
+    folders = []
+    for chunk in chunk_canvases(canvases, settings.chunk_size):
+        folder = chunks / f"{chunk[0].example:06d}-{chunk[-1].example:06d}"
+        folders.append(folder)
+        if is_current(folder, **made_from):
+            advance(len(chunk))
+            continue
+        scores = eap_ig(
+            model,
+            chunk,
+            metric=metric,
+            ig_steps=settings.ig_steps,
+            rule=settings.rule,
+            grouped=settings.grouped,
+            batch_size=settings.batch_size,
+            progress=advance,
+        )
+        write_artifact(folder, **made_from, arrays=scores_arrays(scores))
+    return concatenate_edge_scores([read_scores(folder) for folder in folders])

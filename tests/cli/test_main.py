@@ -1,0 +1,89 @@
+import json
+
+import pytest
+
+from mechshift.cli.main import main
+
+
+def test_without_words_the_command_teaches_what_it_can_do(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([])
+    assert stopped.value.code == 0
+    shown = capsys.readouterr().out
+    for command in ("run", "pool", "attribute", "evaluate", "compare", "report", "pairs", "tasks"):
+        assert command in shown
+
+
+@pytest.mark.parametrize("command", ["run", "pool", "attribute", "evaluate", "compare", "report"])
+def test_every_stage_explains_its_options(command, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "PATH" in capsys.readouterr().out
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("mechshift 0.")
+
+
+def test_pairs_lists_the_embedded_pair(capsys):
+    assert main(["pairs"]) == 0
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_tasks_lists_every_task(capsys):
+    assert main(["tasks"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("ioi", "greater-than", "countdown-3", "countdown-5", "infilling"):
+        assert name in shown
+
+
+def test_tasks_shows_examples_of_every_split(capsys):
+    assert main(["tasks", "ioi", "--num-examples", "1"]) == 0
+    shown = capsys.readouterr().out
+    for split in ("train", "discovery", "held-out"):
+        assert split in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["tasks", "chess"], "no task 'chess'; known are ioi, greater-than"),
+        (["run", "RUN", "--pair", "big"], "no pair 'big'; known are tiny"),
+        (["run", "RUN", "--arm", "here"], "--arm and --mdm belong together"),
+        (["run", "RUN", "--pool.num-examples", "0"], "a pool needs at least 2 examples"),
+        (["run", "RUN", "--device", "tpu9"], "unknown device 'tpu9'"),
+        (["run", "RUN", "--arm", "no/where/at/all", "--mdm", "x"], "neither a folder nor a hub id"),
+        (["attribute", "RUN"], "holds no pool; run `mechshift pool"),
+        (["compare", "RUN"], "holds no pool; run `mechshift pool"),
+        (["report", "RUN"], "holds no pool; run `mechshift pool"),
+        (["run", "RUN", "--tasks", "no-such.jsonl"], "cannot read the task file no-such.jsonl"),
+        (["run", "RUN", "--tasks", "ioi", "ioi"], "hold a name twice"),
+        (
+            ["posttrain", "RUN", "--parent", "untrained-tiny", "--num-steps", "0"],
+            "must be positive",
+        ),
+    ],
+)
+def test_a_users_mistake_is_one_line_and_exit_status_2(words, message, tmp_path, capsys):
+    words = [str(tmp_path / "run") if word == "RUN" else word for word in words]
+    assert main(words) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert len(shown.err.strip().splitlines()) == 1
+    assert shown.out == ""
+
+
+def test_an_unknown_option_is_exit_status_2(tmp_path):
+    with pytest.raises(SystemExit) as stopped:
+        main(["run", str(tmp_path), "--no-such-option"])
+    assert stopped.value.code == 2
+
+
+def test_a_bad_line_of_a_task_file_is_named(tmp_path, capsys):
+    good = {"prompt": "Mary and", "target": " John", "distractor": " Tom", "corrupted_prompt": "x"}
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(good) + "\n{broken\n", encoding="utf-8")
+    assert main(["tasks", str(path)]) == 2
+    assert f"{path}, line 2: not valid JSON" in capsys.readouterr().err

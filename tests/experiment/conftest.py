@@ -1,0 +1,34 @@
+"""A small experiment on the embedded pair, run once for the tests that look at its results."""
+
+import pytest
+
+from mechshift.comparison import ComparisonSettings
+from mechshift.experiment import (
+    AttributionSettings,
+    EvaluationSettings,
+    RunSettings,
+    run_experiment,
+)
+from mechshift.tasks import PoolConfig
+
+SMALL = RunSettings(
+    tasks=("ioi", "infilling"),
+    pool=PoolConfig(num_examples=12, num_held_out=10),
+    attribution=AttributionSettings(ig_steps=2, chunk_size=4),
+    evaluation=EvaluationSettings(fractions=(0.01, 0.1, 1.0)),
+    comparison=ComparisonSettings(num_resamples=50, num_splits=10, num_shuffles=5),
+)
+
+
+@pytest.fixture(scope="session")
+def small():
+    """The settings of the small experiment."""
+    return SMALL
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory):
+    """The folder of a finished run of these settings."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    run_experiment(folder, SMALL, device="cpu", quiet=True)
+    return folder
