@@ -22,7 +22,7 @@ from mechshift.comparison.top_edges import mask_jaccard, top_edge_masks
 from mechshift.statistics import split_halves
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class HalfOverlaps:
     """Overlaps between two halves of the examples, per row of halving weights."""
 

@@ -14,7 +14,7 @@ from mechshift.comparison.steps import StepProfile, step_profile
 from mechshift.graph import Graph
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Comparison:
     """The circuits of an ARM and an MDM on one task, side by side."""
 
@@ -31,7 +31,7 @@ class Comparison:
 
     overlap: OverlapCurve
     circuit_depth: DepthProfiles
-    """Depth of each model's top `settings.circuit_size` edges."""
+    """Depth of each model's top `circuit_size` edges."""
 
     all_depth: DepthProfiles
     """Depth of all edges."""
@@ -40,6 +40,11 @@ class Comparison:
     mdm_steps: StepProfile
     arm_completeness: Completeness
     mdm_completeness: Completeness
+
+    @property
+    def circuit_size(self) -> int:
+        """Edges in each model's circuit."""
+        return self.settings.circuit_size_in(self.graph.num_edges)
 
 
 def compare(

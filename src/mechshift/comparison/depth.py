@@ -12,6 +12,7 @@ Two scopes: `circuit`, each model's top K, chosen anew in every resample; and `a
 """
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,12 @@ from jaxtyping import Bool, Float
 from scipy import sparse
 
 from mechshift.comparison.nodes import masked
-from mechshift.comparison.resampling import check_scores, chunks, mean_magnitudes
+from mechshift.comparison.resampling import (
+    check_scores,
+    chunks,
+    mean_magnitudes,
+    pool_magnitudes,
+)
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.top_edges import top_edge_masks
 from mechshift.errors import ComparisonError
@@ -37,7 +43,7 @@ THIRDS = ("early", "middle", "late")
 Scope = Literal["circuit", "all"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LayerProfile:
     """How one model's |score| is spread over depth, on one side of the edges."""
 
@@ -52,7 +58,7 @@ class LayerProfile:
     """Mean layer, weighted by |score|, in [0, L-1]."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class SideProfiles:
     """Both models on one side of the edges, and their difference MDM minus ARM."""
 
@@ -66,7 +72,7 @@ class SideProfiles:
     """MDM's minus ARM's centre of mass [layers]; negative: the MDM works earlier."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class DepthProfiles:
     """Depth of both models' circuits by source layer and by destination layer."""
 
@@ -84,9 +90,9 @@ class DepthProfiles:
     level: float
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LayerSums:
-    """|score| of one model added up by layer, per row of example weights."""
+    """|score| of one model added up by layer; row 0 is the pool, the others its resamples."""
 
     source: Float[np.ndarray, "row layer_or_end"]
     destination: Float[np.ndarray, "row layer_or_end"]
@@ -107,18 +113,18 @@ def depth_profile(
         arm_scores: score of each edge on each example [metric units], summed over steps.
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: circuit size, resamples, level and seed.
-        scope: `circuit` for the top `settings.circuit_size` edges of each model, or `all`.
+        scope: `circuit` for the top edges of each model, or `all`.
 
     Raises:
         ComparisonError: the arrays do not match, or a circuit touches no layer.
+        ConfigError: the circuit size exceeds the graph.
     """
     check_scores(arm_scores, mdm_scores)
     num_examples = len(arm_scores)
-    size = settings.circuit_size if scope == "circuit" else graph.num_edges
-    everyone = np.full((1, num_examples), 1 / num_examples)
-    resamples = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
-    # Row 0 is the pool itself, the others its resamples.
-    weights = np.concatenate([everyone, resamples])
+    size = graph.num_edges
+    if scope == "circuit":
+        size = settings.circuit_size_in(graph.num_edges)
+    weights = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
     arm, mdm = (_layer_sums(graph, weights, scores, size) for scores in (arm_scores, mdm_scores))
     return DepthProfiles(
         scope=scope,
@@ -156,22 +162,24 @@ def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr
 
 def _layer_sums(
     graph: Graph,
-    weights: Float[np.ndarray, "row example"],
+    weights: Float[np.ndarray, "resample example"],
     scores: Float[np.ndarray, "example edge"],
     size: int,
 ) -> LayerSums:
-    """|weighted mean score| of the strongest `size` edges, by source and destination layer."""
-    source, destination = np.empty((2, len(weights), graph.num_layers + 1))
+    """|mean score| of the strongest `size` edges, by source and destination layer."""
     from_layer, to_layer = by_layer(graph, "source"), by_layer(graph, "destination")
-    for rows in chunks(len(weights), graph.num_edges):
-        magnitudes = mean_magnitudes(weights[rows], scores)
+    blocks = (
+        mean_magnitudes(weights[rows], scores) for rows in chunks(len(weights), graph.num_edges)
+    )
+    sources, destinations = [], []
+    for magnitudes in chain([pool_magnitudes(scores)], blocks):
         if size < graph.num_edges:
             (mask,) = top_edge_masks(magnitudes, [size])
             magnitudes = masked(magnitudes, mask)
         kept = sparse.csr_array(magnitudes)
-        source[rows] = (kept @ from_layer).toarray()
-        destination[rows] = (kept @ to_layer).toarray()
-    return LayerSums(source=source, destination=destination)
+        sources.append((kept @ from_layer).toarray())
+        destinations.append((kept @ to_layer).toarray())
+    return LayerSums(source=np.concatenate(sources), destination=np.concatenate(destinations))
 
 
 def _side_profiles(
@@ -189,23 +197,21 @@ def _side_profiles(
             )
     thirds = [_thirds(sums[:, layers]) for sums in (arm, mdm)]
     centres = [_centre_of_mass(sums[:, layers]) for sums in (arm, mdm)]
-    num_layers = arm[:, layers].shape[1]
+    deepest = arm[:, layers].shape[1] - 1.0
 
     def profile(sums: np.ndarray, third: np.ndarray, centre: np.ndarray) -> LayerProfile:
         share = sums / sums.sum(axis=1, keepdims=True)
         return LayerProfile(
-            share=_estimates(share, level, (0, 1)),
-            thirds=_estimates(third, level, (0, 1)),
-            centre_of_mass=_estimate(centre, level, (0, num_layers - 1)),
+            share=_estimates(share, level, (0.0, 1.0)),
+            thirds=_estimates(third, level, (0.0, 1.0)),
+            centre_of_mass=_estimate(centre, level, (0.0, deepest)),
         )
 
     return SideProfiles(
         arm=profile(arm, thirds[0], centres[0]),
         mdm=profile(mdm, thirds[1], centres[1]),
-        thirds_shift=_estimates(thirds[1] - thirds[0], level, (-1, 1)),
-        centre_of_mass_shift=_estimate(
-            centres[1] - centres[0], level, (1 - num_layers, num_layers - 1)
-        ),
+        thirds_shift=_estimates(thirds[1] - thirds[0], level, (-1.0, 1.0)),
+        centre_of_mass_shift=_estimate(centres[1] - centres[0], level, (-deepest, deepest)),
     )
 
 

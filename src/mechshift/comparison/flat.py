@@ -21,7 +21,7 @@ JsonValue = Any
 """What `json.dumps` writes: None, bool, int, float, str, or a list of these."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FlatRecord:
     """A record taken apart."""
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mechshift.comparison.ceilings import (
     HalfOverlaps,
@@ -28,14 +28,19 @@ from mechshift.comparison.ceilings import (
     ratio_to_ceiling,
 )
 from mechshift.comparison.nodes import masked, node_jaccard, node_scores
-from mechshift.comparison.resampling import check_scores, chunks, mean_magnitudes
+from mechshift.comparison.resampling import (
+    check_scores,
+    chunks,
+    mean_magnitudes,
+    pool_magnitudes,
+)
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
 from mechshift.comparison.top_edges import mask_jaccard, top_edge_masks
 from mechshift.graph import Graph
 from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class OverlapCurve:
     """Overlap of the two models' circuits against circuit size; every array has axis `size`."""
 
@@ -81,9 +86,9 @@ class OverlapCurve:
         return int(found[0]) if len(found) else None
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class PairOverlaps:
-    """Overlaps between the two models, per row of weights."""
+    """Overlaps between the two models, per row of scores."""
 
     edges: Float[np.ndarray, "row size"]
     nodes: Float[np.ndarray, "row size"]
@@ -111,9 +116,9 @@ def overlap_curve(
     sizes = overlap_sizes(settings, graph.num_edges)
     num_examples = len(arm_scores)
     weights = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
-    everyone = np.full((1, num_examples), 1 / num_examples)
-    point = _pair_overlaps(graph, everyone, arm_scores, mdm_scores, sizes)
-    resampled = _pair_overlaps(graph, weights, arm_scores, mdm_scores, sizes)
+    arm, mdm = pool_magnitudes(arm_scores), pool_magnitudes(mdm_scores)
+    point = _pair_overlaps(graph, arm, mdm, sizes)
+    resampled = _resampled_overlaps(graph, weights, arm_scores, mdm_scores, sizes)
     halved = overlaps_of_halves(arm_scores, mdm_scores, sizes, settings)
     rehalved = overlaps_of_resampled_halves(weights, arm_scores, mdm_scores, sizes, settings)
     level = settings.level
@@ -130,36 +135,54 @@ def overlap_curve(
         ceiling_mdm=estimate(halved.mdm[0], rehalved.mdm),
         halves=estimate(halved.cross[0], rehalved.cross),
         ratio=estimate(ratio_to_ceiling(halved)[0], ratio_to_ceiling(rehalved), np.inf),
-        null=_null(graph, arm_scores, mdm_scores, sizes, settings),
+        null=_null(graph, arm, mdm, sizes, settings),
         num_examples=num_examples,
         num_resamples=settings.num_resamples,
         num_splits=settings.num_splits,
         num_shuffles=settings.num_shuffles,
         level=level,
-        notes=_notes(sizes, arm_scores, mdm_scores, point, halved, rehalved),
+        notes=(
+            *_notes_on_zeros(sizes, arm, mdm),
+            *_notes_on_undefined(sizes, point, resampled, halved, rehalved),
+        ),
     )
 
 
 def _pair_overlaps(
     graph: Graph,
-    weights: Float[np.ndarray, "row example"],
+    arm: Float[np.ndarray, "row edge"],
+    mdm: Float[np.ndarray, "row edge"],
+    sizes: Sequence[int],
+) -> PairOverlaps:
+    """Overlap of the two models' circuits, row by row of their |mean scores|."""
+    edges, nodes = np.empty((2, len(arm), len(sizes)))
+    masks = zip(top_edge_masks(arm, sizes), top_edge_masks(mdm, sizes), strict=True)
+    for index, (arm_mask, mdm_mask) in enumerate(masks):
+        edges[:, index] = mask_jaccard(arm_mask, mdm_mask)
+        nodes[:, index] = node_jaccard(
+            node_scores(graph, masked(arm, arm_mask)),
+            node_scores(graph, masked(mdm, mdm_mask)),
+        )
+    return PairOverlaps(edges=edges, nodes=nodes)
+
+
+def _resampled_overlaps(
+    graph: Graph,
+    weights: Float[np.ndarray, "resample example"],
     arm_scores: Float[np.ndarray, "example edge"],
     mdm_scores: Float[np.ndarray, "example edge"],
     sizes: Sequence[int],
 ) -> PairOverlaps:
-    """Overlap of the two models' circuits, each from the same weighted mean over examples."""
-    edges, nodes = np.empty((2, len(weights), len(sizes)))
+    """`_pair_overlaps` in every resample, the same examples for both models."""
+    parts = []
     for rows in chunks(len(weights), graph.num_edges):
         arm = mean_magnitudes(weights[rows], arm_scores)
         mdm = mean_magnitudes(weights[rows], mdm_scores)
-        masks = zip(top_edge_masks(arm, sizes), top_edge_masks(mdm, sizes), strict=True)
-        for index, (arm_mask, mdm_mask) in enumerate(masks):
-            edges[rows, index] = mask_jaccard(arm_mask, mdm_mask)
-            nodes[rows, index] = node_jaccard(
-                node_scores(graph, masked(arm, arm_mask)),
-                node_scores(graph, masked(mdm, mdm_mask)),
-            )
-    return PairOverlaps(edges=edges, nodes=nodes)
+        parts.append(_pair_overlaps(graph, arm, mdm, sizes))
+    return PairOverlaps(
+        edges=np.concatenate([part.edges for part in parts]),
+        nodes=np.concatenate([part.nodes for part in parts]),
+    )
 
 
 def _where_defined(
@@ -179,22 +202,18 @@ def _where_defined(
 
 def _null(
     graph: Graph,
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
+    arm: Float[np.ndarray, "1 edge"],
+    mdm: Float[np.ndarray, "1 edge"],
     sizes: Sequence[int],
     settings: ComparisonSettings,
 ) -> Estimates:
     """Mean and spread of the overlap when edges of one layer pair and type are interchangeable."""
-    arm, mdm = (np.abs(scores.mean(axis=0))[None] for scores in (arm_scores, mdm_scores))
     arm_masks = list(top_edge_masks(arm, sizes))
     generator = np.random.default_rng(settings.seed)
     groups = edge_groups(graph)
-    by_group = np.argsort(groups, kind="stable")
     shuffled = np.empty((settings.num_shuffles, len(sizes)))
     for row in shuffled:
-        within_group = np.lexsort((generator.random(len(groups)), groups))
-        exchanged = np.empty_like(mdm)
-        exchanged[0, by_group] = mdm[0, within_group]
+        exchanged = mdm[:, order_within(groups, generator)]
         masks = zip(arm_masks, top_edge_masks(exchanged, sizes), strict=True)
         row[:] = [mask_jaccard(arm_mask, mask)[0] for arm_mask, mask in masks]
     tail = 100 * (1 - settings.level) / 2
@@ -219,33 +238,54 @@ def edge_groups(graph: Graph) -> Int[np.ndarray, " edge"]:
     return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
 
 
-def _notes(
+def order_within(
+    groups: Int[np.ndarray, " edge"], generator: np.random.Generator
+) -> Int[np.ndarray, " edge"]:
+    """A random order that exchanges edges of the same group only."""
+    order = np.empty_like(groups)
+    shuffled = np.lexsort((generator.random(len(groups)), groups))
+    order[np.argsort(groups, kind="stable")] = shuffled
+    return order
+
+
+def _notes_on_zeros(
+    sizes: Sequence[int], arm: Float[np.ndarray, "1 edge"], mdm: Float[np.ndarray, "1 edge"]
+) -> list[str]:
+    """Which model's circuits are smaller than asked for."""
+    return [
+        f"{name}: only {num_scored:,} edges have a score other than zero; overlaps of larger"
+        " circuits count just these."
+        for name, magnitudes in (("ARM", arm), ("MDM", mdm))
+        if (num_scored := np.count_nonzero(magnitudes)) < sizes[-1]
+    ]
+
+
+def _notes_on_undefined(
     sizes: Sequence[int],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
     point: PairOverlaps,
+    resampled: PairOverlaps,
     halved: HalfOverlaps,
     rehalved: HalfOverlaps,
-) -> tuple[str, ...]:
-    """One line for every size at which something is undefined or smaller than asked for."""
+) -> list[str]:
+    """At which sizes a number or its interval does not exist, and why."""
+    ratio, ratios = ratio_to_ceiling(halved), ratio_to_ceiling(rehalved)
+    cases = (
+        (point.nodes, resampled.nodes, "a circuit holds no head and no MLP", "node overlap"),
+        (ratio, ratios, "a split-half ceiling is 0", "ratio to the ceiling"),
+    )
     notes = []
-    for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
-        num_scored = int(np.count_nonzero(scores.mean(axis=0)))
-        if num_scored < sizes[-1]:
+    for value, samples, reason, name in cases:
+        missing = np.isnan(value[0])
+        unsure = np.isnan(samples).any(axis=0) & ~missing
+        if missing.any():
+            notes.append(f"Circuits of {_listed(sizes, missing)} edges: {reason}; no {name}.")
+        if unsure.any():
             notes.append(
-                f"{name}: only {num_scored} edges have a score other than zero; larger circuits"
-                " hold just these."
+                f"Circuits of {_listed(sizes, unsure)} edges: {reason} in some resamples; no"
+                f" interval of the {name}."
             )
-    for index, size in enumerate(sizes):
-        if np.isnan(point.nodes[0, index]):
-            notes.append(f"{size} edges: a circuit holds no head and no MLP; no node overlap.")
-        if np.isnan(ratio_to_ceiling(halved)[0, index]):
-            notes.append(f"{size} edges: a split-half ceiling is 0, so there is no ratio to it.")
-            continue
-        num_undefined = int(np.isnan(ratio_to_ceiling(rehalved)[:, index]).sum())
-        if num_undefined:
-            notes.append(
-                f"{size} edges: a ceiling is 0 in {num_undefined} resamples, so the ratio has no"
-                " interval."
-            )
-    return tuple(notes)
+    return notes
+
+
+def _listed(sizes: Sequence[int], chosen: Bool[np.ndarray, " size"]) -> str:
+    return ", ".join(f"{size:,}" for size in np.array(sizes)[chosen])

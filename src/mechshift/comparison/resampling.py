@@ -15,8 +15,8 @@ MIN_EXAMPLES = 10
 
 
 def check_scores(
-    arm_scores: Float[np.ndarray, "arm_example edge"],
-    mdm_scores: Float[np.ndarray, "mdm_example edge"],
+    arm_scores: Float[np.ndarray, "arm_example arm_edge"],
+    mdm_scores: Float[np.ndarray, "mdm_example mdm_edge"],
 ) -> None:
     """Refuse score arrays that do not describe the same examples and edges.
 
@@ -56,6 +56,15 @@ def mean_magnitudes(
     """|weighted mean score| of each edge: the mean comes first, then the absolute value."""
     means = weights.astype(scores.dtype) @ scores
     return np.abs(means, out=means)
+
+
+def pool_magnitudes(scores: Float[np.ndarray, "example edge"]) -> Float[np.ndarray, "1 edge"]:
+    """|mean score| of each edge over all examples, as one row.
+
+    In float64 and edge by edge, so that it ranks edges as `Comparison.arm_scores` does; the
+    matrix product of `mean_magnitudes` may round two equal scores differently.
+    """
+    return np.abs(scores.mean(axis=0, keepdims=True, dtype=np.float64))
 
 
 def normalised_rows(weights: Shaped[np.ndarray, "row example"]) -> Float[np.ndarray, "row example"]:

@@ -6,13 +6,20 @@ import numpy as np
 
 from mechshift.errors import ConfigError
 
+PUBLISHED_CIRCUIT_SIZE = 1000
+"""Edges in the circuits of arXiv 2601.14758, the same for both models."""
+
+LARGEST_DEFAULT_SHARE = 0.1
+"""Of a graph's edges, where nobody asks for a size: in a small graph 1000 edges are most of it, and
+any two circuits of that size overlap."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ComparisonSettings:
     """Settings of the comparison stage."""
 
-    circuit_size: int = 1000
-    """Edges in each model's circuit; 1000 is the equal-cardinality summary of arXiv 2601.14758."""
+    circuit_size: int | None = None
+    """Edges in each model's circuit; by default 1000, but no more than a tenth of the graph."""
 
     sizes: tuple[int, ...] = ()
     """Circuit sizes [edges] of the overlap curve; empty: about ten, spread evenly on a log axis."""
@@ -37,7 +44,7 @@ class ComparisonSettings:
 
     def __post_init__(self) -> None:
         counts = {
-            "circuit_size": self.circuit_size,
+            "circuit_size": 1 if self.circuit_size is None else self.circuit_size,
             "num_resamples": self.num_resamples,
             "num_splits": self.num_splits,
             "num_splits_per_resample": self.num_splits_per_resample,
@@ -50,6 +57,17 @@ class ComparisonSettings:
         if not 0 < self.level < 1:
             raise ConfigError(f"comparison setting level lies between 0 and 1, not {self.level}.")
 
+    def circuit_size_in(self, num_edges: int) -> int:
+        """Edges in each model's circuit of a graph of that many edges.
+
+        Raises:
+            ConfigError: the size asked for is larger than the graph.
+        """
+        if self.circuit_size is None:
+            return min(PUBLISHED_CIRCUIT_SIZE, max(1, round(LARGEST_DEFAULT_SHARE * num_edges)))
+        _check_fits(self.circuit_size, num_edges, "circuit_size")
+        return self.circuit_size
+
 
 def overlap_sizes(settings: ComparisonSettings, num_edges: int) -> tuple[int, ...]:
     """The sizes of the overlap curve, ascending; the circuit's own size is always among them.
@@ -58,13 +76,8 @@ def overlap_sizes(settings: ComparisonSettings, num_edges: int) -> tuple[int, ..
         ConfigError: a size is larger than the graph.
     """
     wanted = settings.sizes or default_sizes(num_edges)
-    sizes = sorted({*wanted, settings.circuit_size})
-    if sizes[-1] > num_edges:
-        raise ConfigError(
-            f"a circuit of {sizes[-1]} edges does not fit a graph of {num_edges} edges;"
-            " lower circuit_size or sizes."
-        )
-    return tuple(sizes)
+    _check_fits(max(wanted), num_edges, "sizes")
+    return tuple(sorted({*wanted, settings.circuit_size_in(num_edges)}))
 
 
 def default_sizes(num_edges: int, num_sizes: int = 10) -> tuple[int, ...]:
@@ -75,3 +88,10 @@ def default_sizes(num_edges: int, num_sizes: int = 10) -> tuple[int, ...]:
     largest = max(1, num_edges // 2)
     smallest = min(10, largest) if num_edges > 100 else 1
     return tuple(sorted({int(size) for size in np.geomspace(smallest, largest, num_sizes).round()}))
+
+
+def _check_fits(size: int, num_edges: int, setting: str) -> None:
+    if size > num_edges:
+        raise ConfigError(
+            f"a circuit of {size} edges does not fit a graph of {num_edges} edges; lower {setting}."
+        )

@@ -11,12 +11,13 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechshift.comparison.depth import by_layer
+from mechshift.comparison.resampling import MIN_EXAMPLES
 from mechshift.comparison.scores import Scores
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
+from mechshift.statistics import Estimates, bootstrap_weights, centred_estimate
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class StepProfile:
     """One model, step by step; every array's first axis is the denoising step."""
 
@@ -25,7 +26,8 @@ class StepProfile:
     where every edge scores exactly zero at that step."""
 
     clean_metric: Estimates
-    """Mean metric on clean prompts [metric units], summed over the step's target tokens."""
+    """Mean metric on clean prompts [metric units], summed over the step's target tokens. No
+    interval at a step of fewer than `MIN_EXAMPLES` examples."""
 
     corrupted_metric: Estimates
     """The same on corrupted prompts."""
@@ -64,9 +66,10 @@ def _mean_metric(
     value, low, high = np.empty((3, metric.shape[1]))
     for step in range(metric.shape[1]):
         present = metric[has_step[:, step], step].astype(np.float64)
-        weights = bootstrap_weights(len(present), settings.num_resamples, settings.seed)
-        found = centred_estimates(
-            present.mean(keepdims=True), (weights @ present)[:, None], level=settings.level
-        )
-        value[step], low[step], high[step] = found.value[0], found.low[0], found.high[0]
+        value[step] = present.mean()
+        low[step] = high[step] = np.nan
+        if len(present) >= MIN_EXAMPLES:
+            weights = bootstrap_weights(len(present), settings.num_resamples, settings.seed)
+            found = centred_estimate(value[step], weights @ present, level=settings.level)
+            low[step], high[step] = found.interval.low, found.interval.high
     return Estimates(value=value, low=low, high=high, level=settings.level)

@@ -1,8 +1,8 @@
-"""Which edges are the K strongest, and how much do two such sets share?
+"""Which edges of the circuits are compared, and how much do two such sets share?
 
-An edge whose score is exactly zero never belongs to a circuit: nothing distinguishes it from any
-other such edge, so counting it would let index order decide an overlap. A set may therefore hold
-fewer than K edges. Ties in |score| go to the lower edge index.
+The circuit is that of `circuits.select_top_edges`, which keeps exactly K edges. Of these, edges
+whose score is exactly zero are not compared: only their index put them there, and both models
+would share them by force. `top_edge_masks` says the same for many rows of scores at once.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechshift.circuits import select_top_edges
 from mechshift.errors import ComparisonError
+from mechshift.graph import Graph
 
 
 def jaccard(first: Int[np.ndarray, " k"], second: Int[np.ndarray, " l"]) -> float:
@@ -25,24 +27,22 @@ def jaccard(first: Int[np.ndarray, " k"], second: Int[np.ndarray, " l"]) -> floa
     return len(np.intersect1d(first, second)) / len(union)
 
 
-def top_edges(scores: Float[np.ndarray, " edge"], k: int) -> Int[np.ndarray, " k"]:
+def top_edges(graph: Graph, scores: Float[np.ndarray, " edge"], k: int) -> Int[np.ndarray, " k"]:
     """The `k` edges of largest |score|, strongest first; fewer if fewer are not zero.
 
     Raises:
-        ComparisonError: `k` does not lie between 1 and the number of edges.
+        CircuitError: see `select_top_edges`.
     """
-    magnitudes = np.abs(scores)
-    (mask,) = next(iter(top_edge_masks(magnitudes[None], [k])))
-    members = np.flatnonzero(mask)
-    return members[np.argsort(-magnitudes[members], kind="stable")]
+    circuit = select_top_edges(graph, scores, k)
+    return circuit.edges[circuit.scores != 0]
 
 
 def top_edge_masks(
     magnitudes: Float[np.ndarray, "row edge"], sizes: Sequence[int]
 ) -> Iterator[Bool[np.ndarray, "row edge"]]:
-    """For each size in turn, which edges of every row are among its strongest.
+    """For each size in turn, which edges of every row are its `top_edges`.
 
-    One partial sort per row serves all sizes.
+    One partial sort per row serves all sizes. Ties at the last place go to the lower index.
 
     Args:
         magnitudes: |score|, not negative.

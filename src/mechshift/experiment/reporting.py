@@ -138,7 +138,6 @@ def _facts(run: Path, tasks: list[str]) -> RunFacts:
         arm_name=names["arm"],
         mdm_name=names["mdm"],
         seed=pool.config["pool"]["seed"],
-        command="",
         config=config,
         versions=pool.versions,
         model_hashes={names[kind]: pool.inputs[kind] for kind in KINDS},

@@ -21,7 +21,7 @@ KIND_OFFSET = {QUERY: -0.13, KEY: 0.0, VALUE: 0.13}
 POINTS_PER_EDGE = 12
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Positions:
     """Coordinates on the map: x in columns, y in rows."""
 
@@ -29,7 +29,7 @@ class Positions:
     y: Float[np.ndarray, " node"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class EdgePaths:
     """Curves of edges; the middle point carries the hover text."""
 

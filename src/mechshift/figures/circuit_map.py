@@ -9,12 +9,7 @@ from jaxtyping import Float, Int
 from plotly.subplots import make_subplots
 
 from mechshift.comparison import Comparison, node_names, node_scores, top_edges
-from mechshift.figures.circuit_layout import (
-    centre_column,
-    edge_paths,
-    mlp_column,
-    node_positions,
-)
+from mechshift.figures.circuit_layout import edge_paths, mlp_column, node_positions
 from mechshift.figures.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -27,6 +22,7 @@ from mechshift.figures.theme import (
     finish,
     panels,
     stacked,
+    thinned,
 )
 from mechshift.graph import Graph
 
@@ -39,7 +35,7 @@ SIGNS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
     """What one model's half of the figure shows."""
 
@@ -52,12 +48,12 @@ class Panel:
     scores: Float[np.ndarray, " drawn"]
 
 
-def circuit_map(comparison: Comparison, *, num_drawn: int = 60) -> go.Figure:
+def circuit_map(comparison: Comparison, *, num_drawn: int = 40) -> go.Figure:
     """Two maps, ARM and MDM: nodes sized by score, the strongest `num_drawn` edges as lines."""
     figure = make_subplots(rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values()))
     graph = comparison.graph
-    for column, model in enumerate(MODEL_NAMES, start=1):
-        panel = _panel(comparison, model, num_drawn)
+    panels_by_model = {model: _panel(comparison, model, num_drawn) for model in MODEL_NAMES}
+    for column, (model, panel) in enumerate(panels_by_model.items(), start=1):
         place = {"row": 1, "col": column}
         for trace in _edge_lines(panel, show_legend=column == 1):
             figure.add_trace(trace, **place)
@@ -67,13 +63,15 @@ def circuit_map(comparison: Comparison, *, num_drawn: int = 60) -> go.Figure:
     _axes(figure, graph)
     for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=True):
         annotation.font.color = MODEL_COLOURS[model]
-    figure.update_layout(coloraxis=colour_bar("share of<br>node score"))
+    largest = max(panel.node_share[1:-1].max() for panel in panels_by_model.values())
+    figure.update_layout(coloraxis=colour_bar("share of<br>node score", float(largest)))
     height = int(np.clip(190 + 52 * (graph.num_layers + 2), 480, 1100))
     wide = panels((0.0, 0.43, 0.0, 1.0), (0.46, 0.89, 0.0, 1.0)) | colour_bar_right()
     wide |= {"height": height, "margin.b": 84, "yaxis2.showticklabels": False}
-    narrow = stacked(2, gap=0.1, bottom=0.15) | colour_bar_below()
-    narrow |= {"height": 2 * height - 40, "margin.b": 64, "yaxis2.showticklabels": True}
-    size = comparison.settings.circuit_size
+    narrow_height = 2 * height - 40
+    narrow = stacked(2, gap=110 / narrow_height, bottom=165 / narrow_height) | colour_bar_below()
+    narrow |= {"height": narrow_height, "margin.b": 64, "yaxis2.showticklabels": True}
+    size = comparison.circuit_size
     return finish(
         figure,
         "The two circuits",
@@ -84,7 +82,7 @@ def circuit_map(comparison: Comparison, *, num_drawn: int = 60) -> go.Figure:
     )
 
 
-def circuit_map_table(comparison: Comparison, *, num_drawn: int = 60) -> pl.DataFrame:
+def circuit_map_table(comparison: Comparison, *, num_drawn: int = 40) -> pl.DataFrame:
     """The drawn nodes and edges: `score` is a node's share, or an edge's mean score."""
     parts = []
     for model in MODEL_NAMES:
@@ -108,7 +106,7 @@ def circuit_map_table(comparison: Comparison, *, num_drawn: int = 60) -> pl.Data
 def _panel(comparison: Comparison, model: str, num_drawn: int) -> Panel:
     scores = {"arm": comparison.arm_scores, "mdm": comparison.mdm_scores}[model]
     graph = comparison.graph
-    circuit = top_edges(scores, comparison.settings.circuit_size)
+    circuit = top_edges(graph, scores, comparison.circuit_size)
     inside = np.zeros((1, graph.num_edges))
     inside[0, circuit] = np.abs(scores[circuit])
     nodes = node_scores(graph, inside)[0]
@@ -139,7 +137,7 @@ def _edge_lines(panel: Panel, *, show_legend: bool) -> list[go.Scatter]:
                     x=np.hstack([paths.x, gap]).ravel(),
                     y=np.hstack([paths.y, gap]).ravel(),
                     mode="lines",
-                    line={"color": colour, "width": 0.8 + 1.4 * width, "dash": dash},
+                    line={"color": colour, "width": 0.8 + 1.1 * width, "dash": dash},
                     opacity=0.35 + 0.15 * width,
                     hoverinfo="skip",
                     name=label,
@@ -205,10 +203,7 @@ def _nodes(panel: Panel, model_name: str) -> list[go.Scatter]:
 
 def _axes(figure: go.Figure, graph: Graph) -> None:
     """Heads and MLP along x, layers along y; every tick is thinned in a large model."""
-    every_head = max(1, round(graph.num_heads / 10))
-    every_layer = max(1, round(graph.num_layers / 16))
-    heads = list(range(0, graph.num_heads, every_head))
-    layers = list(range(0, graph.num_layers, every_layer))
+    heads, layers = thinned(graph.num_heads, 10), thinned(graph.num_layers, 16)
     figure.update_xaxes(
         tickvals=[*heads, mlp_column(graph)],
         ticktext=[*map(str, heads), "MLP"],
@@ -223,4 +218,3 @@ def _axes(figure: go.Figure, graph: Graph) -> None:
         showgrid=False,
     )
     figure.update_yaxes(title_text="layer", col=1)
-    assert centre_column(graph) <= mlp_column(graph)

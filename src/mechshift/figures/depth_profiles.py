@@ -15,6 +15,7 @@ from mechshift.figures.theme import (
     panels,
     percent,
     stacked,
+    thinned,
 )
 from mechshift.statistics import Estimates
 
@@ -80,18 +81,19 @@ def _traces(
 ) -> tuple[go.Scatter, go.Scatter]:
     """Interval and curve; a gap keeps `input` and `logits` apart from the layers."""
     share = profile.share
-    first = -1 if side == "source" else 0
-    x = np.arange(first, first + num_layers + 1, dtype=np.float64)
+    end, layer = 0 if side == "source" else num_layers, np.arange(num_layers, dtype=np.float64)
+    x = np.insert(layer, end, _end_position(num_layers, side))
     layers = slice(1, None) if side == "source" else slice(None, -1)
     cut = 1 if side == "source" else num_layers
     names = layer_names(num_layers, side)
     curve = go.Scatter(
         x=np.insert(x, cut, np.nan),
         y=np.insert(share.value, cut, np.nan),
-        error_y=_end_bar(share, 0 if side == "source" else num_layers, cut),
+        error_y=_end_bar(share, end, cut),
         mode="lines+markers",
         line={"color": MODEL_COLOURS[model], "width": 2.5},
         marker={"size": 7, "symbol": "circle" if model == "arm" else "diamond"},
+        cliponaxis=False,
         text=[*names[:cut], "", *names[cut:]],
         hovertemplate="%{text}: %{y:.2%}<extra>" + MODEL_NAMES[model] + "</extra>",
         name=MODEL_NAMES[model],
@@ -121,14 +123,20 @@ def _end_bar(share: Estimates, end: int, cut: int) -> dict[str, object]:
     }
 
 
+def _end_position(num_layers: int, side: str) -> float:
+    """Where `input` or `logits` stands: far enough from the layers for its label."""
+    distance = max(1.0, num_layers / 8)
+    return -distance if side == "source" else num_layers - 1 + distance
+
+
 def _layer_axis(figure: go.Figure, num_layers: int, side: str, column: int) -> None:
-    every = max(1, round(num_layers / 8))
-    layers = list(range(0, num_layers, every))
-    end = (-1, "input") if side == "source" else (num_layers, "logits")
+    layers = thinned(num_layers, 8)
+    end, name = _end_position(num_layers, side), "input" if side == "source" else "logits"
+    room = 0.5 + num_layers / 30
     figure.update_xaxes(
-        tickvals=[end[0], *layers],
-        ticktext=[end[1], *map(str, layers)],
-        range=[min(end[0], 0) - 0.5, max(end[0], num_layers - 1) + 0.5],
+        tickvals=[end, *layers],
+        ticktext=[name, *map(str, layers)],
+        range=[min(end, 0) - room, max(end, num_layers - 1) + room],
         title_text="layer",
         showgrid=False,
         col=column,

@@ -24,7 +24,7 @@ from mechshift.statistics import Estimates
 Kind = Literal["arm", "mdm"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class FaithfulnessSeries:
     """Faithfulness of one model restricted to the circuit of one model, over circuit sizes."""
 
@@ -50,9 +50,7 @@ class FaithfulnessSeries:
     """Edges of the graph."""
 
     def __post_init__(self) -> None:
-        lengths = {len(array) for array in (self.sizes, self.faithfulness, self.low, self.high)}
-        if len(lengths) != 1:
-            raise ReportError(f"a faithfulness series mixes lengths {sorted(lengths)}.")
+        assert self.sizes.shape == self.faithfulness.shape == self.low.shape == self.high.shape
 
     @property
     def label(self) -> str:
@@ -107,7 +105,7 @@ def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:
         f"n = {series[0].num_examples} examples; bands: {percent(series[0].level)} bootstrap"
         " intervals",
         wide={"height": 430, "margin.b": 88},
-        narrow={"height": 480, "margin.b": 150},
+        narrow={"height": 510, "margin.b": 180},
     )
 
 

@@ -49,6 +49,7 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
                     mode="lines+markers",
                     line={"color": colour, "width": 2.5 if dash == "solid" else 1.8, "dash": dash},
                     marker={"size": 7, "symbol": symbol},
+                    cliponaxis=False,
                     customdata=np.stack([estimates.low, estimates.high], axis=-1),
                     hovertemplate="%{x} edges: %{y:.3f}"
                     " [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
@@ -61,7 +62,7 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
             )
     figure.add_hline(y=1, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=2)
     figure.update_xaxes(type="log", title_text="circuit size K [edges]", **log_ticks(overlap.sizes))
-    figure.update_yaxes(title_text="Jaccard overlap", range=[0, 1.02], col=1)
+    figure.update_yaxes(title_text="Jaccard overlap", range=[0, 1], col=1)
     figure.update_yaxes(title_text="ratio", rangemode="tozero", col=2)
     return finish(
         figure,
@@ -71,7 +72,7 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
         f" {overlap.num_shuffles} shuffles",
         wide=panels((0.0, 0.56, 0.0, 1.0), (0.66, 1.0, 0.0, 1.0))
         | {"height": 450, "margin.b": 110},
-        narrow=stacked(2, gap=0.19) | {"height": 840, "margin.b": 200},
+        narrow=stacked(2, gap=0.19) | {"height": 900, "margin.b": 260},
     )
 
 

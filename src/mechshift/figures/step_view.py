@@ -19,11 +19,20 @@ from mechshift.figures.theme import (
     panels,
     percent,
     stacked,
+    thinned,
 )
 
+UNITS = {"logit_diff": "logits", "prob_diff": "probability", "log_prob": "nats"}
+"""Of `mechshift.metrics`."""
 
-def step_view(comparison: Comparison) -> go.Figure:
-    """Heat maps of |score| by layer and step, ARM and MDM; below, the metric per step."""
+
+def step_view(comparison: Comparison, *, metric: str = "metric") -> go.Figure:
+    """Heat maps of |score| by layer and step, ARM and MDM; below, the metric per step.
+
+    Args:
+        comparison: what is shown.
+        metric: name of the metric, such as `logit_diff`.
+    """
     figure = make_subplots(
         rows=2,
         cols=2,
@@ -36,14 +45,16 @@ def step_view(comparison: Comparison) -> go.Figure:
         for trace in _metric_traces(profile, model):
             figure.add_trace(trace, row=2, col=1)
     _axes(figure, comparison)
+    figure.update_yaxes(title_text=f"{metric} [{UNITS.get(metric, 'metric units')}]", row=2, col=1)
     for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=False):
         annotation.font.color = MODEL_COLOURS[model]
-    figure.update_layout(coloraxis=colour_bar("share of<br>|score|"))
+    largest = max(np.nanmax(_profile(comparison, model).share) for model in MODEL_NAMES)
+    figure.update_layout(coloraxis=colour_bar("share of<br>|score|", float(largest)))
     wide = panels((0.0, 0.43, 0.5, 1.0), (0.46, 0.89, 0.5, 1.0), (0.0, 1.0, 0.0, 0.32))
     wide |= colour_bar_right(length=0.5)
     wide |= {"height": 640, "margin.b": 84, "yaxis2.showticklabels": False}
-    narrow = stacked(3, gap=0.11, bottom=0.14) | colour_bar_below()
-    narrow |= {"height": 1080, "margin.b": 124, "yaxis2.showticklabels": True}
+    narrow = stacked(3, gap=0.11, bottom=0.16) | colour_bar_below()
+    narrow |= {"height": 1110, "margin.b": 124, "yaxis2.showticklabels": True}
     return finish(
         figure,
         "Step by step",
@@ -131,8 +142,7 @@ def _metric_traces(profile: StepProfile, model: str) -> list[go.Scatter]:
 def _axes(figure: go.Figure, comparison: Comparison) -> None:
     num_layers = comparison.graph.num_layers
     num_steps = max(len(comparison.arm_steps.share), len(comparison.mdm_steps.share))
-    every = max(1, round(num_layers / 10))
-    layers = list(range(0, num_layers, every))
+    layers = thinned(num_layers, 10)
     figure.update_xaxes(
         title_text="denoising step",
         tickmode="linear",
@@ -147,4 +157,3 @@ def _axes(figure: go.Figure, comparison: Comparison) -> None:
         row=1,
     )
     figure.update_yaxes(title_text="reading layer", row=1, col=1)
-    figure.update_yaxes(title_text="metric [metric units]", row=2, col=1)

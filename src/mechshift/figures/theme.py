@@ -1,8 +1,8 @@
 """Colours and layout that all figures share.
 
 Backgrounds are transparent and text is a mid grey, so that a figure can be read on a light and on
-a dark page; the report recolours text and grid to suit. `layout.meta` carries two patches for
-`Plotly.relayout`: `wide`, as drawn, and `narrow`, which stacks the panels for a phone.
+a dark page; the report recolours text and grid to suit. `layout.meta` carries two patches to the
+layout: `wide`, as drawn, and `narrow`, which stacks the panels for a phone.
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from mechshift.statistics import Estimates
 
 ARM_COLOUR = "#3b82d0"
-MDM_COLOUR = "#e07a1f"
+MDM_COLOUR = "#d9711a"
 PAIR_COLOUR = "#0f9d78"
 NEGATIVE_COLOUR = "#c2559d"
 NEUTRAL_COLOUR = "#8a919e"
@@ -29,7 +29,7 @@ MODEL_NAMES = {"arm": "ARM", "mdm": "MDM"}
 FONT = "Inter, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
 
 Patch = dict[str, Any]
-"""Argument of `Plotly.relayout`: a dotted attribute name and its value."""
+"""Dotted attribute names of the layout and their values, as `Plotly.relayout` takes them."""
 
 Rectangle = tuple[float, float, float, float]
 """Left, right, bottom and top in parts of the figure inside its margins."""
@@ -96,14 +96,15 @@ def stacked(num_panels: int, *, gap: float, bottom: float = 0.0) -> Patch:
     return panels(*((0.0, 1.0, max(0.0, top - height), top) for top in tops))
 
 
-def colour_bar(title: str) -> dict[str, Any]:
-    """A colour axis from 0 for shares; where its bar lies is up to the patches."""
+def colour_bar(title: str, largest: float) -> dict[str, Any]:
+    """A colour axis from 0 to the largest share; where its bar lies is up to the patches."""
     return {
         "colorscale": SEQUENTIAL,
         "cmin": 0,
+        "cmax": largest,
         "colorbar": {
             "title": {"text": title, "side": "top"},
-            "tickformat": ".0%",
+            "tickformat": ".2~p",
             "thickness": 12,
             "outlinewidth": 0,
             "nticks": 6,
@@ -145,16 +146,22 @@ def _set_attribute(figure: go.Figure, name: str, value: Any) -> None:
 
 
 def log_ticks(sizes: Int[np.ndarray, " size"]) -> dict[str, list[Any]]:
-    """Ticks of a log axis at 1, 3, 10, 30, ... (or 1, 2, 5, 10, ... on a short one)."""
+    """Ticks of a log axis at 1, 10, 100, ...; on a short one also at 3, or 2 and 5, times these."""
     low, high = int(sizes.min()), int(sizes.max())
     decades = [10**power for power in range(len(str(high)) + 1)]
-    for digits in ((1, 3), (1, 2, 5)):
+    for digits in ((1,), (1, 3), (1, 2, 5)):
         ticks = [digit * ten for ten in decades for digit in digits if low <= digit * ten <= high]
         if len(ticks) > 2:
             break
     else:
         ticks = sorted({low, high})
     return {"tickvals": ticks, "ticktext": [f"{tick:,}" for tick in ticks]}
+
+
+def thinned(count: int, about: int) -> list[int]:
+    """About so many of the positions 0 to count - 1, none so close to `count` as to crowd it."""
+    every = max(1, round(count / about))
+    return [position for position in range(0, count, every) if count - position >= every]
 
 
 def band(

@@ -62,8 +62,9 @@ METHOD = (
     ),
     Definition(
         term="Circuit",
-        meaning="The K edges of largest |mean score|. Edges with a score of exactly zero are"
-        " never part of it. Ties go to the lower edge index.",
+        meaning="The K edges of largest |mean score|; ties go to the lower edge index. K is 1,000"
+        " or a tenth of all edges, whichever is less, unless the configuration gives a"
+        " circuit_size. Overlaps do not count edges whose score is exactly zero.",
     ),
     Definition(
         term="Edge and node overlap",
@@ -97,6 +98,7 @@ METHOD = (
         term="Intervals",
         meaning="Bootstrap over examples, the same resample for both models; resampled values are"
         " moved so that their mean is the estimate, because resampling alone pushes overlaps and"
-        " shares to one side. Accuracies: Wilson's interval.",
+        " shares to one side. Faithfulness: percentiles of the resamples. Accuracies: Wilson's"
+        " interval. Intervals are pointwise; nothing is corrected for looking at many numbers.",
     ),
 )

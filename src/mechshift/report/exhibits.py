@@ -19,9 +19,6 @@ from mechshift.figures import (
 )
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 
-CSV_FOLDER = "figures"
-"""Beside the report."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Exhibit:
@@ -37,7 +34,10 @@ class Exhibit:
 
 
 def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
-    """All figures of one task, in reading order."""
+    """All figures of one task, in reading order.
+
+    Faithfulness only if it was measured, steps only if there is more than one.
+    """
     comparison = task.comparison
     shown = [
         Exhibit(
@@ -47,7 +47,7 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
             reading="Each dot is an attention head or, in the last column, an MLP; layers rise"
             " from the embedding to the logits. Larger and brighter: more of the circuit's score"
             " runs through it. An edge enters a head left, at the middle or right: query, key or"
-            " value. Hover for names.",
+            " value. Hover or tap for names.",
         ),
         Exhibit(
             name="overlap",
@@ -81,22 +81,29 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
                 " corrupted prompt. Dashed: the model has to live on the other model's circuit.",
             )
         )
-    shown.append(
-        Exhibit(
-            name="steps",
-            figure=step_view(comparison),
-            table=step_view_table(comparison),
-            reading="The MDM fills its masks step by step; the ARM is scored on the same tokens"
-            " at the same step. Above: which layers read what matters. Below: how sure each model"
-            " is, with the clean and with the corrupted prompt.",
+    if has_steps(task):
+        shown.append(
+            Exhibit(
+                name="steps",
+                figure=step_view(comparison, metric=task.metric),
+                table=step_view_table(comparison),
+                reading="The MDM fills its masks step by step; the ARM is scored on the same"
+                " tokens at the same step. Above: which layers read what matters. Below: how sure"
+                " each model is, with the clean and with the corrupted prompt.",
+            )
         )
-    )
     return tuple(shown)
 
 
+def has_steps(task: TaskReport) -> bool:
+    """Whether either model takes more than one denoising step."""
+    profiles = (task.comparison.arm_steps, task.comparison.mdm_steps)
+    return any(len(profile.share) > 1 for profile in profiles)
+
+
 def csv_path(task: TaskReport, exhibit_name: str) -> str:
-    """Where a figure's numbers lie, relative to the report."""
-    return f"{CSV_FOLDER}/{task_slug(task.name)}-{exhibit_name}.csv"
+    """Name of the file beside the report that holds a figure's numbers."""
+    return f"{task_slug(task.name)}-{exhibit_name}.csv"
 
 
 def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:

@@ -48,12 +48,12 @@ def findings(task: TaskReport) -> tuple[Finding, ...]:
 
 def _same_edges(comparison: Comparison) -> Finding:
     question = "Do the two circuits share edges?"
-    overlap, size = comparison.overlap, comparison.settings.circuit_size
+    overlap, size = comparison.overlap, comparison.circuit_size
     index = overlap.index_of(size)
     assert index is not None  # overlap_sizes always measures the circuit's own size
     edges, null = overlap.edges.at(index), overlap.null.at(index)
     if edges is None or null is None:
-        return _undefined(question, overlap.notes)
+        return _undefined(question, size)
     if edges.interval.low > null.interval.high:
         verdict = "yes, beyond layout"
     elif edges.interval.high < null.interval.low:
@@ -71,11 +71,11 @@ def _same_edges(comparison: Comparison) -> Finding:
 def _differs_beyond_noise(comparison: Comparison) -> Finding:
     question = "Do they differ by more than sampling noise?"
     overlap = comparison.overlap
-    index = overlap.index_of(comparison.settings.circuit_size)
+    index = overlap.index_of(comparison.circuit_size)
     assert index is not None
     ratio = overlap.ratio.at(index)
     if ratio is None:
-        return _undefined(question, overlap.notes)
+        return _undefined(question, comparison.circuit_size)
     low, high = ratio.interval.low, ratio.interval.high
     verdict = "yes" if high < 1 else ("no: alike" if low > 1 else NOT_DECIDED)
     return Finding(
@@ -115,7 +115,7 @@ def _centre_of_mass(depth: DepthProfiles) -> Finding:
 
 def _other_circuit(task: TaskReport) -> list[Finding]:
     """For each model, its own circuit against the other's at the comparison's circuit size."""
-    size = task.comparison.settings.circuit_size
+    size = task.comparison.circuit_size
     answers = []
     for model, other in (("mdm", "arm"), ("arm", "mdm")):
         own = faithfulness_at(find_series(task, model, model), size)
@@ -157,11 +157,15 @@ def faithfulness_at(series: FaithfulnessSeries | None, size: int) -> Estimate | 
 
 
 def _by_sign(shift: Estimate, above: str, below: str) -> str:
-    if not shift.excludes(0):
+    if not shift.excludes(0.0):
         return NOT_DECIDED
     return above if shift.value > 0 else below
 
 
-def _undefined(question: str, notes: tuple[str, ...]) -> Finding:
-    reason = " ".join(notes) or "No interval could be formed."
-    return Finding(question=question, verdict=NOT_DECIDED, sentence=f"Undefined. {reason}")
+def _undefined(question: str, size: int) -> Finding:
+    return Finding(
+        question=question,
+        verdict=NOT_DECIDED,
+        sentence=f"Circuits of {size:,} edges allow no such number or no interval; “Can the scores"
+        " be trusted?” says why.",
+    )

@@ -7,6 +7,7 @@ import numpy as np
 from mechshift.statistics import Estimate, Estimates
 
 UNDEFINED = "undefined"
+NOT_MEASURED = "not measured"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +53,7 @@ def percentage_cell(estimate: Estimate) -> Cell:
 def entry_cell(estimates: Estimates, index: int | None, *, missing: str = UNDEFINED) -> Cell:
     """One entry of several estimates; words instead of a number where it does not exist."""
     if index is None:
-        return Cell(text="not measured", note=missing)
+        return Cell(text=NOT_MEASURED, note=missing)
     estimate = estimates.at(index)
     if estimate is not None:
         return estimate_cell(estimate)

@@ -4,8 +4,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mechshift.comparison import Comparison
-from mechshift.report.findings import NOT_DECIDED, find_series
-from mechshift.report.formats import Cell, entry_cell, estimate_cell, percentage_cell
+from mechshift.report.findings import NOT_DECIDED, find_series, findings
+from mechshift.report.formats import (
+    NOT_MEASURED,
+    Cell,
+    entry_cell,
+    estimate_cell,
+    percentage_cell,
+)
 from mechshift.report.records import TaskReport
 from mechshift.statistics import Estimate
 
@@ -28,7 +34,7 @@ class Group:
 
 
 def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
-    """Behaviour, structure, depth and faithfulness of every task, with intervals."""
+    """Answers; then behaviour, structure, depth and faithfulness of every task, with intervals."""
 
     def row(name: str, explanation: str, cell: Callable[[TaskReport], Cell]) -> Row:
         return Row(name=name, explanation=explanation, cells=tuple(cell(task) for task in tasks))
@@ -52,7 +58,9 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
     depth = (
         row("Early share, ARM", "first third of the layers", lambda t: _early_cell(t, "arm")),
         row("Early share, MDM", "first third of the layers", lambda t: _early_cell(t, "mdm")),
-        row("Early share, shift", "MDM minus ARM", _early_shift_cell),
+        row("Early share, shift", "MDM minus ARM", lambda t: _third_shift_cell(t, 0)),
+        row("Middle share, shift", "MDM minus ARM", lambda t: _third_shift_cell(t, 1)),
+        row("Late share, shift", "MDM minus ARM", lambda t: _third_shift_cell(t, 2)),
         row("Centre of mass, shift", "layers; below 0: earlier", _centre_shift_cell),
     )
     faithfulness = (
@@ -62,10 +70,25 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
         row("ARM on the MDM's circuit", "faithfulness at K", _faithfulness_cell("arm", "mdm")),
     )
     return (
+        Group(name="Answers", rows=_answers(tasks)),
         Group(name="Behaviour", rows=behaviour),
         Group(name="Shared structure", rows=structure),
         Group(name="Depth, by writing layer", rows=depth),
         Group(name="What the circuits carry", rows=faithfulness),
+    )
+
+
+def _answers(tasks: tuple[TaskReport, ...]) -> tuple[Row, ...]:
+    """The verdicts of `findings`: one row per question."""
+    verdicts = [{found.question: found.verdict for found in findings(task)} for task in tasks]
+    questions = dict.fromkeys(question for of_task in verdicts for question in of_task)
+    return tuple(
+        Row(
+            name=question,
+            explanation="",
+            cells=tuple(Cell(text=of_task.get(question, NOT_MEASURED)) for of_task in verdicts),
+        )
+        for question in questions
     )
 
 
@@ -74,14 +97,14 @@ def _pool_cell(task: TaskReport) -> Cell:
 
 
 def _size_cell(task: TaskReport) -> Cell:
-    size, whole = task.comparison.settings.circuit_size, task.comparison.graph.num_edges
+    size, whole = task.comparison.circuit_size, task.comparison.graph.num_edges
     return Cell(text=f"{size:,}", interval=f"of {whole:,}")
 
 
 def _overlap_cell(field: str) -> Callable[[TaskReport], Cell]:
     def cell(task: TaskReport) -> Cell:
         overlap = task.comparison.overlap
-        index = overlap.index_of(task.comparison.settings.circuit_size)
+        index = overlap.index_of(task.comparison.circuit_size)
         return entry_cell(getattr(overlap, field), index)
 
     return cell
@@ -91,8 +114,8 @@ def _early_cell(task: TaskReport, model: str) -> Cell:
     return entry_cell(getattr(task.comparison.circuit_depth.source, model).thirds, 0)
 
 
-def _early_shift_cell(task: TaskReport) -> Cell:
-    shift = task.comparison.circuit_depth.source.thirds_shift.at(0)
+def _third_shift_cell(task: TaskReport, third: int) -> Cell:
+    shift = task.comparison.circuit_depth.source.thirds_shift.at(third)
     assert shift is not None
     return _shift_cell(shift)
 
@@ -106,16 +129,16 @@ def _centre_shift(comparison: Comparison) -> Estimate:
 
 
 def _shift_cell(shift: Estimate) -> Cell:
-    note = "" if shift.excludes(0) else NOT_DECIDED
+    note = "" if shift.excludes(0.0) else NOT_DECIDED
     return estimate_cell(shift, signed=True, note=note)
 
 
 def _faithfulness_cell(model: str, circuit: str) -> Callable[[TaskReport], Cell]:
     def cell(task: TaskReport) -> Cell:
         series = find_series(task, model, circuit)
-        size = task.comparison.settings.circuit_size
+        size = task.comparison.circuit_size
         if series is None or size not in series.sizes:
-            return Cell(text="not measured", note=f"at {size:,} edges")
+            return Cell(text=NOT_MEASURED, note=f"at {size:,} edges")
         return entry_cell(series.estimates, int((series.sizes == size).argmax()))
 
     return cell

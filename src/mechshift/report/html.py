@@ -15,9 +15,16 @@ from plotly.offline import get_plotlyjs
 
 from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
 from mechshift.report.definitions import METHOD, TERMS
-from mechshift.report.exhibits import Exhibit, csv_path, exhibits
-from mechshift.report.findings import Finding, findings
-from mechshift.report.formats import Cell, number, percentage, percentage_cell
+from mechshift.report.exhibits import Exhibit, csv_path, exhibits, has_steps
+from mechshift.report.findings import NOT_DECIDED, Finding, findings
+from mechshift.report.formats import (
+    NOT_MEASURED,
+    UNDEFINED,
+    Cell,
+    number,
+    percentage,
+    percentage_cell,
+)
 from mechshift.report.headline import headline
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 
@@ -59,10 +66,11 @@ class TaskView:
     pool: tuple[PoolRow, ...]
     checks: tuple[str, ...]
     figures: tuple[FigureView, ...]
+    has_steps: bool
 
 
 def render_report(report: ReportInput) -> str:
-    """The page; write it beside the folder that `report_tables` names.
+    """The page; write it beside the files that `report_tables` names.
 
     Names from the run are escaped. The same input gives the same bytes.
     """
@@ -73,8 +81,6 @@ def render_report(report: ReportInput) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    source = environment.loader
-    assert source is not None
     return environment.get_template("report.html.j2").render(
         report=report,
         facts=report.facts,
@@ -82,6 +88,7 @@ def render_report(report: ReportInput) -> str:
         tasks=[_task_view(task) for task in report.tasks],
         terms=TERMS,
         method=METHOD,
+        open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
         config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),
         arm_colour=ARM_COLOUR,
@@ -106,6 +113,7 @@ def _task_view(task: TaskReport) -> TaskView:
         pool=_pool_rows(task),
         checks=_checks(task),
         figures=tuple(_figure_view(task, anchor, exhibit) for exhibit in exhibits(task)),
+        has_steps=has_steps(task),
     )
 
 

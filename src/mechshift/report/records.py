@@ -85,9 +85,6 @@ class RunFacts:
     arm_name: str
     mdm_name: str
     seed: int
-    command: str
-    """What was typed; empty if the run was started from Python."""
-
     config: Mapping[str, Any]
     """The run's configuration, as JSON values."""
 

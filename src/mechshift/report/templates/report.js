@@ -47,15 +47,13 @@
 
   function recolour() {
     label();
-    return Promise.all(plots.map((plot) => Plotly.relayout(plot, colours(plot.layout))));
+    const drawn = plots.filter((plot) => plot.layout);
+    return Promise.all(drawn.map((plot) => Plotly.relayout(plot, colours(plot.layout))));
   }
 
+  // Drawn anew: a colour bar that relayout turns from lying to upright ends in the wrong place.
   function reshape() {
-    return Promise.all(
-      plots.map((plot) =>
-        Plotly.relayout(plot, shape(plot.layout)).then(() => Plotly.Plots.resize(plot))
-      )
-    );
+    return Promise.all(plots.filter((plot) => plot.layout).map(draw));
   }
 
   function assign(target, path, value) {

@@ -1,0 +1,124 @@
+"""Depth profiles on graphs small enough to add up by hand, and shifts that were planted."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mechshift.comparison import ComparisonSettings, depth_profile, third_of_layers
+from mechshift.errors import ComparisonError, ConfigError
+from mechshift.graph import Graph
+
+GRAPH = Graph(num_layers=3, num_heads=1, num_key_value_groups=1)
+DEEP = Graph(num_layers=9, num_heads=2, num_key_value_groups=2)
+
+BY_HAND = {"input->m0": 2.0, "m0->m1": 3.0, "m1->m2": -4.0, "m2->logits": 1.0}
+
+
+def pool_of(graph: Graph, scores: dict[str, float], noise: float = 0.0) -> np.ndarray:
+    """Twenty examples with these scores, and noise on these edges."""
+    pool = np.zeros((20, graph.num_edges))
+    draws = np.random.default_rng(0).normal(size=(20, len(scores)))
+    for column, (name, score) in enumerate(scores.items()):
+        pool[:, graph.edge_index(name)] = score + noise * draws[:, column]
+    return pool
+
+
+def chain(first_layer: int) -> dict[str, float]:
+    """Strengths 1 to 4 along m{l} -> m{l+1}, from this layer on."""
+    return {f"m{first_layer + i}->m{first_layer + i + 1}": 1.0 + i for i in range(4)}
+
+
+def test_shares_thirds_and_centre_of_mass_by_hand(quick: ComparisonSettings) -> None:
+    pool = pool_of(GRAPH, BY_HAND)
+    profiles = depth_profile(GRAPH, pool, pool, quick, scope="all")
+    assert profiles.circuit_size == GRAPH.num_edges
+    source, destination = profiles.source.arm, profiles.destination.arm
+    np.testing.assert_allclose(source.share.value, [0.2, 0.3, 0.4, 0.1])  # input, 0, 1, 2
+    np.testing.assert_allclose(destination.share.value, [0.2, 0.3, 0.4, 0.1])  # 0, 1, 2, logits
+    np.testing.assert_allclose(source.thirds.value, [3 / 8, 4 / 8, 1 / 8])
+    np.testing.assert_allclose(destination.thirds.value, [2 / 9, 3 / 9, 4 / 9])
+    assert source.centre_of_mass.value == pytest.approx((4 + 2 * 1) / 8)
+    assert destination.centre_of_mass.value == pytest.approx((3 + 2 * 4) / 9)
+
+
+def test_a_circuits_profile_counts_its_own_edges_only(quick: ComparisonSettings) -> None:
+    pool = pool_of(GRAPH, BY_HAND)
+    profiles = depth_profile(GRAPH, pool, pool, replace(quick, circuit_size=2))
+    assert profiles.circuit_size == 2
+    np.testing.assert_allclose(profiles.source.arm.share.value, [0, 3 / 7, 4 / 7, 0])
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "sizes"), [(28, (9, 10, 9)), (2, (1, 0, 1)), (1, (0, 1, 0)), (6, (2, 2, 2))]
+)
+def test_thirds_of_the_layers_are_symmetric(num_layers: int, sizes: tuple[int, ...]) -> None:
+    thirds = third_of_layers(num_layers)
+    assert tuple(thirds.sum(axis=1)) == sizes
+    np.testing.assert_array_equal(thirds.sum(axis=0), 1)
+    np.testing.assert_array_equal(thirds, thirds[::-1, ::-1])
+
+
+def test_identical_models_do_not_shift_and_the_intervals_say_so(quick: ComparisonSettings) -> None:
+    pool = np.random.default_rng(1).normal(size=(20, DEEP.num_edges))
+    profiles = depth_profile(DEEP, pool, pool.copy(), quick)
+    for side in (profiles.source, profiles.destination):
+        shift = side.centre_of_mass_shift
+        assert (shift.value, shift.interval.low, shift.interval.high) == (0, 0, 0)
+        for bound in (side.thirds_shift.value, side.thirds_shift.low, side.thirds_shift.high):
+            np.testing.assert_array_equal(bound, 0)
+
+
+def test_scores_moved_one_layer_earlier_shift_the_centre_by_minus_one(
+    quick: ComparisonSettings,
+) -> None:
+    profiles = depth_profile(DEEP, pool_of(DEEP, chain(3)), pool_of(DEEP, chain(2)), quick)
+    for side in (profiles.source, profiles.destination):
+        assert side.centre_of_mass_shift.value == pytest.approx(-1)
+    # The ARM's edges weigh 1 to 4 from layers 3 to 6; the MDM's first comes from layer 2.
+    np.testing.assert_allclose(profiles.source.arm.thirds.value, [0, 0.6, 0.4])
+    np.testing.assert_allclose(profiles.source.thirds_shift.value, [0.1, 0.3, -0.4])
+
+
+def test_a_planted_shift_is_found_through_noise(quick: ComparisonSettings) -> None:
+    arm, mdm = pool_of(DEEP, chain(3), noise=0.5), pool_of(DEEP, chain(2), noise=0.5)
+    mdm += 0.02 * np.random.default_rng(2).normal(size=mdm.shape)
+    shift = depth_profile(DEEP, arm, mdm, replace(quick, circuit_size=4)).source
+    assert shift.centre_of_mass_shift.excludes(0.0)
+    assert shift.centre_of_mass_shift.interval.contains(-1.0)
+    late = shift.thirds_shift.at(2)
+    assert late is not None and late.excludes(0.0) and late.value < 0
+
+
+def test_exchanging_the_models_turns_the_shift_round(quick: ComparisonSettings) -> None:
+    arm, mdm = np.random.default_rng(3).normal(size=(2, 20, DEEP.num_edges))
+    there = depth_profile(DEEP, arm, mdm, quick).source
+    back = depth_profile(DEEP, mdm, arm, quick).source
+    assert there.centre_of_mass_shift.value == -back.centre_of_mass_shift.value
+    np.testing.assert_array_equal(there.thirds_shift.value, -back.thirds_shift.value)
+
+
+@pytest.mark.parametrize("scope", ["circuit", "all"])
+def test_shares_and_thirds_sum_to_one(quick: ComparisonSettings, scope) -> None:
+    arm, mdm = np.random.default_rng(4).normal(size=(2, 20, DEEP.num_edges))
+    profiles = depth_profile(DEEP, arm, mdm, quick, scope=scope)
+    for side in (profiles.source, profiles.destination):
+        for profile in (side.arm, side.mdm):
+            assert profile.share.value.sum() == pytest.approx(1)
+            assert profile.thirds.value.sum() == pytest.approx(1)
+            assert (profile.share.low <= profile.share.value).all()
+            assert (profile.share.value <= profile.share.high).all()
+        assert side.thirds_shift.value.sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_a_circuit_that_touches_no_layer_has_no_depth(quick: ComparisonSettings) -> None:
+    pool = pool_of(GRAPH, BY_HAND)
+    ends = pool_of(GRAPH, {"input->logits": 9.0, "m0->m1": 1.0})
+    with pytest.raises(ComparisonError, match="the MDM's circuit joins `input` to `logits` only"):
+        depth_profile(GRAPH, pool, ends, replace(quick, circuit_size=1))
+
+
+def test_a_circuit_larger_than_the_graph_is_refused(quick: ComparisonSettings) -> None:
+    pool = pool_of(GRAPH, BY_HAND)
+    with pytest.raises(ConfigError, match="900 edges does not fit a graph of"):
+        depth_profile(GRAPH, pool, pool, replace(quick, circuit_size=900))

@@ -1,0 +1,79 @@
+"""The embedded pair is what its page says it is."""
+
+import json
+from importlib.resources import files
+
+import pytest
+import torch
+from transformers import LlamaForCausalLM
+
+from mechshift.denoising import decode
+from mechshift.models import load_pair
+from mechshift.posttraining import tiny_tokenizer
+from mechshift.tasks import encode_pool, find_task
+
+FOLDER = files("mechshift") / "pairs" / "tiny"
+NUM_EXAMPLES = 200
+FLOORS = {"ioi": 0.99, "greater-than": 0.99, "countdown-small": 0.90, "infilling": 0.95}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return load_pair("tiny", device="cpu")
+
+
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+@pytest.mark.parametrize("task_name", FLOORS)
+def test_both_models_solve_the_held_out_examples_of_every_task(tiny, kind, task_name):
+    model, task = getattr(tiny, kind), find_task(task_name)
+    examples = task.generate(model.tokenizer, split="held-out", num_examples=NUM_EXAMPLES, seed=0)
+    assert len(examples) == NUM_EXAMPLES
+    decoded = decode(model, encode_pool(task, tuple(examples), model), batch_size=100)
+    texts = [model.tokenizer.decode(list(t), skip_special_tokens=True) for t in decoded.tokens]
+    right = [task.is_correct(e, text) for e, text in zip(examples, texts, strict=True)]
+    assert sum(right) / NUM_EXAMPLES >= FLOORS[task_name]
+
+
+def test_no_goal_that_countdown_tests_was_a_goal_in_training():
+    task, tokenizer = find_task("countdown-small"), tiny_tokenizer()
+    goals = {
+        split: {
+            example.facts["goal"]
+            for example in task.generate(tokenizer, split=split, num_examples=400, seed=0)
+        }
+        for split in ("train", "discovery", "held-out")
+    }
+    assert not goals["train"] & (goals["discovery"] | goals["held-out"])
+    assert not goals["discovery"] & goals["held-out"]
+
+
+def test_the_mdm_was_trained_from_exactly_the_arms_weights(tiny):
+    recipe = json.loads((FOLDER / "mdm" / "recipe.json").read_text())
+    assert recipe["parent_weights"] == tiny.arm.weights_hash
+    assert recipe["config"]["objective"] == "mdm"
+
+
+def test_it_has_1_to_4_million_parameters_and_takes_at_most_16_megabytes(tiny):
+    assert 1e6 <= tiny.arm.module.num_parameters() <= 4e6
+    assert sum(path.stat().st_size for path in _files(FOLDER)) <= 16 * 2**20
+
+
+def test_it_holds_weights_in_safetensors_and_no_code_or_pickle():
+    suffixes = {path.suffix for path in _files(FOLDER)}
+    assert suffixes == {".safetensors", ".json", ".jsonl"}
+
+
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+def test_the_stock_class_loads_it_and_gives_the_same_logits(tiny, kind):
+    stock = LlamaForCausalLM.from_pretrained(FOLDER / kind).eval()
+    ids = torch.tensor([tiny.arm.tokenizer("3,5,20,28->")["input_ids"]])
+    with torch.no_grad():
+        assert torch.equal(stock(ids).logits, getattr(tiny, kind).module(ids).logits)
+
+
+def test_its_tokenizer_is_the_one_that_the_code_makes(tiny):
+    assert tiny_tokenizer().get_vocab() == tiny.arm.tokenizer.get_vocab()
+
+
+def _files(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
