@@ -24,12 +24,17 @@ def test_a_circuit_may_be_empty():
     assert empty.num_edges == 0 and not empty.mask.any()
 
 
+def test_edges_of_equal_strength_come_by_index_whatever_their_sign():
+    assert circuit([1, 2, 0, 7], [-2.0, 2.0, 0.0, -0.0]).num_edges == 4
+
+
 @pytest.mark.parametrize(
     ("edges", "scores", "message"),
     [
         ([0, 8], [2.0, 1.0], "1 edges lie outside a graph of 8 edges, the first being 8"),
         ([-1], [1.0], "the first being -1"),
         ([0, 1], [2.0, np.nan], "NaN or infinity"),
+        ([0, 1], [-np.inf, 2.0], "NaN or infinity"),
         ([3, 3], [2.0, 1.0], "1 of a circuit's 2 edges occur twice"),
         ([0, 1], [1.0, -2.0], "by |score| descending"),
         ([1, 0], [2.0, -2.0], "ties by index"),

@@ -7,6 +7,8 @@ from mechshift.graph import Graph
 
 GRAPH = Graph(num_layers=2, num_heads=2, num_key_value_groups=2)
 GROUPED = Graph(num_layers=2, num_heads=2, num_key_value_groups=1)
+DEEP = Graph(num_layers=3, num_heads=4, num_key_value_groups=4)
+DEEP_GROUPED = Graph(num_layers=3, num_heads=4, num_key_value_groups=2)
 
 
 def circuit_of(graph, *names):
@@ -20,6 +22,27 @@ def test_the_strongest_edges_come_first_and_ties_go_to_the_lower_index():
     circuit = select_top_edges(GRAPH, scores, 3)
     assert circuit.edges.tolist() == [5, 7, 3]
     assert circuit.scores.tolist() == [-2.0, 2.0, 1.0]
+
+
+def test_of_equal_scores_the_lower_index_is_selected():
+    assert select_top_edges(GRAPH, np.zeros(GRAPH.num_edges), 3).edges.tolist() == [0, 1, 2]
+    scores = np.full(GRAPH.num_edges, -1.0)
+    scores[[8, 4]] = 2.0, 1.0
+    assert select_top_edges(GRAPH, scores, 4).edges.tolist() == [8, 0, 1, 2]
+    assert select_top_edges(GRAPH, scores, 4, signed=True).edges.tolist() == [8, 0, 1, 4]
+
+
+def test_selection_is_that_of_a_plain_sort_in_both_precisions():
+    for seed, dtype in enumerate((np.float64, np.float32)):
+        scores = np.random.default_rng(seed).normal(size=GRAPH.num_edges).astype(dtype)
+        scores = scores.round(1)  # with ties
+        before = scores.copy()
+        for rank in (abs, lambda score: score):
+            expected = sorted(range(len(scores)), key=lambda edge: (-rank(scores[edge]), edge))[:20]
+            circuit = select_top_edges(GRAPH, scores, 20, signed=rank is not abs)
+            assert set(circuit.edges.tolist()) == set(expected)
+            np.testing.assert_array_equal(circuit.scores, scores[circuit.edges])
+        np.testing.assert_array_equal(scores, before)
 
 
 def test_signed_selection_leaves_harmful_edges_to_the_end():
@@ -87,13 +110,29 @@ def test_nothing_dangles_in_the_whole_graph():
     assert without_dangling(circuit).num_edges == GRAPH.num_edges
 
 
-@pytest.mark.parametrize("graph", [GRAPH, GROUPED])
+@pytest.mark.parametrize("graph", [GRAPH, GROUPED, DEEP, DEEP_GROUPED])
 def test_live_edges_are_those_on_a_path_from_input_to_logits(graph):
     """Against a search over single edges, for random circuits."""
     generator = np.random.default_rng(1)
-    for k in generator.integers(1, graph.num_edges // 2, size=40):
-        circuit = select_top_edges(graph, generator.normal(size=graph.num_edges), int(k))
-        assert set(without_dangling(circuit).names()) == edges_on_paths(circuit)
+    num_live = []
+    for share in generator.uniform(0.02, 0.5, size=30):
+        k = 1 + int(share * graph.num_edges)
+        circuit = select_top_edges(graph, generator.normal(size=graph.num_edges), k)
+        live = without_dangling(circuit)
+        assert set(live.names()) == edges_on_paths(circuit)
+        num_live.append(live.num_edges)
+    assert min(num_live) == 0 and max(num_live) > graph.num_edges / 4
+
+
+def test_live_edges_keep_their_order_and_scores_and_none_dangles_among_them():
+    scores = np.random.default_rng(2).normal(size=DEEP_GROUPED.num_edges)
+    circuit = select_top_edges(DEEP_GROUPED, scores, 40)
+    live = without_dangling(circuit)
+    assert 0 < live.num_edges < 40
+    kept = np.isin(circuit.edges, live.edges)
+    np.testing.assert_array_equal(live.edges, circuit.edges[kept])
+    np.testing.assert_array_equal(live.scores, circuit.scores[kept])
+    np.testing.assert_array_equal(without_dangling(live).edges, live.edges)
 
 
 def edges_on_paths(circuit):

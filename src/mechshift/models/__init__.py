@@ -16,3 +16,4 @@ from mechshift.models.language_model import set_attention as set_attention
 from mechshift.models.loading import ModelSource as ModelSource
 from mechshift.models.loading import load_language_model as load_language_model
 from mechshift.models.loading import load_tokenizer as load_tokenizer
+from mechshift.models.loading import without_progress_bar as without_progress_bar

@@ -215,7 +215,7 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
     module: PreTrainedModel
     info: dict[str, Any]
     try:
-        with _without_progress_bar():
+        with without_progress_bar():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
                 config=config_class.from_dict(settings),
@@ -332,8 +332,8 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """Silence transformers' own bar over the weights; ours are the caller's choice."""
+def without_progress_bar() -> Iterator[None]:
+    """Silence transformers' own bar over weights that are read or written inside the block."""
     enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:

@@ -10,12 +10,13 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import mkdtemp
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import PosttrainingError
-from mechshift.models import load_language_model
+from mechshift.models import load_language_model, without_progress_bar
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
 from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
 from mechshift.posttraining.trainer import PosttrainConfig, train
@@ -43,23 +44,34 @@ def posttrain(out: Path, *, parent: str, config: PosttrainConfig, quiet: bool = 
     if out.exists():
         raise PosttrainingError(f"{out} exists already; choose another folder or delete it.")
     module, tokenizer, parent_hash = _load_parent(parent)
-    partial = out.parent / f".{out.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    train(module, tokenizer, config, log_file=partial / LOG_NAME, quiet=quiet)
-    if config.objective == "mdm":
-        module.config.mask_token_id = tokenizer.mask_token_id
-    module.save_pretrained(partial)
-    tokenizer.save_pretrained(partial)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    try:
+        train(module, tokenizer, config, log_file=partial / LOG_NAME, quiet=quiet)
+        if config.objective == "mdm":
+            module.config.mask_token_id = tokenizer.mask_token_id
+        with without_progress_bar():
+            module.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+        _write_recipe(partial, parent, parent_hash, config)
+        partial.chmod(0o755)  # mkdtemp makes it private
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _write_recipe(
+    folder: Path, parent: str, parent_hash: str | None, config: PosttrainConfig
+) -> None:
     recipe = {
-        "parent": parent if parent == UNTRAINED_TINY else Path(parent).name,
+        # A path says nothing on another machine, and the hash says which weights they were.
+        "parent": Path(parent).name if Path(parent).exists() else parent,
         "parent_weights": parent_hash,
         "config": asdict(config),
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
     }
-    (partial / RECIPE_NAME).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
-    partial.rename(out)
+    (folder / RECIPE_NAME).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
 
 
 def _load_parent(parent: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str | None]:

@@ -25,23 +25,24 @@ def untrained_tiny_arm(tokenizer: PreTrainedTokenizerFast) -> LlamaForCausalLM:
     models grow them. A random start makes every number a word of its own, and a goal that Countdown
     holds out is then one whose meaning as a goal nothing ever taught (LOG.md has the comparison).
     """
-    torch.manual_seed(INITIAL_SEED)
-    module = LlamaForCausalLM(
-        LlamaConfig(
-            vocab_size=len(tokenizer),
-            hidden_size=128,
-            intermediate_size=384,
-            num_hidden_layers=6,
-            num_attention_heads=4,
-            num_key_value_heads=4,
-            max_position_embeddings=128,
-            tie_word_embeddings=True,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=None,
-            pad_token_id=tokenizer.pad_token_id,
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(INITIAL_SEED)
+        module = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(tokenizer),
+                hidden_size=128,
+                intermediate_size=384,
+                num_hidden_layers=6,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=128,
+                tie_word_embeddings=True,
+                bos_token_id=tokenizer.bos_token_id,
+                eos_token_id=None,
+                pad_token_id=tokenizer.pad_token_id,
+            )
         )
-    )
-    _write_number_waves(module.model.embed_tokens.weight, tokenizer)
+        _write_number_waves(module.model.embed_tokens.weight, tokenizer)
     return module
 
 

@@ -57,11 +57,13 @@ def _texts() -> Iterator[str]:
         yield greater_than.PROMPT.format(noun=noun, century=11, start=50)
     for beginning, ending, name in product(infilling.BEGINNINGS, infilling.ENDINGS, ioi.NAMES):
         start = beginning.format(name=name)
+        if name != ioi.NAMES[0]:
+            yield start  # all else has been said with the first name
+            continue
         for things, likeness in product(infilling.THINGS.items(), infilling.COLOURS.items()):
             end = ending.format(use=things[1], likeness=likeness[1])
             yield f"{start} {likeness[0]} {things[0]}. {end}"
-            if name == ioi.NAMES[0]:
-                yield infilling.CAUSAL_PROMPT.format(ending=end, beginning=start)
+            yield infilling.CAUSAL_PROMPT.format(ending=end, beginning=start)
     for name in ioi.NAMES:
         for beginning in infilling.BEGINNINGS:
             yield infilling.CAUSAL_PROMPT.format(

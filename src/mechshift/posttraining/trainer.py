@@ -18,7 +18,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -38,6 +38,7 @@ from mechshift.posttraining.objectives import (
 from mechshift.progress import progress_bar
 
 Objective = Literal["ar", "mdm"]
+OptimizerName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,7 @@ class PosttrainConfig:
     """Tasks that get another number of distinct examples."""
     num_steps: int = 1000
     batch_size: int = 192
-    optimizer: Literal["adamw", "muon"] = "muon"
+    optimizer: OptimizerName = "muon"
     """`muon` for the matrices inside the blocks and AdamW for the rest, or `adamw` for all."""
     learning_rate: float = 3e-4
     """Of what AdamW updates."""
@@ -77,6 +78,12 @@ class PosttrainConfig:
     """Steps between lines of `training_log.jsonl`."""
 
     def __post_init__(self) -> None:
+        for name, value, known in (
+            ("objective", self.objective, get_args(Objective)),
+            ("optimizer", self.optimizer, get_args(OptimizerName)),
+        ):
+            if value not in known:
+                raise PosttrainingError(f"no {name} '{value}'; known are {', '.join(known)}.")
         rates = (self.learning_rate, self.muon_learning_rate)
         if min(self.num_steps, self.batch_size, self.log_every) < 1 or min(rates) <= 0:
             raise PosttrainingError(
@@ -100,7 +107,7 @@ def train(
             and, for `mdm`, the probability that a later position is visible.
 
     Raises:
-        PosttrainingError: the tokenizer has no mask token, or the loss is not finite.
+        PosttrainingError: the tokenizer has no mask token, or the loss or a weight is not finite.
     """
     if config.objective == "mdm" and tokenizer.mask_token_id is None:
         raise PosttrainingError(
@@ -127,7 +134,24 @@ def train(
             if (step + 1) % config.log_every == 0 or step + 1 == config.num_steps:
                 _log(log_file, step, losses, config)
                 losses = []
+    _check_finite(module, config)
     module.eval()
+
+
+_CALMER = (
+    "lower the learning rates ({config.learning_rate} and {config.muon_learning_rate}) or lengthen"
+    " the warm-up ({config.warmup_steps} steps)."
+)
+
+
+def _check_finite(module: PreTrainedModel, config: PosttrainConfig) -> None:
+    """Refuse weights that the last update, whose loss nobody has seen, has spoilt."""
+    for name, parameter in module.named_parameters():
+        if not parameter.isfinite().all():
+            raise PosttrainingError(
+                f"the weights {name} are not finite after the last step;"
+                f" {_CALMER.format(config=config)}"
+            )
 
 
 def _optimizers(module: PreTrainedModel, config: PosttrainConfig) -> list[Optimizer]:
@@ -184,8 +208,7 @@ def _step(
         total += loss.item()
     if not math.isfinite(total):
         raise PosttrainingError(
-            f"the loss is {total} at step {step}; lower the learning rate"
-            f" ({config.learning_rate}) or lengthen the warm-up ({config.warmup_steps} steps)."
+            f"the loss is {total} at step {step + 1}; {_CALMER.format(config=config)}"
         )
     return total
 
