@@ -44,9 +44,7 @@ def micro_config():
 
     def make(**overrides):
         settings = dict(
-            tasks={"ioi": 1.0, "infilling": 1.0},
-            examples_per_task=6,
-            extra_examples={"infilling": 4},
+            mixture=(("ioi", 1.0, 6), ("infilling", 1.0, 4)),
             num_steps=3,
             batch_size=4,
             warmup_steps=1,

@@ -85,10 +85,10 @@ def test_an_unknown_task_is_refused(tokenizer):
 @pytest.mark.parametrize(
     ("weights", "batch_size", "rows"),
     [
-        ({"a": 1.0, "b": 3.0}, 8, (2, 6)),
-        ({"a": 1.0, "b": 1.0, "c": 13.0, "d": 1.0}, 192, (12, 12, 156, 12)),
-        ({"a": 0.2, "b": 0.1}, 3, (2, 1)),
-        ({"a": 1.0, "b": 1000.0}, 8, (1, 8)),
+        ([1.0, 3.0], 8, (2, 6)),
+        ([1.0, 1.0, 13.0, 1.0], 192, (12, 12, 156, 12)),
+        ([0.2, 0.1], 3, (2, 1)),
+        ([1.0, 1000.0], 8, (1, 8)),
     ],
 )
 def test_a_batch_is_shared_out_by_weight_and_every_task_gets_a_row(weights, batch_size, rows):

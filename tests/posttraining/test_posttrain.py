@@ -105,7 +105,7 @@ def test_the_same_recipe_gives_the_same_bytes(parent, tmp_path, micro_config):
 
 def test_the_embedded_pairs_start_needs_no_folder(tmp_path, micro_config):
     out = tmp_path / "tiny"
-    config = micro_config(objective="ar", tasks={"ioi": 1.0}, num_steps=1, batch_size=1)
+    config = micro_config(objective="ar", mixture=(("ioi", 1.0, 6),), num_steps=1, batch_size=1)
     posttrain(out, parent=UNTRAINED_TINY, config=config, quiet=True)
     assert load(out, "arm", "causal").module.config.num_hidden_layers == 6
     recipe = json.loads((out / "recipe.json").read_text(encoding="utf-8"))

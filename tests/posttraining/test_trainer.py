@@ -73,9 +73,7 @@ def test_training_leaves_the_attention_of_its_objective(
 def test_training_on_a_single_example_learns_it(
     micro_llama, tokenizer, micro_config, tmp_path, objective
 ):
-    config = micro_config(
-        objective=objective, tasks={"infilling": 1.0}, extra_examples={"infilling": 1}, num_steps=40
-    )
+    config = micro_config(objective=objective, mixture=(("infilling", 1.0, 1),), num_steps=40)
     module = micro_llama()
     log = log_of(module, tokenizer, config, tmp_path)
     assert log[-1]["loss"] < 0.2 * log[0]["loss"]
@@ -104,8 +102,7 @@ def test_one_autoregressive_step_is_an_adamw_step_on_the_loss_of_hugging_face(
     config = micro_config(
         objective="ar",
         optimizer="adamw",
-        tasks={"infilling": 1.0},
-        extra_examples={"infilling": 1},
+        mixture=(("infilling", 1.0, 1),),
         batch_size=1,
         num_steps=1,
         max_gradient_norm=0.1,
@@ -135,8 +132,7 @@ def test_the_mean_masked_diffusion_loss_is_the_integral_over_noise(
     Both are masked for the integral of t^2 / t, and each alone for that of t (1 - t) / t: each 1/2.
     """
     config = micro_config(
-        tasks={"infilling": 1.0},
-        extra_examples={"infilling": 1},
+        mixture=(("infilling", 1.0, 1),),
         batch_size=500,
         num_steps=20,
         annealing_steps=0,
@@ -264,7 +260,7 @@ def test_a_run_that_diverges_is_stopped(micro_llama, tokenizer, micro_config):
 
 def test_a_mixture_of_no_tasks_is_refused(micro_llama, tokenizer, micro_config):
     with pytest.raises(PosttrainingError, match="at least one row of each task"):
-        train(micro_llama(), tokenizer, micro_config(tasks={}), quiet=True)
+        train(micro_llama(), tokenizer, micro_config(mixture=()), quiet=True)
 
 
 @pytest.mark.parametrize(

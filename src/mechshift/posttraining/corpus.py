@@ -1,6 +1,6 @@
 """What is a model trained on: which tasks, how many examples, in which mixture?"""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -82,10 +82,10 @@ class Mixture:
         ]
 
 
-def rows_by_weight(weights: Mapping[str, float], batch_size: int) -> tuple[int, ...]:
+def rows_by_weight(weights: Sequence[float], batch_size: int) -> tuple[int, ...]:
     """Rows of a batch for each task in proportion to its weight; every task gets at least one."""
-    total = sum(weights.values())
-    return tuple(max(1, round(batch_size * weight / total)) for weight in weights.values())
+    total = sum(weights)
+    return tuple(max(1, round(batch_size * weight / total)) for weight in weights)
 
 
 def _random_rows(corpus: Corpus, num_rows: int, generator: torch.Generator) -> Corpus:

@@ -15,8 +15,7 @@ Everything random comes from one seeded generator, so a run on one CPU thread co
 
 import json
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -47,19 +46,13 @@ class PosttrainConfig:
 
     objective: Objective = "mdm"
     """`mdm` makes a masked diffusion model, `ar` trains on with the model's own objective."""
-    tasks: Mapping[str, float] = field(
-        default_factory=lambda: {
-            "ioi": 1.0,
-            "greater-than": 1.0,
-            "countdown-small": 13.0,
-            "infilling": 1.0,
-        }
+    mixture: tuple[tuple[str, float, int], ...] = (
+        ("ioi", 1.0, 8000),
+        ("greater-than", 1.0, 8000),
+        ("countdown-small", 13.0, 120000),
+        ("infilling", 1.0, 8000),
     )
-    """Task name to its weight in every batch."""
-    examples_per_task: int = 8000
-    """Distinct training examples of each task."""
-    extra_examples: Mapping[str, int] = field(default_factory=lambda: {"countdown-small": 120000})
-    """Tasks that get another number of distinct examples."""
+    """For each task its name, its weight in every batch, and how many distinct examples it has."""
     num_steps: int = 1000
     batch_size: int = 192
     optimizer: OptimizerName = "muon"
@@ -114,7 +107,7 @@ def train(
             "the tokenizer has no mask token; set one (tokenizer.mask_token) before post-training."
         )
     generator = torch.Generator().manual_seed(config.seed)
-    mixture = _mixture(tokenizer, config)
+    mixture = _mixture(tokenizer, config, quiet)
     optimizers = _optimizers(module, config)
     schedules = [LambdaLR(o, lambda step: _rate_share(step, config)) for o in optimizers]
     module.train()
@@ -172,18 +165,22 @@ def _optimizers(module: PreTrainedModel, config: PosttrainConfig) -> list[Optimi
     return [muon, adamw]
 
 
-def _mixture(tokenizer: PreTrainedTokenizerBase, config: PosttrainConfig) -> Mixture:
-    corpora = tuple(
-        build_corpus(
-            name,
-            tokenizer,
-            "arm" if config.objective == "ar" else "mdm",
-            num_examples=config.extra_examples.get(name, config.examples_per_task),
-            seed=config.seed,
-        )
-        for name in config.tasks
-    )
-    return Mixture(corpora=corpora, rows=rows_by_weight(config.tasks, config.batch_size))
+def _mixture(tokenizer: PreTrainedTokenizerBase, config: PosttrainConfig, quiet: bool) -> Mixture:
+    corpora: list[Corpus] = []
+    with progress_bar("make examples", len(config.mixture), quiet=quiet) as advance:
+        for name, _, num_examples in config.mixture:
+            corpora.append(
+                build_corpus(
+                    name,
+                    tokenizer,
+                    "arm" if config.objective == "ar" else "mdm",
+                    num_examples=num_examples,
+                    seed=config.seed,
+                )
+            )
+            advance(1)
+    weights = [weight for _, weight, _ in config.mixture]
+    return Mixture(corpora=tuple(corpora), rows=rows_by_weight(weights, config.batch_size))
 
 
 def _step(
