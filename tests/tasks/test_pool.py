@@ -107,22 +107,20 @@ def test_the_table_says_what_became_of_every_candidate(pair, task_of):
     task = task_of("none", "both", "arm", "arm", "mdm", "both", "none", "none", "both", "both")
     pool = pooled(pair, task, num_examples=3, max_candidates=5)
     # Rounds of three: the third ends the search, so the last example is never tried.
-    counts = pool.counts()
-    assert counts == {
-        "candidates": 9,
-        "pool": 3,
-        "dropped: right but not needed": 0,
-        "dropped: only the ARM is right": 2,
-        "dropped: only the MDM is right": 1,
-        "dropped: both are wrong": 3,
+    assert pool.dropped == {
+        "right but not needed": 0,
+        "only the ARM is right": 2,
+        "only the MDM is right": 1,
+        "both are wrong": 3,
     }
-    assert counts.pop("candidates") == sum(counts.values()) == len(pool.candidate_ids)
+    assert len(pool.examples) == 3
+    assert len(pool.candidate_ids) == 9 == len(pool.examples) + sum(pool.dropped.values())
 
 
 def test_right_examples_beyond_those_asked_for_are_counted_apart(pair, task_of):
     pool = pooled(pair, task_of("both", "none", "both", "both"))
-    assert pool.counts()["pool"] == 2
-    assert pool.counts()["dropped: right but not needed"] == 1
+    assert len(pool.examples) == 2
+    assert pool.dropped["right but not needed"] == 1
     assert pool.candidate_ids == ("0-both", "1-none", "2-both", "3-both")
 
 

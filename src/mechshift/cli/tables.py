@@ -7,7 +7,7 @@ from rich.table import Table
 
 def print_table(table: pl.DataFrame) -> None:
     """Print a table on standard output: numbers to the right, as wide as the terminal allows."""
-    shown = Table(header_style="bold", box=None, pad_edge=False)
+    shown = Table(header_style="bold", box=None, pad_edge=False, collapse_padding=True)
     for name, dtype in table.schema.items():
         shown.add_column(name, justify="right" if dtype.is_numeric() else "left", overflow="fold")
     for row in table.rows():

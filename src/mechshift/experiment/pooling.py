@@ -82,24 +82,28 @@ def pooled_task(name: str, pool: CommonPool) -> Task:
 
 
 def pool_table(run: Path) -> pl.DataFrame:
-    """For each task and split: accuracy of both models, pool size, and what was dropped.
+    """For each task and split: accuracies, candidates tried, pool size, and what was dropped.
+
+    `spare` were right and not needed; `ARM only`, `MDM only` and `none` say who was right.
 
     Raises:
         ArtifactError: the run has no pool, or a damaged one.
     """
-    pools = [read_pool(run, task, split) for task in pool_manifests(run) for split in POOL_SPLITS]
-    return pl.DataFrame(
-        [
-            {
-                "task": pool.task,
-                "split": pool.split,
-                "ARM accuracy": pool.arm_accuracy,
-                "MDM accuracy": pool.mdm_accuracy,
-                **pool.counts(),
+    reasons = ("spare", "ARM only", "MDM only", "none")  # as wide as a terminal allows
+    rows = []
+    for task in pool_manifests(run):
+        for split in POOL_SPLITS:
+            pool = read_pool(run, task, split)
+            row = {
+                "task": task,
+                "split": split,
+                "ARM": pool.arm_accuracy,
+                "MDM": pool.mdm_accuracy,
+                "tried": len(pool.candidate_ids),
+                "pool": len(pool.examples),
             }
-            for pool in pools
-        ]
-    )
+            rows.append(row | dict(zip(reasons, pool.dropped.values(), strict=True)))
+    return pl.DataFrame(rows)
 
 
 def _pool(pair: ModelPair, task: Task, split: Split, config: PoolConfig, quiet: bool) -> CommonPool:

@@ -78,18 +78,13 @@ def _task_report(run: Path, task_name: str) -> TaskReport:
 
 def _pool_summary(pool: CommonPool) -> PoolSummary:
     both = pool.arm_correct & pool.mdm_correct
-    dropped = {
-        reason.removeprefix("dropped: "): count
-        for reason, count in pool.counts().items()
-        if reason.startswith("dropped: ")
-    }
     return PoolSummary(
         num_candidates=len(pool.candidate_ids),
         num_arm_correct=int(pool.arm_correct.sum()),
         num_mdm_correct=int(pool.mdm_correct.sum()),
         num_both_correct=int(both.sum()),
         pool_size=len(pool.examples),
-        dropped=dropped,
+        dropped=pool.dropped,
     )
 
 

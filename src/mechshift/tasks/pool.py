@@ -75,16 +75,15 @@ class CommonPool:
         """Share of candidates, in [0, 1]."""
         return float(self.mdm_correct.mean())
 
-    def counts(self) -> dict[str, int]:
-        """What became of the candidates; the parts sum to `candidates`."""
-        both = int((self.arm_correct & self.mdm_correct).sum())
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Why the other candidates are not in the pool, and how many each reason holds."""
+        arm, mdm = self.arm_correct, self.mdm_correct
         return {
-            "candidates": len(self.candidate_ids),
-            "pool": len(self.examples),
-            "dropped: right but not needed": both - len(self.examples),
-            "dropped: only the ARM is right": int((self.arm_correct & ~self.mdm_correct).sum()),
-            "dropped: only the MDM is right": int((~self.arm_correct & self.mdm_correct).sum()),
-            "dropped: both are wrong": int((~self.arm_correct & ~self.mdm_correct).sum()),
+            "right but not needed": int((arm & mdm).sum()) - len(self.examples),
+            "only the ARM is right": int((arm & ~mdm).sum()),
+            "only the MDM is right": int((~arm & mdm).sum()),
+            "both are wrong": int((~arm & ~mdm).sum()),
         }
 
 
