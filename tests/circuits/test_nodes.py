@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from mechshift.circuits import destination_nodes, node_scores, select_top_edges
+from mechshift.circuits.nodes import joined_nodes
 from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE, Graph
 
 GROUPED = Graph(num_layers=2, num_heads=4, num_key_value_groups=2)
@@ -58,3 +59,16 @@ def test_every_edge_counts_once_where_it_is_written_and_once_where_it_is_read(gr
     strength = np.abs(circuit.scores)
     expected = 2 * strength.sum() - strength[to_logits].sum()
     np.testing.assert_allclose(node_scores(circuit).sum(), expected, rtol=1e-12)
+
+
+def test_no_node_takes_part_in_an_empty_circuit():
+    scores = node_scores(select_top_edges(GROUPED, np.ones(GROUPED.num_edges), 0))
+    assert scores.dtype == np.float64
+    assert scores.tolist() == [0.0] * GROUPED.num_sources
+
+
+def test_the_nodes_that_edges_join_are_both_ends_and_every_head_of_a_group():
+    edges = [GROUPED.edge_index(name) for name in ("input->a1.h1<k>", "m0->logits")]
+    joined = np.flatnonzero(joined_nodes(GROUPED, np.array(edges)))
+    names = [GROUPED.source_name(n) if n < GROUPED.num_sources else "logits" for n in joined]
+    assert names == ["input", "m0", "a1.h2", "a1.h3", "logits"]

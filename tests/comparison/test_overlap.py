@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mechshift.circuits.edge_groups import edge_groups, order_within
 from mechshift.comparison import ComparisonSettings, overlap_curve
-from mechshift.comparison.overlap import edge_groups, order_within
 from mechshift.comparison.top_edges import top_edge_masks
 from mechshift.errors import ComparisonError, ConfigError
 from mechshift.graph import Graph
@@ -117,25 +117,6 @@ def test_different_models_stay_below_their_ceiling(quick: ComparisonSettings) ->
     assert index is not None
     ratio = curve.ratio.at(index)
     assert ratio is not None and ratio.interval.high < 0.8
-
-
-def test_edges_of_one_layer_pair_and_type_form_a_group() -> None:
-    groups = edge_groups(GRAPH)
-
-    def group(name: str) -> int:
-        return int(groups[GRAPH.edge_index(name)])
-
-    assert group("a0.h0->a1.h0<q>") == group("a0.h1->a1.h1<q>")
-    others = (
-        "a0.h0->a1.h0<k>",
-        "m0->a1.h0<q>",
-        "a0.h0->a2.h0<q>",
-        "a1.h0->a2.h0<q>",
-        "a0.h0->m1",
-        "a0.h0->logits",
-        "input->a1.h0<q>",
-    )
-    assert len({group(name) for name in ("a0.h0->a1.h0<q>", *others)}) == 1 + len(others)
 
 
 def test_the_null_keeps_how_many_edges_each_group_has_in_the_circuit() -> None:

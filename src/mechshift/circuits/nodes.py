@@ -1,7 +1,7 @@
 """Which nodes do a circuit's edges belong to, and how much does each node take part?"""
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mechshift.circuits.circuit import Circuit
 from mechshift.graph import KEY, LOGITS, MLP, VALUE, Graph
@@ -26,6 +26,17 @@ def destination_nodes(graph: Graph) -> Int[np.ndarray, "destination group"]:
     return nodes
 
 
+def joined_nodes(graph: Graph, edges: Int[np.ndarray, " k"]) -> Bool[np.ndarray, " node"]:
+    """Whether each node writes to or reads from one of the edges; `logits` is the last node.
+
+    An edge into a grouped k or v joins every head of the group.
+    """
+    joined = np.zeros(graph.num_sources + 1, dtype=bool)
+    joined[graph.edge_source[edges]] = True
+    joined[destination_nodes(graph)[graph.edge_destination[edges]]] = True
+    return joined
+
+
 def node_scores(circuit: Circuit) -> Float[np.ndarray, " source"]:
     """s(v): sum of |score| of the circuit's edges into and out of each node [metric units].
 
@@ -41,4 +52,4 @@ def node_scores(circuit: Circuit) -> Float[np.ndarray, " source"]:
     read = np.bincount(readers.ravel(), weights=shares.ravel(), minlength=num_nodes)
     writers = graph.edge_source[circuit.edges]
     written = np.bincount(writers, weights=strength, minlength=num_nodes)
-    return (read + written)[:-1]
+    return (read + written)[:-1].astype(np.float64)  # bincount of nothing counts in integers

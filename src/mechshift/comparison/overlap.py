@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from mechshift.circuits.edge_groups import edge_groups, order_within
 from mechshift.comparison.ceilings import (
     HalfOverlaps,
     overlaps_of_halves,
@@ -219,33 +220,6 @@ def _null(
     tail = 100 * (1 - settings.level) / 2
     low, high = np.percentile(shuffled, [tail, 100 - tail], axis=0)
     return Estimates(value=shuffled.mean(axis=0), low=low, high=high, level=settings.level)
-
-
-def edge_groups(graph: Graph) -> Int[np.ndarray, " edge"]:
-    """A number for each edge, equal for edges of one layer pair and one edge type.
-
-    The type is what the edge joins: `input`, a head or an MLP with q, k, v, an MLP or `logits`.
-    """
-    source_is_head = graph.source_head[graph.edge_source] >= 0
-    keys = np.stack(
-        [
-            graph.source_layer[graph.edge_source],
-            source_is_head,
-            graph.destination_layer[graph.edge_destination],
-            graph.destination_kind[graph.edge_destination],
-        ]
-    )
-    return np.unique(keys, axis=1, return_inverse=True)[1].reshape(-1)
-
-
-def order_within(
-    groups: Int[np.ndarray, " edge"], generator: np.random.Generator
-) -> Int[np.ndarray, " edge"]:
-    """A random order that exchanges edges of the same group only."""
-    order = np.empty_like(groups)
-    shuffled = np.lexsort((generator.random(len(groups)), groups))
-    order[np.argsort(groups, kind="stable")] = shuffled
-    return order
 
 
 def _notes_on_zeros(

@@ -1,5 +1,8 @@
 """Running circuits, and how much of the model's behaviour they keep."""
 
+from mechshift.evaluation.baselines import MatchedCircuit as MatchedCircuit
+from mechshift.evaluation.baselines import activation_sized_circuit as activation_sized_circuit
+from mechshift.evaluation.baselines import random_matched_circuit as random_matched_circuit
 from mechshift.evaluation.circuit_metrics import CircuitMetrics as CircuitMetrics
 from mechshift.evaluation.circuit_metrics import evaluate_circuits as evaluate_circuits
 from mechshift.evaluation.circuit_metrics import num_runs as num_runs

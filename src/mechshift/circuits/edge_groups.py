@@ -1,0 +1,37 @@
+"""Which edges are interchangeable when only the place in the architecture counts?
+
+Edges of one group join the same pair of layers and the same kinds of node. Exchanging edges within
+groups keeps how much of a circuit lies where, and nothing else: the null of overlap and the random
+circuits that a circuit is held against are made this way.
+"""
+
+import numpy as np
+from jaxtyping import Int
+
+from mechshift.graph import KIND_NAMES, Graph
+
+
+def edge_groups(graph: Graph) -> Int[np.ndarray, " edge"]:
+    """A number for each edge, equal for edges of one layer pair and one edge type.
+
+    The type is what the edge joins: `input`, a head or an MLP with q, k, v, an MLP or `logits`.
+    """
+    keys = (
+        graph.source_layer[graph.edge_source] + 1,  # `input` has layer -1
+        (graph.source_head[graph.edge_source] >= 0).astype(np.int64),
+        graph.destination_layer[graph.edge_destination],
+        graph.destination_kind[graph.edge_destination],
+    )
+    num_layers = graph.num_layers + 1
+    numbers = np.ravel_multi_index(keys, (num_layers, 2, num_layers, len(KIND_NAMES)))
+    return np.unique(numbers, return_inverse=True)[1]
+
+
+def order_within(
+    groups: Int[np.ndarray, " edge"], generator: np.random.Generator
+) -> Int[np.ndarray, " edge"]:
+    """A random order that exchanges edges of the same group only."""
+    order = np.empty_like(groups)
+    shuffled = np.lexsort((generator.random(len(groups)), groups))
+    order[np.argsort(groups, kind="stable")] = shuffled
+    return order

@@ -1,0 +1,41 @@
+"""How is one file written all or nothing, and refused in one line that names it?"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mechshift.errors import CircuitError
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write to; what is there at the end takes the name `path`.
+
+    Raises:
+        CircuitError: the disk refuses; the message begins with the file.
+    """
+    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")  # the suffix is kept
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise CircuitError(f"{path}: cannot be written: {error.strerror or error}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Put the file before the message of every CircuitError.
+
+    Raises:
+        CircuitError: also where the disk refuses.
+    """
+    try:
+        yield
+    except CircuitError as error:
+        raise CircuitError(f"{path}: {error}") from error
+    except OSError as error:
+        raise CircuitError(f"{path}: cannot be read: {error.strerror or error}.") from error

@@ -1,0 +1,216 @@
+"""Scores and circuits as JSON of MIB's circuit track, which is that of EAP-IG.
+
+    {"cfg": {"n_layers": 12, "n_heads": 12, "parallel_attn_mlp": false, "d_model": 768},
+     "nodes": {"input": {"in_graph": true}, "a0.h0": {"in_graph": false}, ..., "logits": ...},
+     "edges": {"input->a0.h0<q>": {"score": 0.25, "in_graph": true}, ...}}
+
+1. A file of scores (MIB's `importances.json`) lists every edge; none is in the graph, because
+   nobody has selected yet, and MIB selects by itself.
+2. A file of a circuit lists the circuit's edges, all in the graph. EAP-IG leaves an edge that is
+   not listed out of its graph, with score 0, which is not a score that anybody measured.
+3. Read from either, or from a file of EAP-IG: the scores of every edge, or the edges in the graph.
+   Nodes are checked, but edges alone decide; EAP-IG does the same when it prunes.
+
+JSON knows one kind of number: scores are read as float64, and those that were float32 have exactly
+their old values.
+
+Sources: `Graph.to_json` and `from_json` of github.com/hannamw/EAP-IG, `src/eap/graph.py` at commit
+4fad6c6; MIB-circuit-track reads its files with the same functions (arXiv:2504.13151).
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechshift.circuits.circuit import Circuit
+from mechshift.circuits.formats.edge_names import circuit_named, named_scores, scored_graph_named
+from mechshift.circuits.formats.files import reading, writing
+from mechshift.circuits.nodes import joined_nodes
+from mechshift.circuits.scored_graph import ScoredGraph
+from mechshift.errors import CircuitError
+from mechshift.graph import Graph
+
+EDGE_KEYS = {"score", "in_graph"}
+
+_Value = TypeVar("_Value")
+
+
+def write_mib_scores(path: Path, scored: ScoredGraph, *, d_model: int) -> None:
+    """Write the score of every edge, as MIB's `importances.json`.
+
+    Args:
+        path: an earlier file is replaced.
+        scored: a graph with one k and one v destination per query head.
+        d_model: width of the residual stream; EAP-IG cannot load a file without it.
+
+    Raises:
+        CircuitError: k and v are grouped, or the disk refuses.
+    """
+    no_edges = np.empty(0, dtype=np.int64)
+    head = _head(scored.graph, no_edges, d_model)
+    _write(path, head, scored, np.arange(scored.graph.num_edges))
+
+
+def write_mib_circuit(path: Path, circuit: Circuit, *, d_model: int) -> None:
+    """Write the edges of a circuit, as one of MIB's files with membership and scores.
+
+    Arguments and errors as in `write_mib_scores`.
+    """
+    _write(path, _head(circuit.graph, circuit.edges, d_model), circuit, circuit.edges)
+
+
+def read_mib_scores(path: Path) -> ScoredGraph:
+    """Read the score of every edge, whether or not it is in the graph.
+
+    Raises:
+        CircuitError: unreadable, of nodes or neurons, or with unknown, missing or repeated edges
+            or scores that are not finite.
+    """
+    with reading(path):
+        graph, edges = _parsed(path)
+        return scored_graph_named(graph, list(edges), _scores(edges))
+
+
+def read_mib_circuit(path: Path) -> Circuit:
+    """Read the edges that are in the graph; other edges may be listed or not.
+
+    Raises:
+        CircuitError: as `read_mib_scores`, except for missing edges; and where edges are listed
+            but none is in the graph.
+    """
+    with reading(path):
+        graph, edges = _parsed(path)
+        kept = np.array([edge["in_graph"] for edge in edges.values()], dtype=bool)
+        if edges and not kept.any():
+            raise CircuitError(
+                f"none of its {len(edges):,} edges is in the graph, so it holds scores and no"
+                " circuit; read it with read_mib_scores and select edges."
+            )
+        return circuit_named(graph, list(edges), _scores(edges), kept=kept)
+
+
+def _head(graph: Graph, edges: Int[np.ndarray, " k"], d_model: int) -> dict[str, Any]:
+    """`cfg` and `nodes` of a file whose graph has these edges."""
+    if graph.num_key_value_groups != graph.num_heads:
+        raise CircuitError(
+            f"MIB's format has one k and one v input per query head, and this graph has"
+            f" {graph.num_key_value_groups} for {graph.num_heads} heads; score the model again"
+            " without grouping k and v, or write GraphML or safetensors."
+        )
+    if d_model < 1:
+        raise CircuitError(f"d_model is the width of the residual stream, not {d_model}.")
+    used = joined_nodes(graph, edges)
+    used[-1] = True  # EAP-IG's logits are in every graph
+    return {
+        "cfg": {
+            "n_layers": graph.num_layers,
+            "n_heads": graph.num_heads,
+            "parallel_attn_mlp": False,
+            "d_model": d_model,
+        },
+        "nodes": {
+            name: {"in_graph": flag}
+            for name, flag in zip(_node_names(graph), used.tolist(), strict=True)
+        },
+    }
+
+
+def _write(
+    path: Path,
+    head: Mapping[str, Any],
+    content: ScoredGraph | Circuit,
+    edges: Int[np.ndarray, " k"],
+) -> None:
+    end = f', "in_graph": {json.dumps(isinstance(content, Circuit))}}}'
+    with writing(path) as partial, partial.open("w", encoding="utf-8", newline="\n") as file:
+        # Edges become text piece by piece: a dict for each would dwarf the scores in memory.
+        file.write(json.dumps(head)[:-1] + ', "edges": {')
+        separator = ""
+        for chunk in named_scores(content.graph, edges, content.scores):
+            pieces = [f'"{name}": {{"score": {score!r}{end}' for name, score in chunk]
+            file.write(separator + ", ".join(pieces))
+            separator = ", "
+        file.write("}}\n")
+
+
+def _parsed(path: Path) -> tuple[Graph, dict[str, dict[str, Any]]]:
+    """The graph, and per edge name a score and whether it is in the graph."""
+    try:
+        content = json.loads(path.read_bytes(), object_pairs_hook=_without_repetition)
+    except (ValueError, RecursionError) as error:
+        raise CircuitError(f"is not JSON ({error}).") from error
+    parts = content if isinstance(content, dict) else {}
+    if not all(isinstance(parts.get(key), dict) for key in ("cfg", "nodes", "edges")):
+        raise CircuitError(
+            "is not a circuit of MIB or EAP-IG: it must be an object with cfg, nodes, edges, each"
+            " of them an object."
+        )
+    graph = _graph(parts["cfg"])
+    _check_nodes(graph, parts["nodes"])
+    _check_edges(parts["edges"])
+    return graph, parts["edges"]
+
+
+def _without_repetition(pairs: Sequence[tuple[str, _Value]]) -> dict[str, _Value]:
+    """An object as a dict; JSON itself would keep the last of two equal names."""
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        ((repeated, count),) = Counter(name for name, _ in pairs).most_common(1)
+        raise CircuitError(f"'{repeated}' occurs {count} times in one object.")
+    return content
+
+
+def _graph(cfg: Mapping[str, Any]) -> Graph:
+    sizes = {key: cfg.get(key) for key in ("n_layers", "n_heads")}
+    for key, size in sizes.items():
+        if type(size) is not int:
+            raise CircuitError(f"cfg must give {key} as a whole number, not {size!r}.")
+    if cfg.get("parallel_attn_mlp", False) is not False:
+        raise CircuitError(
+            "cfg says parallel_attn_mlp, attention and MLP side by side; mechshift reads models in"
+            " which the MLP reads what its layer's heads wrote."
+        )
+    num_layers, num_heads = cfg["n_layers"], cfg["n_heads"]
+    return Graph(num_layers=num_layers, num_heads=num_heads, num_key_value_groups=num_heads)
+
+
+def _check_nodes(graph: Graph, nodes: Mapping[str, Any]) -> None:
+    known = set(_node_names(graph))
+    for name, node in nodes.items():
+        if name not in known:
+            raise CircuitError(
+                f"no node '{name}' in a graph of {graph.num_layers} layers and"
+                f" {graph.num_heads} heads."
+            )
+        if not isinstance(node, dict) or node.keys() != {"in_graph"}:
+            raise CircuitError(
+                f"node '{name}' must hold in_graph alone, not {node!r:.60}; scores of nodes or"
+                " neurons are not read, only those of edges."
+            )
+
+
+def _check_edges(edges: Mapping[str, Any]) -> None:
+    for name, edge in edges.items():
+        if not isinstance(edge, dict) or edge.keys() != EDGE_KEYS:
+            raise CircuitError(f"edge '{name}' must hold score and in_graph, not {edge!r:.60}.")
+        if type(edge["in_graph"]) is not bool or type(edge["score"]) not in (int, float):
+            raise CircuitError(
+                f"edge '{name}' must have a number as score and true or false as in_graph, not"
+                f" {edge!r:.60}."
+            )
+
+
+def _scores(edges: Mapping[str, Mapping[str, Any]]) -> Float[np.ndarray, " k"]:
+    try:
+        return np.array([float(edge["score"]) for edge in edges.values()], dtype=np.float64)
+    except OverflowError:
+        raise CircuitError("a score is a whole number too large for a float.") from None
+
+
+def _node_names(graph: Graph) -> list[str]:
+    return [*(graph.source_name(source) for source in range(graph.num_sources)), "logits"]

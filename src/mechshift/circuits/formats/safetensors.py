@@ -1,0 +1,106 @@
+"""Scores and circuits as safetensors: the smallest and fastest form, with the dtype kept.
+
+A file of scores holds `scores`, one per edge in `Graph` order. A file of a circuit holds `edges`
+(indices in that order) and `scores`, strongest first. The metadata entry `mechshift` is a JSON
+object that states which of the two it is, and the graph.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from mechshift.circuits.circuit import Circuit
+from mechshift.circuits.formats.files import reading, writing
+from mechshift.circuits.formats.header import Content, graph_in, header
+from mechshift.circuits.scored_graph import ScoredGraph
+from mechshift.errors import CircuitError
+from mechshift.graph import Graph
+
+METADATA_KEY = "mechshift"
+"""One entry for everything: safetensors writes several in random order."""
+
+
+def write_safetensors_scores(path: Path, scored: ScoredGraph) -> None:
+    """Write the score of every edge; an earlier file is replaced.
+
+    Raises:
+        CircuitError: the disk refuses.
+    """
+    _write(path, header("scores", scored.graph), {"scores": scored.scores})
+
+
+def write_safetensors_circuit(path: Path, circuit: Circuit) -> None:
+    """Write the edges of a circuit with their scores; an earlier file is replaced.
+
+    Raises:
+        CircuitError: the disk refuses.
+    """
+    arrays = {"edges": circuit.edges, "scores": circuit.scores}
+    _write(path, header("circuit", circuit.graph), arrays)
+
+
+def read_safetensors_scores(path: Path) -> ScoredGraph:
+    """Read the score of every edge.
+
+    Raises:
+        CircuitError: unreadable, a circuit, or scores that do not fit the graph.
+    """
+    with reading(path):
+        graph, arrays = _parsed(path, "scores", {"scores": "f"})
+        return ScoredGraph(graph=graph, scores=arrays["scores"])
+
+
+def read_safetensors_circuit(path: Path) -> Circuit:
+    """Read the edges of a circuit.
+
+    Raises:
+        CircuitError: unreadable, scores of a whole graph, or edges that make no circuit.
+    """
+    with reading(path):
+        graph, arrays = _parsed(path, "circuit", {"edges": "i", "scores": "f"})
+        edges, scores = arrays["edges"], arrays["scores"]
+        if len(edges) != len(scores):
+            raise CircuitError(f"{len(scores)} scores do not fit {len(edges)} edges.")
+        return Circuit(graph=graph, edges=edges, scores=scores)
+
+
+def _write(path: Path, entries: Mapping[str, str | int], arrays: Mapping[str, np.ndarray]) -> None:
+    # safetensors stores the buffer as it lies.
+    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+    content = save(contiguous, metadata={METADATA_KEY: json.dumps(entries)})
+    with writing(path) as partial:
+        partial.write_bytes(content)
+
+
+def _parsed(
+    path: Path, content: Content, kinds: Mapping[str, str]
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """The graph, and the arrays, each flat and of the NumPy kind (`i`, `f`) that is asked for."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise CircuitError(f"is not safetensors ({error}).") from error
+    graph = graph_in(_entries(metadata), content)
+    found = {name: (array.dtype.kind, array.ndim) for name, array in arrays.items()}
+    if found != {name: (kind, 1) for name, kind in kinds.items()}:
+        shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in arrays.items())
+        wanted = " and ".join(f"{name} ({_KIND_NAMES[kind]})" for name, kind in kinds.items())
+        raise CircuitError(f"must hold flat arrays {wanted}, not {shapes or 'nothing'}.")
+    return graph, arrays
+
+
+_KIND_NAMES = {"i": "whole numbers", "f": "floats"}
+
+
+def _entries(metadata: Mapping[str, str]) -> dict[str, object]:
+    try:
+        entries = json.loads(metadata.get(METADATA_KEY, "{}"))
+    except ValueError:
+        return {}
+    return entries if isinstance(entries, dict) else {}
