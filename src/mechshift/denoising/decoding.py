@@ -1,39 +1,37 @@
 """What does each model write in place of the target, and in which order?
 
-Greedy decoding, deterministic up to rounding, and independent of how examples are batched.
+ARM: greedily from left to right, one token per step.
 
-ARM: left to right, the most probable token each time.
+MDM:
+1. start with a mask at each of the target positions (suffix in place);
+2. one forward pass; rule out the mask token at every position that the sampler reads;
+3. let the sampler say which positions take which tokens (see `samplers`), and write them;
+4. repeat from 2 until nothing is masked, or to the end for a sampler that may mask again.
 
-MDM, with S steps:
-1. start with a mask at each of the T target positions (suffix in place);
-2. one forward pass; at every masked position take the most probable token other than the mask
-   token, and its probability once the mask token is ruled out: the confidence;
-3. commit as many positions as the step has (see `schedule`): the most confident ones, or the next
-   in a fixed left-to-right or random order. Of equally confident positions the leftmost comes
-   first. Committed tokens stay.
-4. repeat from 2 until nothing is masked.
-
-Source: low-confidence remasking of LLaDA, arXiv:2502.09992 (temperature 0, one block).
+A step that is known to commit nothing needs no forward pass and gets none. Everything is
+deterministic up to rounding and independent of how examples are batched, also with random draws.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from mechshift.denoising.canvas import check_example, masked_target, pad_left
+from mechshift.denoising.canvas import check_example, pad_left
+from mechshift.denoising.draft import Draft, blank_draft
 from mechshift.denoising.encoded import EncodedExample
-from mechshift.denoising.schedule import Schedule, random_orders, step_sizes
+from mechshift.denoising.samplers import Commit, LeftToRight, Sampler, sampler_named
+from mechshift.denoising.samplers.draws import first_argmax as first_argmax
+from mechshift.denoising.schedule import Schedule
+from mechshift.denoising.trace import Trace, trace_schedule
 from mechshift.errors import DenoisingError
 from mechshift.models import LanguageModel
 
-Order = Literal["confidence", "left-to-right", "random"]
-ORDERS: tuple[str, ...] = get_args(Order)
+AUTOREGRESSIVE = "autoregressive"
+"""What the trace of an ARM calls its sampler."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -43,7 +41,9 @@ class Decoded:
     tokens: list[tuple[int, ...]]
     """For each example as many ids as its target has."""
     schedule: Schedule
-    """The step at which each token was committed."""
+    """The attributed step at which each token was committed; see `trace`."""
+    traces: list[Trace]
+    """For each example what was written when, by the sampler's own step numbers."""
 
 
 def decode(
@@ -51,7 +51,7 @@ def decode(
     examples: Sequence[EncodedExample],
     *,
     num_steps: int | None = None,
-    order: str = "confidence",
+    order: str | Sampler = "confidence",
     seed: int = 0,
     batch_size: int = 32,
     progress: Callable[[int], None] | None = None,
@@ -61,22 +61,29 @@ def decode(
     Args:
         model: an ARM always decodes one token per step from left to right.
         examples: encoded for this kind of model.
-        num_steps: denoising steps of an MDM; None: one token per step.
-        order: which positions an MDM commits first.
-        seed: of the random order.
+        num_steps: denoising steps of an MDM; None: as many as target tokens.
+        order: how an MDM chooses positions and tokens: a name in `SAMPLERS`, or a sampler with
+            settings of its own.
+        seed: of random draws.
         batch_size: examples per forward pass.
         progress: called with the number of examples that were just finished.
 
     Raises:
-        DenoisingError: an unknown order, a bad count, or an example that the model cannot read.
+        DenoisingError: an unknown order, a bad count, a number of steps that the sampler cannot
+            have, or an example that the model cannot read.
     """
-    if order not in ORDERS:
-        raise DenoisingError(f"unknown order '{order}'; known: {', '.join(ORDERS)}.")
+    sampler = sampler_named(order) if isinstance(order, str) else order
     if batch_size < 1:
         raise DenoisingError(f"the batch size is {batch_size}; it must be at least 1.")
     for example in examples:
         check_example(model, example)
-    drafts = _blank_drafts(examples, num_steps, order, seed)
+    if num_steps is not None and num_steps < 1:
+        raise DenoisingError(f"num_steps is {num_steps}; it must be at least 1.")
+    if model.kind == "arm":
+        sampler, num_steps = LeftToRight(), None
+    drafts = [
+        blank_draft(sampler, row, example, num_steps, seed) for row, example in enumerate(examples)
+    ]
     # Examples that take equally long share a batch, which is then full at every step.
     by_cost = sorted(drafts, key=lambda draft: draft.cost)
     for start in range(0, len(by_cost), batch_size):
@@ -84,79 +91,18 @@ def decode(
         (_write if model.kind == "arm" else _denoise)(model, batch)
         if progress is not None:
             progress(len(batch))
+    traces = [
+        draft.trace(AUTOREGRESSIVE if model.kind == "arm" else repr(sampler)) for draft in drafts
+    ]
     return Decoded(
         tokens=[tuple(draft.tokens) for draft in drafts],
-        schedule=Schedule(commit_step=_padded([draft.commit_step for draft in drafts])),
+        schedule=trace_schedule(traces),
+        traces=traces,
     )
 
 
-@dataclass(kw_only=True)
-class _Draft:
-    """One example while it is being written; the only record here that changes."""
-
-    example: EncodedExample
-    sizes: list[int]
-    """How many tokens each step commits."""
-    order: list[int] | None
-    """The target positions in a fixed order; None: by confidence."""
-    tokens: list[int]
-    """What is written so far; meaningless where `commit_step` is -1."""
-    commit_step: list[int]
-    """The step that wrote each token; -1 where it is still masked."""
-
-    @property
-    def cost(self) -> tuple[int, int, int]:
-        example = self.example
-        return (
-            len(self.sizes),
-            len(example.target_ids),
-            len(example.prefix_ids) + len(example.suffix_ids),
-        )
-
-    @property
-    def masked(self) -> list[int]:
-        return [target for target, step in enumerate(self.commit_step) if step < 0]
-
-    def canvas(self, model: LanguageModel) -> tuple[int, ...]:
-        written = masked_target(model, self.tokens, [step >= 0 for step in self.commit_step])
-        return self.example.prefix_ids + written + self.example.suffix_ids
-
-    def commit(self, step: int, tokens: Sequence[int], confidence: Sequence[float]) -> None:
-        """Write this step's share, given a token and a confidence for each masked position."""
-        masked = self.masked
-        if self.order is None:
-            ranked = sorted(range(len(masked)), key=lambda i: (-confidence[i], masked[i]))
-        else:
-            place = {target: rank for rank, target in enumerate(self.order)}
-            ranked = sorted(range(len(masked)), key=lambda i: place[masked[i]])
-        for i in ranked[: self.sizes[step]]:
-            self.tokens[masked[i]] = tokens[i]
-            self.commit_step[masked[i]] = step
-
-
-def _blank_drafts(
-    examples: Sequence[EncodedExample], num_steps: int | None, order: str, seed: int
-) -> list[_Draft]:
-    lengths = [len(example.target_ids) for example in examples]
-    orders: Sequence[list[int] | None] = [None] * len(examples)
-    if order == "left-to-right":
-        orders = [list(range(length)) for length in lengths]
-    elif order == "random":
-        orders = random_orders(lengths, seed=seed)
-    return [
-        _Draft(
-            example=example,
-            sizes=step_sizes(length, num_steps),
-            order=fixed,
-            tokens=[0] * length,
-            commit_step=[-1] * length,
-        )
-        for example, length, fixed in zip(examples, lengths, orders, strict=True)
-    ]
-
-
 @torch.no_grad()
-def _write(model: LanguageModel, drafts: Sequence[_Draft]) -> None:
+def _write(model: LanguageModel, drafts: Sequence[Draft]) -> None:
     """Let an ARM write every draft of a batch, one token at a time."""
     ids, mask, positions = pad_left([d.example.prefix_ids for d in drafts], model.device)
     # Keys and values of earlier tokens stay what they are under causal attention only.
@@ -173,56 +119,38 @@ def _write(model: LanguageModel, drafts: Sequence[_Draft]) -> None:
         chosen = first_argmax(model.parts.unembedding(output.last_hidden_state[:, -1]))
         for draft, token in zip(drafts, chosen.tolist(), strict=True):
             if step < len(draft.tokens):
-                draft.tokens[step], draft.commit_step[step] = token, step
+                draft.apply(step, Commit(positions=(step,), tokens=(token,)))
         ids = torch.cat([ids, chosen[:, None]], dim=1)
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
         positions = torch.cat([positions, positions[:, -1:] + 1], dim=1)
         unread = slice(None) if cache is None else slice(-1, None)
 
 
-def _denoise(model: LanguageModel, drafts: Sequence[_Draft]) -> None:
+def _denoise(model: LanguageModel, drafts: Sequence[Draft]) -> None:
     """Let an MDM unmask every draft of a batch, step by step."""
-    for step in range(max(len(draft.sizes) for draft in drafts)):
-        active = [draft for draft in drafts if step < len(draft.sizes)]
-        tokens, confidence = _predict_masked(model, active)
-        start = 0
-        for draft in active:
-            end = start + len(draft.masked)
-            draft.commit(step, tokens[start:end], confidence[start:end])
-            start = end
+    for step in range(max(draft.num_steps for draft in drafts)):
+        active = [draft for draft in drafts if draft.needs(step)]
+        if not active:
+            continue
+        logits = _read_logits(model, active)
+        shares = logits.split([len(draft.read) for draft in active])
+        for draft, share in zip(active, shares, strict=True):
+            draft.apply(step, draft.sampler.commit(draft.state(step), share))
 
 
 @torch.no_grad()
-def _predict_masked(
-    model: LanguageModel, drafts: Sequence[_Draft]
-) -> tuple[list[int], list[float]]:
-    """Best token and its probability at every masked position, draft by draft, left to right."""
+def _read_logits(model: LanguageModel, drafts: Sequence[Draft]) -> Float[Tensor, "read vocab"]:
+    """The logits that predict every position that is read, draft by draft, left to right."""
     canvases = [draft.canvas(model) for draft in drafts]
     ids, mask, position_ids = pad_left(canvases, model.device)
     hidden = model.hidden(ids, mask, position_ids)
-    rows = [row for row, draft in enumerate(drafts) for _ in draft.masked]
+    rows = [row for row, draft in enumerate(drafts) for _ in draft.read]
     columns = [
         ids.shape[1] - len(canvas) + len(draft.example.prefix_ids) + target - int(model.shift)
         for draft, canvas in zip(drafts, canvases, strict=True)
-        for target in draft.masked
+        for target in draft.read
     ]
     logits = model.parts.unembedding(hidden[rows, columns])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logits[:, model.mask_token_id] = -torch.inf
-    confidence = logits.softmax(dim=-1).amax(dim=-1)
-    return first_argmax(logits).tolist(), confidence.tolist()
-
-
-def first_argmax(logits: Float[Tensor, "row vocab"]) -> Int64[Tensor, " row"]:
-    """The most probable token, and of equally probable ones the lowest id, on every device."""
-    ids = torch.arange(logits.shape[-1], device=logits.device)
-    best = logits == logits.amax(dim=-1, keepdim=True)
-    return torch.where(best, ids, logits.shape[-1]).amin(dim=-1)
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> Int64[np.ndarray, "example target"]:
-    """Rows of different lengths as one array, filled with -1."""
-    array = np.full((len(rows), max(map(len, rows), default=0)), -1, dtype=np.int64)
-    for filled, row in zip(array, rows, strict=True):
-        filled[: len(row)] = row
-    return array
+    return logits

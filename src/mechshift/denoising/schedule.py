@@ -87,6 +87,11 @@ def random_order(lengths: Sequence[int], num_steps: int | None = None, *, seed: 
 def random_orders(lengths: Sequence[int], *, seed: int) -> list[list[int]]:
     """One permutation of the target positions for each example."""
     return [
-        np.random.default_rng([seed, example]).permutation(length).tolist()
+        random_permutation(length, seed=seed, example=example)
         for example, length in enumerate(lengths)
     ]
+
+
+def random_permutation(length: int, *, seed: int, example: int) -> list[int]:
+    """The random order of one example's target positions."""
+    return np.random.default_rng([seed, example]).permutation(length).tolist()

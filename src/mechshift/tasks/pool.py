@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mechshift.denoising import EncodedExample, Order, Schedule, decode
+from mechshift.denoising import EncodedExample, SamplerName, Schedule, decode
 from mechshift.errors import PoolError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.tasks.encoding import encode_example
@@ -35,8 +35,9 @@ class PoolConfig:
     """The same from the held-out split, on which circuits are tested."""
     max_candidates: int = 4
     """Give up after this many times as many candidates as examples asked for."""
-    order: Order = "confidence"
-    """Which target tokens are committed first: the MDM's most confident, left-to-right, random."""
+    order: SamplerName = "confidence"
+    """How the MDM chooses what to write next: most confident first, left to right, at random, or a
+    published sampler with its published settings."""
     num_steps: int | None = None
     """Denoising steps; None is one token per step."""
     seed: int = 0
