@@ -33,6 +33,7 @@ def test_what_cannot_change_a_score_is_not_in_its_manifest():
     [
         (lambda: PairOptions(mdm="b"), "--arm and --mdm belong together"),
         (lambda: PairOptions(pair="big").entry(), "no pair 'big'; known are tiny"),
+        (lambda: AttributionSettings(metric="f1"), "no metric 'f1'; known are logit_diff"),
         (lambda: AttributionSettings(ig_steps=0), "must be at least 1, not 0, 32 and 50"),
         (lambda: EvaluationSettings(fractions=(0.0, 0.5)), r"must lie in \(0, 1\], not \(0.0, 0.5"),
         (lambda: EvaluationSettings(batch_size=0), "batch_size must be at least 1, not 0"),

@@ -7,10 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mechshift.artifacts import artifact_hash, is_current, read_manifest, write_artifact
 from mechshift.circuits import Circuit, select_top_edges
 from mechshift.comparison import ComparisonSettings
-from mechshift.denoising import build_canvases
+from mechshift.denoising import Canvas, build_canvases
 from mechshift.evaluation import CircuitMetrics, evaluate_circuits, num_runs
 from mechshift.experiment.pooling import pooled_task
 from mechshift.experiment.settings import EvaluationSettings
@@ -28,7 +30,7 @@ from mechshift.experiment.stores import (
 )
 from mechshift.graph import Graph
 from mechshift.models import Kind, LanguageModel, ModelPair
-from mechshift.progress import progress_bar
+from mechshift.progress import Advance, progress_bar
 from mechshift.tasks import encode_pool
 
 
@@ -79,7 +81,13 @@ def evaluate_pair(
             }
             if not is_current(folder, **made_from):
                 circuits = _circuits(run, task_name, sizes)
-                found = _evaluate(run, task_name, model, circuits, metric, settings, quiet)
+                canvases = _held_out_canvases(run, task_name, model)
+                title = f"{task_name}: run circuits in {kind.upper()}"
+                total = num_runs(canvases, [c for of_one in circuits.values() for c in of_one])
+                with progress_bar(title, total, quiet=quiet) as advance:
+                    found = _evaluate(
+                        model, canvases, circuits, metric, settings.batch_size, advance
+                    )
                 write_artifact(folder, **made_from, arrays=circuit_metrics_arrays(found))
 
 
@@ -93,32 +101,32 @@ def _circuits(run: Path, task: str, sizes: list[int]) -> dict[Kind, list[Circuit
     return circuits
 
 
+def _held_out_canvases(run: Path, task_name: str, model: LanguageModel) -> list[Canvas]:
+    pool = read_pool(run, task_name, "held-out")
+    examples = encode_pool(pooled_task(task_name, pool), pool.examples, model)
+    return build_canvases(model, examples, pool.schedule)
+
+
 def _evaluate(
-    run: Path,
-    task_name: str,
     model: LanguageModel,
+    canvases: list[Canvas],
     circuits: dict[Kind, list[Circuit]],
     metric: str,
-    settings: EvaluationSettings,
-    quiet: bool,
+    batch_size: int,
+    advance: Advance,
 ) -> dict[Kind, CircuitMetrics]:
-    pool = read_pool(run, task_name, "held-out")
-    task = pooled_task(task_name, pool)
-    canvases = build_canvases(model, encode_pool(task, pool.examples, model), pool.schedule)
-    every = [circuit for of_one in circuits.values() for circuit in of_one]
-    title = f"{task_name}: run circuits in {model.kind.upper()}"
-    with progress_bar(title, num_runs(canvases, every), quiet=quiet) as advance:
-        metrics = evaluate_circuits(
-            model,
-            canvases,
-            every,
-            num_examples=len(pool.examples),
-            metric=metric,
-            batch_size=settings.batch_size,
-            progress=advance,
-        )
-    per_owner = len(every) // len(circuits)
+    """What the model scores on each owner's circuits; the full and empty runs are shared."""
+    metrics = evaluate_circuits(
+        model,
+        canvases,
+        [circuit for of_one in circuits.values() for circuit in of_one],
+        num_examples=1 + max(canvas.example for canvas in canvases),
+        metric=metric,
+        batch_size=batch_size,
+        progress=advance,
+    )
+    starts = np.cumsum([0, *map(len, circuits.values())])
     return {
-        owner: metrics.subset(slice(index * per_owner, (index + 1) * per_owner))
-        for index, owner in enumerate(circuits)
+        owner: metrics.subset(slice(int(start), int(end)))
+        for owner, start, end in zip(circuits, starts[:-1], starts[1:], strict=True)
     }

@@ -5,7 +5,7 @@ replaces the chunks once it is whole.
 """
 
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +41,7 @@ def score_edges(
     for task_name in pool_manifests(run):
         pool = read_pool(run, task_name, "discovery")
         task = pooled_task(task_name, pool)
-        metric = settings.metric or task.metric
+        resolved = replace(settings, metric=settings.metric or task.metric)
         for kind in KINDS:
             model: LanguageModel = getattr(pair, kind)
             folder = scores_folder(run, task_name, kind)
@@ -51,7 +51,7 @@ def score_edges(
                     "task": task_name,
                     "model": model.name,
                     "graph": asdict(model.graph(grouped=settings.grouped)),
-                    "attribution": settings.manifest_config() | {"metric": metric},
+                    "attribution": resolved.manifest_config(),
                 },
                 "inputs": {
                     "pool": artifact_hash(pool_folder(run, task_name)),
@@ -64,9 +64,7 @@ def score_edges(
                 canvases = build_canvases(model, encoded, pool.schedule)
                 title = f"{task_name}: score {kind.upper()} edges"
                 with progress_bar(title, len(canvases), quiet=quiet) as advance:
-                    scores = _score_in_chunks(
-                        model, canvases, metric, settings, chunks, made_from, advance
-                    )
+                    scores = _score_in_chunks(model, canvases, resolved, chunks, made_from, advance)
                 write_artifact(folder, **made_from, arrays=scores_arrays(scores))
             shutil.rmtree(chunks, ignore_errors=True)
 
@@ -74,12 +72,12 @@ def score_edges(
 def _score_in_chunks(
     model: LanguageModel,
     canvases: list[Canvas],
-    metric: str,
     settings: AttributionSettings,
     chunks: Path,
     made_from: dict[str, Any],
     advance: Advance,
 ) -> EdgeScores:
+    assert settings.metric is not None
     folders = []
     for chunk in chunk_canvases(canvases, settings.chunk_size):
         folder = chunks / f"{chunk[0].example:06d}-{chunk[-1].example:06d}"
@@ -90,7 +88,7 @@ def _score_in_chunks(
         scores = eap_ig(
             model,
             chunk,
-            metric=metric,
+            metric=settings.metric,
             ig_steps=settings.ig_steps,
             rule=settings.rule,
             grouped=settings.grouped,

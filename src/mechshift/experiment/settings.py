@@ -6,6 +6,7 @@ from typing import Any, Literal
 import torch
 
 from mechshift.comparison import ComparisonSettings
+from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
 from mechshift.evaluation import MIB_FRACTIONS
 from mechshift.models import PAIRS, ModelPair, ModelSource, PairEntry, load_pair
@@ -76,8 +77,8 @@ class PairOptions:
 class AttributionSettings:
     """How edges are scored (EAP-IG)."""
 
-    metric: Literal["logit_diff", "prob_diff", "log_prob"] | None = None
-    """What is explained; by default the task's own metric."""
+    metric: str | None = None
+    """What is explained: logit_diff, prob_diff or log_prob; by default the task's own metric."""
     ig_steps: int = 5
     """Points on the path from the corrupted to the clean embeddings."""
     rule: Literal["left", "right", "midpoint"] = "left"
@@ -90,6 +91,8 @@ class AttributionSettings:
     """Examples after which scores are saved; a killed run loses at most these."""
 
     def __post_init__(self) -> None:
+        if self.metric is not None and self.metric not in METRICS:
+            raise ConfigError(f"no metric '{self.metric}'; known are {', '.join(METRICS)}.")
         if min(self.ig_steps, self.batch_size, self.chunk_size) < 1:
             raise ConfigError(
                 "ig_steps, batch_size and chunk_size must be at least 1, not"
