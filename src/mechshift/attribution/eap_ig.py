@@ -38,7 +38,14 @@ from mechshift.attribution.source_differences import (
     source_differences,
     source_outputs,
 )
-from mechshift.denoising import Canvas, CanvasBatch, batch_canvases, readout_logits, score_readouts
+from mechshift.denoising import (
+    Canvas,
+    CanvasBatch,
+    batch_canvases,
+    clean_reference,
+    readout_logits,
+    score_readouts,
+)
 from mechshift.errors import AttributionError
 from mechshift.graph import Graph
 from mechshift.interventions import Recording, recording
@@ -97,7 +104,10 @@ def eap_ig(
     collector = ScoreCollector(graph, canvases, model.dtype)
     for batch in batch_canvases(model, canvases, batch_size):
         with recording(model.parts, grouped=grouped) as record:
-            path = _Path(model=model, batch=batch, metric=metric, record=record)
+            clean_logits = clean_reference(metric, model, batch)
+            path = _Path(
+                model=model, batch=batch, metric=metric, clean_logits=clean_logits, record=record
+            )
             scores = _score_or_refuse(path, points, graph)
         clean, corrupted = path.end(1.0).metric, path.end(0.0).metric
         collector.add(batch, scores, clean_metric=clean, corrupted_metric=corrupted)
@@ -121,6 +131,8 @@ class _Path:
     model: LanguageModel
     batch: CanvasBatch
     metric: str
+    clean_logits: Float[Tensor, "readout vocab"] | None
+    """From `clean_reference`."""
     record: Recording
     """Filled by each run."""
     _ends: dict[float, _End] = field(default_factory=dict)
@@ -139,7 +151,8 @@ class _Path:
             position_ids=batch.position_ids,
             use_cache=False,
         ).last_hidden_state
-        metric = score_readouts(self.metric, readout_logits(self.model, hidden, batch), batch)
+        logits = readout_logits(self.model, hidden, batch)
+        metric = score_readouts(self.metric, logits, batch, self.clean_logits)
         if point in (0.0, 1.0):
             self._ends[point] = _End(outputs=source_outputs(self.record), metric=metric.detach())
         return metric

@@ -17,7 +17,14 @@ from torch import Tensor
 from mechshift.attribution.collecting import ScoreCollector
 from mechshift.attribution.edge_scores import EdgeScores
 from mechshift.attribution.source_differences import source_differences, source_outputs
-from mechshift.denoising import Canvas, CanvasBatch, batch_canvases, readout_logits, score_readouts
+from mechshift.denoising import (
+    Canvas,
+    CanvasBatch,
+    batch_canvases,
+    clean_reference,
+    readout_logits,
+    score_readouts,
+)
 from mechshift.graph import Graph
 from mechshift.interventions import added_to_destination, recording
 from mechshift.models import LanguageModel
