@@ -149,7 +149,9 @@ def test_kl_sums_the_divergence_from_the_clean_run_over_a_steps_tokens(table_mod
     # The second token is predicted from the teacher's token 1 in both runs: no divergence.
     expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
     assert score_readouts("kl", clean, batch, clean).tolist() == [[0.0]]
-    assert score_readouts("kl", corrupted, batch, clean).item() == pytest.approx(-expected, rel=1e-4)
+    assert score_readouts("kl", corrupted, batch, clean).item() == pytest.approx(
+        -expected, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("metric", ["logit_diff", "prob_diff", "log_prob"])
