@@ -11,6 +11,12 @@ from mechshift.attribution.methods import METHODS as METHODS
 from mechshift.attribution.methods import EdgeMethod as EdgeMethod
 from mechshift.attribution.methods import attribute as attribute
 from mechshift.attribution.methods import method_options as method_options
+from mechshift.attribution.neuron_attribution import neuron_attribution as neuron_attribution
+from mechshift.attribution.node_attribution import node_attribution as node_attribution
+from mechshift.attribution.node_scores import NeuronScores as NeuronScores
+from mechshift.attribution.node_scores import NodeScores as NodeScores
+from mechshift.attribution.path import CLEAN as CLEAN
+from mechshift.attribution.path import CORRUPTED as CORRUPTED
 from mechshift.attribution.path import RULE_OFFSETS as RULE_OFFSETS
 from mechshift.attribution.path import Rule as Rule
 from mechshift.attribution.path import path_points as path_points
