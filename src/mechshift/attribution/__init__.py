@@ -7,6 +7,7 @@ from mechshift.attribution.edge_scores import EdgeScores as EdgeScores
 from mechshift.attribution.edge_scores import concatenate_edge_scores as concatenate_edge_scores
 from mechshift.attribution.exact import exact_edge_scores as exact_edge_scores
 from mechshift.attribution.exact import num_forward_passes as num_forward_passes
+from mechshift.attribution.gim import gim_attention as gim_attention
 from mechshift.attribution.methods import METHODS as METHODS
 from mechshift.attribution.methods import EdgeMethod as EdgeMethod
 from mechshift.attribution.methods import attribute as attribute
