@@ -216,3 +216,20 @@ def test_scores_of_another_number_of_nodes_are_refused(record):
             clean_metric=np.zeros((1, 1)),
             corrupted_metric=np.zeros((1, 1)),
         )
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_hook_is_left_after_an_error_and_a_batch_too_large_is_refused(method, monkeypatch):
+    model = random_language_model("qwen2", "mdm")
+    canvases = canvases_of(model)
+
+    def fail(_hidden):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(model.parts.layers[1].mlp, "forward", fail)
+        with pytest.raises(AttributionError, match=r"6 canvases .* use a smaller batch size"):
+            method(model, canvases, metric="logit_diff")
+    for module in model.module.modules():
+        assert not module._forward_hooks and not module._forward_pre_hooks
+    assert np.isfinite(method(model, canvases, metric="logit_diff").values).all()

@@ -1,10 +1,11 @@
 """How do scores of batches of canvases become one record in pool order?
 
 A batch holds canvases of similar length, from any examples and steps. Its rows and slots are sorted
-back to examples and steps here, for every attribution method.
+back to examples and steps here, for every attribution method; `collect_along_paths` goes through
+the batches of all methods that take gradients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,9 +13,11 @@ from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechshift.attribution.edge_scores import EdgeScores
-from mechshift.denoising import Canvas, CanvasBatch
+from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, input_path
+from mechshift.denoising import Canvas, CanvasBatch, batch_canvases
 from mechshift.errors import AttributionError
 from mechshift.graph import Graph
+from mechshift.models import LanguageModel
 
 
 def chunk_canvases(canvases: Sequence[Canvas], num_examples: int) -> list[list[Canvas]]:
@@ -99,6 +102,29 @@ class ScoreCollector:
             corrupted_metric=self.corrupted_metric,
             input_score=self.values[..., from_input].sum(axis=-1, dtype=np.float64),
         )
+
+
+def collect_along_paths(
+    score: Callable[[InputPath], Float[Tensor, "batch slot *axes"]],
+    axes: tuple[int, ...],
+    model: LanguageModel,
+    canvases: Sequence[Canvas],
+    *,
+    metric: str,
+    grouped: bool,
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> ScoreCollector:
+    """Score every batch along its path; `axes` are the sizes of one step's score."""
+    collector = ScoreCollector(canvases, model.dtype, *axes)
+    for batch in batch_canvases(model, canvases, batch_size):
+        with input_path(model, batch, metric, grouped=grouped) as path:
+            scores = score(path)
+            clean, corrupted = path.end(CLEAN).metric, path.end(CORRUPTED).metric
+        collector.add(batch, scores, clean_metric=clean, corrupted_metric=corrupted)
+        if progress is not None:
+            progress(batch.num_rows)
+    return collector
 
 
 def _steps_by_example(canvases: Sequence[Canvas]) -> dict[int, int]:

@@ -20,12 +20,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechshift.attribution.collecting import ScoreCollector
+from mechshift.attribution.collecting import collect_along_paths
 from mechshift.attribution.destination_gradients import DestinationGradients
 from mechshift.attribution.edge_scores import EdgeScores
-from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, input_path
+from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath
 from mechshift.attribution.source_differences import source_differences
-from mechshift.denoising import Canvas, batch_canvases
+from mechshift.denoising import Canvas
 from mechshift.graph import Graph
 from mechshift.models import LanguageModel
 
@@ -42,14 +42,16 @@ def score_edges_at(
 ) -> EdgeScores:
     """Score every edge with the gradients at these points; the rest as in `eap_ig`."""
     graph = model.graph(grouped=grouped)
-    collector = ScoreCollector(canvases, model.dtype, graph.num_edges)
-    for batch in batch_canvases(model, canvases, batch_size):
-        with input_path(model, batch, metric, grouped=grouped) as path:
-            scores = _score_batch(path, points, graph)
-            clean, corrupted = path.end(CLEAN).metric, path.end(CORRUPTED).metric
-        collector.add(batch, scores, clean_metric=clean, corrupted_metric=corrupted)
-        if progress is not None:
-            progress(batch.num_rows)
+    collector = collect_along_paths(
+        lambda path: _score_batch(path, points, graph),
+        (graph.num_edges,),
+        model,
+        canvases,
+        metric=metric,
+        grouped=grouped,
+        batch_size=batch_size,
+        progress=progress,
+    )
     return collector.edge_scores(graph)
 
 

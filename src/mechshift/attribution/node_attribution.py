@@ -26,11 +26,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechshift.attribution.collecting import ScoreCollector
+from mechshift.attribution.collecting import collect_along_paths
 from mechshift.attribution.node_scores import NodeScores
 from mechshift.attribution.output_gradients import OutputGradients
-from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, input_path, path_points
-from mechshift.denoising import Canvas, batch_canvases
+from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, path_points
+from mechshift.denoising import Canvas
 from mechshift.interventions import Recording
 from mechshift.models import LanguageModel
 
@@ -59,14 +59,16 @@ def node_attribution(
             memory, or scores that are not finite.
     """
     graph = model.graph()
-    collector = ScoreCollector(canvases, model.dtype, graph.num_sources)
-    for batch in batch_canvases(model, canvases, batch_size):
-        with input_path(model, batch, metric, grouped=True) as path:
-            scores = _score_batch(path, points)
-            clean, corrupted = path.end(CLEAN).metric, path.end(CORRUPTED).metric
-        collector.add(batch, scores, clean_metric=clean, corrupted_metric=corrupted)
-        if progress is not None:
-            progress(batch.num_rows)
+    collector = collect_along_paths(
+        lambda path: _score_batch(path, points),
+        (graph.num_sources,),
+        model,
+        canvases,
+        metric=metric,
+        grouped=True,
+        batch_size=batch_size,
+        progress=progress,
+    )
     return NodeScores(
         graph=graph,
         values=collector.values,
