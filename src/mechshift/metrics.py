@@ -43,6 +43,24 @@ def log_prob(
     return _pick(_at_least_float32(logits).log_softmax(dim=-1), target_ids)
 
 
+def negative_kl(
+    logits: Float[Tensor, "readout vocab"], clean_logits: Float[Tensor, "readout vocab"]
+) -> Float[Tensor, " readout"]:
+    """Minus KL(clean || current) [nats], summed over the vocabulary: at most 0, and 0 at clean.
+
+    Its gradient at the clean logits is zero, because that is where it is largest. A method that
+    takes the gradient at the clean input alone (EAP, or EAP-IG with one step of rule `right`) would
+    score every edge 0; take it at the corrupted input, or integrate.
+
+    Args:
+        logits: of the current run.
+        clean_logits: of the clean run at the same readouts; no gradient flows to them.
+    """
+    clean = _at_least_float32(clean_logits.detach()).log_softmax(dim=-1)
+    current = _at_least_float32(logits).log_softmax(dim=-1)
+    return (clean.exp() * (current - clean)).sum(dim=-1)
+
+
 def _pick(
     values: Float[Tensor, "readout vocab"], ids: Int64[Tensor, " readout"]
 ) -> Float[Tensor, " readout"]:

@@ -1,3 +1,7 @@
+import itertools
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +11,7 @@ from mechshift.denoising import (
     Schedule,
     batch_canvases,
     build_canvases,
+    clean_reference,
     left_to_right,
     random_order,
     readout_logits,
@@ -131,6 +136,41 @@ def test_prob_diff_uses_each_tokens_own_contrast(table_model, example):
     np.testing.assert_allclose(scores, [[0.25, -0.5]])
 
 
+def test_kl_sums_the_divergence_from_the_clean_run_over_a_steps_tokens(table_model, example):
+    # After token 0 the next is token 0 for 3 in 4, after token 1 or 2 for 1 in 2.
+    model = table_model(torch.tensor([[math.log(3.0), 0, -99], [0, 0, -99], [0, 0, -99]]), "arm")
+    encoded = example(
+        prefix=(2, 0), corrupted_prefix_ids=(2, 1), target=(1, 0), distractor_ids=(0, 1)
+    )
+    (batch,) = batch_canvases(model, build_canvases(model, [encoded], left_to_right([2], 1)), 1)
+    clean = clean_reference("kl", model, batch)
+    hidden = model.hidden(batch.corrupted_ids, batch.attention_mask, batch.position_ids)
+    corrupted = readout_logits(model, hidden, batch)
+    # The second token is predicted from the teacher's token 1 in both runs: no divergence.
+    expected = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)
+    assert score_readouts("kl", clean, batch, clean).tolist() == [[0.0]]
+    assert score_readouts("kl", corrupted, batch, clean).item() == pytest.approx(
+        -expected, rel=1e-4
+    )
+
+
+@pytest.mark.parametrize("metric", ["logit_diff", "prob_diff", "log_prob"])
+def test_other_metrics_ask_for_no_clean_run(metric, random_model, example, monkeypatch):
+    model = random_model("arm")
+    (batch,) = batch_canvases(model, build_canvases(model, [example()], left_to_right([2])), 1)
+    monkeypatch.setattr(model.parts.decoder, "forward", None)
+    assert clean_reference(metric, model, batch) is None
+
+
+def test_log_probs_of_all_targets_of_two_tokens_sum_to_one(random_model, example):
+    model = replace(random_model("arm"), mask_token_id=None)
+    # Every pair of tokens as the target of the same prompt; a step commits both.
+    examples = [example(target=pair) for pair in itertools.product(range(13), repeat=2)]
+    schedule = left_to_right([2] * len(examples), 1)
+    scores = scores_by_step(model, examples, schedule, 64, "log_prob")
+    assert np.exp(scores[:, 0]).sum() == pytest.approx(1.0, abs=1e-6)
+
+
 def test_scores_are_differentiable_to_the_hidden_states(random_model, example):
     model = random_model("mdm")
     examples = random_examples(example, [(3, 2)])
@@ -152,7 +192,10 @@ def test_unknown_metrics_and_missing_contrasts_are_refused(random_model, example
     canvases = build_canvases(model, [example()], left_to_right([2]))
     (batch,) = batch_canvases(model, canvases, 1)
     logits = torch.zeros(2, 13)
-    with pytest.raises(DenoisingError, match="unknown metric 'kl'; known: logit_diff, prob_diff"):
-        score_readouts("kl", logits, batch)
+    known = "logit_diff, prob_diff, log_prob, kl"
+    with pytest.raises(DenoisingError, match=f"unknown metric 'accuracy'; known: {known}"):
+        score_readouts("accuracy", logits, batch)
     with pytest.raises(DenoisingError, match="'prob_diff' needs right and wrong tokens"):
         score_readouts("prob_diff", logits, batch)
+    with pytest.raises(DenoisingError, match="'kl' compares with the clean run and was not given"):
+        score_readouts("kl", logits, batch)

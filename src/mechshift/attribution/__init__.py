@@ -1,10 +1,23 @@
-"""Attribution: how much each edge of a model's computation graph matters for a metric."""
+"""Attribution: how much each edge or node of a model's graph matters for a metric."""
 
 from mechshift.attribution.collecting import chunk_canvases as chunk_canvases
-from mechshift.attribution.eap_ig import RULE_OFFSETS as RULE_OFFSETS
-from mechshift.attribution.eap_ig import Rule as Rule
+from mechshift.attribution.eap import eap as eap
 from mechshift.attribution.eap_ig import eap_ig as eap_ig
-from mechshift.attribution.eap_ig import path_points as path_points
 from mechshift.attribution.edge_scores import EdgeScores as EdgeScores
 from mechshift.attribution.edge_scores import concatenate_edge_scores as concatenate_edge_scores
 from mechshift.attribution.exact import exact_edge_scores as exact_edge_scores
+from mechshift.attribution.exact import num_forward_passes as num_forward_passes
+from mechshift.attribution.gim import gim_attention as gim_attention
+from mechshift.attribution.methods import METHODS as METHODS
+from mechshift.attribution.methods import EdgeMethod as EdgeMethod
+from mechshift.attribution.methods import attribute as attribute
+from mechshift.attribution.methods import method_options as method_options
+from mechshift.attribution.neuron_attribution import neuron_attribution as neuron_attribution
+from mechshift.attribution.node_attribution import node_attribution as node_attribution
+from mechshift.attribution.node_scores import NeuronScores as NeuronScores
+from mechshift.attribution.node_scores import NodeScores as NodeScores
+from mechshift.attribution.path import CLEAN as CLEAN
+from mechshift.attribution.path import CORRUPTED as CORRUPTED
+from mechshift.attribution.path import RULE_OFFSETS as RULE_OFFSETS
+from mechshift.attribution.path import Rule as Rule
+from mechshift.attribution.path import path_points as path_points

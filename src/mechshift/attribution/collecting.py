@@ -1,20 +1,23 @@
 """How do scores of batches of canvases become one record in pool order?
 
 A batch holds canvases of similar length, from any examples and steps. Its rows and slots are sorted
-back to examples and steps here, for every attribution method.
+back to examples and steps here, for every attribution method; `collect_along_paths` goes through
+the batches of all methods that take gradients.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64, Int
 from torch import Tensor
 
 from mechshift.attribution.edge_scores import EdgeScores
-from mechshift.denoising import Canvas, CanvasBatch
+from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, input_path
+from mechshift.denoising import Canvas, CanvasBatch, batch_canvases
 from mechshift.errors import AttributionError
 from mechshift.graph import Graph
+from mechshift.models import LanguageModel
 
 
 def chunk_canvases(canvases: Sequence[Canvas], num_examples: int) -> list[list[Canvas]]:
@@ -36,28 +39,37 @@ def chunk_canvases(canvases: Sequence[Canvas], num_examples: int) -> list[list[C
 
 
 class ScoreCollector:
-    """Fills the arrays of an `EdgeScores` batch by batch."""
+    """Fills arrays of scores and metrics, batch by batch."""
 
-    def __init__(self, graph: Graph, canvases: Sequence[Canvas], dtype: torch.dtype) -> None:
+    def __init__(self, canvases: Sequence[Canvas], dtype: torch.dtype, *axes: int) -> None:
         """Start with zeros for the examples of `canvases`, a run of consecutive pool rows.
+
+        Args:
+            canvases: of all examples.
+            dtype: the model's.
+            axes: sizes of the axes of one step's score, for example the number of edges.
 
         Raises:
             AttributionError: no canvases, or a pool row or a step is missing between the first and
                 the last.
         """
-        self.graph = graph
-        self._num_steps = _steps_by_example(canvases)
-        self._first_example = min(self._num_steps)
-        shape = (len(self._num_steps), max(self._num_steps.values()))
+        steps = _steps_by_example(canvases)
+        self._first_example = min(steps)
+        shape = (len(steps), max(steps.values()))
         float_type = np.float64 if dtype == torch.float64 else np.float32
-        self._values = np.zeros((*shape, graph.num_edges), dtype=float_type)
-        self._clean, self._corrupted, self._input = np.zeros((3, *shape))
-        self._from_input = torch.from_numpy(graph.edge_source == 0)
+        self.num_steps: Int[np.ndarray, " example"] = np.array(
+            [steps[row] for row in sorted(steps)]
+        )
+        self.values: Float[np.ndarray, "example step *axes"] = np.zeros(
+            (*shape, *axes), dtype=float_type
+        )
+        self.clean_metric: Float64[np.ndarray, "example step"] = np.zeros(shape)
+        self.corrupted_metric: Float64[np.ndarray, "example step"] = np.zeros(shape)
 
     def add(
         self,
         batch: CanvasBatch,
-        scores: Float[Tensor, "batch slot edge"],
+        scores: Float[Tensor, "batch slot *axes"],
         *,
         clean_metric: Float[Tensor, "batch slot"],
         corrupted_metric: Float[Tensor, "batch slot"],
@@ -75,22 +87,44 @@ class ScoreCollector:
             )
         row, slot = np.nonzero(batch.step >= 0)
         cell = batch.example[row] - self._first_example, batch.step[row, slot]
-        from_input = scores[..., self._from_input.to(scores.device)].sum(-1, dtype=torch.float64)
-        self._values[cell] = scores.cpu().numpy()[row, slot]
-        self._clean[cell] = clean_metric.double().cpu().numpy()[row, slot]
-        self._corrupted[cell] = corrupted_metric.double().cpu().numpy()[row, slot]
-        self._input[cell] = from_input.cpu().numpy()[row, slot]
+        self.values[cell] = scores.cpu().numpy()[row, slot]
+        self.clean_metric[cell] = clean_metric.double().cpu().numpy()[row, slot]
+        self.corrupted_metric[cell] = corrupted_metric.double().cpu().numpy()[row, slot]
 
-    def edge_scores(self) -> EdgeScores:
-        """The record, once every batch has been added."""
+    def edge_scores(self, graph: Graph) -> EdgeScores:
+        """The record of edges, once every batch has been added."""
+        from_input = np.flatnonzero(graph.edge_source == 0)
         return EdgeScores(
-            graph=self.graph,
-            values=self._values,
-            num_steps=np.array([self._num_steps[row] for row in sorted(self._num_steps)]),
-            clean_metric=self._clean,
-            corrupted_metric=self._corrupted,
-            input_score=self._input,
+            graph=graph,
+            values=self.values,
+            num_steps=self.num_steps,
+            clean_metric=self.clean_metric,
+            corrupted_metric=self.corrupted_metric,
+            input_score=self.values[..., from_input].sum(axis=-1, dtype=np.float64),
         )
+
+
+def collect_along_paths(
+    score: Callable[[InputPath], Float[Tensor, "batch slot *axes"]],
+    axes: tuple[int, ...],
+    model: LanguageModel,
+    canvases: Sequence[Canvas],
+    *,
+    metric: str,
+    grouped: bool,
+    batch_size: int,
+    progress: Callable[[int], None] | None,
+) -> ScoreCollector:
+    """Score every batch along its path; `axes` are the sizes of one step's score."""
+    collector = ScoreCollector(canvases, model.dtype, *axes)
+    for batch in batch_canvases(model, canvases, batch_size):
+        with input_path(model, batch, metric, grouped=grouped) as path:
+            scores = score(path)
+            clean, corrupted = path.end(CLEAN).metric, path.end(CORRUPTED).metric
+        collector.add(batch, scores, clean_metric=clean, corrupted_metric=corrupted)
+        if progress is not None:
+            progress(batch.num_rows)
+    return collector
 
 
 def _steps_by_example(canvases: Sequence[Canvas]) -> dict[int, int]:

@@ -9,7 +9,9 @@ from mechshift.denoising.decoding import Decoded as Decoded
 from mechshift.denoising.decoding import decode as decode
 from mechshift.denoising.encoded import Contrast as Contrast
 from mechshift.denoising.encoded import EncodedExample as EncodedExample
+from mechshift.denoising.readout import COMPARED_WITH_CLEAN as COMPARED_WITH_CLEAN
 from mechshift.denoising.readout import METRICS as METRICS
+from mechshift.denoising.readout import clean_reference as clean_reference
 from mechshift.denoising.readout import metric_function as metric_function
 from mechshift.denoising.readout import readout_hidden as readout_hidden
 from mechshift.denoising.readout import readout_logits as readout_logits

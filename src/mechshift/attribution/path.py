@@ -1,0 +1,159 @@
+"""Where between the corrupted and the clean input is the metric differentiated, and what is kept?
+
+Every gradient method scores with D_u, the corrupted minus the clean output of a source u, and the
+gradient of the metric at points of the straight line between the embeddings,
+
+    e_k = e' + a_k (e - e'),    e' corrupted, e clean.
+
+EAP takes one end of it, EAP-IG several points. For each batch of canvases:
+
+1. one forward pass for each point, and for each denoising step one backward pass to the recorded
+   tensors (`interventions.recording`); parameters need no gradient;
+2. gradients are summed over the points as they come (`GradientSums`), so memory does not grow with
+   their number;
+3. the ends that are not among the points are run without gradients, for D and the two metrics.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from mechshift.attribution.source_differences import SourceOutputs, source_outputs
+from mechshift.denoising import CanvasBatch, clean_reference, readout_logits, score_readouts
+from mechshift.errors import AttributionError
+from mechshift.interventions import Recording, recording
+from mechshift.models import LanguageModel
+
+CORRUPTED, CLEAN = 0.0, 1.0
+"""The ends of the path."""
+
+Rule = Literal["left", "midpoint", "right"]
+
+RULE_OFFSETS: dict[str, float] = {"left": 0.0, "midpoint": 0.5, "right": 1.0}
+"""Where in its interval of the path each integration step takes the gradient."""
+
+
+def path_points(rule: str, ig_steps: int) -> tuple[float, ...]:
+    """Where on the path the gradient is taken: 0 is the corrupted input, 1 the clean one.
+
+    Raises:
+        AttributionError: an unknown rule, or fewer than one step.
+    """
+    if rule not in RULE_OFFSETS:
+        raise AttributionError(
+            f"unknown integration rule '{rule}'; known: {', '.join(RULE_OFFSETS)}."
+        )
+    if ig_steps < 1:
+        raise AttributionError(f"ig_steps is {ig_steps}; it must be at least 1.")
+    return tuple((step + RULE_OFFSETS[rule]) / ig_steps for step in range(ig_steps))
+
+
+@runtime_checkable
+class GradientSums(Protocol):
+    """What a method keeps of the gradients, summed over the points of a path."""
+
+    def differentiated(self, record: Recording) -> list[Tensor]:
+        """The recorded tensors whose gradients `add` takes, in this order."""
+
+    def begin_point(self, record: Recording) -> None:
+        """Keep what all slots of the next point share."""
+
+    def add(self, slot: int, gradients: Sequence[Tensor]) -> None:
+        """Add one slot's gradients."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PathEnd:
+    """What the clean or the corrupted run gave."""
+
+    outputs: SourceOutputs
+    metric: Float[Tensor, "row slot"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InputPath:
+    """The straight line from corrupted to clean embeddings of a batch, and runs along it."""
+
+    model: LanguageModel
+    batch: CanvasBatch
+    metric: str
+    clean_logits: Float[Tensor, "readout vocab"] | None
+    """From `clean_reference`."""
+    record: Recording
+    """Filled by each run."""
+    _ends: dict[float, PathEnd] = field(default_factory=dict)
+
+    def run(self, point: float) -> Float[Tensor, "row slot"]:
+        """The metric at a point, in a graph of the embeddings where gradients are enabled."""
+        batch, parts = self.batch, self.model.parts
+        with torch.no_grad():
+            # lerp is exact at both ends.
+            embeddings = torch.lerp(
+                parts.embedding(batch.corrupted_ids), parts.embedding(batch.clean_ids), point
+            )
+        hidden = parts.decoder(
+            inputs_embeds=embeddings.requires_grad_(torch.is_grad_enabled()),
+            attention_mask=batch.attention_mask,
+            position_ids=batch.position_ids,
+            use_cache=False,
+        ).last_hidden_state
+        logits = readout_logits(self.model, hidden, batch)
+        metric = score_readouts(self.metric, logits, batch, self.clean_logits)
+        if point in (CORRUPTED, CLEAN):
+            self._ends[point] = PathEnd(outputs=source_outputs(self.record), metric=metric.detach())
+        return metric
+
+    def end(self, point: float) -> PathEnd:
+        """An end of the path, run only if it was not among the points."""
+        if point not in self._ends:
+            with torch.no_grad():
+                self.run(point)
+        return self._ends[point]
+
+    def add_gradients(self, points: Sequence[float], sums: GradientSums) -> None:
+        """Add the metric's gradients at every point, slot by slot, to `sums`."""
+        for point in points:
+            with torch.enable_grad():
+                # Rows do not touch each other, so the gradient of their sum is each row's own.
+                totals = self.run(point).sum(dim=0).unbind()
+            sums.begin_point(self.record)
+            tensors = sums.differentiated(self.record)
+            for slot, total in enumerate(totals):
+                last = slot + 1 == len(totals)
+                sums.add(slot, torch.autograd.grad(total, tensors, retain_graph=not last))
+
+
+@contextmanager
+def input_path(
+    model: LanguageModel, batch: CanvasBatch, metric: str, *, grouped: bool
+) -> Iterator[InputPath]:
+    """Hook the model for runs along the path of a batch; nothing stays hooked after the block.
+
+    Raises:
+        AttributionError: what is done inside the block does not fit in memory.
+    """
+    clean_logits = clean_reference(metric, model, batch)
+    with refusing_large_batches(model, batch), recording(model.parts, grouped=grouped) as record:
+        yield InputPath(
+            model=model, batch=batch, metric=metric, clean_logits=clean_logits, record=record
+        )
+
+
+@contextmanager
+def refusing_large_batches(
+    model: LanguageModel, batch: CanvasBatch, remedy: str = "use a smaller batch size"
+) -> Iterator[None]:
+    """Turn running out of memory into a line that says what did not fit, and the remedy."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        rows, length = batch.clean_ids.shape
+        raise AttributionError(
+            f"a batch of {rows} canvases of {length} tokens and {batch.num_slots} scored steps"
+            f" does not fit in the memory of {model.device}; {remedy}."
+        ) from error
