@@ -87,7 +87,7 @@ def test_full_and_empty_are_the_stock_module_on_clean_and_corrupted_text(archite
     [(torch.float64, 1.5, 1e-10), (torch.float32, 1.0, 1e-5)],
     ids=["float64", "float32"],
 )
-@pytest.mark.parametrize("metric", ["logit_diff", "prob_diff", "log_prob"])
+@pytest.mark.parametrize("metric", ["logit_diff", "prob_diff", "log_prob", "kl"])
 @pytest.mark.parametrize(("architecture", "kind"), MODELS)
 def test_all_edges_give_full_and_no_edges_give_empty_in_every_metric(
     architecture, kind, metric, dtype, gain, tolerance

@@ -116,12 +116,14 @@ def evaluate_circuits(
     table = np.zeros((2 + len(plans), num_examples, _num_steps(canvases)))
     report = progress or (lambda _count: None)
     for batch in batch_canvases(model, canvases, batch_size):
-        _enter(table[0], batch, score_readouts(metric, _clean_logits(model, batch), batch))
+        clean = _clean_logits(model, batch)
+        _enter(table[0], batch, score_readouts(metric, clean, batch, clean))
         cache = corrupted_cache(model, batch)
-        _enter(table[1], batch, score_readouts(metric, cache.logits, batch))
+        _enter(table[1], batch, score_readouts(metric, cache.logits, batch, clean))
         report(2 * batch.num_rows)
         for row, plan in zip(table[2:], plans, strict=True):
-            _enter(row, batch, score_readouts(metric, run_circuit(model, cache, plan), batch))
+            logits = run_circuit(model, cache, plan)
+            _enter(row, batch, score_readouts(metric, logits, batch, clean))
             report(batch.num_rows)
     return CircuitMetrics(
         sizes=np.array([circuit.num_edges for circuit in circuits], dtype=np.int64),

@@ -22,7 +22,7 @@ from mechshift.figures.theme import (
     thinned,
 )
 
-UNITS = {"logit_diff": "logits", "prob_diff": "probability", "log_prob": "nats"}
+UNITS = {"logit_diff": "logits", "prob_diff": "probability", "log_prob": "nats", "kl": "nats"}
 """Of `mechshift.metrics`."""
 
 
