@@ -78,7 +78,7 @@ class AttributionSettings:
     """How edges are scored (EAP-IG)."""
 
     metric: str | None = None
-    """What is explained: logit_diff, prob_diff, log_prob or kl; by default the task's own metric."""
+    """What is explained: logit_diff, prob_diff, log_prob, kl; by default the task's own metric."""
     ig_steps: int = 5
     """Points on the path from the corrupted to the clean embeddings."""
     rule: Literal["left", "right", "midpoint"] = "left"
