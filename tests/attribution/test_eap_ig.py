@@ -7,11 +7,13 @@ import torch
 from mechshift.attribution import eap_ig, path_points
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.errors import AttributionError, DenoisingError
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
-MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 SETTINGS = {
+    "gpt2": ("midpoint", 2, "log_prob"),
     "llama": ("left", 2, "logit_diff"),
+    "mistral": ("left", 3, "prob_diff"),
     "qwen2": ("midpoint", 3, "log_prob"),
     "qwen3": ("right", 2, "prob_diff"),
 }

@@ -6,18 +6,17 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from mechshift.circuits import Circuit, select_top_edges, without_dangling
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.errors import CircuitError
 from mechshift.evaluation import corrupted_cache, evaluate_circuits, plan_circuit, run_circuit
 from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 from mechshift.testing.random_models import as_language_model
 
-MODELS = [("llama", "arm"), ("llama", "mdm"), ("qwen2", "arm"), ("qwen2", "mdm")]
-MODELS += [("qwen3", "arm"), ("qwen3", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 NUM_EXAMPLES = 5
 
 
@@ -95,9 +94,12 @@ def test_biases_of_output_projection_and_mlp_cancel(kind):
     np.testing.assert_allclose(result.metric[1], slow, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_the_full_graph_is_the_clean_model_whatever_computes_attention(implementation):
-    model = random_language_model("qwen3", "mdm")
+def test_the_full_graph_is_the_clean_model_whatever_computes_attention(
+    implementation, architecture
+):
+    model = random_language_model(architecture, "mdm")
     model.module.set_attn_implementation(implementation)
     whole = random_circuit(model.graph(), model.graph().num_edges)
     result = evaluate(model, canvases_of(model), [whole])
@@ -190,7 +192,7 @@ def test_a_circuit_of_another_architecture_is_refused():
         plan_circuit(model, random_circuit(other, 3))
 
 
-@pytest.mark.parametrize("break_at", ["mlp", "attention_norm", "rotary"])
+@pytest.mark.parametrize("break_at", ["mlp", "input_layernorm", "rotary"])
 def test_an_error_on_the_way_leaves_the_model_as_it_was(break_at, monkeypatch):
     model = random_language_model("qwen2", "mdm")
     canvases = canvases_of(model)
@@ -207,7 +209,7 @@ def test_an_error_on_the_way_leaves_the_model_as_it_was(break_at, monkeypatch):
         if break_at == "rotary":  # inside the stock attention, with the projections exchanged
             patch.setattr("transformers.models.qwen2.modeling_qwen2.apply_rotary_pos_emb", fail)
         else:
-            patch.setattr(getattr(model.parts.layers[1], break_at), "forward", fail)
+            patch.setattr(getattr(model.module.model.layers[1], break_at), "forward", fail)
         run_circuit(model, cache, plan)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
         patch.setattr(model.parts.layers[1].mlp, "forward", fail)
@@ -225,6 +227,7 @@ def footprint(module):
             dict(part._forward_hooks),
             dict(part._forward_pre_hooks),
             getattr(part, "num_key_value_groups", None),
+            getattr(part, "split_size", None),
         )
         for name, part in module.named_modules()
     ]
@@ -241,9 +244,7 @@ def slow_metric(model, canvases, circuit):
     graph, parts = circuit.graph, model.parts
     kept = circuit.mask
     for canvas in canvases:
-        embed = [
-            parts.embedding(torch.tensor([ids])) for ids in (canvas.clean_ids, canvas.corrupted_ids)
-        ]
+        embed = [slow_input(model, ids) for ids in (canvas.clean_ids, canvas.corrupted_ids)]
         corrupted = {}
 
         def read_corrupted(destination, outputs):
@@ -277,12 +278,22 @@ def constants(parts, graph, destination):
     )
 
 
+def slow_input(model, ids):
+    """What `input` writes: GPT-2's learned positions belong to it."""
+    embedding = model.parts.embedding(torch.tensor([ids]))
+    if type(model.module) is GPT2LMHeadModel:
+        embedding = embedding + model.module.transformer.wpe.weight[: len(ids)]
+    return embedding
+
+
 def slow_outputs(model, graph, embedding, read, outputs):
     """Fill in the output of every source, in order; the final hidden state is returned."""
     parts, size = model.parts, model.parts.head_dim
     outputs[0] = embedding
     positions = torch.arange(embedding.shape[1])[None]
-    cos, sin = parts.decoder.rotary_emb(embedding, positions)
+    cos, sin = torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
+    if hasattr(parts.decoder, "rotary_emb"):
+        cos, sin = parts.decoder.rotary_emb(embedding, positions)
     group = graph.num_heads // graph.num_key_value_groups
     per_key = parts.num_heads // parts.num_key_value_heads
     for index, layer in enumerate(parts.layers):

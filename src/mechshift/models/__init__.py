@@ -1,7 +1,5 @@
 """Language models: their parts, how they attend, how they are loaded, and which pairs are known."""
 
-from mechshift.models.architecture import DecoderParts as DecoderParts
-from mechshift.models.architecture import LayerParts as LayerParts
 from mechshift.models.architecture import decoder_parts as decoder_parts
 from mechshift.models.catalogue import PAIRS as PAIRS
 from mechshift.models.catalogue import ModelPair as ModelPair
@@ -17,3 +15,8 @@ from mechshift.models.loading import ModelSource as ModelSource
 from mechshift.models.loading import load_language_model as load_language_model
 from mechshift.models.loading import load_tokenizer as load_tokenizer
 from mechshift.models.loading import without_progress_bar as without_progress_bar
+from mechshift.models.parts import Architecture as Architecture
+from mechshift.models.parts import DecoderParts as DecoderParts
+from mechshift.models.parts import LayerParts as LayerParts
+from mechshift.models.parts import Norm as Norm
+from mechshift.models.parts import Projection as Projection

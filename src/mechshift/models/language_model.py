@@ -17,7 +17,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
 from mechshift.graph import Graph
-from mechshift.models.architecture import DecoderParts, decoder_parts
+from mechshift.models.architecture import decoder_parts
+from mechshift.models.parts import DecoderParts
 
 Kind = Literal["arm", "mdm"]
 Attention = Literal["causal", "full"]
