@@ -17,7 +17,7 @@ class NodeByNode:
 
     def __init__(self, model):
         self.module, self.config = model.module, model.module.config
-        self.causal = model.attention == "causal"
+        self.attention, self.block_length = model.attention, model.block_length
         self.num_heads = self.config.num_attention_heads
         self.d_head = model.parts.head_dim
 
@@ -49,8 +49,10 @@ class NodeByNode:
 
     def attend(self, query, key, value):
         scores = query @ key.T / math.sqrt(self.d_head)
-        if self.causal:
-            scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -math.inf)
+        if self.attention != "full":
+            # Causal attention is that of blocks of one position.
+            block = torch.arange(len(scores)) // (self.block_length or 1)
+            scores = scores.masked_fill(block[:, None] < block, -math.inf)
         return scores.softmax(dim=-1) @ value
 
     def rows(self, head):

@@ -12,6 +12,7 @@ from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
+IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
 METHODS = [eap_ig, exact_edge_scores]
 NUM_TARGETS = (3, 1, 2, 1)
 
@@ -39,12 +40,13 @@ def assert_equal_scores(found, expected, tolerance=1e-12):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "kind", "method"),
-    [(*model, eap_ig) for model in MODELS]
-    + [("llama", "arm", exact_edge_scores), ("gpt2", "mdm", exact_edge_scores)],
+    ("architecture", "kind", "attention", "method"),
+    [(*model, None, eap_ig) for model in MODELS]
+    + [(*model, eap_ig) for model in IN_BLOCKS]
+    + [("llama", "arm", None, exact_edge_scores), ("gpt2", "mdm", None, exact_edge_scores)],
 )
-def test_neither_batch_size_nor_left_padding_changes_a_score(architecture, kind, method):
-    model = random_language_model(architecture, kind, dtype=torch.float64)
+def test_neither_batch_size_nor_left_padding_changes_a_score(architecture, kind, attention, method):
+    model = random_language_model(architecture, kind, attention=attention, dtype=torch.float64)
     canvases = uneven_canvases(model)
     assert all(b.attention_mask.all() for b in batch_canvases(model, canvases, 1))
     assert any(not b.attention_mask.all() for b in batch_canvases(model, canvases, 3))

@@ -17,6 +17,7 @@ from mechshift.testing import ARCHITECTURES, random_examples, random_language_mo
 from mechshift.testing.random_models import as_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
+IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
 NUM_EXAMPLES = 5
 
 
@@ -57,11 +58,13 @@ def biased_llama(kind):
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
 @pytest.mark.parametrize("lengths", [(5,), (3, 5, 7)], ids=["no padding", "left padding"])
-@pytest.mark.parametrize(("architecture", "kind"), MODELS)
+@pytest.mark.parametrize(
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+)
 def test_the_full_graph_is_the_clean_model_and_the_empty_one_the_corrupted(
-    architecture, kind, lengths, grouped
+    architecture, kind, attention, lengths, grouped
 ):
-    model = random_language_model(architecture, kind, dtype=torch.float64)
+    model = random_language_model(architecture, kind, attention=attention, dtype=torch.float64)
     graph = model.graph(grouped=grouped)
     circuits = [random_circuit(graph, 0), random_circuit(graph, graph.num_edges)]
     result = evaluate(model, canvases_of(model, lengths), circuits)
@@ -108,9 +111,13 @@ def test_the_full_graph_is_the_clean_model_whatever_computes_attention(
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
-@pytest.mark.parametrize(("architecture", "kind"), MODELS)
-def test_random_circuits_agree_with_a_slow_run_head_by_head(architecture, kind, grouped):
-    model = random_language_model(architecture, kind, dtype=torch.float64, num_layers=3)
+@pytest.mark.parametrize(
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+)
+def test_random_circuits_agree_with_a_slow_run_head_by_head(architecture, kind, attention, grouped):
+    model = random_language_model(
+        architecture, kind, attention=attention, dtype=torch.float64, num_layers=3
+    )
     graph = model.graph(grouped=grouped)
     canvases = canvases_of(model)
     shares = [0.1, 0.3, 0.6, 0.9]
@@ -292,8 +299,8 @@ def slow_outputs(model, graph, embedding, read, outputs):
     outputs[0] = embedding
     positions = torch.arange(embedding.shape[1])[None]
     cos, sin = torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
-    if hasattr(parts.decoder, "rotary_emb"):
-        cos, sin = parts.decoder.rotary_emb(embedding, positions)
+    if hasattr(model.module.base_model, "rotary_emb"):
+        cos, sin = model.module.base_model.rotary_emb(embedding, positions)
     group = graph.num_heads // graph.num_key_value_groups
     per_key = parts.num_heads // parts.num_key_value_heads
     for index, layer in enumerate(parts.layers):
@@ -311,9 +318,9 @@ def slow_outputs(model, graph, embedding, read, outputs):
             key = project(layer.key, "k_norm", KEY, head // group, head // per_key)
             value = project(layer.value, None, VALUE, head // group, head // per_key)
             scores = rotate(query, cos, sin) @ rotate(key, cos, sin).mT / math.sqrt(size)
-            if model.attention == "causal":
-                future = torch.ones(scores.shape[-2:]).triu(1).bool()
-                scores = scores.masked_fill(future, -torch.inf)
+            if model.attention != "full":
+                block = positions[0] // (model.block_length or 1)
+                scores = scores.masked_fill(block[:, None] < block, -torch.inf)
             z = scores.softmax(-1) @ value
             columns = slice(head * size, (head + 1) * size)
             outputs[graph.head_source(index, head)] = z @ layer.output.weight[:, columns].T

@@ -20,11 +20,14 @@ def test_a_model_attends_as_its_kind_does_and_is_the_stock_class(architecture, k
     assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
-@pytest.mark.parametrize(("kind", "attention"), [("arm", "full"), ("mdm", "causal")])
+@pytest.mark.parametrize(
+    ("kind", "attention"), [("arm", "full"), ("mdm", "causal"), ("mdm", "block-causal")]
+)
 def test_attention_can_be_chosen_against_the_kind(kind, attention):
     model = random_language_model("qwen2", kind, attention=attention)
     assert model.attention == attention
-    probe_attention(model.module, attention)
+    assert (model.block_length is None) == (attention != "block-causal")
+    probe_attention(model.module, attention, model.block_length)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)

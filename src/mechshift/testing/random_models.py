@@ -35,6 +35,8 @@ from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS, toy_tokenizer
 NUM_WORDS = 19
 VOCAB_SIZE = len(SPECIAL_TOKENS) + NUM_WORDS
 MASK_TOKEN_ID = SPECIAL_TOKENS.index("<mask>")
+BLOCK_LENGTH = 4
+"""Positions in a block of a random model with block-causal attention."""
 
 ARCHITECTURES: dict[str, tuple[Callable[..., Any], type[PreTrainedModel]]] = {
     "gpt2": (GPT2Config, GPT2LMHeadModel),
@@ -116,6 +118,7 @@ def as_language_model(
         tokenizer=toy_tokenizer(words),
         attention=attention,
         shift=True,
+        block_length=BLOCK_LENGTH if attention == "block-causal" else None,
         mask_token_id=MASK_TOKEN_ID if kind == "mdm" else None,
         weights_hash=f"made in memory: {name}",
     )
