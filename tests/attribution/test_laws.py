@@ -160,10 +160,11 @@ def test_the_caller_may_have_gradients_off_and_parameters_may_require_them(metho
     assert all(parameter.grad is None for parameter in model.module.parameters())
 
 
-def test_scores_of_a_bfloat16_model_are_summed_in_float32():
-    """Against a float32 model of the same weights, Pearson was 0.99999."""
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
+def test_scores_of_a_bfloat16_model_are_summed_in_float32(architecture):
+    """Against a float32 model of the same weights, Pearson was at least 0.9999."""
     for kind in ("arm", "mdm"):
-        model = random_language_model("qwen2", kind, dtype=torch.bfloat16, gain=0.7)
+        model = random_language_model(architecture, kind, dtype=torch.bfloat16, gain=0.7)
         canvases = uneven_canvases(model)
         rounded = eap_ig(model, canvases, metric="logit_diff").values
         model.module.float()

@@ -76,6 +76,10 @@ def test_without_a_stated_mask_token_there_is_none(parent, child):
         ),
         (
             {"vocabulary": {"other" if k == "w7" else k: v for k, v in WORDS.items()}},
+            "vocab.json has 1 tokens that its parent lacks, such as 'other'",
+        ),
+        (
+            {"added": {"other": 7}},
             "the id 7 to the token 'other', and its parent gives None to it and 7 to 'w7'",
         ),
         (

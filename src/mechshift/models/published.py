@@ -43,7 +43,7 @@ class PairEntry(MdmEntry):
 
 
 DREAM = "code of DreamLM/Dream; stock Qwen2 gave equal logits on random weights"
-DREAM_LIKE = "Dream's code, which it is published with; parent and mask token from memory"
+DREAM_LIKE = "published with Dream's code; parent and mask token not confirmed"
 DIFFULLAMA = "code of HKUNLP/DiffuLLaMA (model.py, loader.py, train.py)"
 A2D = "code of ZHZisZZ/dllm; stock Qwen gave equal logits on random weights"
 SDAR = "code and a training config of JetAstra/SDAR"
@@ -52,43 +52,7 @@ OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
 OPDLM = "code of divelab/OPDLM and a model card"
 LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
 
-
-def _pair(
-    name: str, arm: str, mdm: str, *, shift: bool, mask: int | None, source: str, about: str
-) -> PairEntry:
-    return PairEntry(
-        name=name,
-        arm=ModelSource(path=arm),
-        mdm=ModelSource(path=mdm),
-        shift=shift,
-        mask_token_id=mask,
-        description=about,
-        source=source,
-    )
-
-
-def _block_pair(
-    name: str,
-    arm: str,
-    mdm: str,
-    *,
-    shift: bool,
-    mask: int,
-    source: str,
-    about: str,
-    block_length: int,
-) -> PairEntry:
-    return PairEntry(
-        name=name,
-        arm=ModelSource(path=arm),
-        mdm=ModelSource(path=mdm),
-        shift=shift,
-        attention="block-causal",
-        block_length=block_length,
-        mask_token_id=mask,
-        description=about,
-        source=source,
-    )
+CODER_7B = "Qwen2.5-Coder-7B"
 
 
 def _pairs() -> Iterator[PairEntry]:
@@ -109,120 +73,120 @@ def _pairs() -> Iterator[PairEntry]:
 
 
 def _dream_pairs() -> Iterator[PairEntry]:
-    for suffix, hub in (("", "Dream-v0-Base-7B"), ("-instruct", "Dream-v0-Instruct-7B")):
-        yield _pair(
-            f"dream-7b{suffix}",
-            "Qwen/Qwen2.5-7B",
-            f"Dream-org/{hub}",
-            shift=True,
-            mask=151666,
-            source=DREAM,
-            about="Dream (15 GB each)",
-        )
-    for name, hub in (
-        ("dream-coder-7b", "Dream-org/Dream-Coder-v0-Base-7B"),
-        ("dream-coder-7b-instruct", "Dream-org/Dream-Coder-v0-Instruct-7B"),
-        ("diffucoder-7b", "apple/DiffuCoder-7B-Base"),
-        ("diffucoder-7b-instruct", "apple/DiffuCoder-7B-Instruct"),
-        ("diffucoder-7b-cpgrpo", "apple/DiffuCoder-7B-cpGRPO"),
+    for name, arm, mdm, source in (
+        ("dream-7b", "Qwen2.5-7B", "Dream-org/Dream-v0-Base-7B", DREAM),
+        ("dream-7b-instruct", "Qwen2.5-7B", "Dream-org/Dream-v0-Instruct-7B", DREAM),
+        ("dream-coder-7b", CODER_7B, "Dream-org/Dream-Coder-v0-Base-7B", DREAM_LIKE),
+        ("dream-coder-7b-instruct", CODER_7B, "Dream-org/Dream-Coder-v0-Instruct-7B", DREAM_LIKE),
+        ("diffucoder-7b", CODER_7B, "apple/DiffuCoder-7B-Base", DREAM_LIKE),
+        ("diffucoder-7b-instruct", CODER_7B, "apple/DiffuCoder-7B-Instruct", DREAM_LIKE),
+        ("diffucoder-7b-cpgrpo", CODER_7B, "apple/DiffuCoder-7B-cpGRPO", DREAM_LIKE),
     ):
-        yield _pair(
-            name,
-            "Qwen/Qwen2.5-Coder-7B",
-            hub,
+        yield PairEntry(
+            name=name,
+            arm=ModelSource(path=f"Qwen/{arm}"),
+            mdm=ModelSource(path=mdm),
             shift=True,
-            mask=151666,
-            source=DREAM_LIKE,
-            about=f"{'Dream-Coder' if 'dream' in name else 'DiffuCoder'} (15 GB each)",
+            mask_token_id=151666,
+            description=f"{mdm.split('/')[1]} (15 GB each)",
+            source=source,
         )
 
 
 def _diffullama_pairs() -> Iterator[PairEntry]:
-    for name, arm, mask, about in (
-        ("diffullama-7b", "meta-llama/Llama-2-7b-hf", 811, "DiffuLLaMA (14 GB each)"),
-        ("diffugpt-s", "openai-community/gpt2", 10541, "DiffuGPT, 124M parameters"),
-        ("diffugpt-m", "openai-community/gpt2-medium", 50257, "DiffuGPT, 355M parameters"),
+    for name, arm, mdm, mask_token_id, description in (
+        ("diffullama-7b", "meta-llama/Llama-2-7b-hf", "diffullama", 811, "DiffuLLaMA (14 GB each)"),
+        ("diffugpt-s", "openai-community/gpt2", "diffugpt-s", 10541, "DiffuGPT, 124M parameters"),
+        (
+            "diffugpt-m",
+            "openai-community/gpt2-medium",
+            "diffugpt-m",
+            50257,
+            "DiffuGPT, 355M parameters",
+        ),
     ):
-        hub = name.removesuffix("-7b")
-        yield _pair(
-            name,
-            arm,
-            f"diffusionfamily/{hub}",
+        yield PairEntry(
+            name=name,
+            arm=ModelSource(path=arm),
+            mdm=ModelSource(path=f"diffusionfamily/{mdm}"),
             shift=True,
-            mask=mask,
+            mask_token_id=mask_token_id,
+            description=description,
             source=DIFFULLAMA,
-            about=about,
         )
 
 
 def _small_qwen_pairs() -> Iterator[PairEntry]:
-    yield _pair(
-        "open-dcoder-0.5b",
-        "Qwen/Qwen2.5-Coder-0.5B",
-        "fredzzp/open-dcoder-0.5B",
+    yield PairEntry(
+        name="open-dcoder-0.5b",
+        arm=ModelSource(path="Qwen/Qwen2.5-Coder-0.5B"),
+        mdm=ModelSource(path="fredzzp/open-dcoder-0.5B"),
         shift=True,
-        mask=None,
+        description="Open-dCoder, 0.5B parameters",
         source=OPEN_DCODER,
-        about="Open-dCoder, 0.5B parameters",
     )
-    for name, arm, mask in (
+    for name, arm, mask_token_id in (
         ("a2d-coder-0.5b", "Qwen2.5-Coder-0.5B-Instruct", 151665),
         ("a2d-qwen3-0.6b", "Qwen3-0.6B", 151669),
     ):
-        yield _pair(
-            f"{name}-mdlm",
-            f"Qwen/{arm}",
-            f"dllm-hub/{arm}-diffusion-mdlm-v0.1",
+        yield PairEntry(
+            name=f"{name}-mdlm",
+            arm=ModelSource(path=f"Qwen/{arm}"),
+            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-mdlm-v0.1"),
             shift=False,
-            mask=mask,
+            mask_token_id=mask_token_id,
+            description="dllm's tiny A2D, full attention",
             source=A2D,
-            about="dllm's tiny A2D, full attention",
         )
-        yield _block_pair(
-            f"{name}-bd3lm",
-            f"Qwen/{arm}",
-            f"dllm-hub/{arm}-diffusion-bd3lm-v0.1",
+        yield PairEntry(
+            name=f"{name}-bd3lm",
+            arm=ModelSource(path=f"Qwen/{arm}"),
+            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-bd3lm-v0.1"),
             shift=False,
-            mask=mask,
-            source=A2D,
-            about="dllm's tiny A2D, block diffusion",
+            attention="block-causal",
             block_length=32,
+            mask_token_id=mask_token_id,
+            description="dllm's tiny A2D, block diffusion",
+            source=A2D,
         )
 
 
 def _block_pairs() -> Iterator[PairEntry]:
     for size in ("1.7B", "4B", "8B"):
-        yield _block_pair(
-            f"sdar-{size.lower()}",
-            f"Qwen/Qwen3-{size}-Base",
-            f"JetLM/SDAR-{size}-Chat",
+        yield PairEntry(
+            name=f"sdar-{size.lower()}",
+            arm=ModelSource(path=f"Qwen/Qwen3-{size}-Base"),
+            mdm=ModelSource(path=f"JetLM/SDAR-{size}-Chat"),
             shift=False,
-            mask=151669,
-            source=SDAR,
-            about=f"SDAR, {size} parameters",
+            attention="block-causal",
             block_length=4,
+            mask_token_id=151669,
+            description=f"SDAR, {size} parameters",
+            source=SDAR,
         )
     for size in ("1.5B", "7B"):
-        yield _block_pair(
-            f"fast-dllm-v2-{size.lower()}",
-            f"Qwen/Qwen2.5-{size}-Instruct",
-            f"Efficient-Large-Model/Fast_dLLM_v2_{size}",
+        yield PairEntry(
+            name=f"fast-dllm-v2-{size.lower()}",
+            arm=ModelSource(path=f"Qwen/Qwen2.5-{size}-Instruct"),
+            mdm=ModelSource(path=f"Efficient-Large-Model/Fast_dLLM_v2_{size}"),
             shift=True,
-            mask=151665,
-            source=FAST_DLLM,
-            about=f"Fast-dLLM v2, {size} parameters",
+            attention="block-causal",
             block_length=32,
+            mask_token_id=151665,
+            description=f"Fast-dLLM v2, {size} parameters",
+            source=FAST_DLLM,
         )
     for size in ("4B", "8B"):
-        yield _block_pair(
-            f"a2d-init-{size.lower()}",
-            f"Qwen/Qwen3-{size}",
-            f"divelab/Qwen3-{size}-a2d-init",
+        yield PairEntry(
+            name=f"a2d-init-{size.lower()}",
+            arm=ModelSource(path=f"Qwen/Qwen3-{size}"),
+            mdm=ModelSource(path=f"divelab/Qwen3-{size}-a2d-init"),
             shift=False,
-            mask=151669,
-            source=OPDLM,
-            about=f"the ARM's own weights, {size}: what attention alone changes",
+            attention="block-causal",
             block_length=4,
+            mask_token_id=151669,
+            description=f"the ARM's own weights, {size}: what attention alone changes",
+            source=OPDLM,
         )
 
 

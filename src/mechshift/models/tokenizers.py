@@ -62,7 +62,7 @@ def tokenizer_from_parent(parent: PreTrainedTokenizerFast, folder: Path) -> PreT
             f"{folder} has neither tokenizer.json nor vocab.json, so that its tokens cannot be"
             " checked against the parent's; set tokenizer_path if they are known to be the same."
         )
-    _check_ids(parent, vocabulary | added, folder)
+    _check_ids(parent, vocabulary, added, folder)
     tokenizer = deepcopy(parent)
     known = parent.get_vocab()
     for token, index in sorted(added.items(), key=lambda item: item[1]):
@@ -80,10 +80,20 @@ def tokenizer_from_parent(parent: PreTrainedTokenizerFast, folder: Path) -> PreT
     return tokenizer
 
 
-def _check_ids(parent: PreTrainedTokenizerFast, declared: dict[str, int], folder: Path) -> None:
+def _check_ids(
+    parent: PreTrainedTokenizerFast,
+    vocabulary: dict[str, int],
+    added: dict[str, int],
+    folder: Path,
+) -> None:
     known = parent.get_vocab()
+    if unknown := sorted(vocabulary.keys() - known.keys()):
+        raise ModelError(
+            f"{folder}/vocab.json has {len(unknown)} tokens that its parent lacks, such as"
+            f" {unknown[0]!r}; set tokenizer_path to a model with the MDM's tokenizer."
+        )
     by_id = {index: token for token, index in known.items()}
-    for token, index in declared.items():
+    for token, index in (vocabulary | added).items():
         # Equal tokens have equal ids, and equal ids are equal tokens.
         if known.get(token, index) != index or by_id.get(index, token) != token:
             raise ModelError(
