@@ -150,6 +150,8 @@ def test_weights_of_another_size_are_refused(model_folder):
         ({"architectures": ["DreamModel"], "model_type": "Dream"}, "Qwen2ForCausalLM"),
         ({"architectures": ["A2DQwen3LMHeadModel"]}, "Qwen3ForCausalLM"),
         ({"model_type": "llama"}, "LlamaForCausalLM"),
+        ({"architectures": ["DiscreteDiffusionModel"], "model_type": "gpt2"}, "GPT2LMHeadModel"),
+        ({"architectures": ["DiscreteDiffusionModel"], "model_type": "llama"}, "LlamaForCausalLM"),
     ],
 )
 def test_the_class_follows_architectures_and_then_model_type(config, expected):

@@ -32,7 +32,7 @@ class CheckpointFormat:
     architectures: tuple[str, ...]
     """Names in config.json's `architectures`."""
     model_type: str
-    """Its `model_type`, looked at only where it names no architecture."""
+    """Its `model_type`, looked at only where it names no architecture but a wrapper."""
     model_class: type[PreTrainedModel]
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Regular expression -> replacement, applied to the weights' names one after the other."""
@@ -110,7 +110,7 @@ DIFFUGPT_NAMES = {
 
 FORMATS = (
     CheckpointFormat(
-        architectures=("GPT2LMHeadModel", "DiscreteDiffusionModel"),
+        architectures=("GPT2LMHeadModel",),
         model_type="gpt2",
         model_class=GPT2LMHeadModel,
         renamed=DIFFUGPT_NAMES,
@@ -158,6 +158,9 @@ FORMATS = (
 )
 """The known formats. DiffuGPT keeps GPT-2's settings and wraps its modules in other names."""
 
+WRAPPERS = ("DiscreteDiffusionModel",)
+"""Classes that wrap a stock model; `model_type` then says which (DiffuGPT, DiffuLLaMA)."""
+
 BY_ARCHITECTURE = {name: format for format in FORMATS for name in format.architectures}
 BY_MODEL_TYPE = {format.model_type: format for format in FORMATS}
 
@@ -168,7 +171,7 @@ def checkpoint_format(config: Settings, where: str) -> CheckpointFormat:
     Raises:
         ModelError: neither `architectures` nor `model_type` names a supported class.
     """
-    architectures = config.get("architectures") or []
+    architectures = [a for a in config.get("architectures") or [] if a not in WRAPPERS]
     if architectures:
         known, given, key = BY_ARCHITECTURE, architectures[0], "architectures"
     else:
