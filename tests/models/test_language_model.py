@@ -200,3 +200,15 @@ def test_the_probe_refuses_a_causal_and_a_full_model_that_claim_to_attend_in_blo
                     lambda decoder, block_length: parts.decoder,
                 )
                 probe_attention(module, "block-causal", 3)
+
+
+def test_more_tokens_than_learned_positions_are_refused(tiny_module, word_tokenizer):
+    ids, ones = torch.zeros(1, 65, dtype=torch.long), torch.ones(1, 65, dtype=torch.long)
+    positions = torch.arange(65)[None]
+    gpt2 = language_model(tiny_module("gpt2"), word_tokenizer())
+    assert gpt2.hidden(ids[:, :64], ones[:, :64], positions[:, :64]).shape == (1, 64, 16)
+    with pytest.raises(ModelError, match="65 tokens is too long for 'm', which has 64 learned"):
+        gpt2.hidden(ids, ones, positions)
+    # Rotary positions are computed, so that none is missing.
+    llama = language_model(tiny_module("llama"), word_tokenizer())
+    assert llama.hidden(ids, ones, positions).shape == (1, 65, 16)

@@ -98,7 +98,17 @@ class LanguageModel:
         attention_mask: Int64[Tensor, "batch position"],
         position_ids: Int64[Tensor, "batch position"],
     ) -> Float[Tensor, "batch position d_model"]:
-        """Hidden states after the final norm; the unembedding is left to the caller."""
+        """Hidden states after the final norm; the unembedding is left to the caller.
+
+        Raises:
+            ModelError: more tokens than the model has learned positions.
+        """
+        length, limit = input_ids.shape[1], self.parts.num_positions
+        if limit is not None and length > limit:
+            raise ModelError(
+                f"a sequence of {length} tokens is too long for '{self.name}', which has"
+                f" {limit} learned positions; use shorter examples."
+            )
         output = self.parts.decoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -178,16 +188,16 @@ def probe_attention(
         "causal": (None, PROBE_LENGTH),
         "block-causal": (block_length, (block_length or 0) + 1),
     }[attention]
-    advice = f"its attention is not {attention}"
+    verdict = f"its attention is not {attention}"
     if seen is not None and _first_logits_change(module, parts, seen) == 0.0:
         raise ModelError(
             f"changing token {seen - 1} left the logits at position 0 unchanged, where {attention}"
-            f" attention sees it: {advice}. Is it causal? Then set attention='causal'."
+            f" attention sees it: {verdict}. Is it causal? Then set attention='causal'."
         )
     if unseen is not None and (change := _first_logits_change(module, parts, unseen)) != 0.0:
         raise ModelError(
             f"changing token {unseen - 1} moved the logits at position 0 by {change:.3g}, where"
-            f" {attention} attention does not see it: {advice}. Is it full? Then set"
+            f" {attention} attention does not see it: {verdict}. Is it full? Then set"
             " attention='full'."
         )
 

@@ -137,6 +137,8 @@ class DecoderParts:
     num_key_value_heads: int
     head_dim: int
     d_model: int
+    num_positions: int | None = None
+    """Where positions are learned: how many there are. None: any number can be computed."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
