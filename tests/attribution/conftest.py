@@ -4,20 +4,21 @@ import math
 
 import pytest
 import torch
+from transformers import GPT2LMHeadModel
 
 
 class NodeByNode:
     """A model's forward pass on one unpadded canvas, every node reading a sum of its own.
 
     Only the weights and the table of rotary angles are the stock model's. Nodes are named, so
-    nothing here depends on the order in which `Graph` stores them.
+    nothing here depends on the order in which `Graph` stores them. Biases of output projections
+    belong to no head: each later destination reads them beside what sources write.
     """
 
     def __init__(self, model):
         self.module, self.config = model.module, model.module.config
-        self.causal = model.attention == "causal"
+        self.attention, self.block_length = model.attention, model.block_length
         self.num_heads = self.config.num_attention_heads
-        self.group = self.num_heads // self.config.num_key_value_heads
         self.d_head = model.parts.head_dim
 
     @property
@@ -28,32 +29,52 @@ class NodeByNode:
         ]
         return [*names, *(f"m{layer}" for layer in layers), "logits"]
 
-    def embed(self, ids):
-        return self.module.model.embed_tokens(torch.tensor(ids))
-
     def run(self, embedding, added=None):
         """What each source writes, and the logits; `added` goes to what a destination reads."""
         added = added or {}
-        written = {"input": embedding}
+        written, biases = {"input": embedding}, []
 
         def read(destination):
-            return sum(written.values()) + added.get(destination, 0.0)
+            return sum([*written.values(), *biases]) + added.get(destination, 0.0)
 
-        for index, layer in enumerate(self.module.model.layers):
+        for index, layer in enumerate(self.layers):
             heads = {
-                f"a{index}.h{head}": self._head(layer, head, read, f"a{index}.h{head}")
+                f"a{index}.h{head}": self.head(layer, head, read, f"a{index}.h{head}")
                 for head in range(self.num_heads)
             }
             written |= heads  # only now: heads of one layer do not read each other
-            written[f"m{index}"] = self._mlp(layer, read(f"m{index}"))
-        hidden = self._norm(self.module.model.norm, read("logits"))
-        return written, hidden @ self.module.lm_head.weight.T
+            biases.append(self.output_bias(layer))
+            written[f"m{index}"] = self.mlp(layer, read(f"m{index}"))
+        return written, self.final_norm(read("logits")) @ self.module.lm_head.weight.T
 
-    def _head(self, layer, head, read, name):
-        attention, kv_head = layer.self_attn, head // self.group
+    def attend(self, query, key, value):
+        scores = query @ key.T / math.sqrt(self.d_head)
+        if self.attention != "full":
+            # Causal attention is that of blocks of one position.
+            block = torch.arange(len(scores)) // (self.block_length or 1)
+            scores = scores.masked_fill(block[:, None] < block, -math.inf)
+        return scores.softmax(dim=-1) @ value
+
+    def rows(self, head):
+        return slice(head * self.d_head, (head + 1) * self.d_head)
+
+
+class LlamaByNode(NodeByNode):
+    """Llama and the classes that name their modules as it does."""
+
+    @property
+    def layers(self):
+        return self.module.model.layers
+
+    def embed(self, ids):
+        return self.module.model.embed_tokens(torch.tensor(ids))
+
+    def head(self, layer, head, read, name):
+        attention = layer.self_attn
+        kv_head = head // (self.num_heads // self.config.num_key_value_heads)
 
         def project(linear, index, kind):
-            rows = slice(index * self.d_head, (index + 1) * self.d_head)
+            rows = self.rows(index)
             normed = self._norm(layer.input_layernorm, read(f"{name}<{kind}>"))
             bias = 0.0 if linear.bias is None else linear.bias[rows]
             return normed @ linear.weight[rows].T + bias
@@ -63,17 +84,21 @@ class NodeByNode:
         value = project(attention.v_proj, kv_head, "v")
         if hasattr(attention, "q_norm"):
             query, key = self._norm(attention.q_norm, query), self._norm(attention.k_norm, key)
-        scores = self._rotate(query) @ self._rotate(key).T / math.sqrt(self.d_head)
-        if self.causal:
-            scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -math.inf)
-        columns = slice(head * self.d_head, (head + 1) * self.d_head)
-        return scores.softmax(dim=-1) @ value @ attention.o_proj.weight[:, columns].T
+        z = self.attend(self._rotate(query), self._rotate(key), value)
+        return z @ attention.o_proj.weight[:, self.rows(head)].T
 
-    def _mlp(self, layer, x):
+    def output_bias(self, layer):
+        assert layer.self_attn.o_proj.bias is None
+        return 0.0
+
+    def mlp(self, layer, x):
         normed, mlp = self._norm(layer.post_attention_layernorm, x), layer.mlp
         gate = normed @ mlp.gate_proj.weight.T
         up = normed @ mlp.up_proj.weight.T
         return (gate * gate.sigmoid() * up) @ mlp.down_proj.weight.T
+
+    def final_norm(self, x):
+        return self._norm(self.module.model.norm, x)
 
     def _norm(self, norm, x):
         return norm.weight * x / (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
@@ -85,9 +110,56 @@ class NodeByNode:
         return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
+class Gpt2ByNode(NodeByNode):
+    """GPT-2: positions are part of the input, and q, k and v lie side by side in one weight."""
+
+    @property
+    def layers(self):
+        return self.module.transformer.h
+
+    def embed(self, ids):
+        tables = self.module.transformer
+        return tables.wte.weight[list(ids)] + tables.wpe.weight[: len(ids)]
+
+    def head(self, layer, head, read, name):
+        fused, width = layer.attn.c_attn, self.config.n_embd
+
+        def project(kind):
+            first = "qkv".index(kind) * width + head * self.d_head
+            columns = slice(first, first + self.d_head)
+            normed = self._norm(layer.ln_1, read(f"{name}<{kind}>"))
+            return normed @ fused.weight[:, columns] + fused.bias[columns]
+
+        z = self.attend(project("q"), project("k"), project("v"))
+        return z @ layer.attn.c_proj.weight[self.rows(head)]
+
+    def output_bias(self, layer):
+        return layer.attn.c_proj.bias
+
+    def mlp(self, layer, x):
+        up, down = layer.mlp.c_fc, layer.mlp.c_proj
+        h = self._norm(layer.ln_2, x) @ up.weight + up.bias
+        gelu = h / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
+        return gelu @ down.weight + down.bias
+
+    def final_norm(self, x):
+        return self._norm(self.module.transformer.ln_f, x)
+
+    def _norm(self, norm, x):
+        centred = x - x.mean(-1, keepdim=True)
+        variance = centred.square().mean(-1, keepdim=True)
+        return norm.weight * centred / (variance + norm.eps).sqrt() + norm.bias
+
+
 @pytest.fixture
 def node_by_node():
-    return NodeByNode
+    """A function: model -> its `NodeByNode`."""
+
+    def write_out(model):
+        layouts = {GPT2LMHeadModel: Gpt2ByNode}
+        return layouts.get(type(model.module), LlamaByNode)(model)
+
+    return write_out
 
 
 def metric_by_definition(name, logits, readouts):

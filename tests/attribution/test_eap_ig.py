@@ -7,11 +7,14 @@ import torch
 from mechshift.attribution import eap_ig, path_points
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.errors import AttributionError, DenoisingError
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
-MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
+IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
 SETTINGS = {
+    "gpt2": ("midpoint", 2, "log_prob"),
     "llama": ("left", 2, "logit_diff"),
+    "mistral": ("left", 3, "prob_diff"),
     "qwen2": ("midpoint", 3, "log_prob"),
     "qwen3": ("right", 2, "prob_diff"),
 }
@@ -40,12 +43,14 @@ def gradients_at(run, model, canvas, embedding, metric, step_metrics):
     }
 
 
-@pytest.mark.parametrize(("architecture", "kind"), MODELS)
+@pytest.mark.parametrize(
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+)
 def test_every_score_is_the_mean_inner_product_of_difference_and_gradient(
-    architecture, kind, node_by_node, step_metrics
+    architecture, kind, attention, node_by_node, step_metrics
 ):
     rule, ig_steps, metric = SETTINGS[architecture]
-    model = random_language_model(architecture, kind, dtype=torch.float64)
+    model = random_language_model(architecture, kind, attention=attention, dtype=torch.float64)
     graph, canvases = model.graph(), canvases_of(model)
     assert any((b.attention_mask == 0).any() for b in batch_canvases(model, canvases, 16))
     scores = eap_ig(model, canvases, metric=metric, rule=rule, ig_steps=ig_steps)

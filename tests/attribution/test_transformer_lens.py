@@ -58,15 +58,17 @@ def their_scores(bridge, graph, canvas, *, exchanged=False):
 # A masked canvas read causally: TransformerLens has no bidirectional attention for a Llama.
 @pytest.mark.parametrize("kind", ["arm", "mdm"])
 @pytest.mark.parametrize(("rule", "sign"), [("left", 1), ("right", -1)])
-def test_one_step_gives_the_edge_scores_of_transformer_lens(kind, rule, sign):
-    model = random_language_model("llama", kind, attention="causal", dtype=torch.float64)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_one_step_gives_the_edge_scores_of_transformer_lens(architecture, kind, rule, sign):
+    model = random_language_model(architecture, kind, attention="causal", dtype=torch.float64)
     examples = random_examples(NUM_EXAMPLES, kind=kind, suffix_length=1)
     canvases = build_canvases(model, examples, left_to_right([2] * NUM_EXAMPLES, 1))
     ours = eap_ig(model, canvases, metric="logit_diff", rule=rule, ig_steps=1).values[:, 0]
 
     # The bridge exchanges submodules in place, so it comes after ours has run.
     module = model.module.requires_grad_(True)
-    bridge = build_bridge_from_module(module, "LlamaForCausalLM", hf_config=module.config)
+    name = type(module).__name__
+    bridge = build_bridge_from_module(module, name, hf_config=module.config)
     exchanged = rule == "right"
     theirs = [their_scores(bridge, model.graph(), c, exchanged=exchanged) for c in canvases]
     scale = np.abs(ours).max()

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
 
 from mechshift.circuits import Circuit, select_top_edges, without_dangling
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.errors import CircuitError
 from mechshift.evaluation import corrupted_cache, evaluate_circuits, plan_circuit, run_circuit
 from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 from mechshift.testing.random_models import as_language_model
 
-MODELS = [("llama", "arm"), ("llama", "mdm"), ("qwen2", "arm"), ("qwen2", "mdm")]
-MODELS += [("qwen3", "arm"), ("qwen3", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
+IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
 NUM_EXAMPLES = 5
 
 
@@ -58,11 +58,13 @@ def biased_llama(kind):
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
 @pytest.mark.parametrize("lengths", [(5,), (3, 5, 7)], ids=["no padding", "left padding"])
-@pytest.mark.parametrize(("architecture", "kind"), MODELS)
+@pytest.mark.parametrize(
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+)
 def test_the_full_graph_is_the_clean_model_and_the_empty_one_the_corrupted(
-    architecture, kind, lengths, grouped
+    architecture, kind, attention, lengths, grouped
 ):
-    model = random_language_model(architecture, kind, dtype=torch.float64)
+    model = random_language_model(architecture, kind, attention=attention, dtype=torch.float64)
     graph = model.graph(grouped=grouped)
     circuits = [random_circuit(graph, 0), random_circuit(graph, graph.num_edges)]
     result = evaluate(model, canvases_of(model, lengths), circuits)
@@ -95,9 +97,12 @@ def test_biases_of_output_projection_and_mlp_cancel(kind):
     np.testing.assert_allclose(result.metric[1], slow, atol=1e-9, rtol=0)
 
 
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_the_full_graph_is_the_clean_model_whatever_computes_attention(implementation):
-    model = random_language_model("qwen3", "mdm")
+def test_the_full_graph_is_the_clean_model_whatever_computes_attention(
+    implementation, architecture
+):
+    model = random_language_model(architecture, "mdm")
     model.module.set_attn_implementation(implementation)
     whole = random_circuit(model.graph(), model.graph().num_edges)
     result = evaluate(model, canvases_of(model), [whole])
@@ -106,9 +111,13 @@ def test_the_full_graph_is_the_clean_model_whatever_computes_attention(implement
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
-@pytest.mark.parametrize(("architecture", "kind"), MODELS)
-def test_random_circuits_agree_with_a_slow_run_head_by_head(architecture, kind, grouped):
-    model = random_language_model(architecture, kind, dtype=torch.float64, num_layers=3)
+@pytest.mark.parametrize(
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+)
+def test_random_circuits_agree_with_a_slow_run_head_by_head(architecture, kind, attention, grouped):
+    model = random_language_model(
+        architecture, kind, attention=attention, dtype=torch.float64, num_layers=3
+    )
     graph = model.graph(grouped=grouped)
     canvases = canvases_of(model)
     shares = [0.1, 0.3, 0.6, 0.9]
@@ -190,7 +199,7 @@ def test_a_circuit_of_another_architecture_is_refused():
         plan_circuit(model, random_circuit(other, 3))
 
 
-@pytest.mark.parametrize("break_at", ["mlp", "attention_norm", "rotary"])
+@pytest.mark.parametrize("break_at", ["mlp", "input_layernorm", "rotary"])
 def test_an_error_on_the_way_leaves_the_model_as_it_was(break_at, monkeypatch):
     model = random_language_model("qwen2", "mdm")
     canvases = canvases_of(model)
@@ -207,7 +216,7 @@ def test_an_error_on_the_way_leaves_the_model_as_it_was(break_at, monkeypatch):
         if break_at == "rotary":  # inside the stock attention, with the projections exchanged
             patch.setattr("transformers.models.qwen2.modeling_qwen2.apply_rotary_pos_emb", fail)
         else:
-            patch.setattr(getattr(model.parts.layers[1], break_at), "forward", fail)
+            patch.setattr(getattr(model.module.model.layers[1], break_at), "forward", fail)
         run_circuit(model, cache, plan)
     with monkeypatch.context() as patch, pytest.raises(RuntimeError, match="out of memory"):
         patch.setattr(model.parts.layers[1].mlp, "forward", fail)
@@ -225,6 +234,7 @@ def footprint(module):
             dict(part._forward_hooks),
             dict(part._forward_pre_hooks),
             getattr(part, "num_key_value_groups", None),
+            getattr(part, "split_size", None),
         )
         for name, part in module.named_modules()
     ]
@@ -241,9 +251,7 @@ def slow_metric(model, canvases, circuit):
     graph, parts = circuit.graph, model.parts
     kept = circuit.mask
     for canvas in canvases:
-        embed = [
-            parts.embedding(torch.tensor([ids])) for ids in (canvas.clean_ids, canvas.corrupted_ids)
-        ]
+        embed = [slow_input(model, ids) for ids in (canvas.clean_ids, canvas.corrupted_ids)]
         corrupted = {}
 
         def read_corrupted(destination, outputs):
@@ -277,12 +285,22 @@ def constants(parts, graph, destination):
     )
 
 
+def slow_input(model, ids):
+    """What `input` writes: GPT-2's learned positions belong to it."""
+    embedding = model.parts.embedding(torch.tensor([ids]))
+    if type(model.module) is GPT2LMHeadModel:
+        embedding = embedding + model.module.transformer.wpe.weight[: len(ids)]
+    return embedding
+
+
 def slow_outputs(model, graph, embedding, read, outputs):
     """Fill in the output of every source, in order; the final hidden state is returned."""
     parts, size = model.parts, model.parts.head_dim
     outputs[0] = embedding
     positions = torch.arange(embedding.shape[1])[None]
-    cos, sin = parts.decoder.rotary_emb(embedding, positions)
+    cos, sin = torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
+    if hasattr(model.module.base_model, "rotary_emb"):
+        cos, sin = model.module.base_model.rotary_emb(embedding, positions)
     group = graph.num_heads // graph.num_key_value_groups
     per_key = parts.num_heads // parts.num_key_value_heads
     for index, layer in enumerate(parts.layers):
@@ -300,9 +318,9 @@ def slow_outputs(model, graph, embedding, read, outputs):
             key = project(layer.key, "k_norm", KEY, head // group, head // per_key)
             value = project(layer.value, None, VALUE, head // group, head // per_key)
             scores = rotate(query, cos, sin) @ rotate(key, cos, sin).mT / math.sqrt(size)
-            if model.attention == "causal":
-                future = torch.ones(scores.shape[-2:]).triu(1).bool()
-                scores = scores.masked_fill(future, -torch.inf)
+            if model.attention != "full":
+                block = positions[0] // (model.block_length or 1)
+                scores = scores.masked_fill(block[:, None] < block, -torch.inf)
             z = scores.softmax(-1) @ value
             columns = slice(head * size, (head + 1) * size)
             outputs[graph.head_source(index, head)] = z @ layer.output.weight[:, columns].T

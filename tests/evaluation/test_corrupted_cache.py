@@ -5,9 +5,9 @@ import torch
 
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.evaluation import corrupted_cache
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
-MODELS = [("llama", "arm"), ("llama", "mdm"), ("qwen2", "arm"), ("qwen3", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 NUM_EXAMPLES = 3
 
 
@@ -48,18 +48,22 @@ def test_residual_streams_and_logits_are_the_stock_modules(architecture, kind):
         )
 
 
-def test_what_sublayers_write_adds_up_to_the_residual_stream():
-    model = random_language_model("qwen2", "mdm", dtype=torch.float64)
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
+def test_what_sublayers_write_adds_up_to_the_residual_stream(architecture):
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
     _, batch = padded_batch(model)
     activations = corrupted_cache(model, batch).activations
     after = [layer.attention_input for layer in activations.layers[1:]] + [activations.final_input]
     for parts, layer, following in zip(model.parts.layers, activations.layers, after, strict=True):
-        attention_output = layer.z @ parts.output.weight.T
+        attention_output = parts.output(layer.z)
         torch.testing.assert_close(layer.mlp_input, layer.attention_input + attention_output)
         torch.testing.assert_close(following, layer.mlp_input + layer.mlp_output)
 
 
-@pytest.mark.parametrize(("architecture", "num_key_value_heads"), [("llama", 2), ("qwen2", 2)])
+@pytest.mark.parametrize(
+    ("architecture", "num_key_value_heads"),
+    [("gpt2", 2), ("mistral", 1), ("llama", 2), ("qwen2", 2)],
+)
 def test_keys_and_values_are_kept_once_per_kv_head(architecture, num_key_value_heads):
     model = random_language_model(architecture, "arm", dtype=torch.float64)
     _, batch = padded_batch(model)
@@ -72,11 +76,12 @@ def test_keys_and_values_are_kept_once_per_kv_head(architecture, num_key_value_h
         assert layer.key.shape[-1] == num_key_value_heads * model.parts.head_dim
 
 
-def test_the_input_difference_is_where_the_tokens_differ():
-    model = random_language_model("qwen2", "mdm", dtype=torch.float64)
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
+def test_the_input_difference_is_where_the_tokens_differ(architecture):
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
     _, batch = padded_batch(model)
     cache = corrupted_cache(model, batch)
-    weight = model.module.model.embed_tokens.weight
+    weight = model.module.get_input_embeddings().weight
     expected = weight[batch.clean_ids] - weight[batch.corrupted_ids]
     torch.testing.assert_close(cache.input_difference, expected)
     changed = cache.input_difference.abs().amax(dim=-1) > 0
@@ -84,8 +89,9 @@ def test_the_input_difference_is_where_the_tokens_differ():
     assert changed.any() and not changed[batch.attention_mask == 0].any()
 
 
-def test_the_arguments_call_each_attention_again_with_the_same_result():
-    model = random_language_model("qwen3", "mdm", dtype=torch.float64)
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
+def test_the_arguments_call_each_attention_again_with_the_same_result(architecture):
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
     _, batch = padded_batch(model)
     cache = corrupted_cache(model, batch)
     assert cache.batch is batch

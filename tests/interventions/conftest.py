@@ -32,6 +32,7 @@ def footprint():
                 list(part._forward_hooks),
                 list(part._forward_pre_hooks),
                 getattr(part, "num_key_value_groups", None),
+                getattr(part, "split_size", None),
             )
             for name, part in module.named_modules()
         ]

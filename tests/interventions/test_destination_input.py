@@ -8,7 +8,6 @@ from mechshift.interventions import added_to_destination, recording
 from mechshift.testing import random_language_model
 
 NAMES = {QUERY: "query", KEY: "key", VALUE: "value"}
-D_HEAD = 4
 
 
 def change_for(batch, seed=1):
@@ -19,39 +18,42 @@ def change_for(batch, seed=1):
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
 @pytest.mark.parametrize("kind", [QUERY, KEY, VALUE])
 @pytest.mark.parametrize("layer", [0, 1])
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
 def test_only_the_heads_own_part_of_its_projection_changes(
-    layer, kind, grouped, padded_batch, hidden_of
+    architecture, layer, kind, grouped, padded_batch, hidden_of
 ):
-    model = random_language_model("qwen2", "mdm", dtype=torch.float64)
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
+    d_head = model.parts.head_dim
     graph, batch = model.graph(grouped=grouped), padded_batch(model)
     change, parts = change_for(batch), model.parts.layers[layer]
     with recording(model.parts, grouped=True) as record:
         hidden_of(model, batch)
     stream = record.layers[layer].attention_input
     projection = getattr(parts, NAMES[kind])
-    before = projection(parts.attention_norm(stream)).unflatten(-1, (-1, D_HEAD))
-    after = projection(parts.attention_norm(stream + change)).unflatten(-1, (-1, D_HEAD))
+    before = projection(parts.attention_norm(stream)).unflatten(-1, (-1, d_head))
+    after = projection(parts.attention_norm(stream + change)).unflatten(-1, (-1, d_head))
 
-    num_heads = 2 if grouped and kind != QUERY else 4
+    num_heads = graph.num_key_value_groups if kind != QUERY else graph.num_heads
     share = num_heads // before.shape[-2]
     for head in range(num_heads):
         destination = graph.destination_index(kind, layer, head)
         seen = {}
         with added_to_destination(model.parts, graph, destination, change):
-            spy = projection.register_forward_hook(
+            spy = projection.module.register_forward_hook(
                 lambda _m, _a, out, seen=seen: seen.update(y=out)
             )
             hidden_of(model, batch)
             spy.remove()
-        found = seen["y"].unflatten(-1, (num_heads, D_HEAD))
+        found = projection.taken_from(seen["y"]).unflatten(-1, (num_heads, d_head))
         for other in range(num_heads):
             expected = (after if other == head else before)[..., other // share, :]
             torch.testing.assert_close(found[..., other, :], expected)
 
 
 @pytest.mark.parametrize("layer", [0, 1])
-def test_an_mlp_alone_reads_the_change(layer, padded_batch, hidden_of):
-    model = random_language_model("qwen3", "arm", dtype=torch.float64)
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
+def test_an_mlp_alone_reads_the_change(architecture, layer, padded_batch, hidden_of):
+    model = random_language_model(architecture, "arm", dtype=torch.float64)
     graph, batch = model.graph(), padded_batch(model)
     change, parts = change_for(batch), model.parts.layers[layer]
     with recording(model.parts) as clean:
@@ -70,8 +72,9 @@ def test_an_mlp_alone_reads_the_change(layer, padded_batch, hidden_of):
     torch.testing.assert_close(found, after + expected - one.mlp_output)
 
 
-def test_the_logits_alone_read_the_change(padded_batch, hidden_of):
-    model = random_language_model("llama", "mdm", dtype=torch.float64)
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_the_logits_alone_read_the_change(architecture, padded_batch, hidden_of):
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
     graph, batch = model.graph(), padded_batch(model)
     change = change_for(batch)
     with recording(model.parts) as record:

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 
 from mechshift.interventions import removing, ungrouped_heads
-from mechshift.testing import random_language_model
+from mechshift.testing import ARCHITECTURES, random_language_model
 
 
 def double(_module, _args, output):
@@ -39,7 +39,7 @@ def test_hooks_registered_before_a_failing_one_are_removed():
 
 
 @pytest.mark.parametrize("kind", ["arm", "mdm"])
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 @pytest.mark.parametrize(
     ("implementation", "dtype", "tolerance"),
     # The stock eager attention takes its softmax in float32 whatever the model's precision.
@@ -61,9 +61,9 @@ def test_projections_return_one_key_and_value_for_each_query_head_inside_the_blo
     model = random_language_model("qwen3", dtype=torch.float64)
     layer, x = model.parts.layers[1], torch.randn(1, 3, 16, dtype=torch.float64)
     for projection in (layer.key, layer.value):
-        outside = projection(x).unflatten(-1, (2, 6))
+        outside = projection.module(x).unflatten(-1, (2, 6))
         with ungrouped_heads(model.parts):
-            inside = projection(x).unflatten(-1, (4, 6))
+            inside = projection.module(x).unflatten(-1, (4, 6))
         assert torch.equal(inside, outside[..., [0, 0, 1, 1], :])
 
 
@@ -78,8 +78,9 @@ def test_group_size_and_hooks_are_put_back_also_after_an_error(footprint):
     assert footprint(model.module) == before
 
 
-def test_without_grouped_attention_nothing_is_touched(footprint):
-    model = random_language_model("llama")
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_without_grouped_attention_nothing_is_touched(architecture, footprint):
+    model = random_language_model(architecture)
     before = footprint(model.module)
     with ungrouped_heads(model.parts):
         assert footprint(model.module) == before

@@ -7,9 +7,9 @@ from mechshift.interventions.patched_projections import (
     attention_arguments,
     patched_projections,
 )
-from mechshift.testing import random_language_model
+from mechshift.testing import ARCHITECTURES, random_language_model
 
-MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 
 
 def record_pass(model, batch, hidden_of):
@@ -56,14 +56,18 @@ def test_heads_may_be_given_in_any_number_and_each_with_its_own_key(
     torch.testing.assert_close(alone[tokens], both[tokens][:, :1])
 
 
-def test_the_projections_are_put_back_also_after_an_error(footprint, padded_batch, hidden_of):
-    model = random_language_model("qwen3", "mdm", dtype=torch.float64)
+@pytest.mark.parametrize(("architecture", "shape"), [("qwen3", (4, 6)), ("gpt2", (2, 8))])
+def test_the_projections_are_put_back_also_after_an_error(
+    architecture, shape, footprint, padded_batch, hidden_of
+):
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
     batch, layer = padded_batch(model), model.parts.layers[0]
     before, outside = footprint(model.module), hidden_of(model, batch)
-    heads = torch.ones(1, 2, 4, 6, dtype=torch.float64)
+    heads = torch.ones(1, 2, *shape, dtype=torch.float64)
     with pytest.raises(RuntimeError, match="inside"):
         with patched_projections(layer, heads, heads, heads):
-            assert torch.equal(layer.query(torch.zeros(16)), heads.flatten(-2))
+            given = layer.key.taken_from(layer.key.module(torch.zeros(16)))
+            assert torch.equal(given, heads.flatten(-2))
             raise RuntimeError("inside")
     with pytest.raises(RuntimeError, match="inside"):
         with attention_arguments(model.parts):
@@ -74,10 +78,11 @@ def test_the_projections_are_put_back_also_after_an_error(footprint, padded_batc
 
 def test_a_forward_that_was_exchanged_before_is_put_back(monkeypatch):
     layer = random_language_model("llama").parts.layers[0]
-    own = layer.query.forward
-    monkeypatch.setattr(layer.query, "forward", lambda x: own(x) + 1)
-    exchanged = layer.query.forward
+    module = layer.query.module
+    own = module.forward
+    monkeypatch.setattr(module, "forward", lambda x: own(x) + 1)
+    exchanged = module.forward
     heads = torch.ones(1, 2, 2, 8)
     with patched_projections(layer, heads, heads, heads):
-        assert layer.query.forward is not exchanged
-    assert layer.query.forward is exchanged
+        assert module.forward is not exchanged
+    assert module.forward is exchanged

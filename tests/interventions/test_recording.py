@@ -2,9 +2,9 @@ import pytest
 import torch
 
 from mechshift.interventions import recording
-from mechshift.testing import random_language_model
+from mechshift.testing import ARCHITECTURES, random_language_model
 
-MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
@@ -27,6 +27,8 @@ def test_what_sources_write_adds_up_to_what_destinations_read(
     with recording(model.parts) as record:
         hidden = hidden_of(model, batch)
     stream = model.parts.embedding(batch.clean_ids)
+    if architecture == "gpt2":  # its learned positions are part of what `input` writes
+        stream = stream + model.module.transformer.wpe(batch.position_ids)
     assert torch.equal(record.embedding, stream)
     for layer, recorded in zip(model.parts.layers, record.layers, strict=True):
         torch.testing.assert_close(recorded.attention_input, stream)
@@ -37,6 +39,29 @@ def test_what_sources_write_adds_up_to_what_destinations_read(
     torch.testing.assert_close(record.final_input, stream)
     tokens = batch.attention_mask.bool()
     torch.testing.assert_close(model.parts.final_norm(record.final_input)[tokens], hidden)
+
+
+@torch.no_grad()
+def test_a_fused_projection_is_recorded_in_three_parts_and_passed_on_as_it_was(
+    padded_batch, hidden_of
+):
+    model = random_language_model("gpt2", "mdm", dtype=torch.float64)
+    batch = padded_batch(model)
+    passed_on = []
+    with recording(model.parts) as record:
+        spies = [
+            layer.attn.c_attn.register_forward_hook(lambda _m, _a, out: passed_on.append(out))
+            for layer in model.module.transformer.h
+        ]
+        hidden_of(model, batch)
+        [spy.remove() for spy in spies]
+    for layer, recorded, output in zip(
+        model.module.transformer.h, record.layers, passed_on, strict=True
+    ):
+        expected = layer.attn.c_attn(layer.ln_1(recorded.attention_input))
+        parts = (recorded.query, recorded.key, recorded.value)
+        assert torch.equal(torch.cat(parts, dim=-1), expected)
+        assert torch.equal(output, expected)
 
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
@@ -54,8 +79,9 @@ def test_queries_keys_and_values_are_what_the_projections_return(grouped, padded
             torch.testing.assert_close(getattr(recorded, name), by_head.flatten(-2))
 
 
-def test_the_record_holds_the_latest_pass_and_its_autograd_graph(padded_batch):
-    model = random_language_model("qwen3", "mdm", dtype=torch.float64)
+@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
+def test_the_record_holds_the_latest_pass_and_its_autograd_graph(architecture, padded_batch):
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
     batch, parts = padded_batch(model), model.parts
     embeddings = parts.embedding(batch.clean_ids).requires_grad_()
     settings = dict(attention_mask=batch.attention_mask, position_ids=batch.position_ids)
@@ -64,7 +90,8 @@ def test_the_record_holds_the_latest_pass_and_its_autograd_graph(padded_batch):
         hidden = parts.decoder(
             inputs_embeds=embeddings, use_cache=False, **settings
         ).last_hidden_state
-    assert torch.equal(record.embedding, embeddings)
+    positions = model.module.transformer.wpe(batch.position_ids) if architecture == "gpt2" else 0
+    assert torch.equal(record.embedding, embeddings + positions)
     total = hidden[batch.attention_mask.bool()].square().sum()
     for layer in record.layers:
         tensors = (layer.query, layer.key, layer.value, layer.z, layer.mlp_normed)

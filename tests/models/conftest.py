@@ -8,8 +8,12 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2ForCausalLM,
@@ -19,7 +23,9 @@ from transformers import (
 
 VOCAB = 23
 CLASSES = {
+    "gpt2": (GPT2LMHeadModel, GPT2Config),
     "llama": (LlamaForCausalLM, LlamaConfig),
+    "mistral": (MistralForCausalLM, MistralConfig),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config),
 }
@@ -34,16 +40,19 @@ def tiny_module():
         settings = dict(
             vocab_size=VOCAB,
             hidden_size=16,
-            intermediate_size=24,
             num_hidden_layers=2,
             num_attention_heads=4,
-            num_key_value_heads=2,
-            head_dim=4,
             max_position_embeddings=64,
             tie_word_embeddings=False,
             initializer_range=0.5,
             attn_implementation="sdpa",
         )
+        if architecture == "gpt2":
+            settings |= dict(n_inner=24)
+        else:
+            settings |= dict(intermediate_size=24, num_key_value_heads=2, head_dim=4)
+        if architecture == "mistral":
+            settings |= dict(sliding_window=None)
         config = config_class(**(settings | overrides))
         torch.manual_seed(seed)
         return module_class(config).eval()

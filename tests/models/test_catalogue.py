@@ -1,7 +1,16 @@
+import json
+
 import pytest
 
 from mechshift.errors import ModelError
-from mechshift.models import PAIRS, ModelSource, PairEntry, load_pair
+from mechshift.models import (
+    PAIRS,
+    UNPAIRED_MDMS,
+    ModelSource,
+    PairEntry,
+    load_mdm,
+    load_pair,
+)
 
 
 def entry(arm, mdm, **overrides):
@@ -72,7 +81,74 @@ def test_tokenizers_that_split_text_differently_are_refused(model_folder, word_t
         load_pair(entry(arm, mdm))
 
 
-def test_every_known_pair_has_a_description_and_its_own_name():
-    for name, known in PAIRS.items():
-        assert known.name == name
-        assert known.description
+def test_the_mdm_attends_in_blocks_where_its_entry_says_so(model_folder):
+    folders = model_folder("arm"), model_folder("mdm", seed=1)
+    pair = load_pair(entry(*folders, attention="block-causal", block_length=4))
+    assert pair.arm.attention == "causal"
+    assert (pair.mdm.attention, pair.mdm.block_length) == ("block-causal", 4)
+
+
+def test_an_mdm_whose_tokenizer_is_remote_code_is_read_with_its_parents(
+    model_folder, word_tokenizer
+):
+    arm, mdm = model_folder("arm", vocab_size=24), model_folder("mdm", vocab_size=24)
+    word_tokenizer(22, mask_token=None, words=[f"w{i}" for i in range(22)]).save_pretrained(arm)
+    (mdm / "tokenizer.json").unlink()
+    words = {f"w{i}": i for i in range(22)}
+    (mdm / "vocab.json").write_text(json.dumps(words))
+    (mdm / "added_tokens.json").write_text(json.dumps({"<|mask|>": 22}))
+    settings = {"mask_token": "<|mask|>", "tokenizer_class": "DreamTokenizer"}
+    (mdm / "tokenizer_config.json").write_text(json.dumps(settings))
+    pair = load_pair(entry(arm, mdm))
+    assert pair.mdm.tokenizer.encode("w1 <|mask|>") == [1, 22]
+    # The mask token comes from the tokenizer; the vocabulary is padded to 24 embeddings.
+    assert (pair.mdm.mask_token_id, pair.mdm.vocab_size) == (22, 24)
+    assert pair.arm.mask_token_id is None
+
+
+def test_the_two_models_may_have_vocabularies_padded_to_different_sizes(
+    model_folder, word_tokenizer
+):
+    arm, mdm = model_folder("arm", "gpt2", vocab_size=25), model_folder("mdm", "gpt2")
+    pair = load_pair(entry(arm, mdm, mask_token_id=22))
+    assert (pair.arm.vocab_size, pair.mdm.vocab_size) == (25, 23)
+
+
+def test_an_mdm_without_a_parent_is_no_pair_and_is_named_where_it_is_asked_for():
+    with pytest.raises(ModelError, match="'llada-8b' is an MDM without a parent; load it with"):
+        load_pair("llada-8b")
+    with pytest.raises(ModelError, match="unknown MDM 'tiny'; known without a parent: llada-8b"):
+        load_mdm("tiny")
+
+
+@pytest.mark.parametrize("known", [*PAIRS.values(), *UNPAIRED_MDMS.values()], ids=lambda e: e.name)
+def test_every_entry_says_what_it_is_and_where_its_settings_were_read(known):
+    assert {**PAIRS, **UNPAIRED_MDMS}[known.name] is known
+    assert known.description and known.source
+    assert (known.block_length is not None) == (known.attention == "block-causal")
+    assert known.verified == (known.name == "tiny")
+
+
+def test_the_published_mask_tokens_and_shifts():
+    """Against the notes on the checkpoints, written out here once more by hand."""
+    stated = {
+        "dream-7b": (151666, True),
+        "dream-7b-instruct": (151666, True),
+        "dream-coder-7b": (151666, True),
+        "diffucoder-7b": (151666, True),
+        "diffullama-7b": (811, True),
+        "diffugpt-s": (10541, True),
+        "diffugpt-m": (50257, True),
+        "open-dcoder-0.5b": (None, True),
+        "a2d-qwen3-0.6b-mdlm": (151669, False),
+        "a2d-qwen3-0.6b-bd3lm": (151669, False),
+        "a2d-coder-0.5b-mdlm": (151665, False),
+        "sdar-4b": (151669, False),
+        "fast-dllm-v2-7b": (151665, True),
+        "a2d-init-8b": (151669, False),
+    }
+    assert {name: (PAIRS[name].mask_token_id, PAIRS[name].shift) for name in stated} == stated
+    blocks = {name: PAIRS[name].block_length for name in PAIRS if PAIRS[name].block_length}
+    assert set(blocks.values()) == {4, 32} and len(blocks) == 9
+    assert PAIRS["a2d-qwen3-0.6b-bd3lm"].mdm.path == "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1"
+    assert PAIRS["diffugpt-m"].arm.path == "openai-community/gpt2-medium"

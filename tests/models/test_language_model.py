@@ -2,9 +2,15 @@ import pytest
 import torch
 
 from mechshift.errors import ModelError
-from mechshift.models import LanguageModel, freeze, probe_attention, set_attention
+from mechshift.models import (
+    LanguageModel,
+    decoder_parts,
+    freeze,
+    probe_attention,
+    set_attention,
+)
 
-ARCHITECTURES = ["llama", "qwen2", "qwen3"]
+ARCHITECTURES = ["gpt2", "llama", "mistral", "qwen2", "qwen3"]
 
 
 def language_model(module, tokenizer, **overrides):
@@ -33,14 +39,14 @@ def test_each_architecture_attends_as_it_is_told(architecture, implementation, t
 def test_a_bidirectional_claim_by_a_causal_model_is_refused(tiny_module):
     module = tiny_module()
     set_attention(module, "causal")
-    with pytest.raises(ModelError, match="unchanged: its attention is causal"):
+    with pytest.raises(ModelError, match="token 7 left the logits .* not full. Is it causal"):
         probe_attention(module, "full")
 
 
 def test_a_causal_claim_by_a_bidirectional_model_is_refused(tiny_module):
     module = tiny_module()
     set_attention(module, "full")
-    with pytest.raises(ModelError, match="moved the logits at position 0 by .* not causal"):
+    with pytest.raises(ModelError, match="token 7 moved the logits at position 0 by .* not causal"):
         probe_attention(module, "causal")
 
 
@@ -67,7 +73,9 @@ def test_the_probe_leaves_the_random_state_alone(tiny_module):
 
 
 def test_an_unknown_attention_is_refused(tiny_module):
-    with pytest.raises(ModelError, match="unknown attention 'block'; known: causal, full"):
+    with pytest.raises(
+        ModelError, match="unknown attention 'block'; known: causal, full, block-causal"
+    ):
         set_attention(tiny_module(), "block")
 
 
@@ -114,7 +122,7 @@ def test_padding_on_the_left_is_never_nan_and_gives_finite_gradients(
     freeze(module)
     model = language_model(module, word_tokenizer(), attention=attention)
     mask = torch.tensor([[0, 0, 0, 1, 1], [1, 1, 1, 1, 1]])
-    embeddings = module.model.embed_tokens(torch.randint(23, (2, 5))).requires_grad_()
+    embeddings = model.parts.embedding(torch.randint(23, (2, 5))).requires_grad_()
     hidden = model.parts.decoder(
         inputs_embeds=embeddings,
         attention_mask=mask,
@@ -124,3 +132,83 @@ def test_padding_on_the_left_is_never_nan_and_gives_finite_gradients(
     (gradient,) = torch.autograd.grad(hidden[:, -1].square().sum(), embeddings)
     assert torch.isfinite(gradient).all()
     assert (gradient[0, :3] == 0).all()
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_block_causal_attention_sees_its_own_block_and_all_earlier_ones(
+    architecture, implementation, tiny_module, word_tokenizer
+):
+    module = tiny_module(architecture, attn_implementation=implementation)
+    set_attention(module, "block-causal")
+    probe_attention(module, "block-causal", 3)
+    model = language_model(module, word_tokenizer(), attention="block-causal", block_length=3)
+    ids, ones = torch.randint(23, (1, 8)), torch.ones(1, 8, dtype=torch.long)
+    positions = torch.arange(8)[None]
+    seen = torch.zeros(8, 8, dtype=torch.bool)
+    with torch.no_grad():
+        before = model.hidden(ids, ones, positions)
+        for key in range(8):
+            changed = ids.clone()
+            changed[0, key] = (ids[0, key] + 1) % 23
+            moved = (model.hidden(changed, ones, positions) - before).abs().amax(dim=-1)
+            seen[:, key] = moved[0] > 0
+    ends = [3, 3, 3, 6, 6, 6, 8, 8]  # position i sees the keys before ends[i]
+    assert seen.sum(dim=1).tolist() == ends
+    assert all(seen[query, : ends[query]].all() for query in range(8))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_blocks_are_counted_from_the_first_token_that_is_not_padding(
+    architecture, tiny_module, word_tokenizer
+):
+    module = tiny_module(architecture).double()
+    set_attention(module, "block-causal")
+    model = language_model(module, word_tokenizer(), attention="block-causal", block_length=3)
+    ids = torch.randint(23, (1, 7))
+    padded = torch.cat([torch.zeros(1, 2, dtype=torch.long), ids], dim=1)
+    mask = torch.tensor([[0, 0] + [1] * 7])
+    with torch.no_grad():
+        alone = model.hidden(ids, mask[:, 2:], torch.arange(7)[None])
+        found = model.hidden(padded, mask, (mask.cumsum(1) - 1).clamp(min=0))
+    assert torch.isfinite(found).all()
+    torch.testing.assert_close(found[:, 2:], alone)
+
+
+def test_one_block_over_the_whole_canvas_is_full_attention(tiny_module, word_tokenizer):
+    module = tiny_module().double()
+    set_attention(module, "full")
+    full = language_model(module, word_tokenizer())
+    block = language_model(module, word_tokenizer(), attention="block-causal", block_length=9)
+    ids, ones = torch.randint(23, (2, 9)), torch.ones(2, 9, dtype=torch.long)
+    positions = torch.arange(9)[None].expand(2, 9)
+    torch.testing.assert_close(
+        block.hidden(ids, ones, positions), full.hidden(ids, ones, positions)
+    )
+
+
+def test_the_probe_refuses_a_causal_and_a_full_model_that_claim_to_attend_in_blocks(tiny_module):
+    module = tiny_module()
+    parts = decoder_parts(module)
+    for attention, message in (("causal", "token 2 left"), ("full", "token 3 moved")):
+        set_attention(module, attention)
+        with pytest.raises(ModelError, match=f"changing {message} .* not block-causal"):
+            with pytest.MonkeyPatch.context() as patch:
+                # The mask of blocks does not reach the decoder.
+                patch.setattr(
+                    "mechshift.models.language_model.BlockCausalDecoder",
+                    lambda decoder, block_length: parts.decoder,
+                )
+                probe_attention(module, "block-causal", 3)
+
+
+def test_more_tokens_than_learned_positions_are_refused(tiny_module, word_tokenizer):
+    ids, ones = torch.zeros(1, 65, dtype=torch.long), torch.ones(1, 65, dtype=torch.long)
+    positions = torch.arange(65)[None]
+    gpt2 = language_model(tiny_module("gpt2"), word_tokenizer())
+    assert gpt2.hidden(ids[:, :64], ones[:, :64], positions[:, :64]).shape == (1, 64, 16)
+    with pytest.raises(ModelError, match="65 tokens is too long for 'm', which has 64 learned"):
+        gpt2.hidden(ids, ones, positions)
+    # Rotary positions are computed, so that none is missing.
+    llama = language_model(tiny_module("llama"), word_tokenizer())
+    assert llama.hidden(ids, ones, positions).shape == (1, 65, 16)

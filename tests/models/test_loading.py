@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from mechshift.errors import ModelError
 from mechshift.models import ModelSource, load_language_model
-from mechshift.models.loading import stock_class
+from mechshift.models.checkpoints import checkpoint_format
 
 MDM = dict(name="m", kind="mdm", attention="full", shift=True)
 ARM = dict(name="a", kind="arm", attention="causal", shift=True)
@@ -31,7 +31,7 @@ class Bomb:
         return (os.mkdir, (str(self.marker),))
 
 
-@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("architecture", ["gpt2", "llama", "mistral", "qwen2", "qwen3"])
 def test_a_loaded_model_has_the_saved_weights_frozen_and_its_logits(
     architecture, model_folder, tiny_module
 ):
@@ -150,17 +150,19 @@ def test_weights_of_another_size_are_refused(model_folder):
         ({"architectures": ["DreamModel"], "model_type": "Dream"}, "Qwen2ForCausalLM"),
         ({"architectures": ["A2DQwen3LMHeadModel"]}, "Qwen3ForCausalLM"),
         ({"model_type": "llama"}, "LlamaForCausalLM"),
+        ({"architectures": ["DiscreteDiffusionModel"], "model_type": "gpt2"}, "GPT2LMHeadModel"),
+        ({"architectures": ["DiscreteDiffusionModel"], "model_type": "llama"}, "LlamaForCausalLM"),
     ],
 )
 def test_the_class_follows_architectures_and_then_model_type(config, expected):
-    assert stock_class(config, "here").__name__ == expected
+    assert checkpoint_format(config, "here").model_class.__name__ == expected
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
-    with pytest.raises(ModelError, match="architectures 'GPT2LMHeadModel'.*LlamaForCausalLM"):
-        stock_class({"architectures": ["GPT2LMHeadModel"], "model_type": "llama"}, "here")
+    with pytest.raises(ModelError, match="architectures 'GPTNeoForCausalLM'.*LlamaForCausalLM"):
+        checkpoint_format({"architectures": ["GPTNeoForCausalLM"], "model_type": "llama"}, "here")
     with pytest.raises(ModelError, match="model_type 'None'"):
-        stock_class({}, "here")
+        checkpoint_format({}, "here")
 
 
 def test_a_dream_checkpoint_loads_as_stock_qwen2(model_folder, tiny_module):
@@ -184,9 +186,17 @@ def test_a_dream_checkpoint_loads_as_stock_qwen2(model_folder, tiny_module):
 def test_the_mask_token_comes_from_the_argument_then_the_config_then_the_tokenizer(model_folder):
     folder = model_folder()
     assert load_language_model(folder, **MDM).mask_token_id == 22
+    assert load_language_model(folder, **MDM, mask_token_id=0).mask_token_id == 0
     edit_config(folder, mask_token_id=5)
     assert load_language_model(folder, **MDM).mask_token_id == 5
-    assert load_language_model(folder, **MDM, mask_token_id=0).mask_token_id == 0
+    assert load_language_model(folder, **MDM, mask_token_id=5).mask_token_id == 5
+
+
+def test_a_mask_token_that_contradicts_config_json_is_refused(model_folder):
+    folder = model_folder()
+    edit_config(folder, mask_token_id=5)
+    with pytest.raises(ModelError, match="says that the mask token is 5, not 0; leave"):
+        load_language_model(folder, **MDM, mask_token_id=0)
 
 
 def test_a_mask_token_that_is_absent_or_out_of_range_is_refused(model_folder):
@@ -258,6 +268,24 @@ def test_sliding_window_layers_are_refused(model_folder):
         load_language_model(folder, **MDM)
 
 
+def test_a_sliding_window_over_all_layers_is_refused(model_folder):
+    folder = model_folder(architecture="mistral")
+    edit_config(folder, sliding_window=4)
+    with pytest.raises(ModelError, match="sets sliding_window to 4.*set it to null in a copy"):
+        load_language_model(folder, **MDM)
+
+
+def test_block_causal_attention_needs_a_length_of_at_least_two(model_folder):
+    folder, settings = model_folder(), MDM | dict(attention="block-causal")
+    model = load_language_model(folder, **settings, block_length=3)
+    assert (model.attention, model.block_length) == ("block-causal", 3)
+    for block_length in (None, 1):
+        with pytest.raises(ModelError, match=f"block_length={block_length}; give the length"):
+            load_language_model(folder, **settings, block_length=block_length)
+    with pytest.raises(ModelError, match="block_length=3 belongs to block-causal.* not to 'full'"):
+        load_language_model(folder, **MDM, block_length=3)
+
+
 def test_a_head_stored_beside_a_tied_embedding_is_loaded_as_stored(model_folder):
     folder = model_folder(tie_word_embeddings=False)
     edit_config(folder, tie_word_embeddings=True)
@@ -295,7 +323,7 @@ def test_a_hub_id_that_cannot_be_fetched_is_one_line(monkeypatch):
         assert not any(pattern.endswith((".py", ".bin")) for pattern in options["allow_patterns"])
         raise OSError("no route to the hub\nlong story")
 
-    monkeypatch.setattr("mechshift.models.loading.snapshot_download", fail)
+    monkeypatch.setattr("mechshift.models.folders.snapshot_download", fail)
     with pytest.raises(ModelError, match="'some/model' is not a local folder.*no route") as caught:
         load_language_model("some/model", **MDM)
     assert "\n" not in str(caught.value)

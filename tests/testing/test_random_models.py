@@ -20,11 +20,14 @@ def test_a_model_attends_as_its_kind_does_and_is_the_stock_class(architecture, k
     assert not any(parameter.requires_grad for parameter in model.module.parameters())
 
 
-@pytest.mark.parametrize(("kind", "attention"), [("arm", "full"), ("mdm", "causal")])
+@pytest.mark.parametrize(
+    ("kind", "attention"), [("arm", "full"), ("mdm", "causal"), ("mdm", "block-causal")]
+)
 def test_attention_can_be_chosen_against_the_kind(kind, attention):
     model = random_language_model("qwen2", kind, attention=attention)
     assert model.attention == attention
-    probe_attention(model.module, attention)
+    assert (model.block_length is None) == (attention != "block-causal")
+    probe_attention(model.module, attention, model.block_length)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -44,14 +47,16 @@ def test_the_same_seed_gives_the_same_weights_for_both_kinds_and_another_gives_o
 def test_no_bias_is_zero_and_no_norm_weight_is_one(architecture):
     for name, parameter in random_language_model(architecture).module.named_parameters():
         if parameter.ndim == 1:
-            idle = 1.0 if "norm" in name else 0.0
+            is_norm = "norm" in name or name.split(".")[-2].startswith("ln_")
+            idle = 1.0 if is_norm and name.endswith("weight") else 0.0
             assert (parameter != idle).all(), name
     assert random_language_model("qwen2").parts.layers[0].key.bias is not None
 
 
-def test_a_projection_stretches_vectors_by_about_the_gain():
+@pytest.mark.parametrize("architecture", ["gpt2", "llama"])
+def test_a_projection_stretches_vectors_by_about_the_gain(architecture):
     for gain in (0.5, 2.0):
-        weight = random_language_model(gain=gain).parts.layers[0].query.weight
+        weight = random_language_model(architecture, gain=gain).parts.layers[0].query.weight
         x = torch.randn(1000, 16)
         ratio = (x @ weight.T).square().mean().sqrt() / x.square().mean().sqrt()
         assert float(ratio) == pytest.approx(gain, rel=0.2)
@@ -63,10 +68,12 @@ def test_norms_compute_in_the_models_precision(architecture):
     double = random_language_model(architecture, dtype=torch.float64)
     x = torch.randn(3, 16, dtype=torch.float64)
     norm = double.parts.layers[0].attention_norm
-    expected = norm.weight * x / (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
-    torch.testing.assert_close(norm(x), expected, rtol=1e-14, atol=0)
+    centred = x - x.mean(-1, keepdim=True) if architecture == "gpt2" else x
+    scaled = centred / (centred.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+    expected = norm.weight * scaled + (0.0 if norm.bias is None else norm.bias)
+    torch.testing.assert_close(norm(x), expected, rtol=1e-13, atol=1e-14)
     stock = single.parts.layers[0].attention_norm(x.float())
-    assert "forward" not in vars(single.parts.layers[0].attention_norm)
+    assert "forward" not in vars(single.parts.layers[0].attention_norm.module)
     torch.testing.assert_close(stock, expected.float())
 
 
@@ -88,5 +95,5 @@ def test_examples_are_what_attribution_needs(kind):
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
-    with pytest.raises(ModelError, match="'gpt2'; known: llama, qwen2, qwen3"):
-        random_language_model("gpt2")
+    with pytest.raises(ModelError, match="'bert'; known: gpt2, llama, mistral, qwen2, qwen3"):
+        random_language_model("bert")

@@ -1,17 +1,18 @@
 """How does the metric change when a destination's input is nudged?
 
-A destination reads the residual stream x before its norm, y = w * x / r with r = rms(x), so the
-norm's full Jacobian belongs to it:
+A destination reads the residual stream x before its norm, y = w * c / r + n, where c is x, or x
+without its mean for LayerNorm, and r = sqrt(mean(c^2) + eps). The norm's full Jacobian belongs to
+the destination; P removes the mean for LayerNorm and is the identity for RMSNorm:
 
-    J^T g = w * g / r  -  x (x . (w * g)) / (d r^3)
+    J^T g = P (w * g) / r  -  c (c . (w * g)) / (d r^3)
 
 Taken literally this needs one gradient of d_model numbers for each head, point of the integration
 path and position. Instead, for a head with the projection q = W y + b and the gradient g at q:
 
-1. the first term applies W's transpose and w to g / r, linearly: sum g / r over the points at
-   d_head numbers, and apply W and w once;
-2. the second term lies along x, with the factor x . (w * W^T g) / (d r^3) = (q - b) . g / (d r^2):
-   keep that one number for each head, and x once for all heads.
+1. the first term applies W's transpose, w and P to g / r, linearly: sum g / r over the points at
+   d_head numbers, and apply W, w and P once;
+2. the second term lies along c, with the factor c . (w * W^T g) / (d r^3) =
+   (q - b - W n) . g / (d r^2): keep that one number for each head, and c once for all heads.
 
 An MLP's gradient has d_model numbers anyway and is summed whole; `logits` reads the input of the
 final norm, where autograd has applied the Jacobian already. Sums are kept per row and slot, in
@@ -19,15 +20,14 @@ float32 at least.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechshift.denoising import CanvasBatch
 from mechshift.interventions import LayerRecording, Recording
-from mechshift.models import DecoderParts, LayerParts
+from mechshift.models import DecoderParts, LayerParts, Norm, Projection
 
 Direction = Float[Tensor, "row destination position d_model"]
 
@@ -39,7 +39,7 @@ class DestinationGradients:
         self, parts: DecoderParts, batch: CanvasBatch, *, num_points: int, groups: int
     ) -> None:
         """Start at zero; `groups` is the number of k destinations of a layer, and of v."""
-        weight: Any = parts.final_norm.weight
+        weight = parts.final_norm.weight
         self.dtype = torch.promote_types(weight.dtype, torch.float32)
         self.num_slots = batch.num_slots
         cells = (batch.num_slots, *batch.clean_ids.shape)
@@ -98,32 +98,33 @@ class _HeadGradients:
         destinations: tuple[int, int, int],
         d_head: int,
     ) -> None:
-        self._norm: Any = layer.attention_norm
+        self._norm = layer.attention_norm
         projections = (layer.query, layer.key, layer.value)
         self._projections = tuple(zip(projections, destinations, strict=True))
         self._d_head = d_head
         slots, rows, positions, self._d_model = like.shape
         cells = (rows, positions, sum(destinations))
         self._over_r = like.new_zeros((slots, *cells, d_head))
-        self._along_x = like.new_zeros((slots, num_points, *cells))
-        self._x: list[Float[Tensor, "row position d_model"]] = []
+        self._along_c = like.new_zeros((slots, num_points, *cells))
+        self._c: list[Float[Tensor, "row position d_model"]] = []
 
     def begin_point(self, layer: LayerRecording) -> None:
-        self._x.append(layer.attention_input.detach().to(self._over_r.dtype))
-        self._r = rms(self._norm, self._x[-1])
+        x = layer.attention_input.detach().to(self._over_r.dtype)
+        self._c.append(self._norm.centred(x))
+        self._r = self._norm.divisor(self._c[-1])
         self._unbiased = self._by_destination((layer.query, layer.key, layer.value)) - self._bias()
 
     def add(self, slot: int, gradients: tuple[Tensor, Tensor, Tensor]) -> None:
         gradient = self._by_destination(gradients)
         self._over_r[slot] += gradient / self._r[..., None]
-        along_x = (self._unbiased * gradient).sum(dim=-1) / (self._d_model * self._r.square())
-        self._along_x[slot, len(self._x) - 1] = along_x
+        along_c = (self._unbiased * gradient).sum(dim=-1) / (self._d_model * self._r.square())
+        self._along_c[slot, len(self._c) - 1] = along_c
 
     def direction(self, slot: int) -> Direction:
         weight = torch.cat([self._weight(p, n) for p, n in self._projections])
         through_norm = torch.einsum("bpnk,nkd->bnpd", self._over_r[slot], weight)
-        x = torch.stack(self._x)
-        return through_norm - torch.einsum("ibpn,ibpd->bnpd", self._along_x[slot], x)
+        along_c = torch.einsum("ibpn,ibpd->bnpd", self._along_c[slot], torch.stack(self._c))
+        return through_norm - along_c
 
     def _by_destination(
         self, outputs: tuple[Tensor, Tensor, Tensor]
@@ -132,40 +133,42 @@ class _HeadGradients:
         return joined.to(self._over_r.dtype).unflatten(-1, (-1, self._d_head))
 
     def _weight(
-        self, projection: nn.Linear, destinations: int
+        self, projection: Projection, destinations: int
     ) -> Float[Tensor, "destination d_head d_model"]:
-        """The projection by destination, with the norm's weight folded in."""
+        """The projection by destination, with w and P folded in."""
         folded = projection.weight.to(self._over_r.dtype) * self._norm.weight
-        heads = folded.unflatten(0, (-1, self._d_head))
+        heads = self._norm.centred(folded).unflatten(0, (-1, self._d_head))
         return _per_destination(heads, destinations)
 
     def _bias(self) -> Float[Tensor, "destination d_head"]:
-        biases = [
-            self._over_r.new_zeros(destinations, self._d_head)
-            if projection.bias is None
-            else _per_destination(projection.bias.unflatten(0, (-1, self._d_head)), destinations)
-            for projection, destinations in self._projections
-        ]
+        """What a projection returns where c is zero: b + W n."""
+        biases = []
+        for projection, destinations in self._projections:
+            bias = self._over_r.new_zeros(len(projection.weight))
+            if projection.bias is not None:
+                bias += projection.bias
+            if self._norm.bias is not None:
+                bias += projection.weight.to(bias.dtype) @ self._norm.bias.to(bias.dtype)
+            biases.append(_per_destination(bias.unflatten(0, (-1, self._d_head)), destinations))
         return torch.cat(biases)
 
 
 class _MlpGradients:
     """Sum over points for the MLP of one layer."""
 
-    def __init__(self, norm: nn.Module, like: Float[Tensor, "slot row position d_model"]) -> None:
-        self._norm: Any = norm
+    def __init__(self, norm: Norm, like: Float[Tensor, "slot row position d_model"]) -> None:
+        self._norm = norm
         self.total = torch.zeros_like(like)
 
     def begin_point(self, layer: LayerRecording) -> None:
-        self._x = layer.mlp_input.detach().to(self.total.dtype)
-        self._y = layer.mlp_normed.detach().to(self.total.dtype)
-        self._r = rms(self._norm, self._x)
+        self._c = self._norm.centred(layer.mlp_input.detach().to(self.total.dtype))
+        self._r = self._norm.divisor(self._c)
 
     def add(self, slot: int, gradient: Float[Tensor, "row position d_model"]) -> None:
         gradient = gradient.to(self.total.dtype)
-        d_model = gradient.shape[-1]
-        along_x = (self._y * gradient).sum(-1, keepdim=True) / (d_model * self._r.square())
-        self.total[slot] += self._norm.weight * gradient / self._r - along_x * self._x
+        weighted = self._norm.weight * gradient
+        along_c = (self._c * weighted).mean(dim=-1, keepdim=True) / self._r.pow(3)
+        self.total[slot] += self._norm.centred(weighted) / self._r - along_c * self._c
 
 
 def _per_destination(
@@ -173,8 +176,3 @@ def _per_destination(
 ) -> Float[Tensor, "destination d_head *d_model"]:
     """Repeat KV heads' weights or biases for the query heads, where those are destinations."""
     return heads.repeat_interleave(destinations // len(heads), dim=0)
-
-
-def rms(norm: Any, x: Float[Tensor, "row position d_model"]) -> Float[Tensor, "row position 1"]:
-    """What an RMSNorm divides by, its epsilon included."""
-    return torch.sqrt(x.square().mean(dim=-1, keepdim=True) + norm.variance_epsilon)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from mechshift.interventions import Recording
-from mechshift.models import DecoderParts
+from mechshift.models import DecoderParts, Projection
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +52,7 @@ def source_differences(
 
 
 def write_heads(
-    z: Float[Tensor, "row position d_query"], output: nn.Linear, num_heads: int
+    z: Float[Tensor, "row position d_query"], output: Projection, num_heads: int
 ) -> Float[Tensor, "row head position d_model"]:
     """What each head adds to the residual stream, without the output projection's bias."""
     by_head = z.unflatten(-1, (num_heads, -1))

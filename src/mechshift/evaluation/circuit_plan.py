@@ -46,6 +46,7 @@ class LayerPlan:
 
     num_before: int
     """Live sources before this layer."""
+    head_dim: int
     heads: Int64[Tensor, " live"]
     """Live query heads; none if the attention need not be run."""
     key_value_heads: Int64[Tensor, " live"]
@@ -123,6 +124,7 @@ class _Planner:
         mlp_reads = self.reads[[graph.destination_index(MLP, layer)], : num_before + len(heads)]
         return LayerPlan(
             num_before=num_before,
+            head_dim=self.model.parts.head_dim,
             heads=self.index(heads),
             key_value_heads=self.index(heads // self._heads_per_key()),
             parents=self.matrix(distinct),

@@ -68,13 +68,13 @@ def _run_heads(
         return
     residual = _summed(corrupted.attention_input, plan.parents, differences)
     normed = layer.attention_norm(residual)
-    by_head = (-1, layer.attention.head_dim)
+    by_head = (-1, plan.head_dim)
     query = corrupted.query.unflatten(-1, by_head)[:, :, plan.heads]
     key = corrupted.key.unflatten(-1, by_head)[:, :, plan.key_value_heads]
     value = corrupted.value.unflatten(-1, by_head)[:, :, plan.key_value_heads]
     for projection in plan.projections:
         patched = {QUERY: query, KEY: key}.get(projection.kind, value)
-        patched[:, :, projection.positions] = _project(layer, projection, normed)
+        patched[:, :, projection.positions] = _project(layer, projection, normed, plan.head_dim)
     before = corrupted.z.unflatten(-1, by_head)[:, :, plan.heads]
     change = attend(layer, query, key, value, arguments) - before
     head_weights = layer.output.weight.unflatten(-1, (-1, change.shape[-1]))[:, plan.heads]
@@ -87,10 +87,10 @@ def _project(
     layer: LayerParts,
     projection: HeadProjection,
     normed: Float[Tensor, "distinct batch position d_model"],
+    head_dim: int,
 ) -> Heads:
     """Queries, keys or values of the heads that read one input; an entry per patched head."""
     linear = {QUERY: layer.query, KEY: layer.key}.get(projection.kind, layer.value)
-    head_dim = layer.attention.head_dim
     weight = linear.weight.unflatten(0, (-1, head_dim))[projection.heads].flatten(0, 1)
     bias = None
     if linear.bias is not None:

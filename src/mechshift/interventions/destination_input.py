@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE, Graph
 from mechshift.interventions.hooking import Removable, removing, ungrouped_heads
-from mechshift.models import DecoderParts, LayerParts
+from mechshift.models import DecoderParts, LayerParts, Norm
 
 
 @contextmanager
@@ -42,11 +42,11 @@ def added_to_destination(
         yield
 
 
-def _change_input(norm: nn.Module, change: Float[Tensor, "row position d_model"]) -> Removable:
+def _change_input(norm: Norm, change: Float[Tensor, "row position d_model"]) -> Removable:
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         return (args[0] + change, *args[1:])
 
-    return norm.register_forward_pre_hook(hook)
+    return norm.module.register_forward_pre_hook(hook)
 
 
 def _change_head(
@@ -59,16 +59,15 @@ def _change_head(
     projection = {QUERY: layer.query, KEY: layer.key, VALUE: layer.value}[kind]
     changed: list[Float[Tensor, "row position d_projection"]] = []
 
-    # `forward` and not a call: the modules' own hooks must not see the second computation.
-    def recompute(norm: nn.Module, args: tuple[Tensor, ...]) -> None:
-        changed[:] = [projection.forward(norm.forward(args[0] + change))]
+    def recompute(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        changed[:] = [projection(layer.attention_norm(args[0] + change))]
 
     def replace(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        heads = output.unflatten(-1, (-1, d_head)).clone()
+        heads = projection.taken_from(output).unflatten(-1, (-1, d_head)).clone()
         recomputed = changed[0].unflatten(-1, (-1, d_head))
         share = heads.shape[-2] // recomputed.shape[-2]
         heads[..., head, :] = recomputed[..., head // share, :]
-        return heads.flatten(-2)
+        return projection.put_into(output, heads.flatten(-2))
 
-    yield layer.attention_norm.register_forward_pre_hook(recompute)
-    yield projection.register_forward_hook(replace)
+    yield layer.attention_norm.module.register_forward_pre_hook(recompute)
+    yield projection.module.register_forward_hook(replace)

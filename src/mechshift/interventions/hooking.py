@@ -4,7 +4,7 @@ Everything that registers a hook in mechshift goes through `removing`, so that a
 block never leaves a hook behind.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Protocol, runtime_checkable
 
@@ -37,7 +37,7 @@ def ungrouped_heads(parts: DecoderParts) -> Iterator[None]:
     """Give every query head its own copy of its KV head's key and value.
 
     The outputs of the key and value projections are repeated per query head, and the attention
-    modules are told that one KV head serves one query head. Rotary embedding, Qwen3's key norm and
+    modules are told so. Rotary embedding, Qwen3's key norm and
     the attention kernel then run per query head on equal inputs, so the logits do not change and
     each query head has a key and a value gradient of its own. Without grouped-query attention
     nothing is touched.
@@ -46,22 +46,31 @@ def ungrouped_heads(parts: DecoderParts) -> Iterator[None]:
     if group == 1:
         yield
         return
-    attentions = [layer.attention for layer in parts.layers]
-    projections = [p for layer in parts.layers for p in (layer.key, layer.value)]
+    projections = [p.module for layer in parts.layers for p in (layer.key, layer.value)]
+    assert len(set(projections)) == len(projections), "grouped heads with fused projections"
 
     def repeat(_module: nn.Module, _args: object, output: Tensor) -> Tensor:
         heads = output.unflatten(-1, (parts.num_key_value_heads, parts.head_dim))
         return heads.repeat_interleave(group, dim=-2).flatten(-2)
 
-    with removing(p.register_forward_hook(repeat) for p in projections):
-        try:
-            _set_group_size(attentions, 1)
-            yield
-        finally:
-            _set_group_size(attentions, group)
+    with ExitStack() as stack:
+        stack.enter_context(removing(p.register_forward_hook(repeat) for p in projections))
+        for layer in parts.layers:
+            stack.enter_context(attributes(layer.attention, layer.ungrouped(parts.num_heads)))
+        yield
 
 
-def _set_group_size(attentions: Iterable[nn.Module], size: int) -> None:
-    """Tell HF's attention modules how many query heads share one KV head."""
-    for attention in attentions:
-        attention.num_key_value_groups = size  # type: ignore[assignment]
+@contextmanager
+def attributes(module: nn.Module, values: Mapping[str, object]) -> Iterator[None]:
+    """Set instance attributes of a module, and put back what was there on any exit."""
+    before = {name: vars(module)[name] for name in values if name in vars(module)}
+    try:
+        for name, value in values.items():
+            setattr(module, name, value)
+        yield
+    finally:
+        for name in values:
+            if name in before:
+                setattr(module, name, before[name])
+            else:
+                delattr(module, name)

@@ -5,19 +5,19 @@
 2. `attend` calls the stock attention module again with those arguments, while its projections
    return given queries, keys and values and its output projection returns its input.
 
-Per-head norms, rotation, mask and the attention kernel thus are the stock ones. The stock code
-takes the number of heads from the shape of what the projections return, so only the heads of
-interest need to be given.
+Per-head norms, rotation, mask and the attention kernel thus are the stock ones. Only the heads of
+interest need to be given: `LayerParts.ungrouped` tells the stock code how many there are.
 """
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from mechshift.interventions.hooking import Removable, removing
+from mechshift.interventions.hooking import Removable, attributes, removing
 from mechshift.models import DecoderParts, LayerParts
 
 Heads = Float[Tensor, "batch position head d_head"]
@@ -42,8 +42,8 @@ def _keep_arguments(
     kept: Arguments,
 ) -> Callable[[nn.Module, tuple[Any, ...], dict[str, Any]], None]:
     def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        # The supported decoders pass everything by name; were that to change, say so at once.
-        assert not args, "the decoder passes positional arguments to its attention"
+        # The supported decoders pass at most the hidden states by place; else say so at once.
+        assert len(args) <= 1, "the decoder passes more by place than its hidden states"
         kept.update({name: value for name, value in kwargs.items() if name != "hidden_states"})
 
     return hook
@@ -77,28 +77,18 @@ def patched_projections(
     Inside the block every query head has a key and a value of its own. The projections' `forward`
     is exchanged, not hooked: a hook runs after the matrix product that it is to spare.
     """
+    returned: dict[nn.Module, list[Tensor]] = {}
+    for projection, heads in ((layer.query, query), (layer.key, key), (layer.value, value)):
+        returned.setdefault(projection.module, []).append(heads.flatten(-2))
     with ExitStack() as stack:
-        for module, heads in ((layer.query, query), (layer.key, key), (layer.value, value)):
-            stack.enter_context(_attribute(module, "forward", _returning(heads.flatten(-2))))
-        stack.enter_context(_attribute(layer.output, "forward", lambda z: z))
-        stack.enter_context(_attribute(layer.attention, "num_key_value_groups", 1))
+        for module, outputs in returned.items():
+            stack.enter_context(attributes(module, {"forward": _returning(outputs)}))
+        stack.enter_context(attributes(layer.output.module, {"forward": lambda z: z}))
+        stack.enter_context(attributes(layer.attention, layer.ungrouped(query.shape[-2])))
         yield
 
 
-def _returning(tensor: Tensor) -> Callable[[Tensor], Tensor]:
-    return lambda _hidden: tensor
-
-
-@contextmanager
-def _attribute(module: nn.Module, name: str, value: object) -> Iterator[None]:
-    """Set an instance attribute of a module, and put back what was there on any exit."""
-    missing = object()
-    before = vars(module).get(name, missing)
-    setattr(module, name, value)
-    try:
-        yield
-    finally:
-        if before is missing:
-            delattr(module, name)
-        else:
-            setattr(module, name, before)
+def _returning(outputs: list[Tensor]) -> Callable[[Tensor], Tensor]:
+    """A module's forward that returns these side by side, whatever it reads."""
+    joined = outputs[0] if len(outputs) == 1 else torch.cat(outputs, dim=-1)
+    return lambda _hidden: joined

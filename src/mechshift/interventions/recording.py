@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from mechshift.interventions.hooking import Removable, removing, ungrouped_heads
-from mechshift.models import DecoderParts, LayerParts
+from mechshift.models import DecoderParts, LayerParts, Projection
 
 
 @dataclass(kw_only=True, eq=False)
@@ -74,24 +74,21 @@ def recording(parts: DecoderParts, *, grouped: bool = False) -> Iterator[Recordi
 def _recording_hooks(parts: DecoderParts, record: Recording) -> Iterator[Removable]:
     for layer, layer_record in zip(parts.layers, record.layers, strict=True):
         yield from _layer_hooks(layer, layer_record)
-    yield parts.final_norm.register_forward_pre_hook(_keep_input(record, "final_input"))
+    yield parts.final_norm.module.register_forward_pre_hook(_keep_input(record, "final_input"))
 
 
 def _layer_hooks(layer: LayerParts, record: LayerRecording) -> Iterator[Removable]:
     inputs = {
-        "attention_input": layer.attention_norm,
-        "z": layer.output,
-        "mlp_input": layer.mlp_norm,
+        "attention_input": layer.attention_norm.module,
+        "z": layer.output.module,
+        "mlp_input": layer.mlp_norm.module,
     }
-    outputs = {
-        "query": layer.query,
-        "key": layer.key,
-        "value": layer.value,
-        "mlp_normed": layer.mlp_norm,
-        "mlp_output": layer.mlp,
-    }
+    projections = {"query": layer.query, "key": layer.key, "value": layer.value}
+    outputs = {"mlp_normed": layer.mlp_norm.module, "mlp_output": layer.mlp}
     for name, module in inputs.items():
         yield module.register_forward_pre_hook(_keep_input(record, name))
+    for name, projection in projections.items():
+        yield projection.module.register_forward_hook(_keep_projected(record, name, projection))
     for name, module in outputs.items():
         yield module.register_forward_hook(_keep_output(record, name))
 
@@ -108,5 +105,17 @@ def _keep_output(
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
     def hook(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> None:
         setattr(record, name, output)
+
+    return hook
+
+
+def _keep_projected(
+    record: object, name: str, projection: Projection
+) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor]:
+    def hook(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        part = projection.taken_from(output)
+        setattr(record, name, part)
+        # Put back, so that what follows depends on the very tensor that is differentiated.
+        return projection.put_into(output, part)
 
     return hook

@@ -1,4 +1,4 @@
-"""Which pairs of an ARM and the MDM post-trained from it are known, and do two models match?
+"""How are the two models of a pair loaded, and do they match?
 
 An edge of one model is compared with the edge of the same name in the other, and both read the
 same examples, so the two must have the same shape and give the ARM's tokens the same ids.
@@ -9,28 +9,15 @@ from dataclasses import dataclass, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from mechshift.errors import ModelError
 from mechshift.models.language_model import LanguageModel
-from mechshift.models.loading import ModelSource, load_language_model
+from mechshift.models.loading import load_language_model
+from mechshift.models.published import PAIRS, UNPAIRED_MDMS, MdmEntry, PairEntry
 
 PROBE_TEXT = "The war lasted from 1732 to 17; 3+4=7, said Mary\nto John."
 """Text that both tokenizers of a pair must split alike."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairEntry:
-    """An ARM and the MDM made from it."""
-
-    name: str
-    arm: ModelSource
-    mdm: ModelSource
-    shift: bool
-    """Whether the MDM's logits at position i predict token i + 1. An ARM's always do."""
-    mask_token_id: int | None = None
-    """None: from the MDM's config.json, else from its tokenizer."""
-    description: str = ""
-    embedded: bool = False
-    """Whether the paths are relative to the package's own `pairs` folder."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,40 +33,8 @@ class ModelPair:
         check_same_tokens(self.arm, self.mdm)
 
 
-PAIRS: dict[str, PairEntry] = {
-    entry.name: entry
-    for entry in (
-        PairEntry(
-            name="tiny",
-            arm=ModelSource(path="tiny/arm"),
-            mdm=ModelSource(path="tiny/mdm"),
-            shift=True,
-            description="a small Llama trained on the four tasks, and the MDM post-trained from it",
-            embedded=True,
-        ),
-        PairEntry(
-            name="dream-7b",
-            arm=ModelSource(path="Qwen/Qwen2.5-7B"),
-            mdm=ModelSource(path="Dream-org/Dream-v0-Base-7B", tokenizer_path="Qwen/Qwen2.5-7B"),
-            shift=True,
-            mask_token_id=151666,
-            description="Dream 7B (15 GB each); settings read from its code, not yet run by us",
-        ),
-        PairEntry(
-            name="diffullama-7b",
-            arm=ModelSource(path="meta-llama/Llama-2-7b-hf"),
-            mdm=ModelSource(path="diffusionfamily/diffullama"),
-            shift=True,
-            mask_token_id=811,
-            description="DiffuLLaMA (14 GB each); settings read from its code, not yet run by us",
-        ),
-    )
-}
-"""The known pairs; a pair of one's own is a `PairEntry` with two folders or hub ids."""
-
-
 def load_pair(pair: str | PairEntry, *, device: str = "cpu", dtype: str = "float32") -> ModelPair:
-    """Load both models of a known or own pair; the ARM is causal and the MDM attends in full.
+    """Load both models of a known or own pair; the ARM is causal, the MDM as its entry says.
 
     Raises:
         ModelError: an unknown name, a model that cannot be loaded, or two that do not match.
@@ -98,17 +53,39 @@ def load_pair(pair: str | PairEntry, *, device: str = "cpu", dtype: str = "float
             dtype=dtype,
             device=device,
         )
-        mdm = load_language_model(
-            entry.mdm,
-            name=f"{entry.name}-mdm",
-            kind="mdm",
-            attention="full",
-            shift=entry.shift,
-            mask_token_id=entry.mask_token_id,
-            dtype=dtype,
-            device=device,
-        )
+        mdm = _load(entry, arm.tokenizer, device=device, dtype=dtype)
     return ModelPair(name=entry.name, arm=arm, mdm=mdm)
+
+
+def load_mdm(mdm: str | MdmEntry, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:
+    """Load an MDM that has no parent, known or one's own.
+
+    Raises:
+        ModelError: an unknown name, or a model that cannot be loaded.
+    """
+    if isinstance(mdm, str):
+        if mdm not in UNPAIRED_MDMS:
+            known = ", ".join(UNPAIRED_MDMS)
+            raise ModelError(f"unknown MDM '{mdm}'; known without a parent: {known}.")
+        mdm = UNPAIRED_MDMS[mdm]
+    return _load(mdm, None, device=device, dtype=dtype)
+
+
+def _load(
+    entry: MdmEntry, parent_tokenizer: PreTrainedTokenizerFast | None, *, device: str, dtype: str
+) -> LanguageModel:
+    return load_language_model(
+        entry.mdm,
+        name=f"{entry.name}-mdm",
+        kind="mdm",
+        attention=entry.attention,
+        shift=entry.shift,
+        block_length=entry.block_length,
+        mask_token_id=entry.mask_token_id,
+        parent_tokenizer=parent_tokenizer,
+        dtype=dtype,
+        device=device,
+    )
 
 
 def check_same_shape(arm: LanguageModel, mdm: LanguageModel) -> None:
@@ -174,6 +151,8 @@ def check_same_tokens(arm: LanguageModel, mdm: LanguageModel) -> None:
 
 
 def _known_pair(name: str) -> PairEntry:
+    if name in UNPAIRED_MDMS:
+        raise ModelError(f"'{name}' is an MDM without a parent; load it with load_mdm.")
     if name not in PAIRS:
         raise ModelError(f"unknown pair '{name}'; known: {', '.join(PAIRS)}.")
     return PAIRS[name]

@@ -6,9 +6,9 @@ of one short random sequence; it does not show that the weights were trained wit
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int64
@@ -17,10 +17,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
 from mechshift.graph import Graph
-from mechshift.models.architecture import DecoderParts, decoder_parts
+from mechshift.models.architecture import decoder_parts
+from mechshift.models.block_attention import BlockCausalDecoder
+from mechshift.models.parts import DecoderParts
 
 Kind = Literal["arm", "mdm"]
-Attention = Literal["causal", "full"]
+Attention = Literal["causal", "full", "block-causal"]
 
 PROBE_LENGTH = 8
 """Tokens in the sequence that `probe_attention` reads."""
@@ -46,6 +48,8 @@ class LanguageModel:
     """None for an ARM without a mask token."""
     weights_hash: str
     """SHA-256 of the safetensors files, in hexadecimal."""
+    block_length: int | None = None
+    """Positions in a block; for block-causal attention only."""
 
     def __post_init__(self) -> None:
         if self.kind == "arm" and not self.shift:
@@ -55,6 +59,7 @@ class LanguageModel:
             )
         if self.kind == "mdm" and self.mask_token_id is None:
             raise ModelError(f"'{self.name}' is an MDM without a mask token; set mask_token_id.")
+        _check_block_length(self.attention, self.block_length)
         if self.mask_token_id is not None and not 0 <= self.mask_token_id < self.vocab_size:
             raise ModelError(
                 f"the mask token {self.mask_token_id} of '{self.name}' is outside its"
@@ -63,7 +68,7 @@ class LanguageModel:
 
     @cached_property
     def parts(self) -> DecoderParts:
-        return decoder_parts(self.module)
+        return _attending_parts(self.module, self.attention, self.block_length)
 
     @property
     def device(self) -> torch.device:
@@ -93,7 +98,17 @@ class LanguageModel:
         attention_mask: Int64[Tensor, "batch position"],
         position_ids: Int64[Tensor, "batch position"],
     ) -> Float[Tensor, "batch position d_model"]:
-        """Hidden states after the final norm; the unembedding is left to the caller."""
+        """Hidden states after the final norm; the unembedding is left to the caller.
+
+        Raises:
+            ModelError: more tokens than the model has learned positions.
+        """
+        length, limit = input_ids.shape[1], self.parts.num_positions
+        if limit is not None and length > limit:
+            raise ModelError(
+                f"a sequence of {length} tokens is too long for '{self.name}', which has"
+                f" {limit} learned positions; use shorter examples."
+            )
         output = self.parts.decoder(
             input_ids=input_ids,
             attention_mask=attention_mask,
@@ -104,17 +119,45 @@ class LanguageModel:
 
 
 def set_attention(module: PreTrainedModel, attention: str) -> None:
-    """Make the model's attention "causal" or "full", in place, through `config.is_causal`.
+    """Make the model's attention causal or not, in place, through `config.is_causal`.
 
     transformers >= 5.2 reads that attribute at every forward. Setting it on the attention modules
-    instead is ignored by the eager implementation, so it is not done.
+    instead is ignored by the eager implementation, so it is not done. For block-causal attention
+    the mask comes with each call, from `LanguageModel.parts`; called by itself, the module then
+    attends in full.
 
     Raises:
         ModelError: any other attention.
     """
-    if attention not in ("causal", "full"):
-        raise ModelError(f"unknown attention '{attention}'; known: causal, full.")
+    known = get_args(Attention)
+    if attention not in known:
+        raise ModelError(f"unknown attention '{attention}'; known: {', '.join(known)}.")
     module.config.is_causal = attention == "causal"
+
+
+def _attending_parts(
+    module: PreTrainedModel, attention: Attention, block_length: int | None
+) -> DecoderParts:
+    """The parts of a model whose attention has been set; the decoder masks blocks if it must."""
+    parts = decoder_parts(module)
+    if attention != "block-causal":
+        return parts
+    assert block_length is not None and isinstance(parts.decoder, PreTrainedModel)
+    decoder = BlockCausalDecoder(decoder=parts.decoder, block_length=block_length)
+    return replace(parts, decoder=decoder)
+
+
+def _check_block_length(attention: Attention, block_length: int | None) -> None:
+    if attention == "block-causal":
+        if block_length is None or block_length < 2:
+            raise ModelError(
+                f"block-causal attention with block_length={block_length}; give the length that"
+                " the model was trained with, at least 2 (a block of 1 is causal attention)."
+            )
+    elif block_length is not None:
+        raise ModelError(
+            f"block_length={block_length} belongs to block-causal attention, not to '{attention}'."
+        )
 
 
 def freeze(module: PreTrainedModel) -> None:
@@ -124,49 +167,75 @@ def freeze(module: PreTrainedModel) -> None:
         parameter.requires_grad_(False)
 
 
-def probe_attention(module: PreTrainedModel, attention: Attention) -> None:
+def probe_attention(
+    module: PreTrainedModel, attention: Attention, block_length: int | None = None
+) -> None:
     """Check that the model attends as it claims.
 
     Replaces the last of a few random tokens, a few times, and looks at the logits at position 0:
     some must change under full attention, and all must stay exactly as they were under causal
-    attention. It runs in the model's own precision: a float32 copy of a bfloat16 model may not
-    fit, and a few replacements over a whole vocabulary cannot all be rounded away.
+    attention. Under block-causal attention both must hold, within the first block and beyond it.
+    It runs in the model's own precision: a float32 copy of a bfloat16 model may not fit, and a few
+    replacements over a whole vocabulary cannot all be rounded away.
 
     Raises:
         ModelError: the logits say otherwise, or are not finite.
     """
-    change = _first_logits_change(module)
-    if math.isnan(change):
+    _check_block_length(attention, block_length)
+    parts = _attending_parts(module, attention, block_length)
+    seen, unseen = {
+        "full": (PROBE_LENGTH, None),
+        "causal": (None, PROBE_LENGTH),
+        "block-causal": (block_length, (block_length or 0) + 1),
+    }[attention]
+    verdict = f"its attention is not {attention}"
+    if seen is not None and _first_logits_change(module, parts, seen) == 0.0:
         raise ModelError(
-            "the model's logits on a short random sequence are not finite;"
-            " its weights are damaged or do not fit its class."
+            f"changing token {seen - 1} left the logits at position 0 unchanged, where {attention}"
+            f" attention sees it: {verdict}. Is it causal? Then set attention='causal'."
         )
-    if attention == "full" and change == 0.0:
+    if unseen is not None and (change := _first_logits_change(module, parts, unseen)) != 0.0:
         raise ModelError(
-            "the model should attend in both directions, but changing the last token left the"
-            " logits at position 0 unchanged: its attention is causal. Set attention='causal'."
-        )
-    if attention == "causal" and change != 0.0:
-        raise ModelError(
-            "the model should attend causally, but changing the last token moved the logits at"
-            f" position 0 by {change:.3g}: its attention is not causal. Set attention='full'."
+            f"changing token {unseen - 1} moved the logits at position 0 by {change:.3g}, where"
+            f" {attention} attention does not see it: {verdict}. Is it full? Then set"
+            " attention='full'."
         )
 
 
 @torch.no_grad()
-def _first_logits_change(module: PreTrainedModel) -> float:
-    """Largest change of a logit at position 0 over the replacements; NaN if any is not finite."""
-    vocab_size = int(module.config.vocab_size)
+def _first_logits_change(module: PreTrainedModel, parts: DecoderParts, length: int) -> float:
+    """Largest change of a logit at position 0 when the last of `length` tokens is replaced.
+
+    Raises:
+        ModelError: a logit is not finite.
+    """
     generator = torch.Generator().manual_seed(0)
-    shape = (1, PROBE_LENGTH + PROBE_REPLACEMENTS)
+    shape = (1, length + PROBE_REPLACEMENTS)
+    vocab_size = int(module.config.vocab_size)
     draws = torch.randint(vocab_size, shape, generator=generator).to(module.device)
-    ids, last_tokens = draws[:, :PROBE_LENGTH], draws[0, PROBE_LENGTH:]
-    before = module(ids, use_cache=False).logits[0, 0].float()
+    ids, last_tokens = draws[:, :length], draws[0, length:]
+    before = _first_logits(parts, ids)
     changes = []
     for token in last_tokens:
         replaced = ids.clone()
         replaced[0, -1] = token
         # One row at a time: equal rows of one batch need not give equal bits.
-        after = module(replaced, use_cache=False).logits[0, 0].float()
-        changes.append((after - before).abs().max())
-    return float(torch.stack(changes).max().nan_to_num(torch.nan, torch.nan, torch.nan))
+        changes.append((_first_logits(parts, replaced) - before).abs().max())
+    change = float(torch.stack(changes).max().nan_to_num(torch.nan, torch.nan, torch.nan))
+    if math.isnan(change):
+        raise ModelError(
+            "the model's logits on a short random sequence are not finite;"
+            " its weights are damaged or do not fit its class."
+        )
+    return change
+
+
+def _first_logits(parts: DecoderParts, ids: Int64[Tensor, "1 position"]) -> Float[Tensor, " vocab"]:
+    positions = torch.arange(ids.shape[1], device=ids.device)[None]
+    output = parts.decoder(
+        input_ids=ids,
+        attention_mask=torch.ones_like(ids),
+        position_ids=positions,
+        use_cache=False,
+    )
+    return parts.unembedding(output.last_hidden_state[0, 0]).float()

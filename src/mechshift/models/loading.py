@@ -3,33 +3,32 @@
 1. A hub id is downloaded first: configuration, tokenizer and safetensors files only, no code and
    no pickles. From here on there is a local folder.
 2. `config.json` is read as plain JSON, and its `architectures` (or `model_type`) choose a stock
-   class from `STOCK_CLASSES`. `auto_map` is ignored: Auto classes are never asked.
-3. The weights are read from safetensors; every key of the class must be there, and no other.
+   class (see `checkpoints`). `auto_map` is ignored: Auto classes are never asked.
+3. The weights are read from safetensors, renamed where the checkpoint's names are not the class's;
+   every key of the class must be there, and no other.
 4. Attention is set, and probed (see `language_model`).
 """
 
-import hashlib
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers import (
-    LlamaForCausalLM,
-    PreTrainedModel,
-    PreTrainedTokenizerFast,
-    Qwen2ForCausalLM,
-    Qwen3ForCausalLM,
-)
+from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from mechshift.errors import ModelError
+from mechshift.models.checkpoints import CheckpointFormat, checkpoint_format
+from mechshift.models.folders import (
+    ModelSource,
+    first_line,
+    read_json,
+    resolve_folder,
+    weight_files,
+    weights_hash,
+)
 from mechshift.models.language_model import (
     Attention,
     Kind,
@@ -38,33 +37,14 @@ from mechshift.models.language_model import (
     probe_attention,
     set_attention,
 )
-
-STOCK_CLASSES: dict[str, type[PreTrainedModel]] = {
-    "LlamaForCausalLM": LlamaForCausalLM,
-    "Qwen2ForCausalLM": Qwen2ForCausalLM,
-    "Qwen3ForCausalLM": Qwen3ForCausalLM,
-    "DreamModel": Qwen2ForCausalLM,
-    "A2DQwen2LMHeadModel": Qwen2ForCausalLM,
-    "A2DQwen3LMHeadModel": Qwen3ForCausalLM,
-}
-"""Name in `architectures` -> the stock class with the same keys and the same computation."""
-
-STOCK_MODEL_TYPES: dict[str, type[PreTrainedModel]] = {
-    "llama": LlamaForCausalLM,
-    "qwen2": Qwen2ForCausalLM,
-    "qwen3": Qwen3ForCausalLM,
-    "Dream": Qwen2ForCausalLM,
-    "a2d-qwen2": Qwen2ForCausalLM,
-    "a2d-qwen3": Qwen3ForCausalLM,
-}
-"""The same by `model_type`, for a config.json that names no architecture."""
+from mechshift.models.tokenizers import (
+    has_tokenizer,
+    load_tokenizer,
+    read_tokenizer,
+    tokenizer_from_parent,
+)
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-
-DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
-"""What is fetched from the hub."""
-
-PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 IGNORED_CONFIG_KEYS = (
     "architectures",
@@ -77,18 +57,6 @@ IGNORED_CONFIG_KEYS = (
 """Keys of config.json that would name another class or precision than the caller's."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSource:
-    """Where the weights and the tokenizer of one model are."""
-
-    path: str
-    """A local folder, or a repository on the Hugging Face hub."""
-    revision: str | None = None
-    """Commit, tag or branch on the hub."""
-    tokenizer_path: str | None = None
-    """Another folder or hub id that has tokenizer.json; None: the weights' own."""
-
-
 def load_language_model(
     source: ModelSource | Path | str,
     *,
@@ -96,7 +64,9 @@ def load_language_model(
     kind: Kind,
     attention: Attention,
     shift: bool,
+    block_length: int | None = None,
     mask_token_id: int | None = None,
+    parent_tokenizer: PreTrainedTokenizerFast | None = None,
     dtype: str = "float32",
     device: str = "cpu",
 ) -> LanguageModel:
@@ -108,28 +78,27 @@ def load_language_model(
         kind: "arm" or "mdm".
         attention: how it attends; the probe refuses a model that does not.
         shift: whether the logits at position i predict token i + 1.
+        block_length: positions in a block, for block-causal attention.
         mask_token_id: None: from config.json, else from the tokenizer.
+        parent_tokenizer: the ARM's, used for an MDM whose own needs remote code.
         dtype: "float32" or "bfloat16".
         device: a torch device, such as "cpu" or "cuda".
 
     Raises:
         ModelError: an unsupported class, missing or unexpected weights, pickled weights only, no
-            fast tokenizer, no usable mask token, or attention that is not as claimed.
+            tokenizer that can be read, no usable mask token or two different ones, or attention
+            that is not as claimed.
     """
     if not isinstance(source, ModelSource):
         source = ModelSource(path=str(source))
     target = _device(device)
-    folder = _resolve_folder(source.path, source.revision)
-    config = _read_json(folder / "config.json")
+    folder = resolve_folder(source.path, source.revision)
+    config = read_json(folder / "config.json")
     module = _load_module(folder, config, _dtype(dtype))
     set_attention(module, attention)
     module.to(device=target)  # type: ignore[call-arg]
     freeze(module)
-    tokenizer = (
-        _read_tokenizer(folder)
-        if source.tokenizer_path is None
-        else load_tokenizer(source.tokenizer_path)
-    )
+    tokenizer = _tokenizer(source, folder, parent_tokenizer)
     model = LanguageModel(
         name=name,
         kind=kind,
@@ -137,68 +106,34 @@ def load_language_model(
         tokenizer=tokenizer,
         attention=attention,
         shift=shift,
-        mask_token_id=_first_given(
-            mask_token_id, config.get("mask_token_id"), tokenizer.mask_token_id
-        ),
+        block_length=block_length,
+        mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer),
         weights_hash=weights_hash(folder),
     )
-    probe_attention(module, attention)
+    probe_attention(module, attention, block_length)
     return model
 
 
-def stock_class(config: dict[str, Any], where: str) -> type[PreTrainedModel]:
-    """The stock class for a config.json.
+def _tokenizer(
+    source: ModelSource, folder: Path, parent: PreTrainedTokenizerFast | None
+) -> PreTrainedTokenizerFast:
+    if source.tokenizer_path is not None:
+        return load_tokenizer(source.tokenizer_path)
+    if parent is not None and not has_tokenizer(folder):
+        return tokenizer_from_parent(parent, folder)
+    return read_tokenizer(folder)
 
-    Raises:
-        ModelError: neither `architectures` nor `model_type` names a supported class.
-    """
-    architectures = config.get("architectures") or []
-    if architectures:
-        known, given, key = STOCK_CLASSES, architectures[0], "architectures"
-    else:
-        known, given, key = STOCK_MODEL_TYPES, config.get("model_type"), "model_type"
-    if given not in known:
+
+def _mask_token_id(
+    folder: Path, given: int | None, config: dict[str, Any], tokenizer: PreTrainedTokenizerFast
+) -> int | None:
+    stated = config.get("mask_token_id")
+    if None not in (given, stated) and given != stated:
         raise ModelError(
-            f"{where}/config.json says {key} '{given}', which mechshift cannot load;"
-            f" known: {', '.join(known)}."
+            f"{folder}/config.json says that the mask token is {stated}, not {given};"
+            " leave mask_token_id out, or correct the file if it is wrong."
         )
-    return known[given]
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold the weights, in name order.
-
-    Raises:
-        ModelError: there are none, or some that the index names are missing.
-    """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
-    if index.is_file():
-        names = sorted(set(_read_json(index).get("weight_map", {}).values()))
-        missing = [name for name in names if not (folder / name).is_file()]
-        if missing or not names:
-            raise ModelError(
-                f"{index} names {len(names)} weight files, of which {len(missing)} are missing"
-                f" ({', '.join(missing[:3])}); complete the folder."
-            )
-        return [folder / name for name in names]
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLE_SUFFIXES)
-    found = f"only pickled weights ({', '.join(pickles[:3])})" if pickles else "no weights"
-    raise ModelError(
-        f"{folder} has {found}; mechshift reads model.safetensors or"
-        " model.safetensors.index.json and never unpickles. Convert the weights to safetensors."
-    )
-
-
-def weights_hash(folder: Path) -> str:
-    """SHA-256 [hexadecimal] over the bytes of the weight files in name order."""
-    digest = hashlib.sha256()
-    for path in weight_files(folder):
-        with path.open("rb") as file:
-            while chunk := file.read(1 << 24):
-                digest.update(chunk)
-    return digest.hexdigest()
+    return next((i for i in (given, stated, tokenizer.mask_token_id) if i is not None), None)
 
 
 def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> PreTrainedModel:
@@ -208,30 +143,38 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
             " differentiate; use the unquantized checkpoint."
         )
     weight_files(folder)
-    model_class = stock_class(config, str(folder))
-    config_class = model_class.config_class
-    assert config_class is not None
-    settings = {k: v for k, v in config.items() if k not in IGNORED_CONFIG_KEYS}
+    checkpoint = checkpoint_format(config, str(folder))
+    model_class = checkpoint.model_class
     module: PreTrainedModel
     info: dict[str, Any]
     try:
         with without_progress_bar():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
-                config=config_class.from_dict(settings),
+                config=_stock_config(checkpoint, config),
                 dtype=dtype,
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,
+                key_mapping=dict(checkpoint.renamed) or None,
             )
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
-            f"cannot load {folder} as {model_class.__name__}: {_first_line(error)}"
+            f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
         ) from error
     _check_keys(folder, model_class, info)
     _check_layers(folder, module)
     return module
+
+
+def _stock_config(checkpoint: CheckpointFormat, config: dict[str, Any]) -> PreTrainedConfig:
+    config_class = checkpoint.model_class.config_class
+    assert config_class is not None
+    settings = checkpoint.translate(config)
+    return config_class.from_dict(
+        {name: value for name, value in settings.items() if name not in IGNORED_CONFIG_KEYS}
+    )
 
 
 def _check_keys(folder: Path, model_class: type[PreTrainedModel], info: dict[str, Any]) -> None:
@@ -248,60 +191,19 @@ def _check_keys(folder: Path, model_class: type[PreTrainedModel], info: dict[str
 def _check_layers(folder: Path, module: PreTrainedModel) -> None:
     """Refuse layers that see a window: neither causal nor full attention over the whole canvas."""
     layer_types = getattr(module.config, "layer_types", None) or []
+    window = getattr(module.config, "sliding_window", None)
+    if window is not None and not layer_types:
+        raise ModelError(
+            f"{folder}/config.json sets sliding_window to {window}; mechshift supports attention"
+            " over the whole canvas only. Where canvases are shorter than the window it changes"
+            " nothing: then set it to null in a copy of the folder."
+        )
     windowed = [layer for layer, kind in enumerate(layer_types) if kind != "full_attention"]
     if windowed:
         raise ModelError(
             f"{folder}/config.json gives {len(windowed)} of {len(layer_types)} layers"
             f" {layer_types[windowed[0]]}; mechshift supports full_attention layers only."
         )
-
-
-def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
-    """The tokenizer of a local folder or hub id, read by the class that runs no other code.
-
-    Raises:
-        ModelError: no folder, no hub id, or no tokenizer.json.
-    """
-    return _read_tokenizer(_resolve_folder(path, None))
-
-
-def _read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    if not (folder / "tokenizer.json").is_file():
-        raise ModelError(
-            f"{folder} has no tokenizer.json, the one tokenizer format that needs no code; set"
-            " tokenizer_path to a model with the same tokenizer, such as the parent ARM."
-        )
-    try:
-        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
-    # tokenizers raises bare Exception for a damaged file.
-    except Exception as error:
-        raise ModelError(f"cannot read the tokenizer in {folder}: {_first_line(error)}") from error
-
-
-def _resolve_folder(path: str, revision: str | None) -> Path:
-    """The local folder of a model; a hub id is downloaded, without code and pickles."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        return folder
-    try:
-        return Path(snapshot_download(path, revision=revision, allow_patterns=list(DOWNLOADED)))
-    except HFValidationError as error:
-        raise ModelError(f"'{path}' is neither a folder nor a hub id like 'owner/name'.") from error
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelError(
-            f"'{path}' is not a local folder, and fetching it from the hub failed:"
-            f" {_first_line(error)}"
-        ) from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {_first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds a {type(content).__name__}, not an object.")
-    return content
 
 
 def _dtype(name: str) -> torch.dtype:
@@ -321,14 +223,6 @@ def _device(name: str) -> torch.device:
             " devices. Use 'cpu'."
         )
     return device
-
-
-def _first_given(*candidates: int | None) -> int | None:
-    return next((c for c in candidates if c is not None), None)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 @contextmanager

@@ -1,8 +1,8 @@
 """Small random models of every supported class, and examples for them.
 
 Weights are drawn so that no term of the computation is idle: biases and norm weights are not at
-their initial 0 and 1, attention is not uniform, and Qwen2 and Qwen3 share each KV head between
-query heads. The same seed gives the same model on any machine of one torch version.
+their initial 0 and 1, attention is not uniform, and Mistral, Qwen2 and Qwen3 share each KV head
+between query heads. The same seed gives the same model on any machine of one torch version.
 """
 
 from collections.abc import Callable
@@ -13,14 +13,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
     PreTrainedModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
 )
+from transformers.pytorch_utils import Conv1D
 
 from mechshift.denoising import Contrast, EncodedExample
 from mechshift.errors import ModelError
@@ -30,16 +35,22 @@ from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS, toy_tokenizer
 NUM_WORDS = 19
 VOCAB_SIZE = len(SPECIAL_TOKENS) + NUM_WORDS
 MASK_TOKEN_ID = SPECIAL_TOKENS.index("<mask>")
+BLOCK_LENGTH = 4
+"""Positions in a block of a random model with block-causal attention."""
 
 ARCHITECTURES: dict[str, tuple[Callable[..., Any], type[PreTrainedModel]]] = {
+    "gpt2": (GPT2Config, GPT2LMHeadModel),
     "llama": (LlamaConfig, LlamaForCausalLM),
+    "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
 }
-"""Name -> configuration and class. Llama has one KV head per query head, the others share them."""
+"""Name -> configuration and class. GPT-2 and Llama have one KV head per query head."""
 
-SIZES: dict[str, dict[str, int]] = {
+SIZES: dict[str, dict[str, int | None]] = {
+    "gpt2": {"num_attention_heads": 2, "n_inner": 24},
     "llama": {"num_attention_heads": 2, "num_key_value_heads": 2},
+    "mistral": {"num_attention_heads": 4, "num_key_value_heads": 1, "sliding_window": None},
     "qwen2": {"num_attention_heads": 4, "num_key_value_heads": 2},
     # A head_dim of its own: heads need not split d_model evenly.
     "qwen3": {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6},
@@ -107,6 +118,7 @@ def as_language_model(
         tokenizer=toy_tokenizer(words),
         attention=attention,
         shift=True,
+        block_length=BLOCK_LENGTH if attention == "block-causal" else None,
         mask_token_id=MASK_TOKEN_ID if kind == "mdm" else None,
         weights_hash=f"made in memory: {name}",
     )
@@ -173,15 +185,16 @@ def _randomise(module: PreTrainedModel, gain: float, seed: int) -> None:
     """Draw every parameter anew, in place; norm weights around 1, the rest around 0."""
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
+        owner_name, _, kind = name.rpartition(".")
+        owner = module.get_submodule(owner_name)
         noise = torch.randn(parameter.shape, generator=generator)
-        if "norm" in name:
-            values = 1.0 + 0.3 * noise
-        elif "embed_tokens" in name:
+        if isinstance(owner, nn.Embedding):
             values = noise
         elif parameter.ndim == 1:
-            values = 0.3 * noise
+            values = 0.3 * noise + float(kind == "weight")  # only norms have a weight of one axis
         else:
-            values = gain * noise / parameter.shape[1] ** 0.5
+            fan_in = parameter.shape[0 if isinstance(owner, Conv1D) else 1]
+            values = gain * noise / fan_in**0.5
         parameter.data.copy_(values)
 
 

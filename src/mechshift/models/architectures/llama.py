@@ -1,0 +1,59 @@
+"""Classes that name their modules as `LlamaForCausalLM` does.
+
+RMSNorm, rotary positions, a module for each projection, grouped-query attention. Qwen2 has biases
+in the q, k and v projections, Qwen3 norms its queries and keys per head.
+"""
+
+from typing import Any
+
+from transformers import (
+    LlamaForCausalLM,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+)
+
+from mechshift.models.parts import Architecture, DecoderParts, LayerParts, Norm, Projection
+
+
+def read_llama_layout(module: PreTrainedModel) -> DecoderParts:
+    """Parts of a class that names its modules as `LlamaForCausalLM` does."""
+    decoder, config = module.model, module.config
+    return DecoderParts(
+        decoder=decoder,
+        embedding=decoder.embed_tokens,
+        layers=tuple(_read_layer(layer) for layer in decoder.layers),
+        final_norm=_rms_norm(decoder.norm),
+        unembedding=module.lm_head,
+        num_heads=config.num_attention_heads,
+        num_key_value_heads=config.num_key_value_heads,
+        head_dim=decoder.layers[0].self_attn.head_dim,
+        d_model=config.hidden_size,
+    )
+
+
+def _read_layer(layer: Any) -> LayerParts:
+    attention = layer.self_attn
+    return LayerParts(
+        attention=attention,
+        attention_norm=_rms_norm(layer.input_layernorm),
+        query=Projection(module=attention.q_proj),
+        key=Projection(module=attention.k_proj),
+        value=Projection(module=attention.v_proj),
+        output=Projection(module=attention.o_proj),
+        # The number of heads is read from what the projections return.
+        ungrouped=lambda _num_heads: {"num_key_value_groups": 1},
+        mlp=layer.mlp,
+        mlp_norm=_rms_norm(layer.post_attention_layernorm),
+    )
+
+
+def _rms_norm(module: Any) -> Norm:
+    return Norm(module=module, eps=module.variance_epsilon, removes_mean=False)
+
+
+LLAMA_LIKE = tuple(
+    Architecture(model_class=model_class, read=read_llama_layout)
+    for model_class in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
+)

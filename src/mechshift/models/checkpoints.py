@@ -1,0 +1,184 @@
+"""Which stock class computes what a published checkpoint computes, and under which names?
+
+A checkpoint names its class in config.json. Where that class is remote code, a stock class has the
+same computation; some checkpoints also name their weights or their settings differently. That the
+classes agree was tested outside this project by loading both (Dream, A2D, LLaDA), or read from
+published code (the others); `docs/pairs.md` says which.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from transformers import (
+    GPT2LMHeadModel,
+    LlamaForCausalLM,
+    MistralForCausalLM,
+    PreTrainedModel,
+    Qwen2ForCausalLM,
+    Qwen3ForCausalLM,
+)
+
+from mechshift.errors import ModelError
+
+Settings = dict[str, Any]
+"""The content of a config.json."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointFormat:
+    """One kind of config.json and weight names."""
+
+    architectures: tuple[str, ...]
+    """Names in config.json's `architectures`."""
+    model_type: str
+    """Its `model_type`, looked at only where it names no architecture but a wrapper."""
+    model_class: type[PreTrainedModel]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Regular expression -> replacement, applied to the weights' names one after the other."""
+    translate: Callable[[Settings], Settings] = dict
+    """config.json -> the settings of the stock class."""
+
+
+LLADA_MEANINGS = {
+    "d_model": "hidden_size",
+    "n_layers": "num_hidden_layers",
+    "n_heads": "num_attention_heads",
+    "mlp_hidden_size": "intermediate_size",
+    "max_sequence_length": "max_position_embeddings",
+    "rms_norm_eps": "rms_norm_eps",
+    "rope_theta": "rope_theta",
+    "weight_tying": "tie_word_embeddings",
+}
+"""Name of a setting in LLaDA's config.json -> the same setting of Llama."""
+
+LLADA_REQUIRED = {
+    "block_type": "llama",
+    "activation_type": "silu",
+    "layer_norm_type": "rms",
+    "rope": True,
+    "alibi": False,
+    "attention_layer_norm": False,
+    "input_emb_norm": False,
+    "include_bias": False,
+    "include_qkv_bias": False,
+    "scale_logits": False,
+}
+"""Settings with which LLaDA's code computes what Llama computes."""
+
+
+def _llada_settings(config: Settings) -> Settings:
+    """LLaDA's settings by Llama's names.
+
+    Raises:
+        ModelError: a setting is missing, or has a value that Llama does not compute.
+    """
+    missing = [name for name in (*LLADA_REQUIRED, *LLADA_MEANINGS) if name not in config]
+    if missing:
+        raise ModelError(f"a LLaDA config.json without {', '.join(missing)} cannot be read.")
+    for name, value in LLADA_REQUIRED.items():
+        if config[name] != value:
+            raise ModelError(
+                f"a LLaDA model with {name}={config[name]!r} is not what Llama computes, which"
+                f" takes {value!r}."
+            )
+    settings = {ours: config[theirs] for theirs, ours in LLADA_MEANINGS.items()}
+    settings["num_key_value_heads"] = config.get("n_kv_heads") or config["n_heads"]
+    # The number of rows of the embedding matrix, which may be padded.
+    settings["vocab_size"] = config.get("embedding_size") or config["vocab_size"]
+    return settings
+
+
+LLADA_NAMES = {
+    r"^model\.transformer\.wte\.": "model.embed_tokens.",
+    r"^model\.transformer\.ln_f\.": "model.norm.",
+    r"^model\.transformer\.ff_out\.": "lm_head.",
+    r"^model\.transformer\.blocks\.": "model.layers.",
+    r"\.(q_proj|k_proj|v_proj)\.": r".self_attn.\1.",
+    r"\.attn_out\.": ".self_attn.o_proj.",
+    r"\.attn_norm\.": ".input_layernorm.",
+    r"\.ff_norm\.": ".post_attention_layernorm.",
+    r"\.ff_proj\.": ".mlp.gate_proj.",
+    r"\.up_proj\.": ".mlp.up_proj.",
+    r"\.ff_out\.": ".mlp.down_proj.",
+}
+
+DIFFUGPT_NAMES = {
+    r"^denoise_model\.": "transformer.",
+    r"^embed_tokens\.": "transformer.wte.",
+}
+
+FORMATS = (
+    CheckpointFormat(
+        architectures=("GPT2LMHeadModel",),
+        model_type="gpt2",
+        model_class=GPT2LMHeadModel,
+        renamed=DIFFUGPT_NAMES,
+    ),
+    CheckpointFormat(
+        architectures=("LlamaForCausalLM",), model_type="llama", model_class=LlamaForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("MistralForCausalLM",), model_type="mistral", model_class=MistralForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("Qwen2ForCausalLM",), model_type="qwen2", model_class=Qwen2ForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("Qwen3ForCausalLM",), model_type="qwen3", model_class=Qwen3ForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("DreamModel",), model_type="Dream", model_class=Qwen2ForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("A2DQwen2LMHeadModel",),
+        model_type="a2d-qwen2",
+        model_class=Qwen2ForCausalLM,
+    ),
+    CheckpointFormat(
+        architectures=("A2DQwen3LMHeadModel",),
+        model_type="a2d-qwen3",
+        model_class=Qwen3ForCausalLM,
+    ),
+    CheckpointFormat(
+        architectures=("SDARForCausalLM",), model_type="sdar", model_class=Qwen3ForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("Fast_dLLM_QwenForCausalLM",),
+        model_type="Fast_dLLM_Qwen",
+        model_class=Qwen2ForCausalLM,
+    ),
+    CheckpointFormat(
+        architectures=("LLaDAModelLM",),
+        model_type="llada",
+        model_class=LlamaForCausalLM,
+        renamed=LLADA_NAMES,
+        translate=_llada_settings,
+    ),
+)
+"""The known formats. DiffuGPT keeps GPT-2's settings and wraps its modules in other names."""
+
+WRAPPERS = ("DiscreteDiffusionModel",)
+"""Classes that wrap a stock model; `model_type` then says which (DiffuGPT, DiffuLLaMA)."""
+
+BY_ARCHITECTURE = {name: format for format in FORMATS for name in format.architectures}
+BY_MODEL_TYPE = {format.model_type: format for format in FORMATS}
+
+
+def checkpoint_format(config: Settings, where: str) -> CheckpointFormat:
+    """The format of the checkpoint that a config.json describes.
+
+    Raises:
+        ModelError: neither `architectures` nor `model_type` names a supported class.
+    """
+    architectures = [a for a in config.get("architectures") or [] if a not in WRAPPERS]
+    if architectures:
+        known, given, key = BY_ARCHITECTURE, architectures[0], "architectures"
+    else:
+        known, given, key = BY_MODEL_TYPE, config.get("model_type"), "model_type"
+    if given not in known:
+        raise ModelError(
+            f"{where}/config.json says {key} '{given}', which mechshift cannot load;"
+            f" known: {', '.join(known)}."
+        )
+    return known[given]

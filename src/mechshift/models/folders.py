@@ -1,0 +1,110 @@
+"""Where are the files of a checkpoint, and which of them are read?
+
+A hub id is downloaded first: configuration, tokenizer and safetensors files only, no code and no
+pickles. From there on there is a local folder.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+from mechshift.errors import ModelError
+
+DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
+"""What is fetched from the hub."""
+
+PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSource:
+    """Where the weights and the tokenizer of one model are."""
+
+    path: str
+    """A local folder, or a repository on the Hugging Face hub."""
+    revision: str | None = None
+    """Commit, tag or branch on the hub."""
+    tokenizer_path: str | None = None
+    """Another folder or hub id that has tokenizer.json; None: the weights' own, or, for an MDM of a
+    pair whose own needs remote code, the parent's (see `tokenizers`)."""
+
+
+def resolve_folder(path: str, revision: str | None) -> Path:
+    """The local folder of a model; a hub id is downloaded, without code and pickles.
+
+    Raises:
+        ModelError: neither a folder nor a hub id, or the download failed.
+    """
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(path, revision=revision, allow_patterns=list(DOWNLOADED)))
+    except HFValidationError as error:
+        raise ModelError(f"'{path}' is neither a folder nor a hub id like 'owner/name'.") from error
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            f"'{path}' is not a local folder, and fetching it from the hub failed:"
+            f" {first_line(error)}"
+        ) from error
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ModelError: no such file, or no JSON object in it.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {path}: {first_line(error)}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path} holds a {type(content).__name__}, not an object.")
+    return content
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold the weights, in name order.
+
+    Raises:
+        ModelError: there are none, or some that the index names are missing.
+    """
+    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    if single.is_file():
+        return [single]
+    if index.is_file():
+        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        missing = [name for name in names if not (folder / name).is_file()]
+        if missing or not names:
+            raise ModelError(
+                f"{index} names {len(names)} weight files, of which {len(missing)} are missing"
+                f" ({', '.join(missing[:3])}); complete the folder."
+            )
+        return [folder / name for name in names]
+    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLE_SUFFIXES)
+    found = f"only pickled weights ({', '.join(pickles[:3])})" if pickles else "no weights"
+    raise ModelError(
+        f"{folder} has {found}; mechshift reads model.safetensors or"
+        " model.safetensors.index.json and never unpickles. Convert the weights to safetensors."
+    )
+
+
+def weights_hash(folder: Path) -> str:
+    """SHA-256 [hexadecimal] over the bytes of the weight files in name order."""
+    digest = hashlib.sha256()
+    for path in weight_files(folder):
+        with path.open("rb") as file:
+            while chunk := file.read(1 << 24):
+                digest.update(chunk)
+    return digest.hexdigest()
+
+
+def first_line(error: Exception) -> str:
+    """An error in one line, for a message of our own."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

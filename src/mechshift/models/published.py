@@ -1,0 +1,211 @@
+"""Which pairs of an ARM and the MDM made from it have been published, and how are they read?
+
+Settings were read where `source` says. No published weights but the embedded pair's have been
+loaded by us: `verified` says so, and loading probes attention and checks keys, shapes, tokens and
+the mask token, so that a wrong entry is refused rather than believed. What cannot be checked is
+`shift`: a wrong one shows as answers that are never right.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from mechshift.models.folders import ModelSource
+from mechshift.models.language_model import Attention
+
+
+@dataclass(frozen=True, kw_only=True)
+class MdmEntry:
+    """A masked diffusion model, and how it is read."""
+
+    name: str
+    mdm: ModelSource
+    shift: bool
+    """Whether the MDM's logits at position i predict token i + 1. An ARM's always do."""
+    attention: Attention = "full"
+    block_length: int | None = None
+    """Positions in a block; for block-causal attention only."""
+    mask_token_id: int | None = None
+    """None: from the MDM's config.json, else from its tokenizer."""
+    description: str = ""
+    source: str = ""
+    """Where these settings were read."""
+    verified: bool = False
+    """Whether we have loaded the published weights with them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairEntry(MdmEntry):
+    """An ARM and the MDM made from it."""
+
+    arm: ModelSource
+    embedded: bool = False
+    """Whether the paths are relative to the package's own `pairs` folder."""
+
+
+DREAM = "code of DreamLM/Dream; stock Qwen2 gave equal logits on random weights"
+DREAM_LIKE = "published with Dream's code; parent and mask token not confirmed"
+DIFFULLAMA = "code of HKUNLP/DiffuLLaMA (model.py, loader.py, train.py)"
+A2D = "code of ZHZisZZ/dllm; stock Qwen gave equal logits on random weights"
+SDAR = "code and a training config of JetAstra/SDAR"
+FAST_DLLM = "model card, and published code that reads the model"
+OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
+OPDLM = "code of divelab/OPDLM and a model card"
+LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
+
+CODER_7B = "Qwen2.5-Coder-7B"
+
+
+def _pairs() -> Iterator[PairEntry]:
+    yield PairEntry(
+        name="tiny",
+        arm=ModelSource(path="tiny/arm"),
+        mdm=ModelSource(path="tiny/mdm"),
+        shift=True,
+        description="a small Llama trained on the four tasks, and the MDM post-trained from it",
+        source="made by mechshift",
+        verified=True,
+        embedded=True,
+    )
+    yield from _dream_pairs()
+    yield from _diffullama_pairs()
+    yield from _small_qwen_pairs()
+    yield from _block_pairs()
+
+
+def _dream_pairs() -> Iterator[PairEntry]:
+    for name, arm, mdm, source in (
+        ("dream-7b", "Qwen2.5-7B", "Dream-org/Dream-v0-Base-7B", DREAM),
+        ("dream-7b-instruct", "Qwen2.5-7B", "Dream-org/Dream-v0-Instruct-7B", DREAM),
+        ("dream-coder-7b", CODER_7B, "Dream-org/Dream-Coder-v0-Base-7B", DREAM_LIKE),
+        ("dream-coder-7b-instruct", CODER_7B, "Dream-org/Dream-Coder-v0-Instruct-7B", DREAM_LIKE),
+        ("diffucoder-7b", CODER_7B, "apple/DiffuCoder-7B-Base", DREAM_LIKE),
+        ("diffucoder-7b-instruct", CODER_7B, "apple/DiffuCoder-7B-Instruct", DREAM_LIKE),
+        ("diffucoder-7b-cpgrpo", CODER_7B, "apple/DiffuCoder-7B-cpGRPO", DREAM_LIKE),
+    ):
+        yield PairEntry(
+            name=name,
+            arm=ModelSource(path=f"Qwen/{arm}"),
+            mdm=ModelSource(path=mdm),
+            shift=True,
+            mask_token_id=151666,
+            description=f"{mdm.split('/')[1]} (15 GB each)",
+            source=source,
+        )
+
+
+def _diffullama_pairs() -> Iterator[PairEntry]:
+    for name, arm, mdm, mask_token_id, description in (
+        ("diffullama-7b", "meta-llama/Llama-2-7b-hf", "diffullama", 811, "DiffuLLaMA (14 GB each)"),
+        ("diffugpt-s", "openai-community/gpt2", "diffugpt-s", 10541, "DiffuGPT, 124M parameters"),
+        (
+            "diffugpt-m",
+            "openai-community/gpt2-medium",
+            "diffugpt-m",
+            50257,
+            "DiffuGPT, 355M parameters",
+        ),
+    ):
+        yield PairEntry(
+            name=name,
+            arm=ModelSource(path=arm),
+            mdm=ModelSource(path=f"diffusionfamily/{mdm}"),
+            shift=True,
+            mask_token_id=mask_token_id,
+            description=description,
+            source=DIFFULLAMA,
+        )
+
+
+def _small_qwen_pairs() -> Iterator[PairEntry]:
+    yield PairEntry(
+        name="open-dcoder-0.5b",
+        arm=ModelSource(path="Qwen/Qwen2.5-Coder-0.5B"),
+        mdm=ModelSource(path="fredzzp/open-dcoder-0.5B"),
+        shift=True,
+        description="Open-dCoder, 0.5B parameters",
+        source=OPEN_DCODER,
+    )
+    for name, arm, mask_token_id in (
+        ("a2d-coder-0.5b", "Qwen2.5-Coder-0.5B-Instruct", 151665),
+        ("a2d-qwen3-0.6b", "Qwen3-0.6B", 151669),
+    ):
+        yield PairEntry(
+            name=f"{name}-mdlm",
+            arm=ModelSource(path=f"Qwen/{arm}"),
+            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-mdlm-v0.1"),
+            shift=False,
+            mask_token_id=mask_token_id,
+            description="dllm's tiny A2D, full attention",
+            source=A2D,
+        )
+        yield PairEntry(
+            name=f"{name}-bd3lm",
+            arm=ModelSource(path=f"Qwen/{arm}"),
+            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-bd3lm-v0.1"),
+            shift=False,
+            attention="block-causal",
+            block_length=32,
+            mask_token_id=mask_token_id,
+            description="dllm's tiny A2D, block diffusion",
+            source=A2D,
+        )
+
+
+def _block_pairs() -> Iterator[PairEntry]:
+    for size in ("1.7B", "4B", "8B"):
+        yield PairEntry(
+            name=f"sdar-{size.lower()}",
+            arm=ModelSource(path=f"Qwen/Qwen3-{size}-Base"),
+            mdm=ModelSource(path=f"JetLM/SDAR-{size}-Chat"),
+            shift=False,
+            attention="block-causal",
+            block_length=4,
+            mask_token_id=151669,
+            description=f"SDAR, {size} parameters",
+            source=SDAR,
+        )
+    for size in ("1.5B", "7B"):
+        yield PairEntry(
+            name=f"fast-dllm-v2-{size.lower()}",
+            arm=ModelSource(path=f"Qwen/Qwen2.5-{size}-Instruct"),
+            mdm=ModelSource(path=f"Efficient-Large-Model/Fast_dLLM_v2_{size}"),
+            shift=True,
+            attention="block-causal",
+            block_length=32,
+            mask_token_id=151665,
+            description=f"Fast-dLLM v2, {size} parameters",
+            source=FAST_DLLM,
+        )
+    for size in ("4B", "8B"):
+        yield PairEntry(
+            name=f"a2d-init-{size.lower()}",
+            arm=ModelSource(path=f"Qwen/Qwen3-{size}"),
+            mdm=ModelSource(path=f"divelab/Qwen3-{size}-a2d-init"),
+            shift=False,
+            attention="block-causal",
+            block_length=4,
+            mask_token_id=151669,
+            description=f"the ARM's own weights, {size}: what attention alone changes",
+            source=OPDLM,
+        )
+
+
+PAIRS: dict[str, PairEntry] = {entry.name: entry for entry in _pairs()}
+"""The known pairs; a pair of one's own is a `PairEntry` with two folders or hub ids."""
+
+UNPAIRED_MDMS: dict[str, MdmEntry] = {
+    name: MdmEntry(
+        name=name,
+        mdm=ModelSource(path=hub),
+        shift=False,
+        mask_token_id=126336,
+        description="LLaDA, 8B parameters, trained from scratch",
+        source=LLADA,
+    )
+    for name, hub in (
+        ("llada-8b", "GSAI-ML/LLaDA-8B-Base"),
+        ("llada-8b-instruct", "GSAI-ML/LLaDA-8B-Instruct"),
+        ("llada-1.5", "GSAI-ML/LLaDA-1.5"),
+    )
+}
+"""MDMs that were not made from an ARM: a control of their own kind."""

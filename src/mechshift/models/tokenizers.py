@@ -1,0 +1,125 @@
+"""How does a folder become a tokenizer without running anything from it?
+
+tokenizer.json is read by the one class that needs no other code. An MDM whose own tokenizer is
+remote code (Dream's, for one) is read with the tokenizer of the ARM that it was made from:
+
+1. the folder's data files say which id each of its tokens has; where the parent knows the token,
+   or has another one with that id, the two must agree;
+2. tokens that the MDM adds after the parent's are added, with the ids that they must get;
+3. so is the name of the mask token.
+"""
+
+from copy import deepcopy
+from pathlib import Path
+
+from transformers import AddedToken, PreTrainedTokenizerFast
+
+from mechshift.errors import ModelError
+from mechshift.models.folders import first_line, read_json, resolve_folder
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
+    """The tokenizer of a local folder or hub id, read by the class that runs no other code.
+
+    Raises:
+        ModelError: no folder, no hub id, or no tokenizer.json.
+    """
+    return read_tokenizer(resolve_folder(path, None))
+
+
+def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
+    """The tokenizer in a folder.
+
+    Raises:
+        ModelError: no tokenizer.json, or a damaged one.
+    """
+    if not has_tokenizer(folder):
+        raise ModelError(
+            f"{folder} has no tokenizer.json, the one tokenizer format that needs no code; set"
+            " tokenizer_path to a model with the same tokenizer, such as the parent ARM."
+        )
+    try:
+        return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+    # tokenizers raises bare Exception for a damaged file.
+    except Exception as error:
+        raise ModelError(f"cannot read the tokenizer in {folder}: {first_line(error)}") from error
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether the folder's tokenizer can be read without code."""
+    return (folder / "tokenizer.json").is_file()
+
+
+def tokenizer_from_parent(parent: PreTrainedTokenizerFast, folder: Path) -> PreTrainedTokenizerFast:
+    """The parent's tokenizer with what a folder adds to it.
+
+    Raises:
+        ModelError: the folder lists no tokens, or its tokens do not continue the parent's.
+    """
+    vocabulary, added = _vocabulary(folder), _added_tokens(folder)
+    if not vocabulary:
+        raise ModelError(
+            f"{folder} has neither tokenizer.json nor vocab.json, so that its tokens cannot be"
+            " checked against the parent's; set tokenizer_path if they are known to be the same."
+        )
+    _check_ids(parent, vocabulary, added, folder)
+    tokenizer = deepcopy(parent)
+    known = parent.get_vocab()
+    for token, index in sorted(added.items(), key=lambda item: item[1]):
+        if token in known:
+            continue
+        tokenizer.add_tokens([AddedToken(token, special=True, normalized=False)])
+        if (given := tokenizer.convert_tokens_to_ids(token)) != index:
+            raise ModelError(
+                f"the token {token!r} of {folder} has the id {index}, but after the parent's"
+                f" {len(known)} tokens it gets {given}; the parent has another tokenizer."
+            )
+    mask_token = _mask_token(folder)
+    if mask_token is not None:
+        tokenizer.mask_token = mask_token
+    return tokenizer
+
+
+def _check_ids(
+    parent: PreTrainedTokenizerFast,
+    vocabulary: dict[str, int],
+    added: dict[str, int],
+    folder: Path,
+) -> None:
+    known = parent.get_vocab()
+    if unknown := sorted(vocabulary.keys() - known.keys()):
+        raise ModelError(
+            f"{folder}/vocab.json has {len(unknown)} tokens that its parent lacks, such as"
+            f" {unknown[0]!r}; set tokenizer_path to a model with the MDM's tokenizer."
+        )
+    by_id = {index: token for token, index in known.items()}
+    for token, index in (vocabulary | added).items():
+        # Equal tokens have equal ids, and equal ids are equal tokens.
+        if known.get(token, index) != index or by_id.get(index, token) != token:
+            raise ModelError(
+                f"{folder} gives the id {index} to the token {token!r}, and its parent gives"
+                f" {known.get(token)} to it and {index} to {by_id.get(index)!r}; set"
+                " tokenizer_path to a model with the MDM's tokenizer."
+            )
+
+
+def _vocabulary(folder: Path) -> dict[str, int]:
+    path = folder / "vocab.json"
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def _added_tokens(folder: Path) -> dict[str, int]:
+    """Tokens beside the vocabulary, from either of the two files that may list them."""
+    tokens: dict[str, int] = {}
+    if (folder / "added_tokens.json").is_file():
+        tokens |= read_json(folder / "added_tokens.json")
+    if (folder / "tokenizer_config.json").is_file():
+        decoder = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
+        tokens |= {token["content"]: int(index) for index, token in decoder.items()}
+    return tokens
+
+
+def _mask_token(folder: Path) -> str | None:
+    path = folder / "tokenizer_config.json"
+    token = read_json(path).get("mask_token") if path.is_file() else None
+    return token["content"] if isinstance(token, dict) else token
