@@ -86,7 +86,7 @@ def test_the_folder_says_what_it_was_made_from(parent, tmp_path, micro_config):
     recipe = json.loads((out / "recipe.json").read_text(encoding="utf-8"))
     assert recipe["parent"] == "micro-arm"
     assert recipe["parent_weights"] == weights_hash(parent)
-    assert recipe["config"] == asdict(config)
+    assert recipe["config"] == json.loads(json.dumps(asdict(config)))  # JSON has no tuples
     assert recipe["torch"] == torch.__version__.partition("+")[0]
     assert recipe["threads"] == torch.get_num_threads()
     log = (out / "training_log.jsonl").read_text(encoding="utf-8").splitlines()

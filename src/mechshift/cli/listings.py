@@ -7,7 +7,7 @@ import tyro
 from tyro.conf import Positional
 
 from mechshift.cli.tables import print_table
-from mechshift.models import PAIRS, load_tokenizer
+from mechshift.models import PAIRS, UNPAIRED_MDMS, MdmEntry, ModelSource, load_tokenizer
 from mechshift.posttraining import tiny_tokenizer
 from mechshift.tasks import SPLITS, TASKS, encode_example, find_task
 
@@ -16,17 +16,11 @@ def pairs() -> None:
     """List the pairs that are known by name.
 
     A pair of your own needs no entry: give its two folders or hub ids with --arm and --mdm.
+    `shift`: the logits at position i predict token i + 1. `verified`: we have loaded the published
+    weights with these settings; the others were read in published code.
     """
-    print_table(
-        pl.DataFrame(
-            {
-                "pair": list(PAIRS),
-                "ARM": [_place(entry.arm.path, entry.embedded) for entry in PAIRS.values()],
-                "MDM": [_place(entry.mdm.path, entry.embedded) for entry in PAIRS.values()],
-                "about": [entry.description for entry in PAIRS.values()],
-            }
-        )
-    )
+    rows = [_pair_row(entry, entry.arm, entry.embedded) for entry in PAIRS.values()]
+    print_table(pl.DataFrame(rows + [_pair_row(entry) for entry in UNPAIRED_MDMS.values()]))
 
 
 def tasks(
@@ -74,5 +68,15 @@ def tasks(
     print_table(pl.DataFrame(rows))
 
 
-def _place(path: str, embedded: bool) -> str:
-    return "embedded" if embedded else path
+def _pair_row(
+    entry: MdmEntry, arm: ModelSource | None = None, embedded: bool = False
+) -> dict[str, str]:
+    """One line of the list; a model trained from scratch has no ARM."""
+    return {
+        "pair": entry.name,
+        "ARM": "embedded" if embedded else "none" if arm is None else arm.path,
+        "MDM": "embedded" if embedded else entry.mdm.path,
+        "attention": entry.attention,
+        "shift": "yes" if entry.shift else "no",
+        "verified": "yes" if entry.verified else "no",
+    }

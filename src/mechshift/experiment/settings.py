@@ -9,7 +9,7 @@ from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
 from mechshift.evaluation import MIB_FRACTIONS
-from mechshift.models import PAIRS, ModelPair, ModelSource, PairEntry, load_pair
+from mechshift.models import PAIRS, Attention, ModelPair, ModelSource, PairEntry, load_pair
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
@@ -34,6 +34,10 @@ class PairOptions:
     """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
     shift: bool = True
     """Whether your MDM's logits at position i predict token i + 1, as Dream's and DiffuLLaMA's."""
+    attention: Attention = "full"
+    """How your MDM attends: full, or block-causal as block diffusion models do."""
+    block_length: int | None = None
+    """Positions in a block of your block-causal MDM."""
     mask_token_id: int | None = None
     """Your MDM's mask token; by default what its config or tokenizer says."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -54,6 +58,8 @@ class PairOptions:
                 arm=ModelSource(path=self.arm),
                 mdm=ModelSource(path=self.mdm, tokenizer_path=self.tokenizer),
                 shift=self.shift,
+                attention=self.attention,
+                block_length=self.block_length,
                 mask_token_id=self.mask_token_id,
             )
         if self.pair not in PAIRS:
