@@ -76,15 +76,15 @@ class DestinationGradients:
                 mlp.add(slot, normed)
             self._logits[slot] += gradients[-1]
 
-    def directions(self, slot: int) -> Iterator[Direction]:
-        """Gradients at what destinations read, in graph order.
+    def directions(self, slot: int, rows: slice) -> Iterator[Direction]:
+        """Gradients at what destinations read, in graph order, for some rows of the batch.
 
         One block for the q, k and v destinations of a layer, one for its MLP, one for `logits`.
         """
         for heads, mlp in zip(self._heads, self._mlps, strict=True):
-            yield heads.direction(slot)
-            yield mlp.total[slot][:, None]
-        yield self._logits[slot][:, None]
+            yield heads.direction(slot, rows)
+            yield mlp.total[slot, rows][:, None]
+        yield self._logits[slot, rows][:, None]
 
 
 class _HeadGradients:
@@ -120,11 +120,11 @@ class _HeadGradients:
         along_c = (self._unbiased * gradient).sum(dim=-1) / (self._d_model * self._r.square())
         self._along_c[slot, len(self._c) - 1] = along_c
 
-    def direction(self, slot: int) -> Direction:
+    def direction(self, slot: int, rows: slice) -> Direction:
         weight = torch.cat([self._weight(p, n) for p, n in self._projections])
-        through_norm = torch.einsum("bpnk,nkd->bnpd", self._over_r[slot], weight)
-        along_c = torch.einsum("ibpn,ibpd->bnpd", self._along_c[slot], torch.stack(self._c))
-        return through_norm - along_c
+        direction = torch.einsum("bpnk,nkd->bnpd", self._over_r[slot, rows], weight)
+        c = torch.stack([at_point[rows] for at_point in self._c])
+        return direction.sub_(torch.einsum("ibpn,ibpd->bnpd", self._along_c[slot, :, rows], c))
 
     def _by_destination(
         self, outputs: tuple[Tensor, Tensor, Tensor]

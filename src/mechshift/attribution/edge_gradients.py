@@ -9,12 +9,14 @@ It is the first-order estimate of what corrupting this edge alone costs; the met
    `destination_gradients`;
 2. take D of every source (`source_differences`);
 3. once for each layer and step, contract: [destinations x (position*d)] @ [(position*d) x sources]
-   per row, so every example keeps its own score and the batch size changes none.
+   per row, so every example keeps its own score and the batch size changes none. Differences and
+   gradients at full width exist for a few rows at a time, so that the passes, not the scores,
+   decide how much memory a batch takes.
 
 Memory depends on the batch, not on the number of examples.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -28,6 +30,9 @@ from mechshift.attribution.source_differences import source_differences
 from mechshift.denoising import Canvas
 from mechshift.graph import Graph
 from mechshift.models import LanguageModel
+
+CONTRACTED_BYTES = 32 * 2**20
+"""Memory for the differences of all sources of the rows that are contracted together."""
 
 
 def score_edges_at(
@@ -64,27 +69,37 @@ def _score_batch(
     )
     path.add_gradients(points, gradients)
     with torch.no_grad():
-        corrupted, clean = path.end(CORRUPTED).outputs, path.end(CLEAN).outputs
-        differences = source_differences(parts, corrupted, clean, gradients.dtype)
         # The metric falls where the score rises; the sum over points becomes a mean.
-        return _contract(gradients, differences, graph).div_(-len(points))
+        return _contract(path, gradients, graph).div_(-len(points))
 
 
 def _contract(
-    gradients: DestinationGradients,
-    differences: Float[Tensor, "row source position d_model"],
-    graph: Graph,
+    path: InputPath, gradients: DestinationGradients, graph: Graph
 ) -> Float[Tensor, "row slot edge"]:
     """Inner products of every destination's gradient with the sources that precede it."""
-    rows = len(differences)
-    scores = differences.new_empty(rows, gradients.num_slots, graph.num_edges)
-    flat_differences = differences.flatten(2)
-    for slot in range(gradients.num_slots):
-        first = 0
-        for direction in gradients.directions(slot):
-            parents = int(graph.num_parents[first])
-            block = torch.bmm(direction.flatten(2), flat_differences[:, :parents].mT)
-            start = int(graph.edge_offset[first])
-            scores[:, slot, start : start + block[0].numel()] = block.flatten(1)
-            first += direction.shape[1]
+    corrupted, clean = path.end(CORRUPTED).outputs, path.end(CLEAN).outputs
+    num_rows, num_positions = path.batch.clean_ids.shape
+    scores = clean.embedding.new_empty(
+        num_rows, gradients.num_slots, graph.num_edges, dtype=gradients.dtype
+    )
+    row_bytes = graph.num_sources * num_positions * clean.embedding.shape[-1] * scores.itemsize
+    for rows in _row_groups(num_rows, row_bytes):
+        differences = source_differences(
+            path.model.parts, corrupted.of_rows(rows), clean.of_rows(rows), gradients.dtype
+        ).flatten(2)
+        for slot in range(gradients.num_slots):
+            first = 0
+            for direction in gradients.directions(slot, rows):
+                parents = int(graph.num_parents[first])
+                block = torch.bmm(direction.flatten(2), differences[:, :parents].mT)
+                start = int(graph.edge_offset[first])
+                scores[rows, slot, start : start + block[0].numel()] = block.flatten(1)
+                first += direction.shape[1]
     return scores
+
+
+def _row_groups(num_rows: int, row_bytes: int) -> Iterator[slice]:
+    """Rows that are contracted together: so many that their differences fit `CONTRACTED_BYTES`."""
+    step = max(1, CONTRACTED_BYTES // row_bytes)
+    for start in range(0, num_rows, step):
+        yield slice(start, min(start + step, num_rows))

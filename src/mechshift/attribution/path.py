@@ -126,6 +126,9 @@ class InputPath:
             for slot, total in enumerate(totals):
                 last = slot + 1 == len(totals)
                 sums.add(slot, torch.autograd.grad(total, tensors, retain_graph=not last))
+            # The next point's graph must not find this one's activations still in memory.
+            del tensors
+            self.record.forget()
 
 
 @contextmanager

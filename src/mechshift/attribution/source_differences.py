@@ -22,6 +22,14 @@ class SourceOutputs:
     z: tuple[Float[Tensor, "row position d_query"], ...]
     mlp: tuple[Float[Tensor, "row position d_model"], ...]
 
+    def of_rows(self, rows: slice) -> "SourceOutputs":
+        """The same for some rows of the batch."""
+        return SourceOutputs(
+            embedding=self.embedding[rows],
+            z=tuple(z[rows] for z in self.z),
+            mlp=tuple(mlp[rows] for mlp in self.mlp),
+        )
+
 
 def source_outputs(record: Recording) -> SourceOutputs:
     """Keep a recording's source values beyond the next forward pass."""

@@ -48,6 +48,12 @@ class Recording:
     final_input: Float[Tensor, "row position d_model"] = field(init=False)
     """The residual stream before the final norm: what `logits` reads."""
 
+    def forget(self) -> None:
+        """Let go of the latest pass; the next one fills the record again."""
+        for layer in self.layers:
+            vars(layer).clear()
+        vars(self).pop("final_input", None)
+
     @property
     def embedding(self) -> Float[Tensor, "row position d_model"]:
         """What `input` writes: all that stands in the residual stream before layer 0."""
