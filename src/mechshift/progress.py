@@ -24,8 +24,8 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
     Where standard error is not a terminal, the bar is written once, when it is done.
     """
     columns = (
-        TextColumn("{task.description:<34}"),
-        BarColumn(bar_width=24),
+        TextColumn("{task.description:<36}"),
+        BarColumn(bar_width=16),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
