@@ -25,7 +25,7 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
     """
     columns = (
         TextColumn("{task.description:<36}"),
-        BarColumn(bar_width=16),
+        BarColumn(bar_width=10),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
         TextColumn("left"),
