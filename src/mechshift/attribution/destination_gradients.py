@@ -19,7 +19,8 @@ final norm, where autograd has applied the Jacobian already. Sums are kept per r
 float32 at least.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import accumulate
 
 import torch
 from jaxtyping import Float
@@ -30,6 +31,13 @@ from mechshift.interventions import LayerRecording, Recording
 from mechshift.models import DecoderParts, LayerParts, Norm, Projection
 
 Direction = Float[Tensor, "row destination position d_model"]
+
+
+HEAD_KINDS = ("query", "key", "value")
+"""Of a `LayerRecording`: where a layer's heads are differentiated."""
+
+TENSORS_PER_LAYER = len(HEAD_KINDS) + 1
+"""Those of its heads, and the MLP's normed input."""
 
 
 class DestinationGradients:
@@ -53,11 +61,8 @@ class DestinationGradients:
 
     def differentiated(self, record: Recording) -> list[Tensor]:
         """The recorded tensors whose gradients `add` takes, in this order."""
-        per_layer = (
-            tensor
-            for layer in record.layers
-            for tensor in (layer.query, layer.key, layer.value, layer.mlp_normed)
-        )
+        names = (*HEAD_KINDS, "mlp_normed")
+        per_layer = (getattr(layer, name) for layer in record.layers for name in names)
         return [*per_layer, record.final_input]
 
     def begin_point(self, record: Recording) -> None:
@@ -67,14 +72,16 @@ class DestinationGradients:
                 heads.begin_point(layer)
                 mlp.begin_point(layer)
 
-    def add(self, slot: int, gradients: Sequence[Tensor]) -> None:
-        """Add one slot's gradients with respect to the tensors that `differentiated` names."""
+    def add(self, slot: int, index: int, gradient: Tensor) -> None:
+        """Add one slot's gradient at the tensor that stands at `index` in `differentiated`."""
+        layer, place = divmod(index, TENSORS_PER_LAYER)
         with torch.no_grad():
-            for index, (heads, mlp) in enumerate(zip(self._heads, self._mlps, strict=True)):
-                query, key, value, normed = gradients[4 * index : 4 * index + 4]
-                heads.add(slot, (query, key, value))
-                mlp.add(slot, normed)
-            self._logits[slot] += gradients[-1]
+            if layer == len(self._heads):
+                self._logits[slot] += gradient
+            elif place < len(HEAD_KINDS):
+                self._heads[layer].add(slot, place, gradient)
+            else:
+                self._mlps[layer].add(slot, gradient)
 
     def directions(self, slot: int, rows: slice) -> Iterator[Direction]:
         """Gradients at what destinations read, in graph order, for some rows of the batch.
@@ -101,6 +108,10 @@ class _HeadGradients:
         self._norm = layer.attention_norm
         projections = (layer.query, layer.key, layer.value)
         self._projections = tuple(zip(projections, destinations, strict=True))
+        ends = accumulate(destinations)
+        self._kinds = [
+            slice(end - count, end) for count, end in zip(destinations, ends, strict=True)
+        ]
         self._d_head = d_head
         slots, rows, positions, self._d_model = like.shape
         cells = (rows, positions, sum(destinations))
@@ -112,13 +123,16 @@ class _HeadGradients:
         x = layer.attention_input.detach().to(self._over_r.dtype)
         self._c.append(self._norm.centred(x))
         self._r = self._norm.divisor(self._c[-1])
-        self._unbiased = self._by_destination((layer.query, layer.key, layer.value)) - self._bias()
+        self._layer = layer
 
-    def add(self, slot: int, gradients: tuple[Tensor, Tensor, Tensor]) -> None:
-        gradient = self._by_destination(gradients)
-        self._over_r[slot] += gradient / self._r[..., None]
-        along_c = (self._unbiased * gradient).sum(dim=-1) / (self._d_model * self._r.square())
-        self._along_c[slot, len(self._c) - 1] = along_c
+    def add(self, slot: int, kind: int, gradient: Float[Tensor, "row position d_kind"]) -> None:
+        output = getattr(self._layer, HEAD_KINDS[kind]).detach()
+        unbiased = self._by_destination(output) - self._bias(kind)
+        by_destination = self._by_destination(gradient)
+        at = self._kinds[kind]
+        self._over_r[slot, :, :, at] += by_destination / self._r[..., None]
+        along_c = (unbiased * by_destination).sum(dim=-1) / (self._d_model * self._r.square())
+        self._along_c[slot, len(self._c) - 1, :, :, at] = along_c
 
     def direction(self, slot: int, rows: slice) -> Direction:
         weight = torch.cat([self._weight(p, n) for p, n in self._projections])
@@ -127,10 +141,9 @@ class _HeadGradients:
         return direction.sub_(torch.einsum("ibpn,ibpd->bnpd", self._along_c[slot, :, rows], c))
 
     def _by_destination(
-        self, outputs: tuple[Tensor, Tensor, Tensor]
+        self, side_by_side: Float[Tensor, "row position d_kind"]
     ) -> Float[Tensor, "row position destination d_head"]:
-        joined = torch.cat([output.detach() for output in outputs], dim=-1)
-        return joined.to(self._over_r.dtype).unflatten(-1, (-1, self._d_head))
+        return side_by_side.to(self._over_r.dtype).unflatten(-1, (-1, self._d_head))
 
     def _weight(
         self, projection: Projection, destinations: int
@@ -140,17 +153,15 @@ class _HeadGradients:
         heads = self._norm.centred(folded).unflatten(0, (-1, self._d_head))
         return _per_destination(heads, destinations)
 
-    def _bias(self) -> Float[Tensor, "destination d_head"]:
+    def _bias(self, kind: int) -> Float[Tensor, "destination d_head"]:
         """What a projection returns where c is zero: b + W n."""
-        biases = []
-        for projection, destinations in self._projections:
-            bias = self._over_r.new_zeros(len(projection.weight))
-            if projection.bias is not None:
-                bias += projection.bias
-            if self._norm.bias is not None:
-                bias += projection.weight.to(bias.dtype) @ self._norm.bias.to(bias.dtype)
-            biases.append(_per_destination(bias.unflatten(0, (-1, self._d_head)), destinations))
-        return torch.cat(biases)
+        projection, destinations = self._projections[kind]
+        bias = self._over_r.new_zeros(len(projection.weight))
+        if projection.bias is not None:
+            bias += projection.bias
+        if self._norm.bias is not None:
+            bias += projection.weight.to(bias.dtype) @ self._norm.bias.to(bias.dtype)
+        return _per_destination(bias.unflatten(0, (-1, self._d_head)), destinations)
 
 
 class _MlpGradients:
@@ -161,14 +172,14 @@ class _MlpGradients:
         self.total = torch.zeros_like(like)
 
     def begin_point(self, layer: LayerRecording) -> None:
-        self._c = self._norm.centred(layer.mlp_input.detach().to(self.total.dtype))
-        self._r = self._norm.divisor(self._c)
+        self._layer = layer
 
     def add(self, slot: int, gradient: Float[Tensor, "row position d_model"]) -> None:
-        gradient = gradient.to(self.total.dtype)
-        weighted = self._norm.weight * gradient
-        along_c = (self._c * weighted).mean(dim=-1, keepdim=True) / self._r.pow(3)
-        self.total[slot] += self._norm.centred(weighted) / self._r - along_c * self._c
+        weighted = self._norm.weight * gradient.to(self.total.dtype)
+        c = self._norm.centred(self._layer.mlp_input.detach().to(self.total.dtype))
+        r = self._norm.divisor(c)
+        along_c = (c * weighted).mean(dim=-1, keepdim=True) / r.pow(3)
+        self.total[slot] += self._norm.centred(weighted) / r - along_c * c
 
 
 def _per_destination(

@@ -1,6 +1,6 @@
 """How does the metric change when what a node writes is nudged? Summed over points of a path."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from jaxtyping import Float
@@ -33,10 +33,9 @@ class OutputGradients:
                 for tensor in self._select(record)
             ]
 
-    def add(self, slot: int, gradients: Sequence[Tensor]) -> None:
-        """Add one slot's gradients."""
-        for total, gradient in zip(self._totals, gradients, strict=True):
-            total[slot] += gradient
+    def add(self, slot: int, index: int, gradient: Tensor) -> None:
+        """Add one slot's gradient at the tensor that stands at `index` in `differentiated`."""
+        self._totals[index][slot] += gradient
 
     def total(self, index: int) -> Float[Tensor, "slot row position d"]:
         """The sum at the tensor that stands at this index in what `select` gives."""

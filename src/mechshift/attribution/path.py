@@ -9,14 +9,15 @@ EAP takes one end of it, EAP-IG several points. For each batch of canvases:
 
 1. one forward pass for each point, and for each denoising step one backward pass to the recorded
    tensors (`interventions.recording`); parameters need no gradient;
-2. gradients are summed over the points as they come (`GradientSums`), so memory does not grow with
-   their number;
+2. each gradient is added to sums over the points as the backward pass makes it (`GradientSums`), so
+   memory holds neither all gradients of a pass nor those of several points;
 3. the ends that are not among the points are run without gradients, for D and the two metrics.
 """
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal, Protocol, runtime_checkable
 
 import torch
@@ -26,7 +27,7 @@ from torch import Tensor
 from mechshift.attribution.source_differences import SourceOutputs, source_outputs
 from mechshift.denoising import CanvasBatch, clean_reference, readout_logits, score_readouts
 from mechshift.errors import AttributionError
-from mechshift.interventions import Recording, recording
+from mechshift.interventions import Recording, gradients_given, recording
 from mechshift.models import LanguageModel
 
 CORRUPTED, CLEAN = 0.0, 1.0
@@ -61,10 +62,10 @@ class GradientSums(Protocol):
         """The recorded tensors whose gradients `add` takes, in this order."""
 
     def begin_point(self, record: Recording) -> None:
-        """Keep what all slots of the next point share."""
+        """Keep what all slots of the next point share; `record` is forgotten after the last."""
 
-    def add(self, slot: int, gradients: Sequence[Tensor]) -> None:
-        """Add one slot's gradients."""
+    def add(self, slot: int, index: int, gradient: Tensor) -> None:
+        """Add one slot's gradient at the tensor that stands at `index` in `differentiated`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,12 +123,12 @@ class InputPath:
                 # Rows do not touch each other, so the gradient of their sum is each row's own.
                 totals = self.run(point).sum(dim=0).unbind()
             sums.begin_point(self.record)
-            tensors = sums.differentiated(self.record)
             for slot, total in enumerate(totals):
                 last = slot + 1 == len(totals)
-                sums.add(slot, torch.autograd.grad(total, tensors, retain_graph=not last))
+                with gradients_given(sums.differentiated(self.record), partial(sums.add, slot)):
+                    # The embedding lies before all of them, so the pass goes by every one.
+                    torch.autograd.grad(total, self.record.embedding, retain_graph=not last)
             # The next point's graph must not find this one's activations still in memory.
-            del tensors
             self.record.forget()
 
 

@@ -4,6 +4,7 @@ from mechshift.interventions.destination_input import (
     added_to_destination as added_to_destination,
 )
 from mechshift.interventions.hooking import Removable as Removable
+from mechshift.interventions.hooking import gradients_given as gradients_given
 from mechshift.interventions.hooking import removing as removing
 from mechshift.interventions.hooking import ungrouped_heads as ungrouped_heads
 from mechshift.interventions.recording import LayerRecording as LayerRecording

@@ -4,8 +4,9 @@ Everything that registers a hook in mechshift goes through `removing`, so that a
 block never leaves a hook behind.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -29,6 +30,21 @@ def removing(handles: Iterable[Removable]) -> Iterator[None]:
     with ExitStack() as stack:
         for handle in handles:
             stack.callback(handle.remove)
+        yield
+
+
+@contextmanager
+def gradients_given(
+    tensors: Sequence[Tensor], take: Callable[[int, Tensor], None]
+) -> Iterator[None]:
+    """Give each tensor's gradient to `take`, with the tensor's index, as a backward pass makes it.
+
+    What `torch.autograd.grad` returns is in memory all at once; these gradients are gone when
+    `take` has returned.
+    """
+    with removing(
+        tensor.register_hook(partial(take, index)) for index, tensor in enumerate(tensors)
+    ):
         yield
 
 
