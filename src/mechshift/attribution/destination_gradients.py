@@ -118,6 +118,8 @@ class _HeadGradients:
         self._over_r = like.new_zeros((slots, *cells, d_head))
         self._along_c = like.new_zeros((slots, num_points, *cells))
         self._c: list[Float[Tensor, "row position d_model"]] = []
+        with torch.no_grad():
+            self._biases = [self._bias(p, n) for p, n in self._projections]
 
     def begin_point(self, layer: LayerRecording) -> None:
         x = layer.attention_input.detach().to(self._over_r.dtype)
@@ -127,7 +129,7 @@ class _HeadGradients:
 
     def add(self, slot: int, kind: int, gradient: Float[Tensor, "row position d_kind"]) -> None:
         output = getattr(self._layer, HEAD_KINDS[kind]).detach()
-        unbiased = self._by_destination(output) - self._bias(kind)
+        unbiased = self._by_destination(output) - self._biases[kind]
         by_destination = self._by_destination(gradient)
         at = self._kinds[kind]
         self._over_r[slot, :, :, at] += by_destination / self._r[..., None]
@@ -153,9 +155,10 @@ class _HeadGradients:
         heads = self._norm.centred(folded).unflatten(0, (-1, self._d_head))
         return _per_destination(heads, destinations)
 
-    def _bias(self, kind: int) -> Float[Tensor, "destination d_head"]:
+    def _bias(
+        self, projection: Projection, destinations: int
+    ) -> Float[Tensor, "destination d_head"]:
         """What a projection returns where c is zero: b + W n."""
-        projection, destinations = self._projections[kind]
         bias = self._over_r.new_zeros(len(projection.weight))
         if projection.bias is not None:
             bias += projection.bias

@@ -23,7 +23,7 @@ def main(words: Sequence[str] | None = None) -> int:
         words: without the program's name; None: those that the shell gave.
     """
     words = sys.argv[1:] if words is None else list(words)
-    if list(words) == ["--version"]:
+    if words == ["--version"]:
         print(f"mechshift {version('mechshift')}")
         return 0
     try:

@@ -8,7 +8,7 @@ trapezoid rule on a linear axis over MIB's ten sizes (arXiv:2504.13151). More th
 weight lies on circuits of half the edges or more, so read f at small sizes beside them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,12 +65,14 @@ def cmd(
     return np.asarray(np.trapezoid(np.abs(1 - values), fractions, axis=-1))
 
 
-def circuit_sizes(num_edges: int) -> Int[np.ndarray, " size"]:
-    """MIB's sizes for a graph of that many edges [edges], ascending.
+def circuit_sizes(
+    num_edges: int, fractions: Sequence[float] = MIB_FRACTIONS
+) -> Int[np.ndarray, " size"]:
+    """Shares of a graph of that many edges, by default MIB's, as sizes [edges], ascending.
 
     Rounded to whole edges, at least one; equal sizes of a small graph are merged.
     """
-    sizes = np.rint(np.array(MIB_FRACTIONS) * num_edges).astype(np.int64)
+    sizes = np.rint(np.array(fractions) * num_edges).astype(np.int64)
     return np.unique(sizes.clip(min=1))
 
 

@@ -8,6 +8,7 @@ from mechshift.artifacts import is_current, write_artifact
 from mechshift.comparison import ComparisonSettings, compare
 from mechshift.experiment.stores import (
     COMPARISON,
+    KINDS,
     comparison_contents,
     comparison_folder,
     pool_manifests,
@@ -36,7 +37,7 @@ def compare_pair(run: Path, settings: ComparisonSettings, *, quiet: bool = False
             }
             folder = comparison_folder(run, task)
             if not is_current(folder, **made_from):
-                arm, mdm = (read_scores(scores_folder(run, task, k)) for k in ("arm", "mdm"))
+                arm, mdm = (read_scores(scores_folder(run, task, k)) for k in KINDS)
                 comparison = compare(task, arm, mdm, settings)
                 write_artifact(folder, **made_from, **comparison_contents(comparison))
             advance(1)

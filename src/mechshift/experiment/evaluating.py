@@ -12,9 +12,9 @@ import numpy as np
 from mechshift.artifacts import artifact_hash, is_current, read_manifest, write_artifact
 from mechshift.circuits import Circuit, select_top_edges
 from mechshift.comparison import ComparisonSettings
-from mechshift.denoising import Canvas, build_canvases
+from mechshift.denoising import Canvas
 from mechshift.evaluation import CircuitMetrics, evaluate_circuits, num_runs
-from mechshift.experiment.pooling import pooled_task
+from mechshift.experiment.pooling import pool_canvases
 from mechshift.experiment.settings import EvaluationSettings
 from mechshift.experiment.stores import (
     FAITHFULNESS,
@@ -31,7 +31,6 @@ from mechshift.experiment.stores import (
 from mechshift.graph import Graph
 from mechshift.models import Kind, LanguageModel, ModelPair
 from mechshift.progress import Advance, progress_bar
-from mechshift.tasks import encode_pool
 
 
 def evaluate_pair(
@@ -61,9 +60,9 @@ def evaluate_pair(
         metric, graph = config["attribution"]["metric"], Graph(**config["graph"])
         compared = ComparisonSettings(circuit_size=circuit_size).circuit_size_in(graph.num_edges)
         sizes = settings.sizes(graph.num_edges, compared)
-        for kind in KINDS:
-            model: LanguageModel = getattr(pair, kind)
-            folder = faithfulness_folder(run, task_name, kind)
+        circuits: dict[Kind, list[Circuit]] | None = None
+        for model in pair.models:
+            folder = faithfulness_folder(run, task_name, model.kind)
             made_from: dict[str, Any] = {
                 "stage": FAITHFULNESS,
                 "config": {
@@ -79,16 +78,15 @@ def evaluate_pair(
                     "weights": model.weights_hash,
                 },
             }
-            if not is_current(folder, **made_from):
-                circuits = _circuits(run, task_name, sizes)
-                canvases = _held_out_canvases(run, task_name, model)
-                title = f"{task_name}: run circuits in {kind.upper()}"
-                total = num_runs(canvases, [c for of_one in circuits.values() for c in of_one])
-                with progress_bar(title, total, quiet=quiet) as advance:
-                    found = _evaluate(
-                        model, canvases, circuits, metric, settings.batch_size, advance
-                    )
-                write_artifact(folder, **made_from, arrays=circuit_metrics_arrays(found))
+            if is_current(folder, **made_from):
+                continue
+            circuits = circuits or _circuits(run, task_name, sizes)
+            canvases = pool_canvases(read_pool(run, task_name, "held-out"), model)
+            title = f"{task_name}: run circuits in {model.kind.upper()}"
+            total = num_runs(canvases, [c for of_one in circuits.values() for c in of_one])
+            with progress_bar(title, total, quiet=quiet) as advance:
+                found = _evaluate(model, canvases, circuits, metric, settings.batch_size, advance)
+            write_artifact(folder, **made_from, arrays=circuit_metrics_arrays(found))
 
 
 def _circuits(run: Path, task: str, sizes: list[int]) -> dict[Kind, list[Circuit]]:
@@ -99,12 +97,6 @@ def _circuits(run: Path, task: str, sizes: list[int]) -> dict[Kind, list[Circuit
         mean = scores.mean()
         circuits[kind] = [select_top_edges(scores.graph, mean, size) for size in sizes]
     return circuits
-
-
-def _held_out_canvases(run: Path, task_name: str, model: LanguageModel) -> list[Canvas]:
-    pool = read_pool(run, task_name, "held-out")
-    examples = encode_pool(pooled_task(task_name, pool), pool.examples, model)
-    return build_canvases(model, examples, pool.schedule)
 
 
 def _evaluate(

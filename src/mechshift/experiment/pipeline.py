@@ -66,7 +66,7 @@ def load_stored_pair(run: Path, device: str = "auto") -> ModelPair:
         raise ConfigError(f"the pool in {run} names its pair in an unknown way: {error}.") from None
     pair = options.load(device)
     for task, manifest in manifests.items():
-        for model in (pair.arm, pair.mdm):
+        for model in pair.models:
             if manifest.inputs[model.kind] != model.weights_hash:
                 raise ArtifactError(
                     f"the weights of '{model.name}' are not those that made the pool of '{task}'"

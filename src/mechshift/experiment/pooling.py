@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from mechshift.artifacts import file_hash, is_current, write_artifact
+from mechshift.denoising import Canvas, build_canvases
 from mechshift.experiment.settings import PairOptions
 from mechshift.experiment.stores import (
     KINDS,
@@ -17,7 +18,7 @@ from mechshift.experiment.stores import (
     pool_manifests,
     read_pool,
 )
-from mechshift.models import ModelPair
+from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import progress_bar
 from mechshift.tasks import (
     TASKS,
@@ -27,6 +28,7 @@ from mechshift.tasks import (
     Task,
     TaskFile,
     build_pool,
+    encode_pool,
 )
 
 POOL_SPLITS: tuple[Split, ...] = ("discovery", "held-out")
@@ -81,6 +83,12 @@ def pooled_task(name: str, pool: CommonPool) -> Task:
     return TaskFile(name=name, path=Path(f"{name}.jsonl"), examples=examples)
 
 
+def pool_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:
+    """The pool's examples as this model reads them, step by step in the pool's order."""
+    encoded = encode_pool(pooled_task(pool.task, pool), pool.examples, model)
+    return build_canvases(model, encoded, pool.schedule)
+
+
 def pool_table(run: Path) -> pl.DataFrame:
     """For each task and split: accuracies, candidates tried, pool size, and what was dropped.
 
@@ -114,7 +122,7 @@ def _pool(pair: ModelPair, task: Task, split: Split, config: PoolConfig, quiet: 
 
 
 def _weights(pair: ModelPair) -> dict[str, str]:
-    return {"arm": pair.arm.weights_hash, "mdm": pair.mdm.weights_hash}
+    return {model.kind: model.weights_hash for model in pair.models}
 
 
 def _task_file(task: Task) -> dict[str, str]:

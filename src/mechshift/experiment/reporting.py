@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mechshift.artifacts import artifact_hash, read_manifest, write_artifact
+from mechshift.artifacts import Manifest, artifact_hash, read_manifest, write_artifact
 from mechshift.comparison import Comparison
 from mechshift.experiment.pooling import pooled_task
 from mechshift.experiment.stores import (
@@ -43,9 +43,10 @@ def write_report(run: Path) -> Path:
         ArtifactError: an earlier stage is missing or damaged.
         EvaluationError: faithfulness is undefined for a task.
     """
-    tasks = list(pool_manifests(run))
+    pools = pool_manifests(run)
+    tasks = list(pools)
     report = ReportInput(
-        facts=_facts(run, tasks), tasks=tuple(_task_report(run, task) for task in tasks)
+        facts=_facts(run, pools), tasks=tuple(_task_report(run, task) for task in tasks)
     )
     tables = {path: table.write_csv() for path, table in report_tables(report).items()}
     texts = {REPORT_NAME: render_report(report)} | tables
@@ -113,21 +114,18 @@ def _faithfulness(run: Path, task: str, comparison: Comparison) -> tuple[Faithfu
     return tuple(series)
 
 
-def _facts(run: Path, tasks: list[str]) -> RunFacts:
+def _facts(run: Path, pools: Mapping[str, Manifest]) -> RunFacts:
     """Settings, versions and weights, from the manifests of the first task."""
-    manifests = pool_manifests(run)
-    pool = manifests[tasks[0]]
-    by_kind = {kind: read_manifest(scores_folder(run, tasks[0], kind)) for kind in KINDS}
+    task, pool = next(iter(pools.items()))
+    by_kind = {kind: read_manifest(scores_folder(run, task, kind)) for kind in KINDS}
     names = {kind: str(manifest.config["model"]) for kind, manifest in by_kind.items()}
     config: Mapping[str, Any] = {
         "pair": pool.config["pair"],
         "pool": pool.config["pool"],
         "attribution": by_kind["arm"].config["attribution"],
-        "evaluation sizes": read_manifest(faithfulness_folder(run, tasks[0], "arm")).config[
-            "sizes"
-        ],
-        "comparison": read_manifest(comparison_folder(run, tasks[0])).config["comparison"],
-        "tasks": tasks,
+        "evaluation sizes": read_manifest(faithfulness_folder(run, task, "arm")).config["sizes"],
+        "comparison": read_manifest(comparison_folder(run, task)).config["comparison"],
+        "tasks": list(pools),
     }
     return RunFacts(
         arm_name=names["arm"],

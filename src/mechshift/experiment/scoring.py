@@ -11,11 +11,10 @@ from typing import Any
 
 from mechshift.artifacts import artifact_hash, is_current, write_artifact
 from mechshift.attribution import EdgeScores, chunk_canvases, concatenate_edge_scores, eap_ig
-from mechshift.denoising import Canvas, build_canvases
-from mechshift.experiment.pooling import pooled_task
+from mechshift.denoising import Canvas
+from mechshift.experiment.pooling import pool_canvases, pooled_task
 from mechshift.experiment.settings import AttributionSettings
 from mechshift.experiment.stores import (
-    KINDS,
     SCORES,
     pool_folder,
     pool_manifests,
@@ -26,7 +25,6 @@ from mechshift.experiment.stores import (
 )
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance, progress_bar
-from mechshift.tasks import encode_pool
 
 
 def score_edges(
@@ -40,11 +38,10 @@ def score_edges(
     """
     for task_name in pool_manifests(run):
         pool = read_pool(run, task_name, "discovery")
-        task = pooled_task(task_name, pool)
-        resolved = replace(settings, metric=settings.metric or task.metric)
-        for kind in KINDS:
-            model: LanguageModel = getattr(pair, kind)
-            folder = scores_folder(run, task_name, kind)
+        metric = settings.metric or pooled_task(task_name, pool).metric
+        resolved = replace(settings, metric=metric)
+        for model in pair.models:
+            folder = scores_folder(run, task_name, model.kind)
             made_from: dict[str, Any] = {
                 "stage": SCORES,
                 "config": {
@@ -58,11 +55,10 @@ def score_edges(
                     "weights": model.weights_hash,
                 },
             }
-            chunks = folder.parent / f"{kind}.chunks"
+            chunks = folder.parent / f"{model.kind}.chunks"
             if not is_current(folder, **made_from):
-                encoded = encode_pool(task, pool.examples, model)
-                canvases = build_canvases(model, encoded, pool.schedule)
-                title = f"{task_name}: score {kind.upper()} edges"
+                canvases = pool_canvases(pool, model)
+                title = f"{task_name}: score {model.kind.upper()} edges"
                 with progress_bar(title, len(canvases), quiet=quiet) as advance:
                     scores = _score_in_chunks(model, canvases, resolved, chunks, made_from, advance)
                 write_artifact(folder, **made_from, arrays=scores_arrays(scores))

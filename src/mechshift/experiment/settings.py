@@ -8,7 +8,7 @@ import torch
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
-from mechshift.evaluation import MIB_FRACTIONS
+from mechshift.evaluation import MIB_FRACTIONS, circuit_sizes
 from mechshift.models import PAIRS, Attention, ModelPair, ModelSource, PairEntry, load_pair
 from mechshift.tasks import PoolConfig
 
@@ -127,8 +127,7 @@ class EvaluationSettings:
 
     def sizes(self, num_edges: int, circuit_size: int) -> list[int]:
         """Edges of the circuits to test in a graph of that many edges, ascending."""
-        shares = {max(1, round(fraction * num_edges)) for fraction in self.fractions}
-        return sorted({*shares, circuit_size})
+        return sorted({*circuit_sizes(num_edges, self.fractions).tolist(), circuit_size})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,10 +53,9 @@ def ungrouped_heads(parts: DecoderParts) -> Iterator[None]:
     """Give every query head its own copy of its KV head's key and value.
 
     The outputs of the key and value projections are repeated per query head, and the attention
-    modules are told so. Rotary embedding, Qwen3's key norm and
-    the attention kernel then run per query head on equal inputs, so the logits do not change and
-    each query head has a key and a value gradient of its own. Without grouped-query attention
-    nothing is touched.
+    modules are told so. Rotary embedding, Qwen3's key norm and the attention kernel then run per
+    query head on equal inputs, so the logits do not change and each query head has a key and a
+    value gradient of its own. Without grouped-query attention nothing is touched.
     """
     group = parts.num_heads // parts.num_key_value_heads
     if group == 1:

@@ -28,6 +28,11 @@ class ModelPair:
     arm: LanguageModel
     mdm: LanguageModel
 
+    @property
+    def models(self) -> tuple[LanguageModel, LanguageModel]:
+        """ARM, then MDM, for what is done to both."""
+        return self.arm, self.mdm
+
     def __post_init__(self) -> None:
         check_same_shape(self.arm, self.mdm)
         check_same_tokens(self.arm, self.mdm)

@@ -173,7 +173,7 @@ def _attempt(
 ) -> _Attempts:
     completions: dict[str, tuple[str, ...]] = {}
     commit_steps: list[Int[np.ndarray, " target"]] = []
-    for model in (pair.arm, pair.mdm):
+    for model in pair.models:
         decoded = decode(
             model,
             encode_pool(task, tuple(candidates), model),
