@@ -7,14 +7,14 @@ position i whose query takes it up. With post-rotation q, k and v, attention a, 
 and Dk, Dv the directional derivatives of k and v along dx through norm, projection, per-head norm
 and rotation:
 
-    score over v[i, j] = - a_ij (g_i . Dv_j)
-    score over k[i, j] = - ds_ij (q_i . Dk_j) scaling,   ds_ij = a_ij (g_i . v_j - sum_j' a_ij' g_i . v_j')
+    over v[i, j] = - a_ij (g_i . Dv_j)
+    over k[i, j] = - ds_ij (q_i . Dk_j) scaling,   ds_ij = a_ij (g_i . v_j - sum_n a_in (g_i . v_n))
 
 Summed over i and j they are the summed EAP-IG scores of the edges into that k and v, exactly. A
-query, an MLP and `logits` read the residual stream at the very position that they act on, so no flow
-through them crosses positions; their scores have one position only:
+query, an MLP and `logits` read the residual stream at the very position that they act on, so none
+of their scores crosses positions, and each has one position only:
 
-    score over q[i] = - sum_j ds_ij (Dq_i . k_j) scaling,   score over m[i] = - g_i . Dm_i
+    over q[i] = - sum_j ds_ij (Dq_i . k_j) scaling,   over m[i] = - g_i . Dm_i
 
 Gradients come from `path`, the operands of attention from the stock code (`attention_operands`).
 Attention is computed again in float32 at least. For a batch, memory holds a number for each layer,
@@ -69,7 +69,7 @@ def pair_flow(path: InputPath, points: Sequence[float]) -> PairFlow:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _ResidualDifferences:
-    """Corrupted minus clean residual stream: the sum over sources of what they write differently."""
+    """Corrupted minus clean residual stream: the sum of what all earlier sources write."""
 
     attention: tuple[Float[Tensor, "row position d_model"], ...]
     """Before each layer."""
@@ -103,6 +103,8 @@ class _PairFlowSums:
         self._arguments = batch_arguments(path.model, path.batch)
         self._differences = _residual_differences(path, dtype)
         self._dtype = dtype
+        self._heads: list[_HeadOperands] = []
+        self._mlp_tangents: list[Float[Tensor, "row position d_model"]] = []
         rows, positions = path.batch.clean_ids.shape
         slots, layers = path.batch.num_slots, len(parts.layers)
         new = self._differences.final.new_zeros

@@ -6,9 +6,9 @@
    (`denoising.spans`) and by direction. Only these sums are kept.
 
 Attention alone carries information from one position to another, so direction is a property of k
-and v: a query, an MLP and `logits` act where they read. DESIGN calls it the *direction of flow*: the
-share of k/v flow whose source position lies to the right of the query position. Causal attention
-gives those pairs a weight of exactly 0, so an ARM's share is exactly 0.
+and v: a query, an MLP and `logits` act where they read. The share that flows from right to left is
+the share of k/v flow whose source position lies to the right of the query position. Causal
+attention gives such pairs a weight of exactly 0, so an ARM's share is exactly 0.
 """
 
 from collections.abc import Callable, Sequence

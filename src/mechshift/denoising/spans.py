@@ -54,7 +54,9 @@ def position_spans(
     index = {name: at for at, name in enumerate(names)}
     text = np.full(len(canvas.clean_ids), index[REST])
     # Later assignments win: the longest span first, of equally long ones the first named last.
-    ordered = sorted(reversed(list(example.spans.items())), key=lambda item: item[1][0] - item[1][1])
+    ordered = sorted(
+        reversed(list(example.spans.items())), key=lambda item: item[1][0] - item[1][1]
+    )
     for name, (start, end) in ordered:
         text[start:end] = index[name]
     steps = {readout.slot: readout.step for readout in canvas.readouts}
