@@ -80,16 +80,19 @@ def test_an_arms_targets_are_named_after_the_step_and_its_last_is_on_no_canvas(
     }
 
 
-def test_of_equally_long_spans_the_first_that_is_named_takes_the_token(random_model, example):
-    example = replace(example, spans={"one": (1, 3), "two": (2, 4), "same": (1, 3)})
-    found = spans_by_step(random_model("mdm"), example, [0, 1, 2])
-    assert found[0][:4] == ["rest", "one", "one", "two"]
+def test_of_equally_long_spans_the_first_by_name_takes_the_token(random_model, example):
+    for order in (["b", "a", "c"], ["c", "b", "a"]):
+        places = {"a": (1, 3), "b": (2, 4), "c": (1, 3)}
+        example = replace(example, spans={name: places[name] for name in order})
+        found = spans_by_step(random_model("mdm"), example, [0, 1, 2])
+        assert found[0][:4] == ["rest", "a", "a", "b"]
 
 
-def test_names_come_in_order_of_appearance_before_the_general_ones(example):
-    other = replace(example, spans={"who": (0, 1), "what": (1, 2)})
+def test_names_come_in_the_order_of_the_text_before_the_general_ones(example):
+    """Mean starts: "what" 0, "clause" 1, "who" (2 + 6) / 2, "end" 8."""
+    other = replace(example, spans={"who": (6, 7), "what": (0, 2)})
     assert span_names([example, other]) == (
-        *("clause", "who", "end", "what"),
+        *("what", "clause", "who", "end"),
         *("committed", "scored", "later", "rest"),
     )
 

@@ -7,7 +7,7 @@ Every position belongs to exactly one span:
    apart from the last one, which stands on no canvas of its; the states are named after the step
    for both, so that they can be compared.
 2. else a span that the task names, such as IO or END. Where several hold a token, the shortest
-   takes it, and of equally long ones the first that is named.
+   takes it, and of equally long ones the first by name.
 3. else `rest`.
 
 A span is where a token stands. A shifted model reads the token out one position to its left, so
@@ -32,12 +32,19 @@ GENERAL_SPANS = (COMMITTED, SCORED, LATER, REST)
 
 
 def span_names(examples: Sequence[EncodedExample]) -> tuple[str, ...]:
-    """The spans of these examples: the tasks' own, in order of appearance, then `GENERAL_SPANS`.
+    """The spans of these examples: those that are named, then `GENERAL_SPANS`.
+
+    Named spans stand in the order in which they are met in the text, by their mean start.
 
     Raises:
         DenoisingError: a task gives a span a name that is kept for the general ones.
     """
-    named = list(dict.fromkeys(name for example in examples for name in example.spans))
+    starts: dict[str, list[int]] = {}
+    for example in examples:
+        for name, (start, _) in example.spans.items():
+            starts.setdefault(name, []).append(start)
+    # The name decides between equal starts: a stored example has lost the order of its spans.
+    named = sorted(starts, key=lambda name: (np.mean(starts[name]), name))
     taken = [name for name in named if name in GENERAL_SPANS]
     if taken:
         raise DenoisingError(
@@ -53,12 +60,10 @@ def position_spans(
     """Index into `names` of the span of every position, for each of the canvas' slots."""
     index = {name: at for at, name in enumerate(names)}
     text = np.full(len(canvas.clean_ids), index[REST])
-    # Later assignments win: the longest span first, of equally long ones the first named last.
-    ordered = sorted(
-        reversed(list(example.spans.items())), key=lambda item: item[1][0] - item[1][1]
-    )
-    for name, (start, end) in ordered:
-        text[start:end] = index[name]
+    by_length = sorted((end - start, name) for name, (start, end) in example.spans.items())
+    # What is written last stands, so the longest comes first.
+    for _, name in reversed(by_length):
+        text[slice(*example.spans[name])] = index[name]
     steps = {readout.slot: readout.step for readout in canvas.readouts}
     return np.stack(
         [
