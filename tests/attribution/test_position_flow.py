@@ -67,9 +67,9 @@ def assert_equal_flows(found, expected, tolerance):
 @pytest.mark.parametrize(("architecture", "kind"), MODELS)
 def test_summed_over_spans_it_is_the_eap_ig_score_of_a_layers_destinations(architecture, kind):
     model = random_language_model(architecture, kind, dtype=torch.float64)
-    flow = flow_of(model, ig_steps=3)
+    flow = flow_of(model)
     canvases = build_canvases(model, uneven_examples(kind), left_to_right(NUM_TARGETS))
-    scores = eap_ig(model, canvases, metric="logit_diff", ig_steps=3)
+    scores = eap_ig(model, canvases, metric="logit_diff", ig_steps=2)
     graph = scores.graph
     kinds = graph.destination_kind[graph.edge_destination]
     layers = graph.destination_layer[graph.edge_destination]
@@ -134,7 +134,7 @@ def test_spans_directions_and_readers_add_up_the_pairs_that_they_name(kind):
             assert expected["magnitude"].sum() > 0.1
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("architecture", ["gpt2", "mistral", "qwen3"])
 def test_nothing_at_all_flows_from_right_to_left_in_a_causal_model(architecture):
     right_to_left = DIRECTIONS.index("right-to-left")
     for kind, attention in (("arm", "causal"), ("mdm", "causal"), ("mdm", "full")):
@@ -148,8 +148,8 @@ def test_nothing_at_all_flows_from_right_to_left_in_a_causal_model(architecture)
 def test_batch_size_and_padding_change_nothing():
     for kind in ("arm", "mdm"):
         model = random_language_model("qwen3", kind, dtype=torch.float64)
-        alone = flow_of(model, batch_size=1)
-        assert_equal_flows(flow_of(model, batch_size=3), alone, 1e-12)
+        alone = flow_of(model, batch_size=1, ig_steps=1)
+        assert_equal_flows(flow_of(model, batch_size=3, ig_steps=1), alone, 1e-12)
 
 
 @pytest.mark.parametrize("kind", ["arm", "mdm"])
@@ -203,7 +203,7 @@ def test_scoring_chunk_by_chunk_and_joining_is_scoring_in_one_go(kind):
     def score(part):
         return position_flow(model, part, examples, metric="logit_diff", ig_steps=1, batch_size=1)
 
-    joined = concatenate_position_flows([score(part) for part in chunk_canvases(canvases, 1)])
+    joined = concatenate_position_flows([score(part) for part in chunk_canvases(canvases, 2)])
     whole = score(canvases)
     assert joined.spans == whole.spans
     for name, values in arrays_of(whole).items():
