@@ -10,6 +10,12 @@ from mechshift.comparison.depth import (
     depth_profile,
     third_of_layers,
 )
+from mechshift.comparison.direction import (
+    DirectionOfFlow,
+    RightToLeft,
+    SpanFlow,
+    direction_of_flow,
+)
 from mechshift.comparison.flat import FlatRecord, from_flat, to_flat
 from mechshift.comparison.nodes import node_jaccard, node_names, node_scores
 from mechshift.comparison.overlap import OverlapCurve, overlap_curve
@@ -24,16 +30,20 @@ __all__ = [
     "ComparisonSettings",
     "Completeness",
     "DepthProfiles",
+    "DirectionOfFlow",
     "FlatRecord",
     "LayerProfile",
     "OverlapCurve",
+    "RightToLeft",
     "Scores",
     "SideProfiles",
+    "SpanFlow",
     "StepProfile",
     "compare",
     "completeness",
     "default_sizes",
     "depth_profile",
+    "direction_of_flow",
     "from_flat",
     "jaccard",
     "node_jaccard",

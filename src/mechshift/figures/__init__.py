@@ -8,6 +8,13 @@ from mechshift.figures.faithfulness_curves import (
     faithfulness_curves_table,
 )
 from mechshift.figures.overlap_curve import overlap_curve, overlap_curve_table
+from mechshift.figures.position_flow import (
+    span_flow,
+    span_flow_table,
+    step_spans,
+    step_spans_table,
+)
+from mechshift.figures.right_to_left import right_to_left, right_to_left_table
 from mechshift.figures.step_view import step_view, step_view_table
 
 __all__ = [
@@ -20,6 +27,12 @@ __all__ = [
     "faithfulness_curves_table",
     "overlap_curve",
     "overlap_curve_table",
+    "right_to_left",
+    "right_to_left_table",
+    "span_flow",
+    "span_flow_table",
+    "step_spans",
+    "step_spans_table",
     "step_view",
     "step_view_table",
 ]
