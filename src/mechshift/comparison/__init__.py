@@ -3,12 +3,10 @@
 from mechshift.comparison.comparison import Comparison, compare
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.depth import (
-    THIRDS,
     DepthProfiles,
     LayerProfile,
     SideProfiles,
     depth_profile,
-    third_of_layers,
 )
 from mechshift.comparison.flat import FlatRecord, from_flat, to_flat
 from mechshift.comparison.nodes import node_jaccard, node_names, node_scores
@@ -17,6 +15,7 @@ from mechshift.comparison.scores import Scores
 from mechshift.comparison.settings import ComparisonSettings, default_sizes, overlap_sizes
 from mechshift.comparison.steps import StepProfile, step_profile
 from mechshift.comparison.top_edges import jaccard, top_edges
+from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
     "THIRDS",
