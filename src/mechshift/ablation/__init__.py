@@ -19,3 +19,7 @@ from mechshift.ablation.standard_plans import standard_plans as standard_plans
 from mechshift.ablation.structures import Inventory as Inventory
 from mechshift.ablation.structures import Structures as Structures
 from mechshift.ablation.structures import inventory_of as inventory_of
+from mechshift.ablation.sweep import num_runs as num_runs
+from mechshift.ablation.sweep import sweep_ablations as sweep_ablations
+from mechshift.ablation.table import AblationTable as AblationTable
+from mechshift.ablation.table import PlanLabels as PlanLabels
