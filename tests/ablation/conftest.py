@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from mechshift.ablation import AblationPlan, inventory_of
+from mechshift.ablation import (
+    AblationPlan,
+    AblationTable,
+    PlanLabels,
+    RemovedOutputs,
+    inventory_of,
+)
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.testing import random_examples
 
@@ -62,5 +68,42 @@ def canvases_of():
             num_examples, kind=model.kind, num_targets=3, suffix_length=1, seed=seed, **options
         )
         return build_canvases(model, examples, left_to_right([3] * num_examples, 2))
+
+    return make
+
+
+@pytest.fixture
+def table_of():
+    """A function: metric and correct [plan, replacement, example] -> a table, by hand."""
+
+    def make(metric, correct, clean_metric, clean_correct=None, names=None):
+        num_plans, num_replacements, num_examples = metric.shape
+        names = names or tuple(f"plan {number}" for number in range(num_plans))
+        zeros = np.zeros(num_plans, dtype=np.int64)
+        return AblationTable(
+            labels=PlanLabels(
+                names=names,
+                roles=("structure",) * num_plans,
+                of=names,
+                notes=("by hand",) * num_plans,
+                num_heads=zeros,
+                num_mlps=zeros,
+                num_neurons=zeros,
+            ),
+            replacements=("zero", "mean", "resample")[:num_replacements],
+            metric_name="logit_diff",
+            metric=metric,
+            correct=correct,
+            clean_metric=clean_metric,
+            clean_correct=np.ones(num_examples, dtype=bool)
+            if clean_correct is None
+            else clean_correct,
+            corrupted_metric=-clean_metric,
+            removed=RemovedOutputs(
+                norm=np.arange(1.0, num_plans + 1),
+                share=np.full(num_plans, 0.1),
+                largest_coordinate_share=np.full(num_plans, 0.2),
+            ),
+        )
 
     return make

@@ -2,6 +2,12 @@
 
 from mechshift.ablation.controls import norm_matched_control as norm_matched_control
 from mechshift.ablation.controls import number_matched_control as number_matched_control
+from mechshift.ablation.decoded import DecodedAblations as DecodedAblations
+from mechshift.ablation.decoded import decode_ablated as decode_ablated
+from mechshift.ablation.effects import AblationComparison as AblationComparison
+from mechshift.ablation.effects import AblationEffects as AblationEffects
+from mechshift.ablation.effects import ablation_effects as ablation_effects
+from mechshift.ablation.effects import compare_ablations as compare_ablations
 from mechshift.ablation.output_norms import OutputNorms as OutputNorms
 from mechshift.ablation.output_norms import RemovedOutputs as RemovedOutputs
 from mechshift.ablation.output_norms import measure_output_norms as measure_output_norms
@@ -14,6 +20,13 @@ from mechshift.ablation.plans import third_plan as third_plan
 from mechshift.ablation.settings import REPLACEMENTS as REPLACEMENTS
 from mechshift.ablation.settings import AblationSettings as AblationSettings
 from mechshift.ablation.settings import Replacement as Replacement
+from mechshift.ablation.single_components import SingleAblations as SingleAblations
+from mechshift.ablation.single_components import (
+    ablate_single_components as ablate_single_components,
+)
+from mechshift.ablation.single_components import component_drops as component_drops
+from mechshift.ablation.single_components import num_forward_passes as num_forward_passes
+from mechshift.ablation.single_components import rank_agreement as rank_agreement
 from mechshift.ablation.standard_plans import StandardPlans as StandardPlans
 from mechshift.ablation.standard_plans import standard_plans as standard_plans
 from mechshift.ablation.structures import Inventory as Inventory

@@ -60,8 +60,8 @@ def sweep_ablations(
             means where they are needed, or a metric that is not finite.
     """
     num_examples = check_examples(canvases)
-    _check_plans(model, plans)
-    together = _union(plans)
+    check_plans(model, plans)
+    together = union(plans)
     means: PositionMeans | None = None
     if "mean" in settings.replacements:
         means = position_means(model, mean_canvases, together, batch_size=settings.batch_size)
@@ -104,13 +104,18 @@ def num_runs(
     return len(canvases) * (2 + len(plans) * len(settings.replacements))
 
 
-def _union(plans: Sequence[AblationPlan]) -> ChosenOutputs:
+def union(plans: Sequence[AblationPlan]) -> ChosenOutputs:
     """All that any plan ablates."""
     masks = [plan.structures.mask for plan in plans]
     return plans[0].structures.inventory.choose(np.any(masks, axis=0)).outputs()
 
 
-def _check_plans(model: LanguageModel, plans: Sequence[AblationPlan]) -> None:
+def check_plans(model: LanguageModel, plans: Sequence[AblationPlan]) -> None:
+    """Refuse plans that cannot be run on this model.
+
+    Raises:
+        AblationError: none, two of one name, or one for another architecture.
+    """
     if not plans:
         raise AblationError("there is nothing to ablate: no plan was given.")
     names = [plan.name for plan in plans]
