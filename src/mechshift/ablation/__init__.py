@@ -12,6 +12,7 @@ from mechshift.ablation.output_norms import OutputNorms as OutputNorms
 from mechshift.ablation.output_norms import RemovedOutputs as RemovedOutputs
 from mechshift.ablation.output_norms import measure_output_norms as measure_output_norms
 from mechshift.ablation.output_norms import removed_outputs as removed_outputs
+from mechshift.ablation.plans import ROLES as ROLES
 from mechshift.ablation.plans import AblationPlan as AblationPlan
 from mechshift.ablation.plans import Role as Role
 from mechshift.ablation.plans import circuit_nodes_plan as circuit_nodes_plan
@@ -24,9 +25,11 @@ from mechshift.ablation.single_components import SingleAblations as SingleAblati
 from mechshift.ablation.single_components import (
     ablate_single_components as ablate_single_components,
 )
-from mechshift.ablation.single_components import component_drops as component_drops
 from mechshift.ablation.single_components import num_forward_passes as num_forward_passes
-from mechshift.ablation.single_components import rank_agreement as rank_agreement
+from mechshift.ablation.single_effects import SingleEffects as SingleEffects
+from mechshift.ablation.single_effects import compare_single_ablations as compare_single_ablations
+from mechshift.ablation.single_effects import component_drops as component_drops
+from mechshift.ablation.single_effects import rank_agreement as rank_agreement
 from mechshift.ablation.standard_plans import StandardPlans as StandardPlans
 from mechshift.ablation.standard_plans import standard_plans as standard_plans
 from mechshift.ablation.structures import Inventory as Inventory

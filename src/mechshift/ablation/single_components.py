@@ -13,25 +13,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64
-from scipy.stats import rankdata
+from jaxtyping import Bool, Float64
 
 from mechshift.ablation.passes import ExampleSums, ablated_runs, check_examples, recorded_run
 from mechshift.ablation.replacements import PositionMeans, Substitutes, position_means
-from mechshift.ablation.settings import AblationSettings, Replacement
-from mechshift.attribution import NodeScores
+from mechshift.ablation.settings import Replacement
 from mechshift.denoising import Canvas, batch_canvases
 from mechshift.errors import AblationError
 from mechshift.graph import Graph
 from mechshift.interventions import ChosenOutputs
 from mechshift.models import LanguageModel
-from mechshift.statistics import (
-    Estimate,
-    Estimates,
-    bootstrap_weights,
-    centred_estimate,
-    centred_estimates,
-)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,52 +118,6 @@ def num_forward_passes(graph: Graph, components_per_pass: int, replacement: Repl
     """
     ablated = len(_component_passes(graph, components_per_pass))
     return 1 + (replacement == "resample") + ablated
-
-
-def component_drops(single: SingleAblations, settings: AblationSettings) -> Estimates:
-    """Mean drop of each component [metric units], with bootstrap intervals over examples."""
-    weights = bootstrap_weights(single.num_examples, settings.num_resamples, settings.seed)
-    drop = single.drop
-    return centred_estimates(drop.mean(axis=0), weights @ drop, level=settings.level)
-
-
-def rank_agreement(
-    single: SingleAblations, scores: NodeScores, settings: AblationSettings
-) -> Estimate:
-    """Spearman correlation over components of mean drop and mean attribution score, in [-1, 1].
-
-    Raises:
-        AblationError: other examples or another graph, or values that are all equal, which have
-            no ranks.
-    """
-    attributed = scores.values[..., 1:].sum(axis=1, dtype=np.float64)
-    if attributed.shape != single.metric.shape:
-        raise AblationError(
-            f"ablations [example, component] of shape {single.metric.shape} and attribution of"
-            f" shape {attributed.shape} are not of the same examples and graph."
-        )
-    examples = single.num_examples
-    resamples = bootstrap_weights(examples, settings.num_resamples, settings.seed)
-    weights = np.concatenate([np.full((1, examples), 1 / examples), resamples])
-    correlation = _rank_correlation(weights @ single.drop, weights @ attributed)
-    if not np.isfinite(correlation).all():
-        raise AblationError(
-            "drops or attribution scores are equal for all components, so they have no ranks; check"
-            " that the metric depends on the prompt."
-        )
-    return centred_estimate(
-        float(correlation[0]), correlation[1:], level=settings.level, bounds=(-1.0, 1.0)
-    )
-
-
-def _rank_correlation(
-    first: Float[np.ndarray, "row component"], second: Float[np.ndarray, "row component"]
-) -> Float[np.ndarray, " row"]:
-    ranks = (rankdata(values, axis=1) for values in (first, second))
-    one, other = (rank - rank.mean(axis=1, keepdims=True) for rank in ranks)
-    products = (one * other).sum(axis=1)
-    norms = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-    return np.divide(products, norms, out=np.full_like(products, np.nan), where=norms > 0)
 
 
 def _component_passes(graph: Graph, components_per_pass: int) -> list[ChosenOutputs]:
