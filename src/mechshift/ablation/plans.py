@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
+from jaxtyping import Bool
 
 from mechshift.ablation.output_norms import OutputNorms
 from mechshift.ablation.structures import HEAD, INPUT, MLP, NEURON, Inventory, Structures
@@ -27,9 +28,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 """A plan is a structure of interest, or a random control matched to one."""
 
 NODE_KINDS = {"heads": (HEAD,), "mlps": (MLP,), "layers": (HEAD, MLP)}
-"""What a plan of a third can hold."""
+"""What a plan of a third can hold in full."""
 
 KINDS = (*NODE_KINDS, "neurons")
+"""What is ablated of a third of the layers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -120,7 +122,7 @@ def circuit_nodes_plan(
     )
 
 
-def _in_third(inventory: Inventory, third: str) -> np.ndarray:
+def _in_third(inventory: Inventory, third: str) -> Bool[np.ndarray, " structure"]:
     if third not in THIRDS:
         raise AblationError(f"unknown third '{third}' of the layers; known: {', '.join(THIRDS)}.")
     num_layers = inventory.graph.num_layers

@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
+from jaxtyping import Int
 from plotly.subplots import make_subplots
 
 from mechshift.ablation import SingleEffects
@@ -75,7 +76,7 @@ def _by_model(effects: SingleEffects) -> dict[str, Estimates]:
     return {"arm": effects.arm, "mdm": effects.mdm}
 
 
-def _box(effects: SingleEffects, model: str, rows: np.ndarray) -> go.Box:
+def _box(effects: SingleEffects, model: str, rows: Int[np.ndarray, " component"]) -> go.Box:
     drops, names = _by_model(effects)[model], effects.names()
     colour = MODEL_COLOURS[model]
     return go.Box(
