@@ -3,12 +3,10 @@
 from mechshift.comparison.comparison import Comparison, compare
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.depth import (
-    THIRDS,
     DepthProfiles,
     LayerProfile,
     SideProfiles,
     depth_profile,
-    third_of_layers,
 )
 from mechshift.comparison.direction import (
     DirectionOfFlow,
@@ -23,6 +21,7 @@ from mechshift.comparison.scores import Scores
 from mechshift.comparison.settings import ComparisonSettings, default_sizes, overlap_sizes
 from mechshift.comparison.steps import StepProfile, step_profile
 from mechshift.comparison.top_edges import jaccard, top_edges
+from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
     "THIRDS",

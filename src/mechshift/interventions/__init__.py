@@ -14,3 +14,10 @@ from mechshift.interventions.patched_projections import Arguments as Arguments
 from mechshift.interventions.recording import LayerRecording as LayerRecording
 from mechshift.interventions.recording import Recording as Recording
 from mechshift.interventions.recording import recording as recording
+from mechshift.interventions.replaced_outputs import ChosenOutputs as ChosenOutputs
+from mechshift.interventions.replaced_outputs import PassPositions as PassPositions
+from mechshift.interventions.replaced_outputs import Site as Site
+from mechshift.interventions.replaced_outputs import Value as Value
+from mechshift.interventions.replaced_outputs import noted_positions as noted_positions
+from mechshift.interventions.replaced_outputs import recorded_outputs as recorded_outputs
+from mechshift.interventions.replaced_outputs import replaced_outputs as replaced_outputs
