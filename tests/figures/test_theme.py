@@ -9,9 +9,11 @@ import pytest
 from mechshift.comparison import Comparison
 from mechshift.figures import (
     FaithfulnessSeries,
+    MetricSample,
     circuit_map,
     depth_profiles,
     faithfulness_curves,
+    metric_distributions,
     overlap_curve,
     step_view,
 )
@@ -34,12 +36,15 @@ from mechshift.statistics import Estimates
 
 
 @pytest.fixture
-def every_figure(comparison: Comparison, series: list[FaithfulnessSeries]) -> dict[str, go.Figure]:
+def every_figure(
+    comparison: Comparison, series: list[FaithfulnessSeries], samples: list[MetricSample]
+) -> dict[str, go.Figure]:
     return {
         "map": circuit_map(comparison),
         "overlap": overlap_curve(comparison.overlap),
         "depth": depth_profiles(comparison.circuit_depth),
         "faithfulness": faithfulness_curves(series),
+        "examples": metric_distributions(samples, metric="logit_diff", circuit_size=30),
         "steps": step_view(comparison),
     }
 
@@ -93,6 +98,7 @@ def test_every_axis_with_a_title_names_its_unit_or_what_it_counts(
         "overlap": {"circuit size K [edges]", "Jaccard overlap", "ratio"},
         "depth": {"layer", "share of |score|"},
         "faithfulness": {"circuit size [edges of 76]", "faithfulness (1 = full model)"},
+        "examples": {"logit_diff, summed over steps"},
         "steps": {"denoising step", "reading layer", "metric [metric units]"},
     }
 

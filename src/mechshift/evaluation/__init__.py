@@ -4,6 +4,7 @@ from mechshift.evaluation.ablations import Ablation as Ablation
 from mechshift.evaluation.ablations import AblationName as AblationName
 from mechshift.evaluation.ablations import find_ablation as find_ablation
 from mechshift.evaluation.baseline_curve import BaselineCurve as BaselineCurve
+from mechshift.evaluation.baseline_curve import Baselines as Baselines
 from mechshift.evaluation.baseline_curve import advantage as advantage
 from mechshift.evaluation.baseline_curve import baseline_curve as baseline_curve
 from mechshift.evaluation.baselines import MatchedCircuit as MatchedCircuit
@@ -27,4 +28,5 @@ from mechshift.evaluation.faithfulness import faithfulness as faithfulness
 from mechshift.evaluation.mean_outputs import MeanOutputs as MeanOutputs
 from mechshift.evaluation.mean_outputs import mean_outputs as mean_outputs
 from mechshift.evaluation.mean_outputs import num_averaged as num_averaged
+from mechshift.evaluation.per_example import per_example as per_example
 from mechshift.evaluation.source_norms import difference_norms as difference_norms

@@ -22,6 +22,18 @@ from mechshift.statistics import (
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Baselines:
+    """What one model scores on circuits that know less than its own, on the same examples."""
+
+    random: CircuitMetrics
+    """Draws matched to the own circuits: all sizes of the first draw, then all of the next."""
+    activation: CircuitMetrics
+    """As many edges, by how far the corruption moves their source; one circuit a size."""
+    num_forced: Int[np.ndarray, " size"]
+    """Edges that every matched draw of a size must have; empty without draws."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BaselineCurve:
     """Faithfulness of baseline circuits of growing size."""
 
@@ -31,6 +43,15 @@ class BaselineCurve:
     @property
     def sizes(self) -> Int[np.ndarray, " size"]:
         return self.draws[0].sizes
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of the whole graph."""
+        return self.draws[0].num_edges
+
+    @property
+    def num_examples(self) -> int:
+        return self.draws[0].num_examples
 
     @property
     def faithfulness(self) -> Float64[np.ndarray, " size"]:

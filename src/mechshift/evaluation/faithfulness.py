@@ -105,6 +105,10 @@ class FaithfulnessCurve:
             )
 
     @property
+    def num_examples(self) -> int:
+        return len(self.full)
+
+    @property
     def fractions(self) -> Float64[np.ndarray, " size"]:
         """Sizes as shares of the graph's edges."""
         return self.sizes / self.num_edges
