@@ -4,8 +4,8 @@
    positions correspond.
 2. The clean canvases of each shape are run in batches, and each source's output is added to a sum
    in float64, so memory grows with the number of shapes and not with that of examples.
-3. A canvas to be evaluated takes the means of its shape. One of a shape that no example has is
-   refused: any other alignment would be a guess.
+3. A canvas to be evaluated takes the means of its shape, over however many examples have it. One
+   of a shape that no example has is refused: any other alignment would be a guess.
 """
 
 from collections.abc import Callable, Collection, Mapping, Sequence
