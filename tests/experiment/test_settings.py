@@ -28,6 +28,16 @@ def test_what_cannot_change_a_score_is_not_in_its_manifest():
     assert before.manifest_config() != AttributionSettings(ig_steps=6).manifest_config()
 
 
+def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
+    config = EvaluationSettings(batch_size=7, fractions=(0.5,)).manifest_config()
+    assert config == {
+        "ablation": "resample",
+        "num_random": 5,
+        "baseline_sizes": "compared",
+        "seed": 0,
+    }
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -37,6 +47,8 @@ def test_what_cannot_change_a_score_is_not_in_its_manifest():
         (lambda: AttributionSettings(ig_steps=0), "must be at least 1, not 0, 32 and 50"),
         (lambda: EvaluationSettings(fractions=(0.0, 0.5)), r"must lie in \(0, 1\], not \(0.0, 0.5"),
         (lambda: EvaluationSettings(batch_size=0), "batch_size must be at least 1, not 0"),
+        (lambda: EvaluationSettings(num_random=-1), "must be at least 0, not -1 and 0"),
+        (lambda: EvaluationSettings(seed=-3), "must be at least 0, not 5 and -3"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

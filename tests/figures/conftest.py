@@ -13,7 +13,7 @@ from mechshift.comparison import (
     direction_of_flow,
 )
 from mechshift.denoising import GENERAL_SPANS
-from mechshift.figures import FaithfulnessSeries
+from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.graph import Graph
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=1)
@@ -100,3 +100,38 @@ def series() -> list[FaithfulnessSeries]:
             )
         )
     return made
+
+
+@pytest.fixture
+def baselines() -> list[FaithfulnessSeries]:
+    """Random circuits and edges by activation of both models, at one size."""
+    return [
+        FaithfulnessSeries(
+            model=model,
+            circuit=circuit,
+            sizes=np.array([30]),
+            faithfulness=np.array([value]),
+            low=np.array([value - 0.1]),
+            high=np.array([value + 0.2]),
+            level=0.95,
+            num_examples=12,
+            num_edges=GRAPH.num_edges,
+        )
+        for model, circuit, value in (
+            ("arm", "random", 0.3),
+            ("arm", "activation", 0.1),
+            ("mdm", "random", 0.25),
+            ("mdm", "activation", 0.05),
+        )
+    ]
+
+
+@pytest.fixture
+def samples() -> list[MetricSample]:
+    """Twelve examples of both models under all four conditions."""
+    generator = np.random.default_rng(0)
+    return [
+        MetricSample(model=model, condition=condition, values=generator.normal(size=12))
+        for model in ("arm", "mdm")
+        for condition in ("full", "own", "other", "empty")
+    ]

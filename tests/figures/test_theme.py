@@ -9,9 +9,11 @@ import pytest
 from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.figures import (
     FaithfulnessSeries,
+    MetricSample,
     circuit_map,
     depth_profiles,
     faithfulness_curves,
+    metric_distributions,
     overlap_curve,
     right_to_left,
     span_flow,
@@ -38,13 +40,17 @@ from mechshift.statistics import Estimates
 
 @pytest.fixture
 def every_figure(
-    comparison: Comparison, series: list[FaithfulnessSeries], direction: DirectionOfFlow
+    comparison: Comparison,
+    series: list[FaithfulnessSeries],
+    samples: list[MetricSample],
+    direction: DirectionOfFlow,
 ) -> dict[str, go.Figure]:
     return {
         "map": circuit_map(comparison),
         "overlap": overlap_curve(comparison.overlap),
         "depth": depth_profiles(comparison.circuit_depth),
         "faithfulness": faithfulness_curves(series),
+        "examples": metric_distributions(samples, metric="logit_diff", circuit_size=30),
         "steps": step_view(comparison),
         "spans": span_flow(direction),
         "step spans": step_spans(direction),
@@ -101,6 +107,7 @@ def test_every_axis_with_a_title_names_its_unit_or_what_it_counts(
         "overlap": {"circuit size K [edges]", "Jaccard overlap", "ratio"},
         "depth": {"layer", "share of |score|"},
         "faithfulness": {"circuit size [edges of 76]", "faithfulness (1 = full model)"},
+        "examples": {"logit_diff, summed over steps"},
         "steps": {"denoising step", "reading layer", "metric [metric units]"},
         "spans": {"read by span", "read from span"},
         "step spans": {"denoising step", "read from span"},

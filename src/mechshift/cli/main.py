@@ -56,6 +56,7 @@ def _app() -> tyro.extras.SubcommandApp:
         ("evaluate", stages.evaluate),
         ("compare", stages.compare),
         ("report", stages.report),
+        ("export", stages.export),
         ("pairs", listings.pairs),
         ("tasks", listings.tasks),
         ("posttrain", training.train_model),

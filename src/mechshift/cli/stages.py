@@ -14,10 +14,13 @@ from mechshift.comparison import ComparisonSettings
 from mechshift.experiment import (
     AttributionSettings,
     EvaluationSettings,
+    FormatName,
     PairOptions,
     RunSettings,
     compare_pair,
+    evaluate_files,
     evaluate_pair,
+    export_circuits,
     load_stored_pair,
     make_pools,
     pool_table,
@@ -25,6 +28,8 @@ from mechshift.experiment import (
     score_edges,
     write_report,
 )
+from mechshift.experiment.stores import KINDS
+from mechshift.models import Kind
 from mechshift.tasks import PoolConfig, find_tasks
 
 Unprefixed = tyro.conf.arg(name="")
@@ -115,19 +120,27 @@ def evaluate(
     folder: Positional[Path],
     settings: Annotated[EvaluationSettings, Unprefixed] = EvaluationSettings(),
     circuit_size: int | None = None,
+    circuit: tuple[Path, ...] = (),
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Stage 3: run both models on their own and on each other's circuits.
+    """Stage 3: run both models on their own, on each other's and on baseline circuits.
+
+    With --circuit, circuits from files are run instead, and a table is printed. Example:
+    mechshift evaluate runs/first --circuit exported/ioi-arm-circuit.json
 
     Args:
         folder: a run folder with scores.
-        settings: which sizes.
+        settings: which sizes, what is ablated, and against what circuits are held.
         circuit_size: the size at which `compare` will compare [edges]; it is tested too.
+        circuit: files in MIB's JSON, GraphML or safetensors; nothing is written to the run.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
     pair = load_stored_pair(folder, device)
+    if circuit:
+        print_table(evaluate_files(folder, pair, circuit, settings, quiet=quiet))
+        return
     evaluate_pair(folder, pair, settings, circuit_size=circuit_size, quiet=quiet)
 
 
@@ -153,3 +166,29 @@ def report(folder: Positional[Path]) -> None:
         folder: a run folder that was compared and evaluated.
     """
     print(write_report(folder))
+
+
+def export(
+    folder: Positional[Path],
+    out: Positional[Path],
+    format: FormatName,
+    task: tuple[str, ...] = (),
+    model: tuple[Kind, ...] = KINDS,
+    circuit_size: int | None = None,
+) -> None:
+    """Write scores and circuits of a run for other tools, and print the names of the files.
+
+    Example: mechshift export runs/first exported --format graphml --task ioi --model mdm
+
+    Args:
+        folder: a run folder with scores.
+        out: where the files go; those of an earlier export are replaced.
+        format: mib-json for MIB and EAP-IG, graphml for Gephi and networkx, or safetensors.
+        task: some of the run's tasks; by default all.
+        model: arm, mdm, or both.
+        circuit_size: edges of the circuits; by default as `compare` chooses it.
+    """
+    written = export_circuits(
+        folder, out, format=format, tasks=task, models=model, circuit_size=circuit_size
+    )
+    print("\n".join(map(str, written)))

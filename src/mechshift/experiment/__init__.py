@@ -2,6 +2,9 @@
 
 from mechshift.experiment.comparing import compare_pair as compare_pair
 from mechshift.experiment.evaluating import evaluate_pair as evaluate_pair
+from mechshift.experiment.exporting import FormatName as FormatName
+from mechshift.experiment.exporting import export_circuits as export_circuits
+from mechshift.experiment.imported import evaluate_files as evaluate_files
 from mechshift.experiment.pipeline import load_stored_pair as load_stored_pair
 from mechshift.experiment.pipeline import run_experiment as run_experiment
 from mechshift.experiment.pooling import make_pools as make_pools

@@ -8,7 +8,7 @@ import torch
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
-from mechshift.evaluation import MIB_FRACTIONS, circuit_sizes
+from mechshift.evaluation import MIB_FRACTIONS, AblationName, circuit_sizes
 from mechshift.models import PAIRS, Attention, ModelPair, ModelSource, PairEntry, load_pair
 from mechshift.tasks import PoolConfig
 
@@ -116,6 +116,16 @@ class EvaluationSettings:
 
     fractions: tuple[float, ...] = MIB_FRACTIONS
     """Circuit sizes as shares of all edges; MIB's. The circuit size that is compared is added."""
+    ablation: AblationName = "resample"
+    """What edges outside a circuit carry: their source's output on the corrupted prompt, its mean
+    output at that position over the discovery examples, or zero."""
+    num_random: int = 5
+    """Random circuits, matched by layers and edge types, that each model's own is held against."""
+    baseline_sizes: Literal["compared", "all"] = "compared"
+    """Sizes at which random circuits, and circuits by activation, are run: the circuit size that is
+    compared, or all, which takes a run for each of them at each size."""
+    seed: int = 0
+    """Of the random circuits."""
     batch_size: int = 64
     """Canvases per forward pass; changes time and memory, not results."""
 
@@ -124,10 +134,19 @@ class EvaluationSettings:
             raise ConfigError(f"fractions must lie in (0, 1], not {self.fractions}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+        if min(self.num_random, self.seed) < 0:
+            raise ConfigError(
+                "num_random and the seed must be at least 0, not"
+                f" {self.num_random} and {self.seed}."
+            )
 
     def sizes(self, num_edges: int, circuit_size: int) -> list[int]:
         """Edges of the circuits to test in a graph of that many edges, ascending."""
         return sorted({*circuit_sizes(num_edges, self.fractions).tolist(), circuit_size})
+
+    def manifest_config(self) -> dict[str, Any]:
+        """What can change a result, besides the sizes, which depend on the graph."""
+        return _without(asdict(self), "fractions", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)

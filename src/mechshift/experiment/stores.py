@@ -2,7 +2,7 @@
 
 RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
 RUN/scores/TASK/MODEL          edge scores of each example; MODEL is arm or mdm
-RUN/faithfulness/TASK/MODEL    the model on its own and on the other's circuits
+RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
 RUN/comparison/TASK            what the two circuits share
 RUN/report                     report.html and a CSV file for each figure
 """
@@ -21,7 +21,7 @@ from mechshift.attribution import EdgeScores
 from mechshift.comparison import Comparison, FlatRecord, from_flat, to_flat
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError
-from mechshift.evaluation import CircuitMetrics
+from mechshift.evaluation import Baselines, CircuitMetrics
 from mechshift.graph import Graph
 from mechshift.models import Kind
 from mechshift.tasks import CommonPool, Example, Split
@@ -149,16 +149,31 @@ def read_scores(folder: Path) -> EdgeScores:
 
 def circuit_metrics_arrays(by_owner: Mapping[Kind, CircuitMetrics]) -> dict[str, np.ndarray]:
     """What one model scores on each owner's circuits, as named arrays."""
-    arrays = {}
-    for owner, metrics in by_owner.items():
-        arrays[f"{owner}.sizes"] = metrics.sizes
-        arrays[f"{owner}.live_sizes"] = metrics.live_sizes
-        arrays[f"{owner}.metric"] = metrics.metric
     any_owner = next(iter(by_owner.values()))
-    return arrays | {
+    arrays = {
         "full": any_owner.full,
         "empty": any_owner.empty,
         "num_steps": any_owner.num_steps,
+    }
+    for owner, metrics in by_owner.items():
+        arrays |= _own_arrays(owner, metrics)
+    return arrays
+
+
+def baselines_arrays(baselines: Baselines) -> dict[str, np.ndarray]:
+    """What the same model scores on baseline circuits; the full and empty runs are shared."""
+    return (
+        _own_arrays("random", baselines.random)
+        | _own_arrays("activation", baselines.activation)
+        | {"random.num_forced": baselines.num_forced}
+    )
+
+
+def _own_arrays(origin: str, metrics: CircuitMetrics) -> dict[str, np.ndarray]:
+    return {
+        f"{origin}.sizes": metrics.sizes,
+        f"{origin}.live_sizes": metrics.live_sizes,
+        f"{origin}.metric": metrics.metric,
     }
 
 
@@ -169,19 +184,34 @@ def read_circuit_metrics(run: Path, task: str, kind: Kind) -> dict[Kind, Circuit
         ArtifactError: missing or damaged.
     """
     artifact = read_artifact(faithfulness_folder(run, task, kind), stage=FAITHFULNESS)
+    return {owner: _circuit_metrics(artifact, owner) for owner in KINDS}
+
+
+def read_baselines(run: Path, task: str, kind: Kind) -> Baselines:
+    """What a model scores on circuits that know less than its own.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(faithfulness_folder(run, task, kind), stage=FAITHFULNESS)
+    return Baselines(
+        random=_circuit_metrics(artifact, "random"),
+        activation=_circuit_metrics(artifact, "activation"),
+        num_forced=artifact.arrays["random.num_forced"],
+    )
+
+
+def _circuit_metrics(artifact: Artifact, origin: str) -> CircuitMetrics:
     arrays = artifact.arrays
-    return {
-        owner: CircuitMetrics(
-            sizes=arrays[f"{owner}.sizes"],
-            live_sizes=arrays[f"{owner}.live_sizes"],
-            num_edges=_graph(artifact).num_edges,
-            metric=arrays[f"{owner}.metric"],
-            full=arrays["full"],
-            empty=arrays["empty"],
-            num_steps=arrays["num_steps"],
-        )
-        for owner in KINDS
-    }
+    return CircuitMetrics(
+        sizes=arrays[f"{origin}.sizes"],
+        live_sizes=arrays[f"{origin}.live_sizes"],
+        num_edges=_graph(artifact).num_edges,
+        metric=arrays[f"{origin}.metric"],
+        full=arrays["full"],
+        empty=arrays["empty"],
+        num_steps=arrays["num_steps"],
+    )
 
 
 def _graph(artifact: Artifact) -> Graph:

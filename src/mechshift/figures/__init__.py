@@ -8,6 +8,11 @@ from mechshift.figures.faithfulness_curves import (
     faithfulness_curves,
     faithfulness_curves_table,
 )
+from mechshift.figures.metric_distributions import (
+    MetricSample,
+    metric_distributions,
+    metric_distributions_table,
+)
 from mechshift.figures.overlap_curve import overlap_curve, overlap_curve_table
 from mechshift.figures.position_flow import (
     span_flow,
@@ -23,12 +28,15 @@ __all__ = [
     "FaithfulnessSeries",
     "ablation_bars",
     "ablation_bars_table",
+    "MetricSample",
     "circuit_map",
     "circuit_map_table",
     "depth_profiles",
     "depth_profiles_table",
     "faithfulness_curves",
     "faithfulness_curves_table",
+    "metric_distributions",
+    "metric_distributions_table",
     "overlap_curve",
     "overlap_curve_table",
     "right_to_left",

@@ -1,16 +1,25 @@
 """The report: records in, one HTML page and its tables out."""
 
-from mechshift.report.exhibits import Exhibit, exhibits, report_tables
+from mechshift.report.exhibits import Exhibit, exhibits, per_example_name, report_tables
 from mechshift.report.html import render_report
-from mechshift.report.records import PoolSummary, ReportInput, RunFacts, TaskReport, task_slug
+from mechshift.report.records import (
+    BaselineComparison,
+    PoolSummary,
+    ReportInput,
+    RunFacts,
+    TaskReport,
+    task_slug,
+)
 
 __all__ = [
     "Exhibit",
     "PoolSummary",
+    "BaselineComparison",
     "ReportInput",
     "RunFacts",
     "TaskReport",
     "exhibits",
+    "per_example_name",
     "render_report",
     "report_tables",
     "task_slug",

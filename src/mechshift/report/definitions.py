@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from mechshift.evaluation import AblationName
+
 
 @dataclass(frozen=True, kw_only=True)
 class Definition:
@@ -10,6 +12,14 @@ class Definition:
     term: str
     meaning: str
 
+
+ABLATED_EDGES: dict[AblationName, str] = {
+    "resample": "what it carries on the corrupted prompt",
+    "mean": "its source's mean output at that position, over the clean discovery prompts of the"
+    " same shape and denoising step",
+    "zero": "nothing: its source counts as zero",
+}
+"""What an edge outside a circuit carries."""
 
 TERMS = (
     Definition(
@@ -43,7 +53,7 @@ TERMS = (
     Definition(
         term="Faithfulness",
         meaning="What is left of the behaviour when only the circuit may work: 1 is all of it,"
-        " 0 no more than on the corrupted prompt.",
+        " 0 no more than without any edge.",
     ),
     Definition(
         term="Interval",
@@ -92,7 +102,7 @@ METHOD = (
     Definition(
         term="Faithfulness",
         meaning="(m(circuit) − m(empty)) / (m(full) − m(empty)), a ratio of means over"
-        " examples; edges outside the circuit carry their corrupted value.",
+        " examples; edges outside the circuit are ablated.",
     ),
     Definition(
         term="Intervals",
@@ -102,3 +112,22 @@ METHOD = (
         " interval. Intervals are pointwise; nothing is corrected for looking at many numbers.",
     ),
 )
+
+
+def ablation_definition(ablation: AblationName) -> Definition:
+    """What is done to the edges outside a circuit in this run."""
+    return Definition(
+        term="Ablation",
+        meaning=f"Every edge outside the circuit carries {ABLATED_EDGES[ablation]}; edges out of"
+        " the input are no exception. m(empty) is the metric with every edge ablated.",
+    )
+
+
+RANDOM_CIRCUITS = Definition(
+    term="Random circuits, and edges by activation",
+    meaning="Random: as many edges in every pair of layers and edge type as the model's own circuit"
+    " has; faithfulness is the mean over draws, its interval resamples draws and examples. By"
+    " activation: as many edges, those whose source's output the corruption moves most (norm of"
+    " the difference, summed over positions and steps, mean over the discovery examples).",
+)
+"""What the circuits are held against."""

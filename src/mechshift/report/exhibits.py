@@ -12,11 +12,14 @@ from mechshift.figures import (
     depth_profiles_table,
     faithfulness_curves,
     faithfulness_curves_table,
+    metric_distributions,
+    metric_distributions_table,
     overlap_curve,
     overlap_curve_table,
     step_view,
     step_view_table,
 )
+from mechshift.report.definitions import ABLATED_EDGES
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 
 
@@ -75,10 +78,28 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
         shown.append(
             Exhibit(
                 name="faithfulness",
-                figure=faithfulness_curves(task.faithfulness),
+                figure=faithfulness_curves(task.faithfulness, ablation=task.ablation),
                 table=faithfulness_curves_table(task.faithfulness),
-                reading="Every edge outside the circuit is replaced by what it carries on the"
-                " corrupted prompt. Dashed: the model has to live on the other model's circuit.",
+                reading=f"Every edge outside the circuit carries {ABLATED_EDGES[task.ablation]}."
+                " Dashed: the model has to live on the other model's circuit. Grey: as many edges"
+                " chosen with less knowledge, at random within the same layers and edge types, or"
+                " by how far the corruption moves their source.",
+            )
+        )
+    if task.metric_samples:
+        shown.append(
+            Exhibit(
+                name="examples",
+                figure=metric_distributions(
+                    task.metric_samples,
+                    metric=task.metric,
+                    circuit_size=comparison.circuit_size,
+                    ablation=task.ablation,
+                ),
+                table=metric_distributions_table(task.metric_samples),
+                reading="Faithfulness compares means; here is what they are means of. A single"
+                " example has no faithfulness, because its own two ends may lie next to each other."
+                f" Every size and step: {per_example_name(task)}.parquet, beside this page.",
             )
         )
     if has_steps(task):
@@ -104,6 +125,11 @@ def has_steps(task: TaskReport) -> bool:
 def csv_path(task: TaskReport, exhibit_name: str) -> str:
     """Name of the file beside the report that holds a figure's numbers."""
     return f"{task_slug(task.name)}-{exhibit_name}.csv"
+
+
+def per_example_name(task: TaskReport) -> str:
+    """Name, without suffix, of the table beside the report that holds every example's metrics."""
+    return f"{task_slug(task.name)}-per-example"
 
 
 def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:

@@ -8,6 +8,7 @@ Each finding states its rule's outcome only if an interval decides it; otherwise
 3. Earlier or later: the interval of MDM minus ARM (early share, centre of mass) excludes 0.
 4. Whether the other model's circuit serves as well as the own one: the two faithfulness
    intervals do not touch. That is stricter than necessary, since both share their examples.
+5. Better than random circuits: the interval of the difference in faithfulness excludes 0.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from mechshift.comparison import Comparison, DepthProfiles
 from mechshift.figures import FaithfulnessSeries
 from mechshift.figures.theme import MODEL_NAMES
 from mechshift.report.formats import in_words, number
-from mechshift.report.records import TaskReport
+from mechshift.report.records import BaselineComparison, TaskReport
 from mechshift.statistics import Estimate
 
 NOT_DECIDED = "not decided"
@@ -43,6 +44,7 @@ def findings(task: TaskReport) -> tuple[Finding, ...]:
         _early_share(depth),
         _centre_of_mass(depth),
         *_other_circuit(task),
+        *(_random_circuits(task, compared) for compared in task.baselines),
     )
 
 
@@ -139,6 +141,29 @@ def _other_circuit(task: TaskReport) -> list[Finding]:
             )
         )
     return answers
+
+
+def _random_circuits(task: TaskReport, compared: BaselineComparison) -> Finding:
+    """The own circuit against random ones at the comparison's circuit size."""
+    name, size = MODEL_NAMES[compared.model], task.comparison.circuit_size
+    own, random, activation = (
+        faithfulness_at(find_series(task, compared.model, circuit), size)
+        for circuit in (compared.model, "random", "activation")
+    )
+    assert own and random and activation  # a comparison is made from these curves
+    forced = ""
+    if compared.num_forced:
+        forced = f" {compared.num_forced:,} of the edges are in every draw."
+    return Finding(
+        question=f"Is the {name}'s circuit better than random ones?",
+        verdict=_by_sign(compared.advantage, "yes", "no, worse"),
+        sentence=f"On its own {size:,} edges the {name} keeps {in_words(own)} of its behaviour, on"
+        f" random ones of the same layers and types {in_words(random)} (mean of"
+        f" {compared.num_draws} draws); the difference is"
+        f" {in_words(compared.advantage, signed=True)}.{forced} As many edges by activation keep"
+        f" {in_words(activation)}; {compared.num_live_by_activation:,} of them lie on a path from"
+        " input to logits.",
+    )
 
 
 def find_series(task: TaskReport, model: str, circuit: str) -> FaithfulnessSeries | None:

@@ -65,7 +65,9 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
     )
     faithfulness = (
         row("ARM, own circuit", "faithfulness at K", _faithfulness_cell("arm", "arm")),
+        row("ARM, random circuit", "same layers and types", _faithfulness_cell("arm", "random")),
         row("MDM, own circuit", "faithfulness at K", _faithfulness_cell("mdm", "mdm")),
+        row("MDM, random circuit", "same layers and types", _faithfulness_cell("mdm", "random")),
         row("MDM on the ARM's circuit", "faithfulness at K", _faithfulness_cell("mdm", "arm")),
         row("ARM on the MDM's circuit", "faithfulness at K", _faithfulness_cell("arm", "mdm")),
     )

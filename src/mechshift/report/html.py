@@ -14,7 +14,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
-from mechshift.report.definitions import METHOD, TERMS
+from mechshift.report.definitions import METHOD, RANDOM_CIRCUITS, TERMS, ablation_definition
 from mechshift.report.exhibits import Exhibit, csv_path, exhibits, has_steps
 from mechshift.report.findings import NOT_DECIDED, Finding, findings
 from mechshift.report.formats import (
@@ -87,7 +87,7 @@ def render_report(report: ReportInput) -> str:
         groups=headline(report.tasks),
         tasks=[_task_view(task) for task in report.tasks],
         terms=TERMS,
-        method=METHOD,
+        method=(*METHOD, ablation_definition(report.tasks[0].ablation), RANDOM_CIRCUITS),
         open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
         config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),

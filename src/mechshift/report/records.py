@@ -3,11 +3,12 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from mechshift.comparison import Comparison
 from mechshift.errors import ReportError
-from mechshift.figures import FaithfulnessSeries
+from mechshift.evaluation import AblationName
+from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.statistics import Estimate, proportion_interval
 
 
@@ -56,13 +57,39 @@ class PoolSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaselineComparison:
+    """A model's own circuit against circuits of its size that know less."""
+
+    model: Literal["arm", "mdm"]
+    advantage: Estimate
+    """Faithfulness of the own circuit minus the mean of random ones that match it by layers and
+    edge types, at the circuit size."""
+
+    num_draws: int
+    num_forced: int
+    """Edges that every matched draw must have, because the circuit holds all of their kind."""
+
+    num_live_by_activation: int
+    """Of as many edges by activation, those on a path from input to logits."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskReport:
     """Everything the report says about one task."""
 
     comparison: Comparison
     pool: PoolSummary
     faithfulness: tuple[FaithfulnessSeries, ...]
-    """Own and cross-model curves, in any order; empty if none were measured."""
+    """Own, cross-model and baseline curves, in any order; empty if none were measured."""
+
+    baselines: tuple[BaselineComparison, ...] = ()
+    """One for each model that ran random circuits."""
+
+    metric_samples: tuple[MetricSample, ...] = ()
+    """Metrics of single examples at the circuit size; empty if they are not shown."""
+
+    ablation: AblationName = "resample"
+    """What edges outside a circuit carry where faithfulness was measured."""
 
     metric: str
     """Name of the metric, such as `logit_diff`."""
