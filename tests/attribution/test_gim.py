@@ -11,11 +11,11 @@ from mechshift.attribution import eap, eap_ig, exact_edge_scores, gim_attention,
 from mechshift.attribution.gim import modified_attention
 from mechshift.denoising import EncodedExample, build_canvases, left_to_right
 from mechshift.errors import AttributionError
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 from mechshift.testing.random_models import as_language_model
 from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
 
-MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 
 
 def canvases_of(model):

@@ -4,7 +4,6 @@ from mechshift.attribution.collecting import chunk_canvases as chunk_canvases
 from mechshift.attribution.eap import eap as eap
 from mechshift.attribution.eap_ig import eap_ig as eap_ig
 from mechshift.attribution.edge_scores import EdgeScores as EdgeScores
-from mechshift.attribution.edge_scores import concatenate_edge_scores as concatenate_edge_scores
 from mechshift.attribution.exact import exact_edge_scores as exact_edge_scores
 from mechshift.attribution.exact import num_forward_passes as num_forward_passes
 from mechshift.attribution.gim import gim_attention as gim_attention
@@ -21,3 +20,4 @@ from mechshift.attribution.path import CORRUPTED as CORRUPTED
 from mechshift.attribution.path import RULE_OFFSETS as RULE_OFFSETS
 from mechshift.attribution.path import Rule as Rule
 from mechshift.attribution.path import path_points as path_points
+from mechshift.attribution.score_record import concatenate_scores as concatenate_scores

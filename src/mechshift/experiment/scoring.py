@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mechshift.artifacts import artifact_hash, is_current, write_artifact
-from mechshift.attribution import EdgeScores, chunk_canvases, concatenate_edge_scores, eap_ig
+from mechshift.attribution import EdgeScores, chunk_canvases, concatenate_scores, eap_ig
 from mechshift.denoising import Canvas
 from mechshift.experiment.pooling import pool_canvases, pooled_task
 from mechshift.experiment.settings import AttributionSettings
@@ -92,4 +92,4 @@ def _score_in_chunks(
             progress=advance,
         )
         write_artifact(folder, **made_from, arrays=scores_arrays(scores))
-    return concatenate_edge_scores([read_scores(folder) for folder in folders])
+    return concatenate_scores([read_scores(folder) for folder in folders])
