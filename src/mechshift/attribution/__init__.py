@@ -1,6 +1,7 @@
 """Attribution: how much each edge or node of a model's graph matters for a metric."""
 
 from mechshift.attribution.collecting import chunk_canvases as chunk_canvases
+from mechshift.attribution.eap import End as End
 from mechshift.attribution.eap import eap as eap
 from mechshift.attribution.eap_ig import eap_ig as eap_ig
 from mechshift.attribution.edge_scores import EdgeScores as EdgeScores
@@ -10,6 +11,7 @@ from mechshift.attribution.gim import gim_attention as gim_attention
 from mechshift.attribution.methods import METHODS as METHODS
 from mechshift.attribution.methods import EdgeMethod as EdgeMethod
 from mechshift.attribution.methods import attribute as attribute
+from mechshift.attribution.methods import check_options as check_options
 from mechshift.attribution.methods import method_options as method_options
 from mechshift.attribution.neuron_attribution import neuron_attribution as neuron_attribution
 from mechshift.attribution.node_attribution import node_attribution as node_attribution
