@@ -41,6 +41,10 @@ class EvaluationError(MechshiftError):
     """A circuit cannot be evaluated, or a ratio is undefined."""
 
 
+class AblationError(MechshiftError):
+    """Structures that cannot be ablated as asked."""
+
+
 class ComparisonError(MechshiftError):
     """Two results that cannot be compared."""
 

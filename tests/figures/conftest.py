@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 
-from mechshift.attribution import EdgeScores
-from mechshift.comparison import Comparison, ComparisonSettings, compare
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.attribution.position_flow_record import part_shapes
+from mechshift.comparison import (
+    Comparison,
+    ComparisonSettings,
+    DirectionOfFlow,
+    compare,
+    direction_of_flow,
+)
+from mechshift.denoising import GENERAL_SPANS
 from mechshift.figures import FaithfulnessSeries
 from mechshift.graph import Graph
 
@@ -38,6 +46,32 @@ def comparison() -> Comparison:
         num_shuffles=10,
     )
     return compare("ioi", random_scores(0), random_scores(1), settings)
+
+
+def random_flow(seed: int, causal: bool) -> PositionFlow:
+    """Twelve examples of two steps, three layers; nine of them have both steps."""
+    generator = np.random.default_rng(seed)
+    num_steps = np.repeat([2, 1], [9, 3])
+    present = np.arange(2) < num_steps[:, None]
+    arrays = {}
+    for name, shape in part_shapes(3, 1 + len(GENERAL_SPANS)).items():
+        values = generator.exponential(size=(12, 2, *shape))
+        arrays[name] = values * present.reshape(12, 2, *(1 for _ in shape))
+    if causal:
+        arrays["by_direction"][..., 0] = 0
+    return PositionFlow(
+        spans=("IO", *GENERAL_SPANS),
+        num_steps=num_steps,
+        clean_metric=np.zeros((12, 2)),
+        corrupted_metric=np.zeros((12, 2)),
+        **arrays,
+    )
+
+
+@pytest.fixture(scope="session")
+def direction() -> DirectionOfFlow:
+    settings = ComparisonSettings(num_resamples=40)
+    return direction_of_flow(random_flow(0, causal=True), random_flow(1, causal=False), settings)
 
 
 @pytest.fixture

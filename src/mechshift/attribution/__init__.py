@@ -22,4 +22,11 @@ from mechshift.attribution.path import CORRUPTED as CORRUPTED
 from mechshift.attribution.path import RULE_OFFSETS as RULE_OFFSETS
 from mechshift.attribution.path import Rule as Rule
 from mechshift.attribution.path import path_points as path_points
+from mechshift.attribution.position_flow import position_flow as position_flow
+from mechshift.attribution.position_flow_record import DIRECTIONS as DIRECTIONS
+from mechshift.attribution.position_flow_record import POSITION_KINDS as POSITION_KINDS
+from mechshift.attribution.position_flow_record import PositionFlow as PositionFlow
+from mechshift.attribution.position_flow_record import (
+    concatenate_position_flows as concatenate_position_flows,
+)
 from mechshift.attribution.score_record import concatenate_scores as concatenate_scores

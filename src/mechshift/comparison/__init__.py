@@ -3,12 +3,16 @@
 from mechshift.comparison.comparison import Comparison, compare
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.depth import (
-    THIRDS,
     DepthProfiles,
     LayerProfile,
     SideProfiles,
     depth_profile,
-    third_of_layers,
+)
+from mechshift.comparison.direction import (
+    DirectionOfFlow,
+    RightToLeft,
+    SpanFlow,
+    direction_of_flow,
 )
 from mechshift.comparison.flat import FlatRecord, from_flat, to_flat
 from mechshift.comparison.nodes import node_jaccard, node_names, node_scores
@@ -17,6 +21,7 @@ from mechshift.comparison.scores import Scores
 from mechshift.comparison.settings import ComparisonSettings, default_sizes, overlap_sizes
 from mechshift.comparison.steps import StepProfile, step_profile
 from mechshift.comparison.top_edges import jaccard, top_edges
+from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
     "THIRDS",
@@ -24,16 +29,20 @@ __all__ = [
     "ComparisonSettings",
     "Completeness",
     "DepthProfiles",
+    "DirectionOfFlow",
     "FlatRecord",
     "LayerProfile",
     "OverlapCurve",
+    "RightToLeft",
     "Scores",
     "SideProfiles",
+    "SpanFlow",
     "StepProfile",
     "compare",
     "completeness",
     "default_sizes",
     "depth_profile",
+    "direction_of_flow",
     "from_flat",
     "jaccard",
     "node_jaccard",

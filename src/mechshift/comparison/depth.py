@@ -16,7 +16,7 @@ from itertools import chain
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from scipy import sparse
 
 from mechshift.comparison.nodes import masked
@@ -29,7 +29,7 @@ from mechshift.comparison.resampling import (
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.top_edges import top_edge_masks
 from mechshift.errors import ComparisonError
-from mechshift.graph import Graph
+from mechshift.graph import Graph, third_of_layers
 from mechshift.statistics import (
     Estimate,
     Estimates,
@@ -37,8 +37,6 @@ from mechshift.statistics import (
     centred_estimate,
     centred_estimates,
 )
-
-THIRDS = ("early", "middle", "late")
 
 Scope = Literal["circuit", "all"]
 
@@ -138,16 +136,6 @@ def depth_profile(
         num_resamples=settings.num_resamples,
         level=settings.level,
     )
-
-
-def third_of_layers(num_layers: int) -> Bool[np.ndarray, "third layer"]:
-    """Which layers are early, middle and late: by the layer's midpoint (l + 1/2) / L in thirds.
-
-    Symmetric for every depth: 28 layers give 9, 10 and 9; 2 layers give 1, 0 and 1.
-    """
-    # In sixths of a layer, so that borders are compared as integers: 3 (2l + 1) against 2L.
-    third = (3 * (2 * np.arange(num_layers) + 1)) // (2 * num_layers)
-    return third == np.arange(3)[:, None]
 
 
 def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr_array:

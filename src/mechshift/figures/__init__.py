@@ -1,5 +1,6 @@
 """Figures: one function each from a record to a plotly figure, and one to its table."""
 
+from mechshift.figures.ablation_bars import ablation_bars, ablation_bars_table
 from mechshift.figures.circuit_map import circuit_map, circuit_map_table
 from mechshift.figures.depth_profiles import depth_profiles, depth_profiles_table
 from mechshift.figures.faithfulness_curves import (
@@ -8,10 +9,20 @@ from mechshift.figures.faithfulness_curves import (
     faithfulness_curves_table,
 )
 from mechshift.figures.overlap_curve import overlap_curve, overlap_curve_table
+from mechshift.figures.position_flow import (
+    span_flow,
+    span_flow_table,
+    step_spans,
+    step_spans_table,
+)
+from mechshift.figures.right_to_left import right_to_left, right_to_left_table
+from mechshift.figures.single_ablations import single_ablations, single_ablations_table
 from mechshift.figures.step_view import step_view, step_view_table
 
 __all__ = [
     "FaithfulnessSeries",
+    "ablation_bars",
+    "ablation_bars_table",
     "circuit_map",
     "circuit_map_table",
     "depth_profiles",
@@ -20,6 +31,14 @@ __all__ = [
     "faithfulness_curves_table",
     "overlap_curve",
     "overlap_curve_table",
+    "right_to_left",
+    "right_to_left_table",
+    "span_flow",
+    "span_flow_table",
+    "step_spans",
+    "step_spans_table",
+    "single_ablations",
+    "single_ablations_table",
     "step_view",
     "step_view_table",
 ]

@@ -22,4 +22,5 @@ from mechshift.models.published import PAIRS as PAIRS
 from mechshift.models.published import UNPAIRED_MDMS as UNPAIRED_MDMS
 from mechshift.models.published import MdmEntry as MdmEntry
 from mechshift.models.published import PairEntry as PairEntry
+from mechshift.models.rereading import read_like as read_like
 from mechshift.models.tokenizers import load_tokenizer as load_tokenizer

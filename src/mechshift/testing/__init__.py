@@ -7,3 +7,6 @@ from mechshift.testing.random_models import ARCHITECTURES as ARCHITECTURES
 from mechshift.testing.random_models import random_examples as random_examples
 from mechshift.testing.random_models import random_language_model as random_language_model
 from mechshift.testing.toy_tokenizer import toy_tokenizer as toy_tokenizer
+from mechshift.testing.two_sided import ClueStrengths as ClueStrengths
+from mechshift.testing.two_sided import TwoSidedReader as TwoSidedReader
+from mechshift.testing.two_sided import two_sided_reader as two_sided_reader
