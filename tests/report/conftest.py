@@ -127,6 +127,7 @@ def facts() -> RunFacts:
         arm_name="tiny-arm",
         mdm_name="tiny-mdm",
         seed=7,
+        attribution={"method": "eap-ig", "ig_steps": 5, "rule": "left", "gim": False},
         config={"comparison": {"circuit_size": None}},
         versions={"python": "3.11.9", "numpy": "2.4.6"},
         model_hashes={"tiny-arm": "9f" * 32, "tiny-mdm": "3c" * 32},

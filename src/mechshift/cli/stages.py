@@ -105,7 +105,9 @@ def attribute(
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Stage 2: score every edge of both models on the pooled examples (EAP-IG).
+    """Stage 2: score every edge of both models on the pooled examples.
+
+    The method is EAP-IG unless --method says otherwise; an option that it does not have is refused.
 
     Args:
         folder: a run folder with a pool.

@@ -110,6 +110,7 @@ def _facts(run: Path, pools: Mapping[str, Manifest]) -> RunFacts:
         arm_name=names["arm"],
         mdm_name=names["mdm"],
         seed=pool.config["pool"]["seed"],
+        attribution=config["attribution"],
         config=config,
         versions=pool.versions,
         model_hashes={names[kind]: pool.inputs[kind] for kind in KINDS},

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mechshift.artifacts import artifact_hash, is_current, write_artifact
-from mechshift.attribution import EdgeScores, chunk_canvases, concatenate_edge_scores, eap_ig
+from mechshift.attribution import EdgeScores, attribute, chunk_canvases, concatenate_scores
 from mechshift.denoising import Canvas
 from mechshift.experiment.pooling import pool_canvases, pooled_task
 from mechshift.experiment.settings import AttributionSettings
@@ -34,7 +34,7 @@ def score_edges(
 
     Raises:
         ArtifactError: the run has no pool, or holds other scores.
-        AttributionError: a batch does not fit in memory.
+        AttributionError: a batch does not fit in memory, or the method refuses the metric.
     """
     for task_name in pool_manifests(run):
         pool = read_pool(run, task_name, "discovery")
@@ -81,15 +81,15 @@ def _score_in_chunks(
         if is_current(folder, **made_from):
             advance(len(chunk))
             continue
-        scores = eap_ig(
+        scores = attribute(
             model,
             chunk,
             metric=settings.metric,
-            ig_steps=settings.ig_steps,
-            rule=settings.rule,
+            method=settings.method,
             grouped=settings.grouped,
             batch_size=settings.batch_size,
             progress=advance,
+            **settings.options(),
         )
         write_artifact(folder, **made_from, arrays=scores_arrays(scores))
-    return concatenate_edge_scores([read_scores(folder) for folder in folders])
+    return concatenate_scores([read_scores(folder) for folder in folders])

@@ -1,10 +1,11 @@
 """What can be asked of a run? One record a stage; the command line is made from them."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 
+from mechshift.attribution import End, Rule, check_options, method_options
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
@@ -81,14 +82,22 @@ class PairOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AttributionSettings:
-    """How edges are scored (EAP-IG)."""
+    """How edges are scored."""
 
+    method: str = "eap-ig"
+    """eap-ig, eap (one gradient in place of several), or exact (a run for each edge: slow)."""
     metric: str | None = None
     """What is explained: logit_diff, prob_diff, log_prob, kl; by default the task's own metric."""
-    ig_steps: int = 5
-    """Points on the path from the corrupted to the clean embeddings."""
-    rule: Literal["left", "right", "midpoint"] = "left"
-    """Where the points lie; `left` starts at the corrupted end and is the published code's rule."""
+    ig_steps: int | None = None
+    """Of eap-ig: points on the path from the corrupted to the clean embeddings; by default 5."""
+    rule: Rule | None = None
+    """Of eap-ig: where the points lie; by default left, from the corrupted end on, as published."""
+    gradient_at: End | None = None
+    """Of eap: the prompt at which the gradient is taken; by default clean."""
+    gim: bool = False
+    """Of eap-ig and eap: gradients of attention follow GIM's rules against self-repair."""
+    edges_per_pass: int | None = None
+    """Of exact: edges in a forward pass; changes time and memory, not scores; by default 16."""
     grouped: bool = False
     """One k and one v destination per KV head instead of one per query head."""
     batch_size: int = 32
@@ -99,15 +108,28 @@ class AttributionSettings:
     def __post_init__(self) -> None:
         if self.metric is not None and self.metric not in METRICS:
             raise ConfigError(f"no metric '{self.metric}'; known are {', '.join(METRICS)}.")
-        if min(self.ig_steps, self.batch_size, self.chunk_size) < 1:
-            raise ConfigError(
-                "ig_steps, batch_size and chunk_size must be at least 1, not"
-                f" {self.ig_steps}, {self.batch_size} and {self.chunk_size}."
-            )
+        check_options(self.method, self.options())
+        for name in ("ig_steps", "edges_per_pass", "batch_size", "chunk_size"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ConfigError(f"attribution setting {name} must be at least 1, not {count}.")
+
+    def options(self) -> dict[str, Any]:
+        """The method's own options, as far as they are set; it knows the others' defaults."""
+        own = {
+            "ig_steps": self.ig_steps,
+            "rule": self.rule,
+            "gradient_at": self.gradient_at,
+            "gim": self.gim or None,
+            "edges_per_pass": self.edges_per_pass,
+        }
+        return {name: value for name, value in own.items() if value is not None}
 
     def manifest_config(self) -> dict[str, Any]:
-        """What can change a score."""
-        return _without(asdict(self), "batch_size", "chunk_size")
+        """What can change a score: an option that is not set stands with its default."""
+        shared = {"method": self.method, "metric": self.metric, "grouped": self.grouped}
+        resolved = method_options(self.method) | self.options()
+        return shared | _without(resolved, "edges_per_pass")
 
 
 @dataclass(frozen=True, kw_only=True)

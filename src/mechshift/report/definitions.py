@@ -1,6 +1,8 @@
 """The words and definitions that the report prints for its readers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mechshift.evaluation import AblationName
 
@@ -41,8 +43,8 @@ TERMS = (
     ),
     Definition(
         term="Edge score",
-        meaning="How much the metric would fall if this edge alone carried its corrupted value;"
-        " estimated by integrated gradients.",
+        meaning="How much the metric would fall if this edge alone carried its corrupted value."
+        " “How this was computed” says by which method it was found.",
     ),
     Definition(
         term="Overlap, ceiling, null",
@@ -63,13 +65,6 @@ TERMS = (
 )
 
 METHOD = (
-    Definition(
-        term="Edge scores",
-        meaning="EAP-IG on inputs: difference of a source's output between corrupted and clean"
-        " prompt, times the gradient of the negative metric at the destination's input, averaged"
-        " along the straight path of embeddings; summed over positions and steps, averaged over"
-        " examples.",
-    ),
     Definition(
         term="Circuit",
         meaning="The K edges of largest |mean score|; ties go to the lower edge index. K is 1,000"
@@ -131,3 +126,65 @@ RANDOM_CIRCUITS = Definition(
     " the difference, summed over positions and steps, mean over the discovery examples).",
 )
 """What the circuits are held against."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodWords:
+    """What the page says of one method of `mechshift.attribution`."""
+
+    definition: str
+    """Of an edge's score; names in braces are the method's options."""
+
+    completeness: str
+    """What it means where the edges out of the input do not sum to the effect of corruption."""
+
+
+METHOD_WORDS = {
+    "eap-ig": MethodWords(
+        definition="EAP-IG on inputs: difference of a source's output between corrupted and clean"
+        " prompt, times the gradient of the negative metric at the destination's input, averaged"
+        " over {ig_steps} points (rule “{rule}”) of the straight path of embeddings; summed over"
+        " positions and steps, averaged over examples.",
+        completeness="If the path had infinitely many points, the edges out of the input would"
+        " explain the whole effect of the corruption.",
+    ),
+    "eap": MethodWords(
+        definition="EAP: difference of a source's output between corrupted and clean prompt, times"
+        " the gradient of the negative metric at the destination's input on the {gradient_at}"
+        " prompt; summed over positions and steps, averaged over examples.",
+        completeness="One gradient follows a straight line, so the edges out of the input sum to"
+        " the effect of the corruption only where the model is linear; the gap says how far it is"
+        " not.",
+    ),
+    "exact": MethodWords(
+        definition="Exact patching: metric on the clean prompt minus metric where the destination"
+        " alone reads the source's corrupted output; summed over steps, averaged over examples.",
+        completeness="Every score is measured, not estimated. Corrupted one at a time, the edges"
+        " out of the input need not sum to what corrupting them together costs; the gap says how"
+        " much they act jointly.",
+    ),
+}
+"""By the names of `mechshift.attribution.METHODS`."""
+
+GIM_DEFINITION = (
+    " Gradients of attention follow GIM's rules: the softmax at temperature 2, and half of the"
+    " gradient for each factor of a product."
+)
+GIM_COMPLETENESS = (
+    "Gradients under GIM's rules are those of no function, so the edges out of the input need not"
+    " sum to the effect of the corruption; the gap is no error."
+)
+
+
+def edge_score_definition(attribution: Mapping[str, Any]) -> Definition:
+    """What an edge's score is by the method that made it; settings as in a scores' manifest."""
+    meaning = METHOD_WORDS[attribution["method"]].definition.format(**attribution)
+    gim = GIM_DEFINITION if attribution.get("gim") else ""
+    return Definition(term="Edge scores", meaning=meaning + gim)
+
+
+def completeness_meaning(attribution: Mapping[str, Any]) -> str:
+    """What the completeness gap says of scores by that method."""
+    if attribution.get("gim"):
+        return GIM_COMPLETENESS
+    return METHOD_WORDS[attribution["method"]].completeness

@@ -14,7 +14,14 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
-from mechshift.report.definitions import METHOD, RANDOM_CIRCUITS, TERMS, ablation_definition
+from mechshift.report.definitions import (
+    METHOD,
+    RANDOM_CIRCUITS,
+    TERMS,
+    ablation_definition,
+    completeness_meaning,
+    edge_score_definition,
+)
 from mechshift.report.exhibits import Exhibit, csv_path, exhibits, has_steps
 from mechshift.report.findings import NOT_DECIDED, Finding, findings
 from mechshift.report.formats import (
@@ -87,7 +94,13 @@ def render_report(report: ReportInput) -> str:
         groups=headline(report.tasks),
         tasks=[_task_view(task) for task in report.tasks],
         terms=TERMS,
-        method=(*METHOD, ablation_definition(report.tasks[0].ablation), RANDOM_CIRCUITS),
+        method=(
+            edge_score_definition(report.facts.attribution),
+            *METHOD,
+            ablation_definition(report.tasks[0].ablation),
+            RANDOM_CIRCUITS,
+        ),
+        completeness=completeness_meaning(report.facts.attribution),
         open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
         config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),
@@ -174,7 +187,7 @@ def _checks(task: TaskReport) -> tuple[str, ...]:
             lines.append(f"{name}: corruption changes the metric by {drop}; completeness undefined")
             continue
         lines.append(
-            f"{name}: corruption lowers the metric by {drop}; the edges out of the input explain"
-            f" {number(check.attributed.value)} of it (gap {percentage(check.relative_gap)})"
+            f"{name}: corruption lowers the metric by {drop}; the scores of the edges out of the"
+            f" input sum to {number(check.attributed.value)} (gap {percentage(check.relative_gap)})"
         )
     return (*lines, *comparison.overlap.notes)

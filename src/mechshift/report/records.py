@@ -112,6 +112,9 @@ class RunFacts:
     arm_name: str
     mdm_name: str
     seed: int
+    attribution: Mapping[str, Any]
+    """How edges were scored, from the manifest of the scores: `method` and what it was asked."""
+
     config: Mapping[str, Any]
     """The run's configuration, as JSON values."""
 
