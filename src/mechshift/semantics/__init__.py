@@ -1,0 +1,1 @@
+"""What components do: lenses, direct attribution, concentration, attention roles, neurons."""
