@@ -5,7 +5,7 @@ from mechshift.semantics.settings import SemanticsSettings
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("batch_size", 0), ("sequence_length", 1), ("context_radius", -1)]
+    ("name", "value"), [("batch_size", 0), ("sequence_length", 2), ("context_radius", -1)]
 )
 def test_a_count_that_is_too_small_is_refused(name, value):
     with pytest.raises(ConfigError, match=f"{name} must be at least {value + 1}, not {value}"):

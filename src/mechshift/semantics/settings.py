@@ -52,7 +52,7 @@ class SemanticsSettings:
             "batch_size": 1,
             "num_top_tokens": 1,
             "num_sequences": 1,
-            "sequence_length": 2,  # a repeated single token has no "token after"
+            "sequence_length": 3,  # of two, the token after the other copy is the previous token
             "num_neurons": 1,
             "num_contexts": 1,
             "context_radius": 0,
