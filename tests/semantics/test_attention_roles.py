@@ -9,7 +9,7 @@ from mechshift.semantics.attention_roles import (
     ROLES,
     SEQUENCE_ROLES,
     attention_roles,
-    model_habits,
+    habit_shares,
     roles_from_shares,
 )
 from mechshift.semantics.repeated_sequences import repeated_sequences, sequence_places
@@ -133,8 +133,8 @@ def test_a_role_is_held_only_where_the_whole_interval_clears_the_threshold():
 
 def test_batches_do_not_change_a_share():
     model = random_language_model("qwen2", "mdm", dtype=torch.float64)
-    one = model_habits(model, SETTINGS)
-    other = model_habits(model, SemanticsSettings(num_sequences=12, sequence_length=10))
+    one = habit_shares(model, SETTINGS)
+    other = habit_shares(model, SemanticsSettings(num_sequences=12, sequence_length=10))
     for role in SEQUENCE_ROLES:
         np.testing.assert_array_equal(one[role].sample, np.arange(12))
         np.testing.assert_allclose(one[role].share, other[role].share, atol=1e-12)

@@ -83,10 +83,10 @@ def attention_roles(
         for batch in batch_canvases(model, canvases, settings.batch_size)
     ]
     joined = {role: join_shares(part[role] for part in parts) for role in TASK_ROLES}
-    return roles_from_shares(model.graph(), model_habits(model, settings) | joined, settings)
+    return roles_from_shares(model.graph(), habit_shares(model, settings) | joined, settings)
 
 
-def model_habits(model: LanguageModel, settings: SemanticsSettings) -> dict[str, RoleShares]:
+def habit_shares(model: LanguageModel, settings: SemanticsSettings) -> dict[str, RoleShares]:
     """Shares of the roles that are looked for on random sequences."""
     sequences = repeated_sequences(model, settings)
     parts: list[dict[str, RoleShares]] = []
