@@ -23,7 +23,7 @@ GAIN = 2.0
 """Of queries and keys: a match then weighs e^20 more than none."""
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def canvases_of():
     """A function: model -> all canvases of a few random examples of different lengths."""
 

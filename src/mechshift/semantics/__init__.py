@@ -24,6 +24,8 @@ from mechshift.semantics.direct_logit_attribution import (
 from mechshift.semantics.direct_logit_attribution import (
     direct_logit_attribution as direct_logit_attribution,
 )
+from mechshift.semantics.lens_profile import LensProfile as LensProfile
+from mechshift.semantics.lens_profile import lens_profile as lens_profile
 from mechshift.semantics.logit_lens import LensReadings as LensReadings
 from mechshift.semantics.logit_lens import LogitLens as LogitLens
 from mechshift.semantics.logit_lens import logit_lens as logit_lens
