@@ -24,6 +24,8 @@ from mechshift.semantics.direct_logit_attribution import (
 from mechshift.semantics.direct_logit_attribution import (
     direct_logit_attribution as direct_logit_attribution,
 )
+from mechshift.semantics.explanations import Explanations as Explanations
+from mechshift.semantics.explanations import explain_neurons as explain_neurons
 from mechshift.semantics.lens_profile import LensProfile as LensProfile
 from mechshift.semantics.lens_profile import lens_profile as lens_profile
 from mechshift.semantics.logit_lens import LensReadings as LensReadings
@@ -42,5 +44,9 @@ from mechshift.semantics.semantics import SemanticsShift as SemanticsShift
 from mechshift.semantics.semantics import analyse_semantics as analyse_semantics
 from mechshift.semantics.semantics import semantics_shift as semantics_shift
 from mechshift.semantics.settings import SemanticsSettings as SemanticsSettings
+from mechshift.semantics.text_models import EndpointModel as EndpointModel
+from mechshift.semantics.text_models import LocalModel as LocalModel
+from mechshift.semantics.text_models import TextModel as TextModel
+from mechshift.semantics.text_models import load_local_model as load_local_model
 from mechshift.semantics.unit_activations import NO_TOKEN as NO_TOKEN
 from mechshift.semantics.unit_activations import Contexts as Contexts
