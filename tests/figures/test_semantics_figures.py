@@ -181,7 +181,8 @@ def test_heads_that_hold_a_role_are_filled_and_named(roles) -> None:
         assert traces[f"{model.upper()}, no role"].marker.color == translucent(colour, 0.35)
     # Five other heads of the first role; none of a role without samples.
     assert [len(traces[f"{model}, no role"].y) for model in ("ARM", "MDM")] == [5, 11]
-    assert "mask to clue has no samples in the ARM" in figure.layout.title.subtitle.text
+    assert figure.layout.xaxis.ticktext == ("induction", "mask<br>to<br>clue<br>(no ARM)")
+    assert "n = 20 to 32 sequences or examples" in figure.layout.title.subtitle.text
     assert figure.layout.shapes[0].y0 == 0.3
 
 

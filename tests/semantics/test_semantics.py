@@ -116,6 +116,22 @@ def test_the_same_seed_gives_the_same_bytes(canvases_of):
         assert array.tobytes() == second.arrays[name].tobytes(), name
 
 
+def test_a_bfloat16_model_is_read_in_its_own_precision_and_summed_in_float32(canvases_of):
+    """The same weights in both precisions, smooth enough that rounding stays small."""
+    found = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        model = random_language_model("qwen2", "mdm", dtype=dtype, gain=0.7)
+        found[dtype] = analysed(model, canvases_of(model, num_examples=NUM_EXAMPLES))
+    exact, rounded = found.values()
+    share = [one.roles.share.value[:5] for one in (rounded, exact)]
+    np.testing.assert_allclose(*share, atol=0.01)
+    assert 0 < np.abs(share[0] - share[1]).max()
+    direct = [one.direct.components for one in (rounded, exact)]
+    np.testing.assert_allclose(*direct, atol=0.1 * np.abs(direct[1]).max())
+    entropy = [one.alignment.unweighted.entropy.value for one in (rounded, exact)]
+    assert entropy[0] == pytest.approx(entropy[1], abs=0.05)
+
+
 def test_a_profile_averages_the_readings_of_each_step(pair):
     """Targets of three tokens in two steps: two tokens, then one."""
     lens = pair["mdm"].lens

@@ -31,35 +31,22 @@ def attention_roles(arm: AttentionRoles, mdm: AttentionRoles) -> go.Figure:
     for model, roles in models.items():
         for held in (False, True):
             figure.add_trace(_points(roles, model, held))
-    names = [role.replace("_", " ") for role in arm.roles]
     figure.update_xaxes(
-        tickvals=np.arange(len(names)),
-        ticktext=[name.replace(" ", "<br>") for name in names],
-        range=[-0.6, len(names) - 0.4],
+        tickvals=np.arange(len(arm.roles)),
+        ticktext=[_label(models, index) for index in range(len(arm.roles))],
+        range=[-0.6, len(arm.roles) - 0.4],
         showgrid=False,
     )
-    figure.update_yaxes(title_text="attention to the role's places, beyond uniform")
+    figure.update_yaxes(title_text="attention beyond uniform")
     figure.add_hline(
         y=arm.threshold, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, opacity=0.8
     )
     whole = (0.0, 1.0, 0.0, 1.0)
-    undefined = [
-        f"{name} has no samples in the {MODEL_NAMES[model]}"
-        for model, roles in models.items()
-        for name, count in zip(names, roles.num_samples, strict=True)
-        if count == 0
-    ]
     return finish(
         figure,
         "Roles of attention heads",
-        "; ".join(
-            [
-                f"filled: the whole {percent(arm.level)} bootstrap interval is above the dotted"
-                f" threshold, {arm.threshold:g}",
-                f"n = {int(arm.num_samples.max())} sequences or examples",
-                *undefined,
-            ]
-        ),
+        f"filled: the whole {percent(arm.level)} bootstrap interval is above {arm.threshold:g};"
+        f" n = {_samples(models)} sequences or examples",
         wide={**_places(whole), "height": 460, "margin.b": 110},
         narrow={**_places(whole), "height": 560, "margin.b": 130},
     )
@@ -97,6 +84,20 @@ def head_names(roles: AttentionRoles) -> list[str]:
         for layer in range(graph.num_layers)
         for head in range(graph.num_heads)
     ]
+
+
+def _label(models: dict[str, AttentionRoles], index: int) -> str:
+    """A role's name, one word a line, and which model could not be measured for it."""
+    words = models["arm"].roles[index].split("_")
+    without = [MODEL_NAMES[m] for m, roles in models.items() if roles.num_samples[index] == 0]
+    return "<br>".join([*words, *(f"(no {name})" for name in without)])
+
+
+def _samples(models: dict[str, AttentionRoles]) -> str:
+    counts = np.concatenate([roles.num_samples for roles in models.values()])
+    counts = counts[counts > 0]
+    low, high = int(counts.min()), int(counts.max())
+    return f"{low}" if low == high else f"{low} to {high}"
 
 
 def _points(roles: AttentionRoles, model: str, held: bool) -> go.Scatter:

@@ -202,7 +202,7 @@ def _finished(
     bar = colour_bar(name, float(largest))
     bar["colorbar"]["tickformat"] = ticks
     figure.update_layout(coloraxis=bar)
-    wide = panels((0.0, 0.42, 0.0, 1.0), (0.48, 0.88, 0.0, 1.0)) | colour_bar_right()
+    wide = panels((0.0, 0.41, 0.0, 1.0), (0.45, 0.86, 0.0, 1.0)) | colour_bar_right()
     wide |= {"height": 440, "margin.b": 64, "yaxis2.showticklabels": False}
     narrow = stacked(2, gap=0.14, bottom=0.16) | colour_bar_below()
     narrow |= {"height": 860, "margin.b": 84, "yaxis2.showticklabels": True}

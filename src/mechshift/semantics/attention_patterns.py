@@ -24,7 +24,10 @@ from mechshift.semantics.recorded_run import RecordedRun
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionPattern:
-    """Attention weights of one layer; rows sum to 1. Rows of padding queries mean nothing."""
+    """Attention weights of one layer; rows sum to 1. Rows of padding queries mean nothing.
+
+    In float32 at least, with the precision of the model.
+    """
 
     weights: Float[Tensor, "row head query key"]
     uniform: Float[Tensor, "row query key"]
@@ -53,4 +56,5 @@ def _weights(
         value[:, first + places, :, places] = 1.0
         z = attend(parts.layers[layer], query, key, value, run.arguments[layer])
         read.append(z[..., :named])
-    return torch.cat(read, dim=-1).transpose(1, 2)
+    weights = torch.cat(read, dim=-1).transpose(1, 2)
+    return weights.to(torch.promote_types(weights.dtype, torch.float32))

@@ -149,7 +149,7 @@ def _copies(
     """Whether what each head reads at the mentions puts the target first in its lens."""
     parts = run.model.parts
     value = run.record.layers[layer].value.unflatten(-1, (parts.num_heads, -1))
-    z = torch.einsum("rhk,rkhd->rhd", looked, value[batch.readout_row])
+    z = torch.einsum("rhk,rkhd->rhd", looked, value[batch.readout_row].to(looked.dtype))
     written = write_heads(z.flatten(1)[None], parts.layers[layer].output, parts.num_heads)[0]
     rows = written.transpose(0, 1).flatten(0, 1)
     targets = batch.target_ids.repeat_interleave(parts.num_heads)
@@ -167,4 +167,4 @@ def _copied_rank(model: LanguageModel) -> int:
 
 
 def _stacked(layers: list[Tensor]) -> Float[np.ndarray, "unit layer ..."]:
-    return torch.stack(layers, dim=1).double().cpu().numpy()
+    return torch.stack(layers, dim=1).cpu().double().numpy()

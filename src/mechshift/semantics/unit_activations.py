@@ -83,11 +83,11 @@ def unit_activations(
             model.hidden(batch.clean_ids, batch.attention_mask, batch.position_ids)
             chosen = [recorded[int(at)][..., int(j)] for at, j in zip(layers, units, strict=True)]
             mask = batch.attention_mask.bool()
-            activation = torch.stack(chosen, dim=-1).double() * mask[..., None]
+            activation = (torch.stack(chosen, dim=-1) * mask[..., None]).cpu().double()
             padding = longest - mask.shape[1]
             tokens = torch.where(mask, batch.clean_ids, NO_TOKEN).cpu().numpy()
             ids.append(np.pad(tokens, ((0, 0), (padding, 0)), constant_values=NO_TOKEN))
-            values.append(np.pad(activation.cpu().numpy(), ((0, 0), (padding, 0), (0, 0))))
+            values.append(np.pad(activation.numpy(), ((0, 0), (padding, 0), (0, 0))))
             example.append(batch.example)
             first_step.append(batch.step[:, 0])
     order = np.lexsort((np.concatenate(first_step), np.concatenate(example)))
