@@ -109,15 +109,13 @@ def roles_from_shares(
     """Means over samples, their intervals, and which heads hold which role."""
     measured = [_measure(shares[role], settings) for role in ROLES]
     excess = _stack([one.excess for one in measured], settings.level)
-    with np.errstate(invalid="ignore"):
-        holds = excess.low >= settings.role_threshold
     return AttentionRoles(
         graph=graph,
         roles=ROLES,
         share=_stack([one.share for one in measured], settings.level),
         uniform=np.stack([one.uniform for one in measured]),
         excess=excess,
-        holds=holds,
+        holds=excess.low >= settings.role_threshold,  # false where there is no interval
         threshold=settings.role_threshold,
         num_samples=np.array([one.num_samples for one in measured]),
         level=settings.level,
