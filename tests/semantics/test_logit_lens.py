@@ -1,5 +1,6 @@
 """Lenses: the known circuit by hand, the model's own prediction, ties, pieces and batches."""
 
+import importlib
 import math
 
 import numpy as np
@@ -8,7 +9,6 @@ import torch
 from torch.nn import functional
 
 from mechshift.denoising import batch_canvases
-from mechshift.semantics import logit_lens as module
 from mechshift.semantics.logit_lens import logit_lens, target_rank
 from mechshift.semantics.readouts import join_readouts
 from mechshift.semantics.recorded_run import clean_run
@@ -106,6 +106,8 @@ def test_neither_batches_nor_pieces_change_a_reading(canvases_of, monkeypatch):
     model = random_language_model("qwen2", "mdm", dtype=torch.float64)
     canvases = canvases_of(model)
     together = lens_of(model, canvases)
+    # The package gives its function the module's name.
+    module = importlib.import_module("mechshift.semantics.logit_lens")
     monkeypatch.setattr(module, "LOGITS_PER_PIECE", 3 * model.vocab_size)
     alone = lens_of(model, canvases, batch_size=1)
     for part in ("components", "levels"):
