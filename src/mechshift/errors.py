@@ -49,6 +49,10 @@ class ComparisonError(MechshiftError):
     """Two results that cannot be compared."""
 
 
+class SemanticsError(MechshiftError):
+    """What components do cannot be measured on these inputs, or a neuron cannot be explained."""
+
+
 class PosttrainingError(MechshiftError):
     """Training cannot start or go on."""
 

@@ -1,6 +1,6 @@
 """What can be asked of a run? One record a stage; the command line is made from them."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import torch
