@@ -13,8 +13,8 @@ from mechshift.ablation import (
     ablation_effects,
     compare_ablations,
 )
-from mechshift.comparison import FlatRecord, from_flat, to_flat
 from mechshift.errors import AblationError
+from mechshift.flat_records import FlatRecord, from_flat, to_flat
 
 SETTINGS = AblationSettings(num_resamples=400)
 NUM_EXAMPLES = 40

@@ -15,9 +15,9 @@ from mechshift.ablation import (
     num_runs,
     sweep_ablations,
 )
-from mechshift.comparison import FlatRecord, from_flat, to_flat
 from mechshift.denoising import build_canvases, decode
 from mechshift.errors import AblationError
+from mechshift.flat_records import FlatRecord, from_flat, to_flat
 from mechshift.testing import ARCHITECTURES, known_circuit, random_examples, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]

@@ -11,12 +11,11 @@ from mechshift.comparison import (
     ComparisonSettings,
     DirectionOfFlow,
     direction_of_flow,
-    from_flat,
-    to_flat,
 )
 from mechshift.comparison.resampling import MIN_EXAMPLES
 from mechshift.denoising import GENERAL_SPANS
 from mechshift.errors import ComparisonError
+from mechshift.flat_records import from_flat, to_flat
 from mechshift.statistics import Estimates
 from mechshift.testing import ClueStrengths, two_sided_reader
 

@@ -5,11 +5,8 @@ import pytest
 import torch
 
 from mechshift.attribution import node_attribution, path_points
-from mechshift.errors import ModelError
 from mechshift.semantics.hidden_units import (
-    early_layers,
     hidden_unit_scores,
-    output_projection,
 )
 from mechshift.semantics.neurons import describe_neurons
 from mechshift.semantics.settings import SemanticsSettings
@@ -39,7 +36,7 @@ def test_a_units_score_is_the_product_of_its_difference_and_its_own_gradient(
     points = path_points("midpoint", 2)
     found = hidden_unit_scores(model, canvases, [1], metric="log_prob", points=points)
     module, embedding = model.module, model.parts.embedding
-    projection = output_projection(model.parts.layers[1]).module
+    projection = model.parts.layers[1].mlp_down.module
     units = []
 
     def keep(_module, args):
@@ -166,20 +163,6 @@ def test_a_unit_reads_the_name_and_writes_the_copy():
     """The projection that is found is the one whose weights the known circuit was given."""
     known = known_circuit()
     layer = known.model.parts.layers[0]
-    weight = output_projection(layer).weight
+    weight = layer.mlp_down.weight
     assert weight[MLP_COPY, 0] != 0
     assert layer.mlp.up_proj.weight[0, NAME] == 1
-
-
-@pytest.mark.parametrize(
-    ("num_layers", "early"), [(1, [0]), (2, [0]), (6, [0, 1]), (28, list(range(9)))]
-)
-def test_early_layers_lie_in_the_first_third(num_layers, early):
-    assert early_layers(num_layers).tolist() == early
-
-
-def test_an_unknown_mlp_is_refused():
-    layer = random_language_model().parts.layers[0]
-    layer.mlp.__dict__["_modules"].pop("down_proj")
-    with pytest.raises(ModelError, match="hidden units of a LlamaMLP; known output projections"):
-        output_projection(layer)

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mechshift.attribution import node_attribution
-from mechshift.comparison import FlatRecord, from_flat, to_flat
 from mechshift.denoising import batch_canvases
 from mechshift.errors import SemanticsError
+from mechshift.flat_records import FlatRecord, from_flat, to_flat
 from mechshift.semantics import (
     Semantics,
     SemanticsSettings,

@@ -14,7 +14,6 @@ from mechshift.comparison.direction import (
     SpanFlow,
     direction_of_flow,
 )
-from mechshift.comparison.flat import FlatRecord, from_flat, to_flat
 from mechshift.comparison.nodes import node_jaccard, node_names, node_scores
 from mechshift.comparison.overlap import OverlapCurve, overlap_curve
 from mechshift.comparison.scores import Scores
@@ -30,7 +29,6 @@ __all__ = [
     "Completeness",
     "DepthProfiles",
     "DirectionOfFlow",
-    "FlatRecord",
     "LayerProfile",
     "OverlapCurve",
     "RightToLeft",
@@ -43,7 +41,6 @@ __all__ = [
     "default_sizes",
     "depth_profile",
     "direction_of_flow",
-    "from_flat",
     "jaccard",
     "node_jaccard",
     "node_names",
@@ -52,6 +49,5 @@ __all__ = [
     "overlap_sizes",
     "step_profile",
     "third_of_layers",
-    "to_flat",
     "top_edges",
 ]

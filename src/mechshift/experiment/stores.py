@@ -18,10 +18,11 @@ import polars as pl
 
 from mechshift.artifacts import Artifact, Manifest, artifact_hash, read_artifact, read_manifest
 from mechshift.attribution import EdgeScores
-from mechshift.comparison import Comparison, FlatRecord, from_flat, to_flat
+from mechshift.comparison import Comparison
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError
 from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.flat_records import FlatRecord, from_flat, to_flat
 from mechshift.graph import Graph
 from mechshift.models import Kind
 from mechshift.tasks import CommonPool, Example, Split

@@ -6,6 +6,7 @@ from mechshift.interventions.attention_operands import operands_returned as oper
 from mechshift.interventions.destination_input import (
     added_to_destination as added_to_destination,
 )
+from mechshift.interventions.hidden_units import recorded_hidden_units as recorded_hidden_units
 from mechshift.interventions.hooking import Removable as Removable
 from mechshift.interventions.hooking import gradients_given as gradients_given
 from mechshift.interventions.hooking import removing as removing

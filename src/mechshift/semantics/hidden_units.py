@@ -11,69 +11,28 @@ of `attribution.path`. The gradient at a_j is column j times the gradient at the
 only the latter is taken. The scores of an MLP's units sum to its node score exactly.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from mechshift.attribution.collecting import chunk_canvases, collect_along_paths
 from mechshift.attribution.output_gradients import OutputGradients
 from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath
 from mechshift.denoising import Canvas
-from mechshift.errors import ModelError
-from mechshift.interventions import Recording, removing
-from mechshift.models import DecoderParts, LanguageModel, LayerParts, Projection
-
-OUTPUT_PROJECTIONS = {"down_proj": False, "c_proj": True}
-"""Name of an MLP's last linear map -> whether its weight is stored as [in, out]."""
+from mechshift.interventions import Recording, recorded_hidden_units
+from mechshift.models import DecoderParts, LanguageModel
 
 EXAMPLES_PER_CHUNK = 32
 """Scores of every step are held for so many examples at a time."""
 
 
-def output_projection(layer: LayerParts) -> Projection:
-    """From a layer's hidden units to the residual stream.
-
-    Raises:
-        ModelError: an MLP of an unknown make.
-    """
-    for name, transposed in OUTPUT_PROJECTIONS.items():
-        module = getattr(layer.mlp, name, None)
-        if isinstance(module, nn.Module):
-            return Projection(module=module, transposed=transposed)
-    raise ModelError(
-        f"cannot find the hidden units of a {type(layer.mlp).__name__}; known output projections:"
-        f" {', '.join(OUTPUT_PROJECTIONS)}."
-    )
-
-
 def num_hidden_units(parts: DecoderParts) -> int:
     """Hidden units of each MLP."""
-    return int(output_projection(parts.layers[0]).weight.shape[1])
-
-
-@contextmanager
-def recorded_units(
-    parts: DecoderParts, layers: Sequence[int]
-) -> Iterator[dict[int, Float[Tensor, "row position unit"]]]:
-    """Keep the hidden units of some layers in every forward pass; the latest pass wins."""
-    kept: dict[int, Tensor] = {}
-
-    def keep(layer: int, _module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        kept[layer] = args[0]
-
-    hooks = (
-        output_projection(parts.layers[layer]).module.register_forward_pre_hook(
-            partial(keep, layer)
-        )
-        for layer in layers
-    )
-    with removing(hooks):
-        yield kept
+    return int(parts.layers[0].mlp_down.weight.shape[1])
 
 
 def hidden_unit_scores(
@@ -101,7 +60,6 @@ def hidden_unit_scores(
 
     Raises:
         AttributionError: as `attribution.node_attribution`.
-        ModelError: an MLP of an unknown make.
     """
     score = partial(_score_batch, points=points, layers=layers)
     axes = (len(layers), num_hidden_units(model.parts))
@@ -132,7 +90,7 @@ def _score_batch(
     for index, layer in enumerate(layers):
         total = gradients.total(index)
         difference = corrupted[layer].to(total.dtype) - clean[layer].to(total.dtype)
-        weight = output_projection(path.model.parts.layers[layer]).weight.to(total.dtype)
+        weight = path.model.parts.layers[layer].mlp_down.weight.to(total.dtype)
         # One slot at a time: [row, position, unit] is large.
         by_slot = [((slot @ weight) * difference).sum(dim=1) for slot in total]
         scores.append(torch.stack(by_slot, dim=1))
@@ -142,17 +100,10 @@ def _score_batch(
 def _units_at(
     path: InputPath, end: float, layers: Sequence[int]
 ) -> dict[int, Float[Tensor, "row position unit"]]:
-    with recorded_units(path.model.parts, layers) as units, torch.no_grad():
+    with recorded_hidden_units(path.model.parts, layers) as units, torch.no_grad():
         path.run(end)
     return units
 
 
 def _mlp_outputs(layers: Sequence[int]) -> Callable[[Recording], list[Tensor]]:
     return lambda record: [record.layers[layer].mlp_output for layer in layers]
-
-
-def early_layers(num_layers: int) -> Int[np.ndarray, " layer"]:
-    """Layers whose midpoint lies in the first third of the depth; at least layer 0."""
-    layers = np.arange(num_layers)
-    early = layers[3 * (2 * layers + 1) < 2 * num_layers]
-    return early if len(early) else layers[:1]

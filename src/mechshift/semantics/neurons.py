@@ -21,8 +21,9 @@ from torch import Tensor
 
 from mechshift.attribution import path_points
 from mechshift.denoising import Canvas
+from mechshift.graph import third_of_layers
 from mechshift.models import LanguageModel
-from mechshift.semantics.hidden_units import early_layers, hidden_unit_scores, output_projection
+from mechshift.semantics.hidden_units import hidden_unit_scores
 from mechshift.semantics.readouts import mean_of_examples
 from mechshift.semantics.settings import SemanticsSettings
 from mechshift.semantics.unit_activations import (
@@ -80,10 +81,10 @@ def describe_neurons(
 
     Raises:
         AttributionError: no canvases, a missing example or step, or scores that are not finite.
-        ModelError: an MLP whose hidden units cannot be found.
     """
     if layers is None:
-        layers = early_layers(len(model.parts.layers)).tolist()
+        # A single layer is neither early nor late.
+        layers = np.flatnonzero(third_of_layers(len(model.parts.layers))[0]).tolist() or [0]
     scores = hidden_unit_scores(
         model,
         canvases,
@@ -125,7 +126,7 @@ def _written_logits(
     """What firing adds to the logits, up to the positive divisor of the final norm."""
     parts = model.parts
     columns = [
-        sign * output_projection(parts.layers[at]).weight[:, unit]
+        sign * parts.layers[at].mlp_down.weight[:, unit]
         for at, unit, sign in zip(layer.tolist(), index.tolist(), direction.tolist(), strict=True)
     ]
     written = parts.final_norm.centred(torch.stack(columns)) * parts.final_norm.weight

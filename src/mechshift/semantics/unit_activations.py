@@ -22,8 +22,8 @@ import torch
 from jaxtyping import Float, Int
 
 from mechshift.denoising import Canvas, batch_canvases
+from mechshift.interventions import recorded_hidden_units
 from mechshift.models import LanguageModel
-from mechshift.semantics.hidden_units import recorded_units
 from mechshift.semantics.readouts import MIN_EXAMPLES
 from mechshift.semantics.settings import SemanticsSettings
 from mechshift.statistics import Estimates, bootstrap_weights, centred_estimate
@@ -78,7 +78,7 @@ def unit_activations(
     """
     longest = max(len(canvas.clean_ids) for canvas in canvases)
     example, first_step, ids, values = [], [], [], []
-    with recorded_units(model.parts, np.unique(layers).tolist()) as recorded:
+    with recorded_hidden_units(model.parts, np.unique(layers).tolist()) as recorded:
         for batch in batch_canvases(model, canvases, batch_size):
             model.hidden(batch.clean_ids, batch.attention_mask, batch.position_ids)
             chosen = [recorded[int(at)][..., int(j)] for at, j in zip(layers, units, strict=True)]
