@@ -65,7 +65,7 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
             ("pool", ("",)),
             ("scores", ("/arm", "/mdm")),
             ("faithfulness", ("/arm", "/mdm")),
-            ("comparison", ("",)),
+            ("comparison", ("/mdm",)),
         )
         for model in models
     }

@@ -16,6 +16,7 @@ from mechshift.experiment.pooling import pool_canvases, pooled_task
 from mechshift.experiment.settings import AttributionSettings
 from mechshift.experiment.stores import (
     SCORES,
+    member_title,
     pool_folder,
     pool_manifests,
     read_pool,
@@ -30,7 +31,7 @@ from mechshift.progress import Advance, progress_bar
 def score_edges(
     run: Path, pair: ModelPair, settings: AttributionSettings, *, quiet: bool = False
 ) -> None:
-    """Write the edge scores of both models on every pooled task, where they are missing.
+    """Write the edge scores of every member of the pair on every pooled task, where missing.
 
     Raises:
         ArtifactError: the run has no pool, or holds other scores.
@@ -40,8 +41,8 @@ def score_edges(
         pool = read_pool(run, task_name, "discovery")
         metric = settings.metric or pooled_task(task_name, pool).metric
         resolved = replace(settings, metric=metric)
-        for model in pair.models:
-            folder = scores_folder(run, task_name, model.kind)
+        for member, model in pair.members.items():
+            folder = scores_folder(run, task_name, member)
             made_from: dict[str, Any] = {
                 "stage": SCORES,
                 "config": {
@@ -55,10 +56,10 @@ def score_edges(
                     "weights": model.weights_hash,
                 },
             }
-            chunks = folder.parent / f"{model.kind}.chunks"
+            chunks = folder.parent / f"{member}.chunks"
             if not is_current(folder, **made_from):
                 canvases = pool_canvases(pool, model)
-                title = f"{task_name}: score {model.kind.upper()} edges"
+                title = f"{task_name}: score {member_title(member)}"
                 with progress_bar(title, len(canvases), quiet=quiet) as advance:
                     scores = _score_in_chunks(model, canvases, resolved, chunks, made_from, advance)
                 write_artifact(folder, **made_from, arrays=scores_arrays(scores))

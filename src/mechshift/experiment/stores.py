@@ -1,14 +1,14 @@
 """How is each stage's record laid out in a run folder, and read back?
 
 RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
-RUN/scores/TASK/MODEL          edge scores of each example; MODEL is arm or mdm
+RUN/scores/TASK/MEMBER         edge scores of each example; MEMBER is arm, mdm or a control
 RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
-RUN/comparison/TASK            what the two circuits share
+RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
 RUN/report                     report.html and a CSV file for each figure
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -33,14 +33,35 @@ REPORT = "report"
 KINDS: tuple[Kind, Kind] = ("arm", "mdm")
 
 
+def member_title(member: str) -> str:
+    """How a progress bar calls a member: controls go by their names."""
+    return member.upper() if member in KINDS else member
+
+
 def pool_folder(run: Path, task: str) -> Path:
     """Where a task's pool is kept."""
     return run / POOL / task
 
 
-def scores_folder(run: Path, task: str, kind: Kind) -> Path:
+def scores_folder(run: Path, task: str, member: str) -> Path:
     """Where one model's edge scores are kept."""
-    return run / SCORES / task / kind
+    return run / SCORES / task / member
+
+
+def scored_members(run: Path, task: str) -> list[str]:
+    """The members whose edges are scored: `arm`, `mdm`, then controls by name.
+
+    Raises:
+        ArtifactError: a model of the pair has not been scored.
+    """
+    found = {folder.parent.name for folder in (run / SCORES / task).glob("*/manifest.json")}
+    missing = [kind for kind in KINDS if kind not in found]
+    if missing:
+        raise ArtifactError(
+            f"{run} holds no scores of the {missing[0].upper()} on '{task}'; run"
+            f" `mechshift attribute {run}` first."
+        )
+    return [*KINDS, *sorted(found - set(KINDS))]
 
 
 def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:
@@ -48,9 +69,9 @@ def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:
     return run / FAITHFULNESS / task / kind
 
 
-def comparison_folder(run: Path, task: str) -> Path:
-    """Where a task's comparison is kept."""
-    return run / COMPARISON / task
+def comparison_folder(run: Path, task: str, member: str = "mdm") -> Path:
+    """Where the comparison of the ARM with another member is kept."""
+    return run / COMPARISON / task / member
 
 
 def pool_manifests(run: Path) -> dict[str, Manifest]:
@@ -66,13 +87,13 @@ def pool_manifests(run: Path) -> dict[str, Manifest]:
     return dict(sorted(manifests.items(), key=lambda item: item[1].config["position"]))
 
 
-def score_inputs(run: Path, task: str) -> dict[str, str]:
-    """Hashes of both models' scores, for the manifests of what is made from them.
+def score_inputs(run: Path, task: str, members: Sequence[str] = KINDS) -> dict[str, str]:
+    """Hashes of the members' scores, for the manifests of what is made from them.
 
     Raises:
-        ArtifactError: a model has not been scored.
+        ArtifactError: one has not been scored.
     """
-    return {f"{kind}_scores": artifact_hash(scores_folder(run, task, kind)) for kind in KINDS}
+    return {f"{name}_scores": artifact_hash(scores_folder(run, task, name)) for name in members}
 
 
 def pool_contents(pools: Mapping[Split, CommonPool]) -> dict[str, Any]:
@@ -228,12 +249,12 @@ def comparison_contents(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def read_comparison(run: Path, task: str) -> Comparison:
-    """The comparison of one task.
+def read_comparison(run: Path, task: str, member: str = "mdm") -> Comparison:
+    """The comparison of the ARM with another member on one task.
 
     Raises:
         ArtifactError: missing or damaged.
     """
-    artifact = read_artifact(comparison_folder(run, task), stage=COMPARISON)
+    artifact = read_artifact(comparison_folder(run, task, member), stage=COMPARISON)
     scalars = json.loads(artifact.texts["values.json"])
     return from_flat(Comparison, FlatRecord(arrays=dict(artifact.arrays.items()), scalars=scalars))

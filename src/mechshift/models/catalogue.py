@@ -4,8 +4,9 @@ An edge of one model is compared with the edge of the same name in the other, an
 same examples, so the two must have the same shape and give the ARM's tokens the same ids.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -27,6 +28,13 @@ class ModelPair:
     name: str
     arm: LanguageModel
     mdm: LanguageModel
+    controls: Mapping[str, LanguageModel] = field(default_factory=dict)
+    """Further models of the same shape, by the name of their role (`controls.py`)."""
+
+    @property
+    def members(self) -> dict[str, LanguageModel]:
+        """All models by role: `arm`, `mdm`, then the controls."""
+        return {"arm": self.arm, "mdm": self.mdm, **self.controls}
 
     @property
     def models(self) -> tuple[LanguageModel, LanguageModel]:
@@ -34,8 +42,9 @@ class ModelPair:
         return self.arm, self.mdm
 
     def __post_init__(self) -> None:
-        check_same_shape(self.arm, self.mdm)
-        check_same_tokens(self.arm, self.mdm)
+        for model in (self.mdm, *self.controls.values()):
+            check_same_shape(self.arm, model)
+            check_same_tokens(self.arm, model)
 
 
 def load_pair(pair: str | PairEntry, *, device: str = "cpu", dtype: str = "float32") -> ModelPair:

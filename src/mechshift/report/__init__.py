@@ -1,6 +1,7 @@
 """The report: records in, one HTML page and its tables out."""
 
-from mechshift.report.exhibits import Exhibit, exhibits, per_example_name, report_tables
+from mechshift.report.exhibit import Exhibit
+from mechshift.report.exhibits import exhibits, per_example_name, report_tables
 from mechshift.report.html import render_report
 from mechshift.report.records import (
     BaselineComparison,

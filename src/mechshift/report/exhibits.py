@@ -1,8 +1,5 @@
 """The figures of one task, each with the table of the numbers that it shows."""
 
-from dataclasses import dataclass
-
-import plotly.graph_objects as go
 import polars as pl
 
 from mechshift.figures import (
@@ -20,20 +17,8 @@ from mechshift.figures import (
     step_view_table,
 )
 from mechshift.report.definitions import ABLATED_EDGES
+from mechshift.report.exhibit import Exhibit
 from mechshift.report.records import ReportInput, TaskReport, task_slug
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exhibit:
-    """A figure, its numbers and how to read it."""
-
-    name: str
-    """Part of file names: `circuit-map`, `overlap`, ..."""
-
-    figure: go.Figure
-    table: pl.DataFrame
-    reading: str
-    """One or two sentences for a reader who sees this kind of figure for the first time."""
 
 
 def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:

@@ -22,7 +22,8 @@ from mechshift.report.definitions import (
     completeness_meaning,
     edge_score_definition,
 )
-from mechshift.report.exhibits import Exhibit, csv_path, exhibits, has_steps
+from mechshift.report.exhibit import Exhibit
+from mechshift.report.exhibits import csv_path, exhibits, has_steps
 from mechshift.report.findings import NOT_DECIDED, Finding, findings
 from mechshift.report.formats import (
     NOT_MEASURED,
