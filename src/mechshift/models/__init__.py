@@ -4,6 +4,9 @@ from mechshift.models.architecture import decoder_parts as decoder_parts
 from mechshift.models.catalogue import ModelPair as ModelPair
 from mechshift.models.catalogue import load_mdm as load_mdm
 from mechshift.models.catalogue import load_pair as load_pair
+from mechshift.models.controls import CONTROLS as CONTROLS
+from mechshift.models.controls import Controls as Controls
+from mechshift.models.controls import load_controls as load_controls
 from mechshift.models.folders import ModelSource as ModelSource
 from mechshift.models.language_model import Attention as Attention
 from mechshift.models.language_model import Kind as Kind

@@ -13,6 +13,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
+from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import LanguageModel
 from mechshift.models.loading import load_language_model
 from mechshift.models.published import PAIRS, UNPAIRED_MDMS, MdmEntry, PairEntry
@@ -55,19 +56,9 @@ def load_pair(pair: str | PairEntry, *, device: str = "cpu", dtype: str = "float
     """
     entry = _known_pair(pair) if isinstance(pair, str) else pair
     with ExitStack() as stack:
-        if entry.embedded:
-            root = stack.enter_context(as_file(files("mechshift") / "pairs"))
-            entry = _located(entry, root)
-        arm = load_language_model(
-            entry.arm,
-            name=f"{entry.name}-arm",
-            kind="arm",
-            attention="causal",
-            shift=True,
-            dtype=dtype,
-            device=device,
-        )
-        mdm = _load(entry, arm.tokenizer, device=device, dtype=dtype)
+        entry = on_this_machine(entry, stack)
+        arm = load_entry_arm(entry.arm, f"{entry.name}-arm", device=device, dtype=dtype)
+        mdm = load_entry_mdm(entry, arm.tokenizer, device=device, dtype=dtype)
     return ModelPair(name=entry.name, arm=arm, mdm=mdm)
 
 
@@ -82,12 +73,26 @@ def load_mdm(mdm: str | MdmEntry, *, device: str = "cpu", dtype: str = "float32"
             known = ", ".join(UNPAIRED_MDMS)
             raise ModelError(f"unknown MDM '{mdm}'; known without a parent: {known}.")
         mdm = UNPAIRED_MDMS[mdm]
-    return _load(mdm, None, device=device, dtype=dtype)
+    return load_entry_mdm(mdm, None, device=device, dtype=dtype)
 
 
-def _load(
+def load_entry_arm(source: ModelSource, name: str, *, device: str, dtype: str) -> LanguageModel:
+    """An ARM, causal and shifted as all ARMs are."""
+    return load_language_model(
+        source,
+        name=name,
+        kind="arm",
+        attention="causal",
+        shift=True,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def load_entry_mdm(
     entry: MdmEntry, parent_tokenizer: PreTrainedTokenizerFast | None, *, device: str, dtype: str
 ) -> LanguageModel:
+    """The MDM of an entry, read as the entry says."""
     return load_language_model(
         entry.mdm,
         name=f"{entry.name}-mdm",
@@ -172,10 +177,19 @@ def _known_pair(name: str) -> PairEntry:
     return PAIRS[name]
 
 
-def _located(entry: PairEntry, root: Path) -> PairEntry:
-    """The same entry with the paths of its embedded models made absolute."""
+def on_this_machine(entry: PairEntry, stack: ExitStack) -> PairEntry:
+    """The same entry with the paths of embedded models made absolute, while `stack` is open."""
+    if not entry.embedded:
+        return entry
+    root: Path = stack.enter_context(as_file(files("mechshift") / "pairs"))
+
+    def located(source: ModelSource) -> ModelSource:
+        return replace(source, path=str(root / source.path))
+
     return replace(
         entry,
-        arm=replace(entry.arm, path=str(root / entry.arm.path)),
-        mdm=replace(entry.mdm, path=str(root / entry.mdm.path)),
+        arm=located(entry.arm),
+        mdm=located(entry.mdm),
+        continued_arm=entry.continued_arm and located(entry.continued_arm),
+        other_mdm=entry.other_mdm and located(entry.other_mdm),
     )
