@@ -50,8 +50,8 @@ def run_experiment(
     return write_report(run)
 
 
-def load_stored_pair(run: Path, device: str = "auto") -> ModelPair:
-    """The two models whose pool a run folder holds.
+def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False) -> ModelPair:
+    """The two models whose pool a run folder holds, and their controls if asked for.
 
     Raises:
         ArtifactError: no pool, pools of different pairs, or weights that have changed since.
@@ -64,7 +64,7 @@ def load_stored_pair(run: Path, device: str = "auto") -> ModelPair:
         options = PairOptions(**pairs[0])
     except TypeError as error:
         raise ConfigError(f"the pool in {run} names its pair in an unknown way: {error}.") from None
-    pair = options.load(device)
+    pair = options.load(device, controls=controls)
     for task, manifest in manifests.items():
         for model in pair.models:
             if manifest.inputs[model.kind] != model.weights_hash:

@@ -1,6 +1,6 @@
 """What can be asked of a run? One record a stage; the command line is made from them."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -10,7 +10,15 @@ from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
 from mechshift.evaluation import MIB_FRACTIONS, AblationName, circuit_sizes
-from mechshift.models import PAIRS, Attention, ModelPair, ModelSource, PairEntry, load_pair
+from mechshift.models import (
+    PAIRS,
+    Attention,
+    ModelPair,
+    ModelSource,
+    PairEntry,
+    load_controls,
+    load_pair,
+)
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
@@ -31,6 +39,10 @@ class PairOptions:
     """Folder or hub id of your autoregressive model."""
     mdm: str | None = None
     """Folder or hub id of the diffusion model post-trained from it."""
+    continued_arm: str | None = None
+    """Control: your ARM trained on with its own objective on the data of your MDM."""
+    other_mdm: str | None = None
+    """Control: an MDM that you made as the first one, with another seed."""
     tokenizer: str | None = None
     """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
     shift: bool = True
@@ -58,6 +70,8 @@ class PairOptions:
                 name=self.pair if self.pair not in PAIRS else "own",
                 arm=ModelSource(path=self.arm),
                 mdm=ModelSource(path=self.mdm, tokenizer_path=self.tokenizer),
+                continued_arm=_source(self.continued_arm),
+                other_mdm=_source(self.other_mdm, self.tokenizer),
                 shift=self.shift,
                 attention=self.attention,
                 block_length=self.block_length,
@@ -69,11 +83,18 @@ class PairOptions:
             )
         return PAIRS[self.pair]
 
-    def load(self, device: str = "auto") -> ModelPair:
-        """Both models, probed, on `device`; `auto` is a GPU where there is one."""
+    def load(self, device: str = "auto", *, controls: bool = False) -> ModelPair:
+        """Both models, probed, on `device`; `auto` is a GPU where there is one.
+
+        Args:
+            device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+            controls: with every control that the pair can have.
+        """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return load_pair(self.entry(), device=device, dtype=self.dtype)
+        entry = self.entry()
+        pair = load_pair(entry, device=device, dtype=self.dtype)
+        return replace(pair, controls=load_controls(pair, entry).models) if controls else pair
 
     def default_tasks(self) -> tuple[str, ...]:
         """The tasks that are compared where none are named."""
@@ -186,6 +207,10 @@ class RunSettings:
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""
         return self.tasks or self.models.default_tasks()
+
+
+def _source(path: str | None, tokenizer: str | None = None) -> ModelSource | None:
+    return None if path is None else ModelSource(path=path, tokenizer_path=tokenizer)
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

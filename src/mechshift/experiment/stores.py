@@ -4,6 +4,7 @@ RUN/pool/TASK                  examples of both splits, what both models answere
 RUN/scores/TASK/MEMBER         edge scores of each example; MEMBER is arm, mdm or a control
 RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
 RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
+RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
 RUN/report                     report.html and a CSV file for each figure
 """
 
@@ -15,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool
 
 from mechshift.artifacts import Artifact, Manifest, artifact_hash, read_artifact, read_manifest
 from mechshift.attribution import EdgeScores
@@ -28,7 +30,7 @@ from mechshift.models import Kind
 from mechshift.tasks import CommonPool, Example, Split
 
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
-REPORT = "report"
+CONTROLS, REPORT = "controls", "report"
 
 KINDS: tuple[Kind, Kind] = ("arm", "mdm")
 
@@ -72,6 +74,21 @@ def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:
 def comparison_folder(run: Path, task: str, member: str = "mdm") -> Path:
     """Where the comparison of the ARM with another member is kept."""
     return run / COMPARISON / task / member
+
+
+def control_folder(run: Path, task: str, control: str) -> Path:
+    """Where the answers of a control are kept."""
+    return run / CONTROLS / task / control
+
+
+def read_control_answers(run: Path, task: str, control: str) -> Bool[np.ndarray, " example"]:
+    """Which held-out examples of the pool a control solves.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(control_folder(run, task, control), stage=CONTROLS)
+    return artifact.arrays["correct"]
 
 
 def pool_manifests(run: Path) -> dict[str, Manifest]:
