@@ -21,6 +21,10 @@ from mechshift.ablation.plans import circuit_nodes_plan as circuit_nodes_plan
 from mechshift.ablation.plans import strongest_neurons_plan as strongest_neurons_plan
 from mechshift.ablation.plans import third_plan as third_plan
 from mechshift.ablation.pooling import GroupLabels as GroupLabels
+from mechshift.ablation.run import AblationRun as AblationRun
+from mechshift.ablation.run import Decoding as Decoding
+from mechshift.ablation.run import max_num_runs as max_num_runs
+from mechshift.ablation.run import run_ablations as run_ablations
 from mechshift.ablation.settings import REPLACEMENTS as REPLACEMENTS
 from mechshift.ablation.settings import AblationSettings as AblationSettings
 from mechshift.ablation.settings import Replacement as Replacement
