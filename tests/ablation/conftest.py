@@ -74,17 +74,26 @@ def canvases_of():
 
 @pytest.fixture
 def table_of():
-    """A function: metric and correct [plan, replacement, example] -> a table, by hand."""
+    """A function: metric and correct [plan, replacement, example] -> a table, by hand.
 
-    def make(metric, correct, clean_metric, clean_correct=None, names=None):
+    `draws` numbers the plans that are draws of the control by number of plan 0; 0: no control.
+    """
+
+    def make(metric, correct, clean_metric, clean_correct=None, draws=None):
         num_plans, num_replacements, num_examples = metric.shape
-        names = names or tuple(f"plan {number}" for number in range(num_plans))
+        draws = np.zeros(num_plans, dtype=np.int64) if draws is None else np.array(draws)
+        of = tuple(f"plan {0 if draw else number}" for number, draw in enumerate(draws))
+        names = tuple(
+            f"plan 0, same number, draw {draw}" if draw else f"plan {number}"
+            for number, draw in enumerate(draws)
+        )
         zeros = np.zeros(num_plans, dtype=np.int64)
         return AblationTable(
             labels=PlanLabels(
                 names=names,
-                roles=("structure",) * num_plans,
-                of=names,
+                roles=tuple("same number" if draw else "structure" for draw in draws),
+                of=of,
+                draws=draws,
                 notes=("by hand",) * num_plans,
                 num_heads=zeros,
                 num_mlps=zeros,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mechshift.ablation import AblationSettings, decode_ablated
+from mechshift.ablation import AblationSettings, decode_ablated, num_decodings
 from mechshift.denoising import build_canvases, decode, left_to_right
 from mechshift.errors import AblationError
 from mechshift.tasks import PoolConfig, encode_pool, load_task_file
@@ -142,12 +142,13 @@ def test_the_answers_are_those_of_a_model_that_lacks_the_structures(
     answers = [f" {text}" if speakable(text) else " w1 w1" for text in wanted]
 
     task = task_of(answers)
+    settings = AblationSettings(replacements=(replacement,), batch_size=5)
     found = decode_ablated(
         model,
         task,
         examples_of(task, model),
         [plan],
-        AblationSettings(replacements=(replacement,), batch_size=5),
+        settings,
         pool=pool,
         mean_canvases=means.canvases,
     )
@@ -156,7 +157,7 @@ def test_the_answers_are_those_of_a_model_that_lacks_the_structures(
     right = [f" {text}" == answer for text, answer in zip(by_clean, answers, strict=True)]
     np.testing.assert_array_equal(found.clean_correct, right)
     assert 3 < sum(expected) < NUM_EXAMPLES and expected != right
-    assert found.accuracy().value[0, 0] == np.mean(expected)
+    assert found.accuracy(settings).value[0, 0] == np.mean(expected)
 
 
 def test_resampling_alone_has_no_meaning_while_a_model_decodes(task_of, plan_of):
@@ -176,15 +177,16 @@ def test_resampling_alone_has_no_meaning_while_a_model_decodes(task_of, plan_of)
 def test_resampling_is_left_out_where_other_replacements_are_asked_for(task_of, plan_of):
     model = random_language_model("llama", "mdm")
     task, seen = task_of([" w1 w2"] * NUM_EXAMPLES), []
+    settings = AblationSettings(replacements=("resample", "zero"))
     found = decode_ablated(
         model,
         task,
         examples_of(task, model),
         [plan_of(model, plan_name="none")],
-        AblationSettings(replacements=("resample", "zero")),
+        settings,
         pool=PoolConfig(),
         progress=seen.append,
     )
     assert found.replacements == ("zero",)
     np.testing.assert_array_equal(found.correct[0, 0], found.clean_correct)
-    assert sum(seen) == 2 * NUM_EXAMPLES
+    assert sum(seen) == num_decodings(NUM_EXAMPLES, 1, settings) == 2 * NUM_EXAMPLES

@@ -29,6 +29,10 @@ def table(table_of):
     return table_of(np.stack([clean / 2, clean])[:, None], correct, clean)
 
 
+def renamed_labels(table, *names):
+    return replace(table.labels, names=names, of=names)
+
+
 def test_drops_are_clean_minus_ablated_by_hand(table):
     effects = ablation_effects(table, SETTINGS)
     np.testing.assert_allclose(effects.accuracy.value, [[0.75], [1.0]])
@@ -79,7 +83,7 @@ def test_differences_are_paired_over_examples(table):
 
 
 def test_only_plans_of_both_models_are_compared_and_the_others_are_named(table):
-    renamed = replace(table, labels=replace(table.labels, names=("plan 1", "plan 9")))
+    renamed = replace(table, labels=renamed_labels(table, "plan 1", "plan 9"))
     found = compare_ablations(table, renamed, SETTINGS)
     assert found.arm.labels.names == found.mdm.labels.names == ("plan 1",)
     assert found.only_in_one == ("plan 0", "plan 9")
@@ -108,7 +112,7 @@ def test_a_comparison_survives_being_taken_apart(table):
 def test_tables_that_cannot_be_compared_are_refused(table, table_of):
     with pytest.raises(AblationError, match="differ in their metric, logit_diff and kl; sweep"):
         compare_ablations(table, replace(table, metric_name="kl"), SETTINGS)
-    other = replace(table, labels=replace(table.labels, names=("a", "b")))
+    other = replace(table, labels=renamed_labels(table, "a", "b"))
     with pytest.raises(AblationError, match=r"and the MDM's \['a', 'b'\] have no name in common"):
         compare_ablations(table, other, SETTINGS)
     few = table_of(np.ones((1, 1, 9)), np.ones((1, 1, 9), dtype=bool), np.ones(9))

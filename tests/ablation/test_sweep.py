@@ -207,7 +207,7 @@ def test_progress_counts_every_canvas_of_every_run(canvases_of, plan_of):
     plans = [plan_of(model, name, plan_name=name) for name in ("m0", "m1")]
     settings = AblationSettings(replacements=("zero", "resample"), batch_size=3)
     sweep_ablations(model, canvases, plans, settings, metric="log_prob", progress=seen.append)
-    assert sum(seen) == num_runs(canvases, plans, settings) == len(canvases) * 6
+    assert sum(seen) == num_runs(canvases, len(plans), settings) == len(canvases) * 6
 
 
 def test_a_table_survives_being_taken_apart(canvases_of, plan_of):

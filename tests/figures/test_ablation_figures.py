@@ -27,33 +27,41 @@ from mechshift.graph import Graph
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=1)
 SETTINGS = AblationSettings(num_resamples=50)
-NAMES = ("early heads", "early heads, same number", "circuit", "circuit, same norm")
+PLANS = (
+    "early heads",
+    "early heads, same number, draw 1",
+    "early heads, same number, draw 2",
+    "circuit",
+    "circuit, same norm, draw 1",
+)
+GROUPS = ("early heads", "early heads, same number", "circuit", "circuit, same norm")
 
 
 def table(seed: int) -> AblationTable:
-    """Two plans, one with a control by number and one with a control by norm; 15 examples."""
+    """Two plans, with two draws of a control by number and one of one by norm; 15 examples."""
     generator = np.random.default_rng(seed)
     return AblationTable(
         labels=PlanLabels(
-            names=NAMES,
-            roles=("structure", "same number", "structure", "same norm"),
-            of=("early heads", "early heads", "circuit", "circuit"),
-            notes=("all heads", "as many", "of 9 edges", "as much"),
-            num_heads=np.array([2, 2, 3, 4]),
-            num_mlps=np.array([0, 0, 1, 0]),
-            num_neurons=np.zeros(4, dtype=np.int64),
+            names=PLANS,
+            roles=("structure", "same number", "same number", "structure", "same norm"),
+            of=("early heads",) * 3 + ("circuit",) * 2,
+            draws=np.array([0, 1, 2, 0, 1]),
+            notes=("all heads", "as many", "just as many", "of 9 edges", "as much"),
+            num_heads=np.array([2, 2, 2, 3, 4]),
+            num_mlps=np.array([0, 0, 0, 1, 0]),
+            num_neurons=np.zeros(5, dtype=np.int64),
         ),
         replacements=("zero", "resample"),
         metric_name="logit_diff",
-        metric=generator.normal(2.0, 1.0, size=(4, 2, 15)),
-        correct=generator.random((4, 2, 15)) < 0.6,
+        metric=generator.normal(2.0, 1.0, size=(5, 2, 15)),
+        correct=generator.random((5, 2, 15)) < 0.6,
         clean_metric=generator.normal(4.0, 0.5, size=15),
         clean_correct=np.ones(15, dtype=bool),
         corrupted_metric=generator.normal(-4.0, 0.5, size=15),
         removed=RemovedOutputs(
-            norm=np.array([1.0, 2.0, 3.0, 4.0]),
-            share=np.array([0.1, 0.2, 0.3, 0.4]),
-            largest_coordinate_share=np.array([0.5, 0.6, 0.7, np.nan]),
+            norm=np.array([1.0, 2.0, 6.0, 3.0, 5.0]),
+            share=np.array([0.1, 0.2, 0.4, 0.3, 0.4]),
+            largest_coordinate_share=np.array([0.5, 0.6, 0.8, 0.7, np.nan]),
         ),
     )
 
@@ -112,7 +120,23 @@ def test_axes_name_plans_in_order_and_units(comparison: AblationComparison) -> N
     assert figure.layout.xaxis.title.text == "drop in logit_diff [logits]"
     assert figure.layout.xaxis2.title.text == "drop in accuracy"
     assert "n = 15 examples" in figure.layout.title.subtitle.text
+    assert "over random draws, 1 to 2 for each control" in figure.layout.title.subtitle.text
     assert "zero" in figure.layout.title.text
+
+
+def test_without_controls_no_draws_are_spoken_of() -> None:
+    structures = table(0).take([0, 3])
+    comparison = compare_ablations(structures, structures, SETTINGS)
+    subtitle = ablation_bars(comparison).layout.title.subtitle.text
+    assert subtitle.endswith(" bootstrap intervals over examples")
+    rows = ablation_bars_table(comparison)
+    assert rows["draw"].null_count() == rows["metric_excess"].null_count() == len(rows) == 12
+
+
+def test_a_pooled_control_says_how_many_draws_it_is(comparison: AblationComparison) -> None:
+    notes = {bar.name: list(bar.text) for bar in ablation_bars(comparison).data}
+    assert notes["ARM, random, same number"] == ["random draws: 2<br>as many<br>just as many"]
+    assert notes["ARM"] == ["all heads", "of 9 edges"]
 
 
 def test_a_replacement_that_was_not_run_is_refused(comparison: AblationComparison) -> None:
@@ -121,17 +145,37 @@ def test_a_replacement_that_was_not_run_is_refused(comparison: AblationCompariso
 
 
 def test_the_table_holds_both_models_and_their_difference(comparison: AblationComparison) -> None:
-    rows = ablation_bars_table(comparison)
-    assert len(rows) == 3 * len(NAMES) * 2
-    assert rows["plan"].to_list()[:4] == [NAMES[0]] * 2 + [NAMES[1]] * 2
+    rows = ablation_bars_table(comparison).filter(pl.col("draw").is_null())
+    assert len(rows) == 3 * len(GROUPS) * 2
+    assert rows["plan"].to_list()[:8] == [name for name in GROUPS for _ in range(2)]
     mdm = rows.filter((pl.col("model") == "mdm") & (pl.col("replacement") == "resample"))
     np.testing.assert_array_equal(mdm["accuracy_high"], comparison.mdm.accuracy.high[:, 1])
-    assert mdm["largest_coordinate_share"].to_list() == [0.5, 0.6, 0.7, None]
+    assert mdm["num_draws"].to_list() == [1, 2, 1, 1]
+    assert mdm["largest_coordinate_share"].to_list() == [0.5, 0.7, 0.7, None]
+    assert mdm["removed_norm"].to_list() == [1.0, 4.0, 3.0, 5.0]
     assert mdm["num_heads"].to_list() == [2, 2, 3, 4]
+    excess = comparison.mdm.metric_excess
+    assert mdm["metric_excess"].to_list() == [None, excess.value[1, 1], None, excess.value[3, 1]]
+    assert mdm["metric_excess_low"][1] == excess.low[1, 1] < excess.value[1, 1]
     difference = rows.filter(pl.col("model") == "mdm - arm")
     expected = comparison.metric_drop_difference
     np.testing.assert_array_equal(difference["metric_drop_low"], expected.low.ravel())
     assert difference["accuracy"].null_count() == len(difference)
+
+
+def test_the_table_names_every_draw_of_a_control(comparison: AblationComparison) -> None:
+    rows = ablation_bars_table(comparison).filter(pl.col("draw").is_not_null())
+    arm = rows.filter((pl.col("model") == "arm") & (pl.col("replacement") == "zero"))
+    assert len(rows) == 2 * 3 * 2
+    assert arm["plan"].to_list() == [PLANS[1], PLANS[2], PLANS[4]]
+    assert arm["draw"].to_list() == [1, 2, 1]
+    assert arm["note"].to_list() == ["as many", "just as many", "as much"]
+    np.testing.assert_array_equal(
+        arm["metric_drop"], comparison.arm.plans.metric_drop[[1, 2, 4], 0]
+    )
+    pooled = comparison.arm.metric_drop.value[1, 0]
+    assert arm["metric_drop"][:2].mean() == pytest.approx(pooled)
+    assert arm["metric_drop_low"].null_count() == len(arm)
 
 
 def test_every_component_is_a_point_of_its_model(effects: SingleEffects) -> None:

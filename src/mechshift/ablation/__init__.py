@@ -1,11 +1,13 @@
 """Ablation: what is lost when structures of a model write nothing, or something else."""
 
-from mechshift.ablation.controls import norm_matched_control as norm_matched_control
-from mechshift.ablation.controls import number_matched_control as number_matched_control
+from mechshift.ablation.controls import norm_matched_controls as norm_matched_controls
+from mechshift.ablation.controls import number_matched_controls as number_matched_controls
 from mechshift.ablation.decoded import DecodedAblations as DecodedAblations
 from mechshift.ablation.decoded import decode_ablated as decode_ablated
+from mechshift.ablation.decoded import num_decodings as num_decodings
 from mechshift.ablation.effects import AblationComparison as AblationComparison
 from mechshift.ablation.effects import AblationEffects as AblationEffects
+from mechshift.ablation.effects import PlanDrops as PlanDrops
 from mechshift.ablation.effects import ablation_effects as ablation_effects
 from mechshift.ablation.effects import compare_ablations as compare_ablations
 from mechshift.ablation.output_norms import OutputNorms as OutputNorms
@@ -18,6 +20,11 @@ from mechshift.ablation.plans import Role as Role
 from mechshift.ablation.plans import circuit_nodes_plan as circuit_nodes_plan
 from mechshift.ablation.plans import strongest_neurons_plan as strongest_neurons_plan
 from mechshift.ablation.plans import third_plan as third_plan
+from mechshift.ablation.pooling import GroupLabels as GroupLabels
+from mechshift.ablation.run import AblationRun as AblationRun
+from mechshift.ablation.run import Decoding as Decoding
+from mechshift.ablation.run import max_num_runs as max_num_runs
+from mechshift.ablation.run import run_ablations as run_ablations
 from mechshift.ablation.settings import REPLACEMENTS as REPLACEMENTS
 from mechshift.ablation.settings import AblationSettings as AblationSettings
 from mechshift.ablation.settings import Replacement as Replacement
@@ -31,6 +38,7 @@ from mechshift.ablation.single_effects import compare_single_ablations as compar
 from mechshift.ablation.single_effects import component_drops as component_drops
 from mechshift.ablation.single_effects import rank_agreement as rank_agreement
 from mechshift.ablation.standard_plans import StandardPlans as StandardPlans
+from mechshift.ablation.standard_plans import max_num_plans as max_num_plans
 from mechshift.ablation.standard_plans import standard_plans as standard_plans
 from mechshift.ablation.structures import Inventory as Inventory
 from mechshift.ablation.structures import Structures as Structures

@@ -14,10 +14,10 @@ from itertools import product
 import numpy as np
 from jaxtyping import Bool
 
-from mechshift.ablation.effects import accuracy_estimates
 from mechshift.ablation.plans import AblationPlan
+from mechshift.ablation.pooling import pooled_accuracy
 from mechshift.ablation.replacements import PositionMeans, Substitutes, ablated, position_means
-from mechshift.ablation.settings import AblationSettings
+from mechshift.ablation.settings import AblationSettings, Replacement
 from mechshift.ablation.sweep import check_plans, union
 from mechshift.ablation.table import PlanLabels, plan_labels
 from mechshift.denoising import Canvas, decode
@@ -37,9 +37,9 @@ class DecodedAblations:
     clean_correct: Bool[np.ndarray, " example"]
     """Nothing ablated; all True on a pool of examples that this model gets right."""
 
-    def accuracy(self, level: float = 0.95) -> Estimates:
-        """Share of right examples by plan and replacement, with Wilson's interval."""
-        return accuracy_estimates(self.correct, level)
+    def accuracy(self, settings: AblationSettings) -> Estimates:
+        """Share of right examples [group, replacement], draws of a control pooled (`pooling`)."""
+        return pooled_accuracy(self.correct, self.labels, settings)
 
 
 def decode_ablated(
@@ -63,15 +63,15 @@ def decode_ablated(
         settings: replacements and batch size.
         pool: says in which order and in how many steps an MDM decodes.
         mean_canvases: canvases of other examples, for the replacement `mean`.
-        progress: called with the number of examples that one run has finished; there is a run for
-            each plan and replacement, and a clean one.
+        progress: called with the number of examples that one run has finished; the numbers add up
+            to `num_decodings(len(examples), len(plans), settings)`.
 
     Raises:
         AblationError: no plan, plans of one name or of another architecture, no replacement but
             `resample`, or no means where they are needed.
     """
     check_plans(model, plans)
-    replacements = tuple(name for name in settings.replacements if name != "resample")
+    replacements = decodable(settings)
     if not replacements:
         raise AblationError(
             "only 'resample' was asked for, which has no meaning while a model decodes; use 'zero'"
@@ -112,3 +112,13 @@ def decode_ablated(
         correct=np.stack(found).reshape(shape),
         clean_correct=correct(nullcontext()),
     )
+
+
+def num_decodings(num_examples: int, num_plans: int, settings: AblationSettings) -> int:
+    """Examples times runs over them: the total that `decode_ablated` reports."""
+    return num_examples * (1 + num_plans * len(decodable(settings)))
+
+
+def decodable(settings: AblationSettings) -> tuple[Replacement, ...]:
+    """The replacements that have a meaning while a model decodes."""
+    return tuple(name for name in settings.replacements if name != "resample")

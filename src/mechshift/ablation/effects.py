@@ -5,41 +5,55 @@
    hurts. Intervals by bootstrap over examples.
 3. Share lost: the mean metric drop over the mean clean metric. Two models' metrics differ in scale,
    and this does not. 1: all of the metric is gone.
-4. Differences: MDM minus ARM of the same drop, with both models resampled alike, which pairs them.
-
-A random control is one draw, so its interval covers the examples and not the choice of the draw.
+4. Controls: the mean over the draws of a random control, with intervals over draws and examples
+   (`pooling`, which also says how accuracy's interval is had then).
+5. Excess: the drop of a plan minus that of its control, on the same resampled examples; positive:
+   the plan costs more than anything of that amount.
+6. Differences: MDM minus ARM of the same drop, with both models resampled alike, which pairs them.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float, Float64
 
 from mechshift.ablation.output_norms import RemovedOutputs
+from mechshift.ablation.pooling import (
+    GroupLabels,
+    example_weights,
+    group_labels,
+    pooled_accuracy,
+    pooled_removed,
+    resampled_means,
+)
 from mechshift.ablation.settings import AblationSettings
 from mechshift.ablation.table import AblationTable, PlanLabels
 from mechshift.errors import AblationError
-from mechshift.statistics import (
-    Estimate,
-    Estimates,
-    bootstrap_weights,
-    centred_estimates,
-    proportion_interval,
-)
-
-MIN_EXAMPLES = 10
-"""Fewer leave nothing to resample."""
+from mechshift.statistics import Estimate, Estimates, centred_estimates, proportion_interval
 
 NO_METRIC = 1e-6
 """A mean clean metric of less than this cannot be lost; `kl`, whose clean value is 0, has none."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AblationEffects:
-    """What ablations cost one model; the axes of every array of estimates: plan, replacement."""
+class PlanDrops:
+    """What every plan costs by itself, each draw of a control too: means over examples."""
 
     labels: PlanLabels
     removed: RemovedOutputs
+    accuracy_drop: Float64[np.ndarray, "plan replacement"]
+    metric_drop: Float64[np.ndarray, "plan replacement"]
+    """Metric units."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AblationEffects:
+    """What ablations cost one model; the axes of every array of estimates: group, replacement."""
+
+    labels: GroupLabels
+    """Structures, and controls with their draws pooled."""
+    removed: RemovedOutputs
+    """One entry per group; of a control the mean over its draws."""
     clean_accuracy: Estimate
     accuracy: Estimates
     """Share of examples that are right, in [0, 1]."""
@@ -49,6 +63,14 @@ class AblationEffects:
     """Metric units."""
     share_lost: Estimates
     """Of the mean clean metric; NaN where that is 0."""
+    accuracy_excess: Estimates
+    """The plan's drop minus its control's, by control; NaN for structures, which have one no more
+    than a control whose plan was not swept. The next two likewise."""
+    metric_excess: Estimates
+    share_excess: Estimates
+    plans: PlanDrops
+    left_out: tuple[str, ...]
+    """One line for each control, or part of its draws, that does not exist, saying why."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,19 +85,19 @@ class AblationComparison:
     metric_drop_difference: Estimates
     share_lost_difference: Estimates
     only_in_one: tuple[str, ...]
-    """Plans of one model only, which are left out: a control that the other has no match for."""
+    """Groups of one model only, which are left out: a control that the other has no match for."""
     num_examples: int
     num_resamples: int
     level: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Resampled:
-    """Drops on the examples themselves, row 0, and on each resample."""
+class _Drops:
+    """Drops on draws and examples as they are, row 0, and on each resample."""
 
-    accuracy: Float[np.ndarray, "row plan replacement"]
-    metric: Float[np.ndarray, "row plan replacement"]
-    share: Float[np.ndarray, "row plan replacement"]
+    accuracy: Float[np.ndarray, "row group replacement"]
+    metric: Float[np.ndarray, "row group replacement"]
+    share: Float[np.ndarray, "row group replacement"]
 
 
 def ablation_effects(table: AblationTable, settings: AblationSettings) -> AblationEffects:
@@ -84,40 +106,41 @@ def ablation_effects(table: AblationTable, settings: AblationSettings) -> Ablati
     Raises:
         AblationError: there are too few examples to resample.
     """
-    return _effects(table, _resampled(table, settings), settings.level)
+    return _effects(table, _drops(table, settings), settings)
 
 
 def compare_ablations(
     arm: AblationTable, mdm: AblationTable, settings: AblationSettings
 ) -> AblationComparison:
-    """Drops of both models and their differences, for the plans that both have by name.
+    """Drops of both models and their differences, for the groups that both have by name.
 
     Raises:
         AblationError: the tables are not of the same examples, metric and replacements, have no
             plan in common, or there are too few examples to resample.
     """
     _check_alike(arm, mdm)
-    shared = [name for name in arm.labels.names if name in mdm.labels.names]
+    of_arm, of_mdm = arm.labels.rows_by_group(), mdm.labels.rows_by_group()
+    shared = [name for name in of_arm if name in of_mdm]
     if not shared:
         raise AblationError(
-            f"the ARM's plans {list(arm.labels.names)} and the MDM's {list(mdm.labels.names)} have"
-            " no name in common; ablate the same structures in both."
+            f"the ARM's plans {list(of_arm)} and the MDM's {list(of_mdm)} have no name in common;"
+            " ablate the same structures in both."
         )
-    only_in_one = {*arm.labels.names} ^ {*mdm.labels.names}
     arm, mdm = (
-        table.take([table.labels.names.index(name) for name in shared]) for table in (arm, mdm)
+        table.take([row for name in shared for row in groups[name]])
+        for table, groups in ((arm, of_arm), (mdm, of_mdm))
     )
-    of_arm, of_mdm = _resampled(arm, settings), _resampled(mdm, settings)
+    arm_drops, mdm_drops = _drops(arm, settings), _drops(mdm, settings)
     level = settings.level
     return AblationComparison(
         metric_name=arm.metric_name,
         replacements=arm.replacements,
-        arm=_effects(arm, of_arm, level),
-        mdm=_effects(mdm, of_mdm, level),
-        accuracy_drop_difference=_estimates(of_mdm.accuracy - of_arm.accuracy, level),
-        metric_drop_difference=_estimates(of_mdm.metric - of_arm.metric, level),
-        share_lost_difference=_estimates(of_mdm.share - of_arm.share, level),
-        only_in_one=tuple(sorted(only_in_one)),
+        arm=_effects(arm, arm_drops, settings),
+        mdm=_effects(mdm, mdm_drops, settings),
+        accuracy_drop_difference=_estimates(mdm_drops.accuracy - arm_drops.accuracy, level),
+        metric_drop_difference=_estimates(mdm_drops.metric - arm_drops.metric, level),
+        share_lost_difference=_estimates(mdm_drops.share - arm_drops.share, level),
+        only_in_one=tuple(sorted({*of_arm} ^ {*of_mdm})),
         num_examples=arm.num_examples,
         num_resamples=settings.num_resamples,
         level=level,
@@ -137,63 +160,63 @@ def _check_alike(arm: AblationTable, mdm: AblationTable) -> None:
             )
 
 
-def _resampled(table: AblationTable, settings: AblationSettings) -> _Resampled:
-    num_examples = table.num_examples
-    if num_examples < MIN_EXAMPLES:
-        raise AblationError(
-            f"{num_examples} examples are too few to say how certain a drop is; use a pool of at"
-            f" least {MIN_EXAMPLES}."
-        )
-    resamples = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
-    weights = np.concatenate([np.full((1, num_examples), 1 / num_examples), resamples])
-
-    def means(per_example: Float[np.ndarray, "... example"]) -> Float[np.ndarray, "row ..."]:
-        return np.tensordot(weights, per_example, axes=(1, -1))
-
+def _drops(table: AblationTable, settings: AblationSettings) -> _Drops:
+    labels = table.labels
     lost = table.clean_correct.astype(np.float64) - table.correct
-    metric = means(table.clean_metric - table.metric)
-    clean = means(table.clean_metric)[:, None, None]
+    metric = resampled_means(table.clean_metric - table.metric, labels, settings)
+    clean = (example_weights(table.num_examples, settings) @ table.clean_metric)[:, None, None]
     has_metric = bool((np.abs(clean) > NO_METRIC).all())
-    return _Resampled(
-        accuracy=means(lost),
+    return _Drops(
+        accuracy=resampled_means(lost, labels, settings),
         metric=metric,
         share=metric / clean if has_metric else np.full_like(metric, np.nan),
     )
 
 
-def _effects(table: AblationTable, drops: _Resampled, level: float) -> AblationEffects:
+def _effects(table: AblationTable, drops: _Drops, settings: AblationSettings) -> AblationEffects:
+    level, labels = settings.level, group_labels(table.labels)
     clean = proportion_interval(int(table.clean_correct.sum()), table.num_examples, level)
     return AblationEffects(
-        labels=table.labels,
-        removed=table.removed,
+        labels=labels,
+        removed=pooled_removed(table.removed, table.labels),
         clean_accuracy=Estimate(value=float(table.clean_correct.mean()), interval=clean),
-        accuracy=accuracy_estimates(table.correct, level),
+        accuracy=pooled_accuracy(table.correct, table.labels, settings),
         accuracy_drop=_estimates(drops.accuracy, level, (-1.0, 1.0)),
         metric_drop=_estimates(drops.metric, level),
         share_lost=_estimates(drops.share, level),
+        accuracy_excess=_estimates(_excess(drops.accuracy, labels), level, (-1.0, 1.0)),
+        metric_excess=_estimates(_excess(drops.metric, labels), level),
+        share_excess=_estimates(_excess(drops.share, labels), level),
+        plans=PlanDrops(
+            labels=table.labels,
+            removed=table.removed,
+            accuracy_drop=table.clean_correct.mean() - table.correct.mean(axis=-1),
+            metric_drop=(table.clean_metric - table.metric).mean(axis=-1),
+        ),
+        left_out=table.left_out,
     )
 
 
-def accuracy_estimates(
-    correct: Bool[np.ndarray, "plan replacement example"], level: float
-) -> Estimates:
-    """Share of right examples with Wilson's interval, for every plan and replacement."""
-    num_examples = correct.shape[-1]
-    found = [proportion_interval(int(n), num_examples, level) for n in correct.sum(-1).ravel()]
-    shape = correct.shape[:-1]
-    return Estimates(
-        value=correct.mean(axis=-1),
-        low=np.array([interval.low for interval in found]).reshape(shape),
-        high=np.array([interval.high for interval in found]).reshape(shape),
-        level=level,
-    )
+def _excess(
+    drops: Float[np.ndarray, "row group replacement"], labels: GroupLabels
+) -> Float[np.ndarray, "row group replacement"]:
+    """Each control's plan minus the control; NaN for all else."""
+    excess = np.full_like(drops, np.nan)
+    for group, (role, of) in enumerate(zip(labels.roles, labels.of, strict=True)):
+        if role != "structure" and of in labels.names:
+            excess[:, group] = drops[:, labels.names.index(of)] - drops[:, group]
+    return excess
 
 
 def _estimates(
-    rows: Float[np.ndarray, "row plan replacement"],
+    rows: Float[np.ndarray, "row group replacement"],
     level: float,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimates:
-    if np.isnan(rows).all():
-        return Estimates(value=rows[0], low=rows[0], high=rows[0], level=level)
-    return centred_estimates(rows[0], rows[1:], level=level, bounds=bounds)
+    """With intervals; NaN where a value is undefined, as it then is in all resamples."""
+    value, low, high = np.full((3, *rows.shape[1:]), np.nan)
+    defined = ~np.isnan(rows[0])
+    if defined.any():
+        found = centred_estimates(rows[0][defined], rows[1:, defined], level=level, bounds=bounds)
+        value[defined], low[defined], high[defined] = found.value, found.low, found.high
+    return Estimates(value=value, low=low, high=high, level=level)

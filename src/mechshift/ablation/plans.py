@@ -43,8 +43,19 @@ class AblationPlan:
     role: Role = "structure"
     of: str
     """The plan that this one is a control of; its own name where it is no control."""
+    draw: int = 0
+    """Which draw of its control this is, counted from 1; 0 where it is no control."""
     note: str
     """How the structures were chosen, in a few words."""
+
+    def __post_init__(self) -> None:
+        if self.role == "structure":
+            assert self.of == self.name and not self.draw, "only controls are draws of something"
+
+
+def group_name(of: str, role: str) -> str:
+    """What a plan is reported as: a structure by its own name, all draws of a control by one."""
+    return of if role == "structure" else f"{of}, {role}"
 
 
 def third_plan(inventory: Inventory, third: str, kind: str) -> AblationPlan:

@@ -21,6 +21,9 @@ class AblationSettings:
     share_of_neurons: float = 0.1
     """Of a third's hidden neurons, how many a plan takes, those that write most first."""
 
+    num_control_draws: int = 5
+    """Draws of each random control. Each is a plan of its own, swept like any other."""
+
     norm_tolerance: float = 0.05
     """How far the norm of a norm-matched control may be from its plan's, as a share of it."""
 
@@ -31,7 +34,7 @@ class AblationSettings:
     """Canvases in one forward pass; changes time and memory, not results."""
 
     num_resamples: int = 1000
-    """Bootstrap resamples of the examples behind every interval."""
+    """Bootstrap resamples, of examples and of a control's draws, behind every interval."""
 
     level: float = 0.95
     """Nominal coverage of every interval."""
@@ -42,7 +45,7 @@ class AblationSettings:
     def __post_init__(self) -> None:
         _check_known("kinds", self.kinds, KINDS)
         _check_known("replacements", self.replacements, REPLACEMENTS)
-        for name in ("batch_size", "num_resamples"):
+        for name in ("num_control_draws", "batch_size", "num_resamples"):
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"ablation setting {name} must be at least 1, not {getattr(self, name)}."

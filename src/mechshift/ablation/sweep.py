@@ -6,7 +6,8 @@ For each batch of canvases:
    corrupted tokens, whose outputs `resample` takes;
 2. one pass for each plan and replacement, on the clean tokens with the plan's outputs replaced.
 
-Plans that change little and much cost the same: a pass each. `num_runs` counts them. The means of
+Plans that change little and much cost the same: a pass each, and so does every draw of a control.
+`num_runs` counts them. The means of
 `mean` take one more pass over the held-out canvases, before all else.
 """
 
@@ -53,7 +54,7 @@ def sweep_ablations(
         metric: a name in `denoising.METRICS`.
         mean_canvases: canvases of other examples, for the replacement `mean`.
         progress: called with the number of canvases that one run has finished; the numbers add up
-            to `num_runs(canvases, plans, settings)`.
+            to `num_runs(canvases, len(plans), settings)`.
 
     Raises:
         AblationError: no plan, plans of one name or of another architecture, a missing example, no
@@ -97,11 +98,9 @@ def sweep_ablations(
     )
 
 
-def num_runs(
-    canvases: Sequence[Canvas], plans: Sequence[AblationPlan], settings: AblationSettings
-) -> int:
+def num_runs(canvases: Sequence[Canvas], num_plans: int, settings: AblationSettings) -> int:
     """Canvases times passes over them: the total that `sweep_ablations` reports."""
-    return len(canvases) * (2 + len(plans) * len(settings.replacements))
+    return len(canvases) * (2 + num_plans * len(settings.replacements))
 
 
 def union(plans: Sequence[AblationPlan]) -> ChosenOutputs:

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 
 from mechshift.ablation.output_norms import RemovedOutputs
-from mechshift.ablation.plans import AblationPlan
+from mechshift.ablation.plans import AblationPlan, group_name
 from mechshift.ablation.structures import HEAD, MLP, NEURON
 
 
@@ -20,11 +20,20 @@ class PlanLabels:
     """`structure`, `same number` or `same norm`."""
     of: tuple[str, ...]
     """The plan that a control is matched to; of any other plan its own name."""
+    draws: Int[np.ndarray, " plan"]
+    """Which draw of its control each is, counted from 1; 0: no control."""
     notes: tuple[str, ...]
     """How the structures were chosen."""
     num_heads: Int[np.ndarray, " plan"]
     num_mlps: Int[np.ndarray, " plan"]
     num_neurons: Int[np.ndarray, " plan"]
+
+    def rows_by_group(self) -> dict[str, list[int]]:
+        """The plans that are reported as one, under the name that they are reported by."""
+        rows: dict[str, list[int]] = {}
+        for row, (of, role) in enumerate(zip(self.of, self.roles, strict=True)):
+            rows.setdefault(group_name(of, role), []).append(row)
+        return rows
 
     def take(self, rows: Sequence[int]) -> "PlanLabels":
         """The same for some plans, in this order."""
@@ -32,6 +41,7 @@ class PlanLabels:
             names=tuple(self.names[row] for row in rows),
             roles=tuple(self.roles[row] for row in rows),
             of=tuple(self.of[row] for row in rows),
+            draws=self.draws[rows],
             notes=tuple(self.notes[row] for row in rows),
             num_heads=self.num_heads[rows],
             num_mlps=self.num_mlps[rows],
@@ -62,6 +72,8 @@ class AblationTable:
     """The unchanged model on the corrupted prompt: what resampling everything gives."""
     removed: RemovedOutputs
     """What each plan writes on the clean canvases of these examples."""
+    left_out: tuple[str, ...] = ()
+    """One line for each control, or part of its draws, that does not exist, saying why."""
 
     @property
     def num_examples(self) -> int:
@@ -84,6 +96,7 @@ class AblationTable:
                 share=removed.share[rows],
                 largest_coordinate_share=removed.largest_coordinate_share[rows],
             ),
+            left_out=self.left_out,
         )
 
 
@@ -97,6 +110,7 @@ def plan_labels(plans: Sequence[AblationPlan]) -> PlanLabels:
         names=tuple(plan.name for plan in plans),
         roles=tuple(plan.role for plan in plans),
         of=tuple(plan.of for plan in plans),
+        draws=np.array([plan.draw for plan in plans], dtype=np.int64),
         notes=tuple(plan.note for plan in plans),
         num_heads=counts(HEAD),
         num_mlps=counts(MLP),

@@ -5,7 +5,14 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from mechshift.ablation import ROLES, AblationComparison, AblationEffects, PlanLabels
+from mechshift.ablation import (
+    ROLES,
+    AblationComparison,
+    AblationEffects,
+    GroupLabels,
+    PlanLabels,
+    RemovedOutputs,
+)
 from mechshift.errors import ReportError
 from mechshift.figures.step_view import UNITS
 from mechshift.figures.theme import (
@@ -68,49 +75,63 @@ def ablation_bars(comparison: AblationComparison, replacement: str = "zero") -> 
         figure,
         f"Ablation, replacement: {replacement}",
         f"n = {comparison.num_examples} examples; bars: {percent(comparison.level)} bootstrap"
-        " intervals over examples; each control is one random draw",
+        f" intervals over examples{_and_draws(comparison)}",
         wide=wide,
         narrow=narrow,
     )
 
 
 def ablation_bars_table(comparison: AblationComparison) -> pl.DataFrame:
-    """One row per model, plan and replacement; `model` is also `mdm - arm`, for drops only."""
-    parts = [_table(comparison, _effects(comparison, model), model) for model in MODEL_NAMES]
+    """One row per model, plan or control, and replacement; then one per draw of a control.
+
+    `draw` is null where draws are pooled, and only there are intervals. `model` is also
+    `mdm - arm`, for drops only.
+    """
+    models = {model: _effects(comparison, model) for model in MODEL_NAMES}
     differences = pl.DataFrame(
         {
             "model": "mdm - arm",
-            **_plan_columns(comparison.arm.labels, comparison.replacements),
+            **_columns(comparison.arm.labels, comparison.replacements),
             **_estimate_columns("accuracy_drop", comparison.accuracy_drop_difference),
             **_estimate_columns("metric_drop", comparison.metric_drop_difference),
             **_estimate_columns("share_lost", comparison.share_lost_difference),
         }
     )
-    return pl.concat([*parts, differences], how="diagonal").fill_nan(None)
+    pooled = [_pooled(comparison, effects, model) for model, effects in models.items()]
+    drawn = [_drawn(comparison, effects, model) for model, effects in models.items()]
+    return pl.concat([*pooled, differences, *drawn], how="diagonal").fill_nan(None)
 
 
-def _table(comparison: AblationComparison, effects: AblationEffects, model: str) -> pl.DataFrame:
-    labels, removed, times = effects.labels, effects.removed, len(comparison.replacements)
-    per_plan = {
-        "note": np.array(labels.notes),
-        "num_heads": labels.num_heads,
-        "num_mlps": labels.num_mlps,
-        "num_neurons": labels.num_neurons,
-        "removed_norm": removed.norm,
-        "removed_share": removed.share,
-        "largest_coordinate_share": removed.largest_coordinate_share,
-    }
+def _pooled(comparison: AblationComparison, effects: AblationEffects, model: str) -> pl.DataFrame:
+    labels, replacements = effects.labels, comparison.replacements
     columns: dict[str, object] = {
         "model": model,
-        **_plan_columns(labels, comparison.replacements),
-        **{name: np.repeat(values, times) for name, values in per_plan.items()},
+        **_columns(labels, replacements),
+        "num_draws": np.repeat(labels.num_draws, len(replacements)),
+        **_size_columns(labels, effects.removed, replacements),
     }
-    for field in ("accuracy", "accuracy_drop", "metric_drop", "share_lost"):
+    drops = ("accuracy", "accuracy_drop", "metric_drop", "share_lost")
+    for field in (*drops, "accuracy_excess", "metric_excess", "share_excess"):
         columns |= _estimate_columns(field, getattr(effects, field))
     return pl.DataFrame(columns)
 
 
-def _plan_columns(labels: PlanLabels, replacements: tuple[str, ...]) -> dict[str, object]:
+def _drawn(comparison: AblationComparison, effects: AblationEffects, model: str) -> pl.DataFrame:
+    plans, replacements = effects.plans, comparison.replacements
+    rows = pl.DataFrame(
+        {
+            "model": model,
+            **_columns(plans.labels, replacements),
+            "draw": np.repeat(plans.labels.draws, len(replacements)),
+            **_size_columns(plans.labels, plans.removed, replacements),
+            "accuracy_drop": plans.accuracy_drop.ravel(),
+            "metric_drop": plans.metric_drop.ravel(),
+        }
+    )
+    return rows.filter(pl.col("draw") > 0)
+
+
+def _columns(labels: PlanLabels | GroupLabels, replacements: tuple[str, ...]) -> dict[str, object]:
     times = len(replacements)
     return {
         "plan": np.repeat(np.array(labels.names), times),
@@ -118,6 +139,21 @@ def _plan_columns(labels: PlanLabels, replacements: tuple[str, ...]) -> dict[str
         "of": np.repeat(np.array(labels.of), times),
         "replacement": list(replacements) * len(labels.names),
     }
+
+
+def _size_columns(
+    labels: PlanLabels | GroupLabels, removed: RemovedOutputs, replacements: tuple[str, ...]
+) -> dict[str, object]:
+    columns = {
+        "note": np.array(labels.notes),
+        "num_heads": labels.num_heads.astype(float),
+        "num_mlps": labels.num_mlps.astype(float),
+        "num_neurons": labels.num_neurons.astype(float),
+        "removed_norm": removed.norm,
+        "removed_share": removed.share,
+        "largest_coordinate_share": removed.largest_coordinate_share,
+    }
+    return {name: np.repeat(values, len(replacements)) for name, values in columns.items()}
 
 
 def _estimate_columns(name: str, estimates: Estimates) -> dict[str, object]:
@@ -139,6 +175,27 @@ def _column(comparison: AblationComparison, replacement: str) -> int:
             f" {', '.join(comparison.replacements)}."
         )
     return comparison.replacements.index(replacement)
+
+
+def _and_draws(comparison: AblationComparison) -> str:
+    """How many draws the controls of both models have; nothing where there is no control."""
+    counts = [
+        int(count)
+        for labels in (comparison.arm.labels, comparison.mdm.labels)
+        for role, count in zip(labels.roles, labels.num_draws, strict=True)
+        if role != "structure"
+    ]
+    if not counts:
+        return ""
+    fewest, most = min(counts), max(counts)
+    number = f"{most}" if fewest == most else f"{fewest} to {most}"
+    return f" and over random draws, {number} for each control"
+
+
+def _note(labels: GroupLabels, row: int) -> str:
+    if labels.roles[row] == "structure":
+        return labels.notes[row]
+    return f"random draws: {labels.num_draws[row]}<br>" + labels.notes[row].replace("; ", "<br>")
 
 
 def _bars(effects: AblationEffects, field: str, model: str, role: str, column: int) -> go.Bar:
@@ -166,7 +223,7 @@ def _bars(effects: AblationEffects, field: str, model: str, role: str, column: i
         },
         marker={"color": translucent(MODEL_COLOURS[model], SHADES[role]), "line": {"width": 0}},
         customdata=np.stack([low, high, removed.norm[rows], removed.share[rows]], axis=-1),
-        text=[labels.notes[row] for row in rows],
+        text=[_note(labels, row) for row in rows],
         textposition="none",
         hovertemplate=f"%{{y}}: %{{x:{value_format}}}"
         f" [%{{customdata[0]:{value_format}}}, %{{customdata[1]:{value_format}}}]"
