@@ -57,8 +57,8 @@ class Estimates:
     high: Float[np.ndarray, "..."]
     level: float
 
-    def at(self, index: int) -> Estimate | None:
-        """One entry; None where the value or its interval is undefined."""
+    def at(self, *index: int) -> Estimate | None:
+        """The entry at these indices; None where the value or its interval is undefined."""
         value, low, high = (float(array[index]) for array in (self.value, self.low, self.high))
         if not np.isfinite([value, low, high]).all():
             return None
