@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from mechshift.comparison.agreement import Agreement, agreement
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile
 from mechshift.comparison.overlap import OverlapCurve, overlap_curve
-from mechshift.comparison.scores import Scores, check_same_examples
+from mechshift.comparison.scores import Scores, Unit, check_same_examples
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.steps import StepProfile, step_profile
 from mechshift.graph import Graph
@@ -20,7 +21,9 @@ class Comparison:
 
     task: str
     graph: Graph
+    unit: Unit
     num_examples: int
+    """Rows of scores: examples, or shards of them (`unit`)."""
     settings: ComparisonSettings
 
     arm_scores: Float[np.ndarray, " edge"]
@@ -30,6 +33,7 @@ class Comparison:
     """The same in the MDM."""
 
     overlap: OverlapCurve
+    agreement: Agreement
     circuit_depth: DepthProfiles
     """Depth of each model's top `circuit_size` edges."""
 
@@ -48,7 +52,12 @@ class Comparison:
 
 
 def compare(
-    task: str, arm: Scores, mdm: Scores, settings: ComparisonSettings | None = None
+    task: str,
+    arm: Scores,
+    mdm: Scores,
+    settings: ComparisonSettings | None = None,
+    *,
+    unit: Unit = "example",
 ) -> Comparison:
     """Compare the two models' edge scores on one task.
 
@@ -57,6 +66,7 @@ def compare(
         arm: scores of the ARM (`mechshift.attribution.EdgeScores` or alike).
         mdm: scores of the MDM on the same examples in the same order.
         settings: circuit size, sizes, resamples, level and seed.
+        unit: whether a row of the scores is one example or the mean over a shard of them.
 
     Raises:
         ComparisonError: the scores do not belong together, or nothing is scored.
@@ -69,11 +79,13 @@ def compare(
     return Comparison(
         task=task,
         graph=graph,
+        unit=unit,
         num_examples=len(arm_scores),
         settings=settings,
         arm_scores=arm_scores.mean(axis=0, dtype=np.float64),
         mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),
-        overlap=overlap_curve(graph, arm_scores, mdm_scores, settings),
+        overlap=overlap_curve(graph, arm_scores, mdm_scores, settings, unit=unit),
+        agreement=agreement(graph, arm_scores, mdm_scores, settings, unit=unit),
         circuit_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="circuit"),
         all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all"),
         arm_steps=step_profile(arm, settings),

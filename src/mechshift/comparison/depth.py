@@ -23,8 +23,8 @@ from mechshift.comparison.nodes import masked
 from mechshift.comparison.resampling import (
     check_scores,
     chunks,
-    mean_magnitudes,
-    pool_magnitudes,
+    mean_scores,
+    pool_mean,
 )
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.top_edges import top_edge_masks
@@ -169,10 +169,10 @@ def _layer_sums(
     """|mean score| of the strongest `size` edges, by source and destination layer."""
     from_layer, to_layer = by_layer(graph, "source"), by_layer(graph, "destination")
     blocks = (
-        mean_magnitudes(weights[rows], scores) for rows in chunks(len(weights), graph.num_edges)
+        np.abs(mean_scores(weights[rows], scores)) for rows in chunks(len(weights), graph.num_edges)
     )
     sources, destinations = [], []
-    for magnitudes in chain([pool_magnitudes(scores)], blocks):
+    for magnitudes in chain([np.abs(pool_mean(scores))], blocks):
         if size < graph.num_edges:
             (mask,) = top_edge_masks(magnitudes, [size])
             magnitudes = masked(magnitudes, mask)
