@@ -223,6 +223,8 @@ def spread_of_draws(draws: Float[np.ndarray, "draw ..."], *, level: float = 0.95
     defined = np.isfinite(draws).any(axis=0)
     value, low, high = np.full((3, *draws.shape[1:]), np.nan)
     tail = 100 * (1 - level) / 2
+    if not defined.any():
+        return Estimates(value=value, low=low, high=high, level=level)
     value[defined] = np.nanmean(draws[:, defined], axis=0)
     low[defined], high[defined] = np.nanpercentile(draws[:, defined], [tail, 100 - tail], axis=0)
     return Estimates(value=value, low=low, high=high, level=level)

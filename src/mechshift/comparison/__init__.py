@@ -1,7 +1,10 @@
 """What two models' circuits share, and where in depth they differ."""
 
+from mechshift.comparison.agreement import Agreement, agreement
+from mechshift.comparison.agreement_curve import AgreementCurve
 from mechshift.comparison.comparison import Comparison, compare
 from mechshift.comparison.completeness import Completeness, completeness
+from mechshift.comparison.corrections import HYPOTHESES, CorrectedTest, corrected_tests
 from mechshift.comparison.depth import (
     THIRDS,
     DepthProfiles,
@@ -10,28 +13,49 @@ from mechshift.comparison.depth import (
     depth_profile,
     third_of_layers,
 )
+from mechshift.comparison.depth_shift import ShiftCurve
 from mechshift.comparison.flat import FlatRecord, from_flat, to_flat
 from mechshift.comparison.nodes import node_jaccard, node_names, node_scores
+from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
 from mechshift.comparison.overlap import OverlapCurve, overlap_curve
-from mechshift.comparison.scores import Scores
+from mechshift.comparison.profile_distance import HALF_DISTANCES, ProfileDistance
+from mechshift.comparison.scores import Scores, Unit
 from mechshift.comparison.settings import ComparisonSettings, default_sizes, overlap_sizes
 from mechshift.comparison.steps import StepProfile, step_profile
+from mechshift.comparison.sweeps import (
+    DepthSweep,
+    sweep_over_denoising_steps,
+    sweep_over_halves,
+    sweep_over_sizes,
+)
 from mechshift.comparison.top_edges import jaccard, top_edges
 
 __all__ = [
+    "HALF_DISTANCES",
+    "HYPOTHESES",
     "THIRDS",
+    "Agreement",
+    "AgreementCurve",
     "Comparison",
     "ComparisonSettings",
     "Completeness",
+    "CorrectedTest",
     "DepthProfiles",
+    "DepthSweep",
     "FlatRecord",
     "LayerProfile",
+    "NumStepsSweep",
     "OverlapCurve",
+    "ProfileDistance",
     "Scores",
+    "ShiftCurve",
     "SideProfiles",
     "StepProfile",
+    "Unit",
+    "agreement",
     "compare",
     "completeness",
+    "corrected_tests",
     "default_sizes",
     "depth_profile",
     "from_flat",
@@ -42,6 +66,10 @@ __all__ = [
     "overlap_curve",
     "overlap_sizes",
     "step_profile",
+    "sweep_over_denoising_steps",
+    "sweep_over_halves",
+    "sweep_over_num_steps",
+    "sweep_over_sizes",
     "third_of_layers",
     "to_flat",
     "top_edges",

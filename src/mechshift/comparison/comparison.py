@@ -12,6 +12,12 @@ from mechshift.comparison.overlap import OverlapCurve, overlap_curve
 from mechshift.comparison.scores import Scores, Unit, check_same_examples
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.steps import StepProfile, step_profile
+from mechshift.comparison.sweeps import (
+    DepthSweep,
+    sweep_over_denoising_steps,
+    sweep_over_halves,
+    sweep_over_sizes,
+)
 from mechshift.graph import Graph
 
 
@@ -39,6 +45,15 @@ class Comparison:
 
     all_depth: DepthProfiles
     """Depth of all edges."""
+
+    size_sweep: DepthSweep
+    """Shift in depth against circuit size."""
+
+    half_sweep: DepthSweep
+    """Shift in depth on two disjoint halves of the examples."""
+
+    step_sweep: DepthSweep
+    """Shift in depth at each denoising step."""
 
     arm_steps: StepProfile
     mdm_steps: StepProfile
@@ -86,8 +101,13 @@ def compare(
         mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),
         overlap=overlap_curve(graph, arm_scores, mdm_scores, settings, unit=unit),
         agreement=agreement(graph, arm_scores, mdm_scores, settings, unit=unit),
-        circuit_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="circuit"),
-        all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all"),
+        circuit_depth=depth_profile(
+            graph, arm_scores, mdm_scores, settings, scope="circuit", unit=unit
+        ),
+        all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all", unit=unit),
+        size_sweep=sweep_over_sizes(graph, arm_scores, mdm_scores, settings),
+        half_sweep=sweep_over_halves(graph, arm_scores, mdm_scores, settings),
+        step_sweep=sweep_over_denoising_steps(arm, mdm, settings),
         arm_steps=step_profile(arm, settings),
         mdm_steps=step_profile(mdm, settings),
         arm_completeness=completeness(arm, settings),

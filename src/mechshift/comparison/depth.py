@@ -7,38 +7,53 @@
    layers alone, so that early + middle + late = 1.
 4. The same on every bootstrap resample of the examples, for intervals of both models and of their
    difference, MDM minus ARM (the same resample for both).
+5. The same after exchanges of the two models' examples (`agreement_curve.py`, 5), for p-values of
+   no shift.
 
 Two scopes: `circuit`, each model's top K, chosen anew in every resample; and `all` edges.
 """
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import sparse
 
-from mechshift.comparison.nodes import masked
-from mechshift.comparison.resampling import (
-    check_scores,
-    chunks,
-    mean_scores,
-    pool_mean,
+from mechshift.comparison.agreement_curve import EXCHANGE_SEED
+from mechshift.comparison.depth_shift import centre_of, shift_rows, thirds_of, two_sided_p
+from mechshift.comparison.layer_sums import (
+    LayerSums,
+    PairSums,
+    exchanged_sums,
+    resampled_sums,
 )
+from mechshift.comparison.profile_distance import (
+    Halvings,
+    ProfileDistance,
+    Side,
+    half_estimates,
+    halvings,
+)
+from mechshift.comparison.resampling import check_scores
+from mechshift.comparison.scores import Unit
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.comparison.top_edges import top_edge_masks
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 from mechshift.statistics import (
     Estimate,
     Estimates,
+    Interval,
     bootstrap_weights,
     centred_estimate,
     centred_estimates,
+    exchange_masks,
+    permutation_p,
+    spread_of_draws,
 )
 
 THIRDS = ("early", "middle", "late")
+
+SIDES: tuple[Side, ...] = ("source", "destination")
 
 Scope = Literal["circuit", "all"]
 
@@ -68,8 +83,17 @@ class SideProfiles:
     thirds_shift: Estimates
     """MDM's minus ARM's early, middle and late share, in [-1, 1]."""
 
+    thirds_p: Float[np.ndarray, " third"]
+    """Two-sided p-values of: this share did not change."""
+
     centre_of_mass_shift: Estimate
     """MDM's minus ARM's centre of mass [layers]; negative: the MDM works earlier."""
+
+    centre_of_mass_p: float
+    """Two-sided p-value of: the centre of mass did not move."""
+
+    distance: ProfileDistance
+    """How far apart the two profiles are."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,17 +109,24 @@ class DepthProfiles:
     num_layers: int
     source: SideProfiles
     destination: SideProfiles
+    unit: Unit
     num_examples: int
+    """Rows that were resampled: examples, or shards of them (`unit`)."""
     num_resamples: int
     level: float
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LayerSums:
-    """|score| of one model added up by layer; row 0 is the pool, the others its resamples."""
-
-    source: Float[np.ndarray, "row layer_or_end"]
-    destination: Float[np.ndarray, "row layer_or_end"]
+    def as_share_of_depth(self, layers: Estimate) -> Estimate | None:
+        """A number of layers over the number of layers that can be travelled; None if none can."""
+        depth = self.num_layers - 1
+        if depth == 0:
+            return None
+        interval = layers.interval
+        return Estimate(
+            value=layers.value / depth,
+            interval=Interval(
+                low=interval.low / depth, high=interval.high / depth, level=interval.level
+            ),
+        )
 
 
 def depth_profile(
@@ -105,6 +136,7 @@ def depth_profile(
     settings: ComparisonSettings,
     *,
     scope: Scope = "circuit",
+    unit: Unit = "example",
 ) -> DepthProfiles:
     """Where in depth the two models' |score| lies, by writing and by reading layer.
 
@@ -114,6 +146,7 @@ def depth_profile(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: circuit size, resamples, level and seed.
         scope: `circuit` for the top edges of each model, or `all`.
+        unit: what a row of the scores is.
 
     Raises:
         ComparisonError: the arrays do not match, or a circuit touches no layer.
@@ -125,15 +158,21 @@ def depth_profile(
     if scope == "circuit":
         size = settings.circuit_size_in(graph.num_edges)
     weights = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
-    arm, mdm = (_layer_sums(graph, weights, scores, size) for scores in (arm_scores, mdm_scores))
+    swapped = exchange_masks(num_examples, settings.num_exchanges, settings.seed + EXCHANGE_SEED)
+    (resampled,) = resampled_sums(graph, weights, arm_scores, mdm_scores, [size])
+    _check_depth(resampled)
+    (exchanged,) = exchanged_sums(graph, swapped, arm_scores, mdm_scores, [size])
+    halved = halvings(graph, weights, arm_scores, mdm_scores, size, settings)
+    source, destination = (
+        _side_profiles(resampled, exchanged, halved, side, settings.level) for side in SIDES
+    )
     return DepthProfiles(
         scope=scope,
         circuit_size=size,
         num_layers=graph.num_layers,
-        source=_side_profiles(arm.source, mdm.source, slice(1, None), settings.level),
-        destination=_side_profiles(
-            arm.destination, mdm.destination, slice(None, -1), settings.level
-        ),
+        source=source,
+        destination=destination,
+        unit=unit,
         num_examples=num_examples,
         num_resamples=settings.num_resamples,
         level=settings.level,
@@ -150,78 +189,54 @@ def third_of_layers(num_layers: int) -> Bool[np.ndarray, "third layer"]:
     return third == np.arange(3)[:, None]
 
 
-def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr_array:
-    """[edge, layer_or_end]: 1 where an edge is written (or read) by that layer or end."""
-    if side == "source":
-        layer = graph.source_layer[graph.edge_source] + 1
-    else:
-        layer = graph.destination_layer[graph.edge_destination]
-    entries = (np.ones(graph.num_edges), (np.arange(graph.num_edges), layer))
-    return sparse.csr_array(entries, shape=(graph.num_edges, graph.num_layers + 1))
-
-
-def _layer_sums(
-    graph: Graph,
-    weights: Float[np.ndarray, "resample example"],
-    scores: Float[np.ndarray, "example edge"],
-    size: int,
-) -> LayerSums:
-    """|mean score| of the strongest `size` edges, by source and destination layer."""
-    from_layer, to_layer = by_layer(graph, "source"), by_layer(graph, "destination")
-    blocks = (
-        np.abs(mean_scores(weights[rows], scores)) for rows in chunks(len(weights), graph.num_edges)
-    )
-    sources, destinations = [], []
-    for magnitudes in chain([np.abs(pool_mean(scores))], blocks):
-        if size < graph.num_edges:
-            (mask,) = top_edge_masks(magnitudes, [size])
-            magnitudes = masked(magnitudes, mask)
-        kept = sparse.csr_array(magnitudes)
-        sources.append((kept @ from_layer).toarray())
-        destinations.append((kept @ to_layer).toarray())
-    return LayerSums(source=np.concatenate(sources), destination=np.concatenate(destinations))
-
-
-def _side_profiles(
-    arm: Float[np.ndarray, "row layer_or_end"],
-    mdm: Float[np.ndarray, "row layer_or_end"],
-    layers: slice,
-    level: float,
-) -> SideProfiles:
-    """Profiles and differences from layer sums; row 0 is the estimate, the rest resamples."""
-    for name, sums in (("ARM", arm), ("MDM", mdm)):
-        if not (sums[:, layers].sum(axis=1) > 0).all():
+def _check_depth(sums: PairSums) -> None:
+    """Refuse circuits, of the pool or of a resample, that have no depth."""
+    for name, of_model in (("ARM", sums.arm), ("MDM", sums.mdm)):
+        if not all((of_model.of_layers(side).sum(axis=1) > 0).all() for side in SIDES):
             raise ComparisonError(
                 f"the {name}'s circuit joins `input` to `logits` only and touches no layer, so it"
                 " has no depth; choose a larger circuit_size."
             )
-    thirds = [_thirds(sums[:, layers]) for sums in (arm, mdm)]
-    centres = [_centre_of_mass(sums[:, layers]) for sums in (arm, mdm)]
-    deepest = arm[:, layers].shape[1] - 1.0
 
-    def profile(sums: np.ndarray, third: np.ndarray, centre: np.ndarray) -> LayerProfile:
-        share = sums / sums.sum(axis=1, keepdims=True)
-        return LayerProfile(
-            share=_estimates(share, level, (0.0, 1.0)),
-            thirds=_estimates(third, level, (0.0, 1.0)),
-            centre_of_mass=_estimate(centre, level, (0.0, deepest)),
-        )
 
+def _side_profiles(
+    resampled: PairSums, exchanged: PairSums, halved: Halvings, side: Side, level: float
+) -> SideProfiles:
+    """Profiles and differences of one side; row 0 of `resampled` is the pool."""
+    arm, mdm = (sums.of_layers(side) for sums in (resampled.arm, resampled.mdm))
+    thirds = third_of_layers(arm.shape[1]).astype(np.float64)
+    shift = shift_rows(arm, mdm, thirds)
+    chance = shift_rows(exchanged.arm.of_layers(side), exchanged.mdm.of_layers(side), thirds)
+    deepest = arm.shape[1] - 1.0
+    noise = spread_of_draws(chance.distance[:, None], level=level).at(0)
+    assert noise is not None  # circuits were refused that have no depth
     return SideProfiles(
-        arm=profile(arm, thirds[0], centres[0]),
-        mdm=profile(mdm, thirds[1], centres[1]),
-        thirds_shift=_estimates(thirds[1] - thirds[0], level, (-1.0, 1.0)),
-        centre_of_mass_shift=_estimate(centres[1] - centres[0], level, (-deepest, deepest)),
+        arm=_profile(resampled.arm, side, level),
+        mdm=_profile(resampled.mdm, side, level),
+        thirds_shift=_estimates(shift.thirds, level, (-1.0, 1.0)),
+        thirds_p=two_sided_p(shift.thirds[0], chance.thirds),
+        centre_of_mass_shift=_estimate(shift.centre_of_mass, level, (-deepest, deepest)),
+        centre_of_mass_p=two_sided_p(
+            shift.centre_of_mass[:1], chance.centre_of_mass[:, None]
+        ).item(),
+        distance=ProfileDistance(
+            value=_estimate(shift.distance, level, (0.0, deepest)),
+            noise=noise,
+            noise_p=permutation_p(shift.distance[:1], chance.distance[:, None]).item(),
+            halves=half_estimates(halved, side, farthest=deepest, level=level),
+        ),
     )
 
 
-def _thirds(sums: Float[np.ndarray, "row layer"]) -> Float[np.ndarray, "row third"]:
-    of_layer = third_of_layers(sums.shape[1])
-    return sums @ of_layer.T / sums.sum(axis=1, keepdims=True)
-
-
-def _centre_of_mass(sums: Float[np.ndarray, "row layer"]) -> Float[np.ndarray, " row"]:
-    return sums @ np.arange(sums.shape[1]) / sums.sum(axis=1)
+def _profile(sums: LayerSums, side: Side, level: float) -> LayerProfile:
+    whole, layers = getattr(sums, side), sums.of_layers(side)
+    thirds = third_of_layers(layers.shape[1]).astype(np.float64)
+    share = whole / whole.sum(axis=1, keepdims=True)
+    return LayerProfile(
+        share=_estimates(share, level, (0.0, 1.0)),
+        thirds=_estimates(thirds_of(layers, thirds), level, (0.0, 1.0)),
+        centre_of_mass=_estimate(centre_of(layers), level, (0.0, layers.shape[1] - 1.0)),
+    )
 
 
 def _estimates(
