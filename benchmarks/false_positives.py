@@ -7,7 +7,6 @@ the table.
     python benchmarks/false_positives.py --help
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,11 +16,10 @@ from rich.progress import track
 from rich.table import Table
 
 from mechshift.circuits.edge_groups import edge_groups, order_within
-from mechshift.comparison import Comparison, ComparisonSettings, compare, corrected_tests
-from mechshift.comparison.corrections import p_values
-from mechshift.statistics import proportion_interval
-from mechshift.testing import Noise, planted_pair
-from mechshift.testing.planted_scores import PlantedPair
+from mechshift.comparison import ComparisonSettings, agreement, depth_profile, overlap_curve
+from mechshift.comparison.depth import SideProfiles
+from mechshift.statistics import Estimate, holm, proportion_interval
+from mechshift.testing import Noise, PlantedPair, planted_pair
 
 NULLS = {
     "two pools of one model": Noise(own=2.0),
@@ -37,30 +35,40 @@ class Options:
 
     runs: int = 200
     num_examples: int = 60
-    circuit_size: int = 40
-    resamples: int = 400
+    circuit_size: int = 20
+    """Twice as many edges as the planted circuit has."""
+    resamples: int = 200
     """Bootstrap resamples, exchanges and shuffles in each run."""
     level: float = 0.95
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Run:
+    """What one pool gave."""
+
+    p: dict[str, float]
+    """P-value by test."""
+    outside: dict[str, bool]
+    """Whether an interval leaves out the number that the null hypothesis states."""
+
+
 def main(options: Options) -> None:
     """Print one table."""
+    alpha = 1 - options.level
     table = Table(title=f"{options.runs} runs, seed {options.seed}")
     for column in ("null hypothesis", "test", "rejected", "share", "95 % interval"):
         table.add_column(column)
     for name, noise in NULLS.items():
-        rejections = [
-            rejected(found, options.level)
-            for found in track(comparisons(noise, options), name, options.runs)
-        ]
-        for test in rejections[0]:
-            add_row(table, name, test, [one[test] for one in rejections])
-    layout = [rejected_layout(options, run) for run in track(range(options.runs), "layout")]
-    add_row(table, "edges exchanged within layers and types", "edges: layout p", layout)
-    for test, share in familywise(options).items():
-        add_row(table, "four tasks of one model, Holm", test, share)
-    Console(width=110).print(table)
+        runs = [one_run(noise, options, run) for run in track(range(options.runs), name)]
+        for test in runs[0].p:
+            add_row(table, name, f"{test}, p", [run.p[test] <= alpha for run in runs])
+        for test in runs[0].outside:
+            add_row(table, name, f"{test}, interval", [run.outside[test] for run in runs])
+        add_row(table, name, "edges, Holm over 4 tasks, any", familywise(runs, "edges", alpha))
+    layout = [layout_p(options, run) <= alpha for run in track(range(options.runs), "layout")]
+    add_row(table, "edges exchanged within layers and types", "edges against layout, p", layout)
+    Console(width=120).print(table)
 
 
 def settings_of(options: Options, seed: int) -> ComparisonSettings:
@@ -69,7 +77,6 @@ def settings_of(options: Options, seed: int) -> ComparisonSettings:
         sizes=(options.circuit_size,),
         num_resamples=options.resamples,
         num_splits=50,
-        num_splits_per_resample=2,
         num_shuffles=options.resamples,
         num_exchanges=options.resamples,
         level=options.level,
@@ -77,76 +84,75 @@ def settings_of(options: Options, seed: int) -> ComparisonSettings:
     )
 
 
-def comparisons(noise: Noise, options: Options) -> Iterator[Comparison]:
-    """One comparison of two equal circuits for each run."""
-    for run in range(options.runs):
-        seed = options.seed + run
-        pair = planted_pair("identical", num_examples=options.num_examples, noise=noise, seed=seed)
-        yield compare("planted", pair.arm, pair.mdm, settings_of(options, seed))
-
-
-def rejected(found: Comparison, level: float) -> dict[str, bool]:
-    """Which tests and intervals see a difference between the two models."""
-    index = found.overlap.index_of(found.circuit_size)
-    place = found.agreement.index_of(found.circuit_size)
-    assert index is not None and place is not None
-    p = p_values(found)
-    result = {
-        f"{name.removesuffix('_noise')}: exchange p": value <= 1 - level
-        for name, value in p.items()
-        if name != "edges_layout"
-    }
-    ratio = found.overlap.ratio.at(index)
-    assert ratio is not None
-    result["edges: ratio below 1"] = ratio.interval.high < 1
-    result["edges: ratio not 1"] = ratio.excludes(1.0)
+def one_run(noise: Noise, options: Options, run: int) -> Run:
+    """Compare two equal circuits on one pool."""
+    seed = options.seed + run
+    pair = planted_pair("identical", num_examples=options.num_examples, noise=noise, seed=seed)
+    graph, settings = pair.arm.graph, settings_of(options, seed)
+    scores = [one.values.sum(axis=1) for one in (pair.arm, pair.mdm)]
+    overlap = overlap_curve(graph, *scores, settings)
+    agreed = agreement(graph, *scores, settings)
+    p = {"edges": float(overlap.noise_p[0])}
+    outside = {"edges, ratio": leaves_out(overlap.ratio.at(0), 1.0)}
     for name in ("nodes", "weighted", "rank", "sign"):
-        one = getattr(found.agreement, name).ratio.at(place)
-        result[f"{name}: ratio not 1"] = one is not None and one.excludes(1.0)
-    for scope, profiles in (("circuit", found.circuit_depth), ("all", found.all_depth)):
-        side = profiles.source
-        early, excess = side.thirds_shift.at(0), side.distance.of_halves("excess")
-        assert early is not None
-        result[f"{scope}: early share, interval"] = early.excludes(0.0)
-        result[f"{scope}: centre of mass, interval"] = side.centre_of_mass_shift.excludes(0.0)
-        result[f"{scope}: distance excess, interval"] = excess is not None and excess.excludes(0.0)
-        if scope == "all":
-            result["all: centre of mass, exchange p"] = side.centre_of_mass_p <= 1 - level
-            result["all: distance, exchange p"] = side.distance.noise_p <= 1 - level
-    return result
+        curve = getattr(agreed, name)
+        p[name] = float(curve.noise_p[0])
+        outside[f"{name}, ratio"] = leaves_out(curve.ratio.at(0), 1.0)
+    for scope, words in (("circuit", "circuit"), ("all", "all edges")):
+        side = depth_profile(graph, *scores, settings, scope=scope).source
+        found = depth_of(side, words)
+        p |= found.p
+        outside |= found.outside
+    return Run(p=p, outside=outside)
 
 
-def rejected_layout(options: Options, run: int) -> bool:
-    """Whether circuits that are alike in layout only look alike beyond it."""
+def depth_of(side: SideProfiles, words: str) -> Run:
+    """Tests and intervals of a shift in depth."""
+    return Run(
+        p={
+            f"{words}: early share": float(side.thirds_p[0]),
+            f"{words}: centre of mass": side.centre_of_mass_p,
+            f"{words}: profile distance": side.distance.noise_p,
+        },
+        outside={
+            f"{words}: early share": leaves_out(side.thirds_shift.at(0), 0.0),
+            f"{words}: centre of mass": leaves_out(side.centre_of_mass_shift, 0.0),
+            f"{words}: distance excess": leaves_out(side.distance.of_halves("excess"), 0.0),
+            f"{words}: early share, cross-fitted": leaves_out(
+                side.cross_fitted_shift("early"), 0.0
+            ),
+            f"{words}: centre of mass, cross-fitted": leaves_out(
+                side.cross_fitted_shift("centre_of_mass"), 0.0
+            ),
+        },
+    )
+
+
+def leaves_out(found: Estimate | None, value: float) -> bool:
+    return found is not None and found.excludes(value)
+
+
+def layout_p(options: Options, run: int) -> float:
+    """P-value of two circuits that are alike in layout only."""
     seed = options.seed + run
     pair = shuffled_pair(options, seed)
-    found = compare("planted", pair.arm, pair.mdm, settings_of(options, seed))
-    return p_values(found)["edges_layout"] <= 1 - options.level
+    scores = [one.values.sum(axis=1) for one in (pair.arm, pair.mdm)]
+    return float(overlap_curve(pair.arm.graph, *scores, settings_of(options, seed)).layout_p[0])
 
 
 def shuffled_pair(options: Options, seed: int) -> PlantedPair:
     """The MDM's edges change places within their groups, the same in every example."""
     pair = planted_pair("identical", num_examples=options.num_examples, seed=seed)
-    groups = edge_groups(pair.arm.graph)
-    order = order_within(groups, np.random.default_rng(seed + 500_000))
+    order = order_within(edge_groups(pair.arm.graph), np.random.default_rng(seed + 500_000))
     pair.mdm.values[:] = pair.mdm.values[..., order]
     return pair
 
 
-def familywise(options: Options) -> dict[str, list[bool]]:
-    """Whether any of four tasks is rejected after Holm, for each hypothesis of no difference."""
-    found: dict[str, list[bool]] = {}
-    for run in track(range(options.runs // 4), "Holm over four tasks"):
-        tasks = []
-        for task in range(4):
-            seed = options.seed + 1_000_000 + 4 * run + task
-            pair = planted_pair("identical", num_examples=options.num_examples, seed=seed)
-            tasks.append(compare(f"task {task}", pair.arm, pair.mdm, settings_of(options, seed)))
-        for test in corrected_tests(tasks):
-            if test.name in ("edges_noise", "centre_of_mass", "profile_distance"):
-                any_task = bool((test.adjusted_p <= 1 - options.level).any())
-                found.setdefault(f"{test.name}, any task", []).append(any_task)
-    return found
+def familywise(runs: list[Run], test: str, alpha: float) -> list[bool]:
+    """Whether any of four tasks is rejected after Holm, taking every four runs as four tasks."""
+    p = np.array([run.p[test] for run in runs])
+    families = p[: len(p) // 4 * 4].reshape(-1, 4)
+    return [bool((holm(family) <= alpha).any()) for family in families]
 
 
 def add_row(table: Table, null: str, test: str, rejections: list[bool]) -> None:

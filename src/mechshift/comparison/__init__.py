@@ -6,6 +6,7 @@ from mechshift.comparison.comparison import Comparison, compare
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.corrections import HYPOTHESES, CorrectedTest, corrected_tests
 from mechshift.comparison.depth import (
+    CROSS_FITTED,
     THIRDS,
     DepthProfiles,
     LayerProfile,
@@ -31,6 +32,7 @@ from mechshift.comparison.sweeps import (
 from mechshift.comparison.top_edges import jaccard, top_edges
 
 __all__ = [
+    "CROSS_FITTED",
     "HALF_DISTANCES",
     "HYPOTHESES",
     "THIRDS",

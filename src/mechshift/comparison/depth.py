@@ -7,8 +7,13 @@
    layers alone, so that early + middle + late = 1.
 4. The same on every bootstrap resample of the examples, for intervals of both models and of their
    difference, MDM minus ARM (the same resample for both).
-5. The same after exchanges of the two models' examples (`agreement_curve.py`, 5), for p-values of
-   no shift.
+5. Cross-fitted: edges and their signs are chosen on one half of the examples, and their scores on
+   the other half are added up with these signs. Noise makes every |mean score| larger, so a noisier
+   model looks as if it worked where most edges are; what one half takes for signal is as often
+   negative as positive on the other, and adds up to nothing.
+6. P-values of no shift: the cross-fitted shift against those after exchanges of the two models'
+   examples (`agreement_curve.py`, 5), all on the same few halvings. Without cross-fitting they
+   would reject for a difference in noise alone (docs/validity.md).
 
 Two scopes: `circuit`, each model's top K, chosen anew in every resample; and `all` edges.
 """
@@ -19,11 +24,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechshift.comparison.agreement_curve import EXCHANGE_SEED
+from mechshift.comparison.agreement_curve import EXCHANGE_SEED, estimates_where_defined
 from mechshift.comparison.depth_shift import centre_of, shift_rows, thirds_of, two_sided_p
 from mechshift.comparison.layer_sums import (
     LayerSums,
     PairSums,
+    cross_fitted_exchanges,
     exchanged_sums,
     resampled_sums,
 )
@@ -48,6 +54,7 @@ from mechshift.statistics import (
     centred_estimates,
     exchange_masks,
     permutation_p,
+    split_halves,
     spread_of_draws,
 )
 
@@ -56,6 +63,11 @@ THIRDS = ("early", "middle", "late")
 SIDES: tuple[Side, ...] = ("source", "destination")
 
 Scope = Literal["circuit", "all"]
+
+CrossFitted = Literal["early", "middle", "late", "centre_of_mass"]
+
+CROSS_FITTED: tuple[CrossFitted, ...] = ("early", "middle", "late", "centre_of_mass")
+"""Three shares, and the centre of mass [layers]; MDM minus ARM."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -84,16 +96,25 @@ class SideProfiles:
     """MDM's minus ARM's early, middle and late share, in [-1, 1]."""
 
     thirds_p: Float[np.ndarray, " third"]
-    """Two-sided p-values of: this share did not change."""
+    """Two-sided p-values of: this share did not change; cross-fitted."""
 
     centre_of_mass_shift: Estimate
     """MDM's minus ARM's centre of mass [layers]; negative: the MDM works earlier."""
 
     centre_of_mass_p: float
-    """Two-sided p-value of: the centre of mass did not move."""
+    """Two-sided p-value of: the centre of mass did not move; cross-fitted."""
 
     distance: ProfileDistance
     """How far apart the two profiles are."""
+
+    cross_fitted: Estimates
+    """The shifts again, cross-fitted, in the order of `CROSS_FITTED`: unlike the others they do not
+    see a difference in noise between the models. NaN where a model's scores on one half do not
+    carry over to the other."""
+
+    def cross_fitted_shift(self, name: CrossFitted) -> Estimate | None:
+        """One of `cross_fitted`; None where it is undefined."""
+        return self.cross_fitted.at(CROSS_FITTED.index(name))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -127,6 +148,21 @@ class DepthProfiles:
                 low=interval.low / depth, high=interval.high / depth, level=interval.level
             ),
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Samples:
+    """Layer sums of both models on everything that is drawn from the pool."""
+
+    resampled: PairSums
+    """Row 0 is the pool, the others its resamples."""
+
+    exchanged: PairSums
+
+    crossed: PairSums
+    """Cross-fitted; row 0 is the pool, the others its exchanges."""
+
+    halved: Halvings
 
 
 def depth_profile(
@@ -163,9 +199,11 @@ def depth_profile(
     _check_depth(resampled)
     (exchanged,) = exchanged_sums(graph, swapped, arm_scores, mdm_scores, [size])
     halved = halvings(graph, weights, arm_scores, mdm_scores, size, settings)
-    source, destination = (
-        _side_profiles(resampled, exchanged, halved, side, settings.level) for side in SIDES
-    )
+    splits = split_halves(num_examples, settings.num_splits_per_resample, settings.seed + 1)
+    unswapped = np.concatenate([np.zeros((1, num_examples), dtype=bool), swapped])
+    crossed = cross_fitted_exchanges(graph, unswapped, splits, arm_scores, mdm_scores, size)
+    samples = Samples(resampled=resampled, exchanged=exchanged, crossed=crossed, halved=halved)
+    source, destination = (_side_profiles(samples, side, settings.level) for side in SIDES)
     return DepthProfiles(
         scope=scope,
         circuit_size=size,
@@ -199,33 +237,54 @@ def _check_depth(sums: PairSums) -> None:
             )
 
 
-def _side_profiles(
-    resampled: PairSums, exchanged: PairSums, halved: Halvings, side: Side, level: float
-) -> SideProfiles:
-    """Profiles and differences of one side; row 0 of `resampled` is the pool."""
-    arm, mdm = (sums.of_layers(side) for sums in (resampled.arm, resampled.mdm))
+def _side_profiles(samples: Samples, side: Side, level: float) -> SideProfiles:
+    """Profiles and differences of one side."""
+    arm, mdm = (sums.of_layers(side) for sums in (samples.resampled.arm, samples.resampled.mdm))
     thirds = third_of_layers(arm.shape[1]).astype(np.float64)
     shift = shift_rows(arm, mdm, thirds)
-    chance = shift_rows(exchanged.arm.of_layers(side), exchanged.mdm.of_layers(side), thirds)
+    exchanged, crossed = (
+        shift_rows(sums.arm.of_layers(side), sums.mdm.of_layers(side), thirds)
+        for sums in (samples.exchanged, samples.crossed)
+    )
     deepest = arm.shape[1] - 1.0
-    noise = spread_of_draws(chance.distance[:, None], level=level).at(0)
+    noise = spread_of_draws(exchanged.distance[:, None], level=level).at(0)
     assert noise is not None  # circuits were refused that have no depth
     return SideProfiles(
-        arm=_profile(resampled.arm, side, level),
-        mdm=_profile(resampled.mdm, side, level),
+        arm=_profile(samples.resampled.arm, side, level),
+        mdm=_profile(samples.resampled.mdm, side, level),
         thirds_shift=_estimates(shift.thirds, level, (-1.0, 1.0)),
-        thirds_p=two_sided_p(shift.thirds[0], chance.thirds),
+        thirds_p=two_sided_p(crossed.thirds[0], crossed.thirds[1:]),
         centre_of_mass_shift=_estimate(shift.centre_of_mass, level, (-deepest, deepest)),
         centre_of_mass_p=two_sided_p(
-            shift.centre_of_mass[:1], chance.centre_of_mass[:, None]
+            crossed.centre_of_mass[:1], crossed.centre_of_mass[1:, None]
         ).item(),
         distance=ProfileDistance(
             value=_estimate(shift.distance, level, (0.0, deepest)),
             noise=noise,
-            noise_p=permutation_p(shift.distance[:1], chance.distance[:, None]).item(),
-            halves=half_estimates(halved, side, farthest=deepest, level=level),
+            noise_p=permutation_p(crossed.distance[:1], crossed.distance[1:, None]).item(),
+            halves=half_estimates(samples.halved, side, farthest=deepest, level=level),
         ),
+        cross_fitted=_cross_fitted(samples.halved, side, thirds, level),
     )
+
+
+def _cross_fitted(
+    halved: Halvings, side: Side, thirds: Float[np.ndarray, "third layer"], level: float
+) -> Estimates:
+    """Shifts of the cross-fitted sums, averaged over halvings before they are compared."""
+    arm, mdm = (sums.cross_fitted.of_layers(side) for sums in halved.pool)
+    pool = shift_rows(arm.mean(axis=0, keepdims=True), mdm.mean(axis=0, keepdims=True), thirds)
+    resampled = shift_rows(
+        np.mean([arm.cross_fitted.of_layers(side) for arm, _ in halved.resamples], axis=0),
+        np.mean([mdm.cross_fitted.of_layers(side) for _, mdm in halved.resamples], axis=0),
+        thirds,
+    )
+    value, samples = (
+        np.concatenate([rows.thirds, rows.centre_of_mass[:, None]], axis=1)
+        for rows in (pool, resampled)
+    )
+    # Shares of sums that may be negative are not bounded.
+    return estimates_where_defined(value[0], samples, level, (-np.inf, np.inf))
 
 
 def _profile(sums: LayerSums, side: Side, level: float) -> LayerProfile:

@@ -1,9 +1,7 @@
 """By how much does the MDM's |score| lie elsewhere in depth than the ARM's?
 
 Three numbers for a pair of layer sums: the change of the early, middle and late share, the shift of
-the centre of mass, and the distance between the profiles (`profile_distance.py`). Each has a
-bootstrap interval, and a p-value against exchanges of the two models' examples
-(`agreement_curve.py`, 5).
+the centre of mass, and the distance between the profiles (`profile_distance.py`).
 """
 
 from dataclasses import dataclass
@@ -44,12 +42,6 @@ class ShiftCurve:
 
     noise_distance: Estimates
     """The same after exchanges of the models: mean and spread [layers]."""
-
-    centre_of_mass_p: Float[np.ndarray, " point"]
-    """Two-sided p-value of: the centre of mass did not move."""
-
-    distance_p: Float[np.ndarray, " point"]
-    """P-value of: the profiles are no farther apart than with one circuit."""
 
 
 def thirds_of(

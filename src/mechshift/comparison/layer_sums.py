@@ -4,7 +4,7 @@ Each row of mean scores gives its own circuit, whose edges alone are counted. `i
 are no layers and are kept apart.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,7 +26,7 @@ from mechshift.graph import Graph
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerSums:
-    """|score| of one model by layer, in circuits of one size."""
+    """|score| of one model by layer, in circuits of one size; below 0 only if cross-fitted."""
 
     source: Float[np.ndarray, "row layer_or_end"]
     """By writing layer; column 0 is `input`."""
@@ -54,6 +54,19 @@ class HalfSums:
     first: LayerSums
     second: LayerSums
 
+    cross_fitted: LayerSums
+    """Edges and signs from one half, scores from the other; mean of both ways round."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Chosen:
+    """Rows of mean scores that choose a circuit, and what is added up over it."""
+
+    by: Float[np.ndarray, "row edge"]
+    """|score| by which edges are chosen."""
+
+    added: Float[np.ndarray, "row edge"]
+
 
 def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr_array:
     """[edge, layer_or_end]: 1 where an edge is written (or read) by that layer or end."""
@@ -65,17 +78,14 @@ def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr
     return sparse.csr_array(entries, shape=(graph.num_edges, graph.num_layers + 1))
 
 
-def layer_sums(
-    graph: Graph, blocks: Iterable[Float[np.ndarray, "row edge"]], sizes: Sequence[int]
-) -> list[LayerSums]:
-    """|score| by layer for circuits of each size, from blocks of rows of mean scores."""
+def layer_sums(graph: Graph, blocks: Iterable[Chosen], sizes: Sequence[int]) -> list[LayerSums]:
+    """What circuits of each size add up to by layer."""
     from_layer, to_layer = by_layer(graph, "source"), by_layer(graph, "destination")
     sources: list[list[np.ndarray]] = [[] for _ in sizes]
     destinations: list[list[np.ndarray]] = [[] for _ in sizes]
-    for scores in blocks:
-        magnitudes = np.abs(scores)
-        for index, mask in enumerate(top_edge_masks(magnitudes, sizes)):
-            kept = sparse.csr_array(masked(magnitudes, mask))
+    for block in blocks:
+        for index, mask in enumerate(top_edge_masks(block.by, sizes)):
+            kept = sparse.csr_array(masked(block.added, mask))
             sources[index].append((kept @ from_layer).toarray())
             destinations[index].append((kept @ to_layer).toarray())
     return [
@@ -93,10 +103,10 @@ def resampled_sums(
 ) -> list[PairSums]:
     """Both models' layer sums by size; row 0 is the pool, the others its resamples."""
 
-    def blocks(scores: Float[np.ndarray, "example edge"]) -> Iterator[np.ndarray]:
-        yield pool_mean(scores)
+    def blocks(scores: Float[np.ndarray, "example edge"]) -> Iterator[Chosen]:
+        yield _strongest(pool_mean(scores))
         for rows in chunks(len(weights), graph.num_edges):
-            yield mean_scores(weights[rows], scores)
+            yield _strongest(mean_scores(weights[rows], scores))
 
     return [
         PairSums(arm=arm, mdm=mdm)
@@ -117,9 +127,10 @@ def exchanged_sums(
 ) -> list[PairSums]:
     """Layer sums of the two sides after the models traded examples, by size."""
 
-    def blocks(side: Literal["first", "second"]) -> Iterator[np.ndarray]:
+    def blocks(side: Literal["first", "second"]) -> Iterator[Chosen]:
         for rows in chunks(len(swapped), graph.num_edges):
-            yield getattr(exchanged_means(swapped[rows], arm_scores, mdm_scores), side)
+            means = exchanged_means(swapped[rows], arm_scores, mdm_scores)
+            yield _strongest(getattr(means, side))
 
     return [
         PairSums(arm=arm, mdm=mdm)
@@ -140,9 +151,76 @@ def half_sums(
 ) -> HalfSums:
     """One model's layer sums on the first and on the second half of the weighted examples."""
 
-    def blocks(half: Bool[np.ndarray, "row example"]) -> Iterator[np.ndarray]:
-        for rows in chunks(len(weights), graph.num_edges):
-            yield mean_scores(normalised_rows(weights[rows] * half[rows]), scores)
+    def means(rows: slice, in_first: bool) -> Float[np.ndarray, "row edge"]:
+        half = first[rows] if in_first else ~first[rows]
+        return mean_scores(normalised_rows(weights[rows] * half), scores)
 
-    (one,), (two,) = (layer_sums(graph, blocks(half), [size]) for half in (first, ~first))
-    return HalfSums(first=one, second=two)
+    def own(in_first: bool) -> Iterator[Chosen]:
+        for rows in chunks(len(weights), graph.num_edges):
+            yield _strongest(means(rows, in_first))
+
+    (one,), (two,) = (layer_sums(graph, own(in_first), [size]) for in_first in (True, False))
+    crossed = _cross_fitted(graph, means, len(weights), size)
+    return HalfSums(first=one, second=two, cross_fitted=crossed)
+
+
+def cross_fitted_exchanges(
+    graph: Graph,
+    swapped: Bool[np.ndarray, "exchange example"],
+    halves: Bool[np.ndarray, "split example"],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    size: int,
+) -> PairSums:
+    """Cross-fitted layer sums of both sides after exchanges, averaged over the same halvings."""
+
+    def of_side(side: Literal["first", "second"]) -> LayerSums:
+        per_split = []
+        for half in halves:
+
+            def means(
+                rows: slice, in_first: bool, half: Bool[np.ndarray, " example"] = half
+            ) -> Float[np.ndarray, "row edge"]:
+                chosen = half if in_first else ~half
+                found = exchanged_means(
+                    swapped[rows][:, chosen], arm_scores[chosen], mdm_scores[chosen]
+                )
+                means_of_side: Float[np.ndarray, "row edge"] = getattr(found, side)
+                return means_of_side
+
+            per_split.append(_cross_fitted(graph, means, len(swapped), size))
+        return LayerSums(
+            source=np.mean([sums.source for sums in per_split], axis=0),
+            destination=np.mean([sums.destination for sums in per_split], axis=0),
+        )
+
+    return PairSums(arm=of_side("first"), mdm=of_side("second"))
+
+
+def _cross_fitted(
+    graph: Graph, means: Callable[[slice, bool], np.ndarray], num_rows: int, size: int
+) -> LayerSums:
+    """Edges and signs from one half, scores from the other; mean of both ways round.
+
+    Args:
+        graph: the computation graph.
+        means: mean scores [row, edge] of these rows on the first half (True) or on the second.
+        num_rows: rows of mean scores.
+        size: edges in the circuit.
+    """
+
+    def blocks(fitted_on_first: bool) -> Iterator[Chosen]:
+        for rows in chunks(num_rows, graph.num_edges):
+            fitted, added = means(rows, fitted_on_first), means(rows, not fitted_on_first)
+            yield Chosen(by=np.abs(fitted), added=np.sign(fitted) * added)
+
+    (one_way,), (other_way,) = (layer_sums(graph, blocks(way), [size]) for way in (True, False))
+    return LayerSums(
+        source=(one_way.source + other_way.source) / 2,
+        destination=(one_way.destination + other_way.destination) / 2,
+    )
+
+
+def _strongest(scores: Float[np.ndarray, "row edge"]) -> Chosen:
+    magnitudes = np.abs(scores)
+    return Chosen(by=magnitudes, added=magnitudes)

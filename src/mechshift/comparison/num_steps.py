@@ -103,8 +103,6 @@ def _curve(sides: Sequence[SideProfiles]) -> ShiftCurve:
         centre_of_mass=_stacked([side.centre_of_mass_shift for side in sides]),
         distance=_stacked([side.distance.value for side in sides]),
         noise_distance=_stacked([side.distance.noise for side in sides]),
-        centre_of_mass_p=np.array([side.centre_of_mass_p for side in sides]),
-        distance_p=np.array([side.distance.noise_p for side in sides]),
     )
 
 

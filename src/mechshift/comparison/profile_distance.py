@@ -6,7 +6,7 @@ does not cancel when some of the mass moves up and some moves down, and it is ne
 can only raise it. So beside it stand
 
 - what noise makes of it: the distance between the two sides after the models traded examples
-  (`agreement_curve.py`, 5), with its p-value;
+  (`agreement_curve.py`, 5);
 - the distance of each model to itself, one half of the examples against the other, that of the ARM
   on one half to the MDM on the other, and how much the latter exceeds the mean of the former.
 """
@@ -43,7 +43,8 @@ class ProfileDistance:
     """Between the two sides after an exchange: mean and spread over exchanges [layers]."""
 
     noise_p: float
-    """P-value of: no farther apart than the two models would be with one circuit."""
+    """P-value of: no farther apart than the two models would be with one circuit; cross-fitted
+    (`depth.py`, 5 and 6)."""
 
     halves: Estimates
     """Distances between halves of the examples, in the order of `HALF_DISTANCES` [layers]. NaN

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from mechshift.comparison.agreement_curve import EXCHANGE_SEED, estimates_where_defined
 from mechshift.comparison.depth import third_of_layers
-from mechshift.comparison.depth_shift import ShiftCurve, ShiftRows, shift_rows, two_sided_p
+from mechshift.comparison.depth_shift import ShiftCurve, ShiftRows, shift_rows
 from mechshift.comparison.layer_sums import PairSums, exchanged_sums, resampled_sums
 from mechshift.comparison.profile_distance import Side
 from mechshift.comparison.resampling import MIN_EXAMPLES, check_scores
@@ -26,7 +26,6 @@ from mechshift.statistics import (
     Estimates,
     bootstrap_weights,
     exchange_masks,
-    permutation_p,
     split_halves,
     spread_of_draws,
 )
@@ -229,15 +228,11 @@ def _curve(
         rows = stack("resampled", name)
         return estimates_where_defined(rows[0], rows[1:], settings.level, (lowest, highest))
 
-    centre = (stack("resampled", "centre_of_mass")[0], stack("exchanged", "centre_of_mass"))
-    distance = (stack("resampled", "distance")[0], stack("exchanged", "distance"))
     return ShiftCurve(
         early_share=estimates("thirds", -1.0, 1.0),
         centre_of_mass=estimates("centre_of_mass", -deepest, deepest),
         distance=estimates("distance", 0.0, deepest),
-        noise_distance=spread_of_draws(distance[1], level=settings.level),
-        centre_of_mass_p=two_sided_p(*centre),
-        distance_p=permutation_p(*distance),
+        noise_distance=spread_of_draws(stack("exchanged", "distance"), level=settings.level),
     )
 
 

@@ -6,13 +6,12 @@ comparison has something to be certain about, or not.
 
 - `identical`: nothing changes but the metric's unit, which must not matter.
 - `moved`: every head sits two layers earlier. Centre of mass -2 layers, profiles 2 layers apart.
-- `rewired`: other heads of the same layers do the work. No edge is shared; depth does not change.
-- `distributed`: what one head did, all heads of its layer do in equal parts. Depth does not change,
-  every edge of the ARM's circuit is still used, and no head stands out.
+- `rewired`: the other heads of the same layers do the work. No edge is shared; depth stays.
+- `distributed`: what one head did, all heads of its layer do in equal parts. Depth stays, every
+  edge of the ARM's circuit is still used, and no head stands out.
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -21,27 +20,25 @@ from mechshift.attribution import EdgeScores
 from mechshift.errors import ConfigError
 from mechshift.graph import Graph
 
-Plant = Literal["identical", "moved", "rewired", "distributed"]
-
-PLANTS: tuple[Plant, ...] = ("identical", "moved", "rewired", "distributed")
+PLANTS = ("identical", "moved", "rewired", "distributed")
 
 LAYERS_MOVED = 2
 MDM_UNIT = 3.0
 """The MDM's metric is in another unit than the ARM's, as a probability is than a logit."""
 
-NUM_LAYERS, NUM_HEADS = 6, 4
+NUM_LAYERS, NUM_HEADS = 6, 2
 
 CIRCUIT = (
     ("input", "a2.h0<v>", 2.0),
     ("input", "a2.h1<q>", -1.0),
-    ("a2.h0", "a3.h2<k>", 3.0),
-    ("a2.h1", "a3.h2<q>", 1.5),
+    ("a2.h0", "a3.h1<k>", 3.0),
+    ("a2.h1", "a3.h1<q>", 1.5),
     ("a2.h0", "a4.h1<v>", -2.0),
-    ("a3.h2", "a4.h1<q>", 4.0),
-    ("a3.h2", "a5.h3<v>", 2.5),
-    ("a4.h1", "a5.h3<k>", 1.2),
+    ("a3.h1", "a4.h1<q>", 4.0),
+    ("a3.h1", "a5.h0<v>", 2.5),
+    ("a4.h1", "a5.h0<k>", 1.2),
     ("a4.h1", "logits", 3.5),
-    ("a5.h3", "logits", 5.0),
+    ("a5.h0", "logits", 5.0),
 )
 """Source, destination and score [metric units] of the ARM's circuit; all else is zero."""
 
@@ -72,7 +69,7 @@ class PlantedPair:
 
 
 def planted_pair(
-    plant: Plant, *, num_examples: int = 60, noise: Noise | None = None, seed: int = 0
+    plant: str, *, num_examples: int = 60, noise: Noise | None = None, seed: int = 0
 ) -> PlantedPair:
     """Two models of one kind of difference, scored on the same examples in one step.
 
@@ -98,7 +95,7 @@ def planted_pair(
     )
 
 
-def _circuit(graph: Graph, plant: Plant) -> Float[np.ndarray, " edge"]:
+def _circuit(graph: Graph, plant: str) -> Float[np.ndarray, " edge"]:
     scores = np.zeros(graph.num_edges)
     for source, destination, score in CIRCUIT:
         sources, destinations = _changed(source, plant), _changed(destination, plant)
@@ -109,7 +106,7 @@ def _circuit(graph: Graph, plant: Plant) -> Float[np.ndarray, " edge"]:
     return scores
 
 
-def _changed(node: str, plant: Plant) -> list[str]:
+def _changed(node: str, plant: str) -> list[str]:
     """Where the MDM does what the ARM does at this node or node input."""
     if plant == "identical" or not node.startswith("a"):
         return [node]
