@@ -16,7 +16,9 @@ SMALL = RunSettings(
     pool=PoolConfig(num_examples=12, num_held_out=10),
     attribution=AttributionSettings(ig_steps=2, chunk_size=4),
     evaluation=EvaluationSettings(fractions=(0.01, 0.1, 1.0)),
-    comparison=ComparisonSettings(num_resamples=50, num_splits=10, num_shuffles=5),
+    comparison=ComparisonSettings(
+        num_resamples=50, num_splits=10, num_shuffles=5, num_exchanges=20
+    ),
 )
 
 

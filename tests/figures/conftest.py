@@ -44,6 +44,7 @@ def comparison() -> Comparison:
         num_splits=20,
         num_splits_per_resample=2,
         num_shuffles=10,
+        num_exchanges=20,
     )
     return compare("ioi", random_scores(0), random_scores(1), settings)
 

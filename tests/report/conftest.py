@@ -14,7 +14,12 @@ from mechshift.statistics import Estimate, Interval
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=2)
 SETTINGS = ComparisonSettings(
-    sizes=(10, 30), num_resamples=40, num_splits=10, num_splits_per_resample=2, num_shuffles=10
+    sizes=(10, 30),
+    num_resamples=40,
+    num_splits=10,
+    num_splits_per_resample=2,
+    num_shuffles=10,
+    num_exchanges=20,
 )
 
 
