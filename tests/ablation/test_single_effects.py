@@ -68,6 +68,17 @@ def test_agreement_is_spearmans_correlation_of_the_means_with_an_interval():
     assert rank_agreement(single_of(drop), scores_of(-drop), SETTINGS).value == pytest.approx(-1.0)
 
 
+def test_held_out_examples_are_resampled_apart_from_those_that_were_scored():
+    """Resampled together the same values always rank alike; resampled apart they do not."""
+    drop = np.random.default_rng(0).normal(size=(30, 6))
+    apart = rank_agreement(single_of(drop), scores_of(drop), SETTINGS, same_examples=False)
+    assert apart.value == pytest.approx(1.0)
+    assert apart.interval.low < 0.9
+    fewer = rank_agreement(single_of(drop), scores_of(drop[:9]), SETTINGS, same_examples=False)
+    expected = spearmanr(drop.mean(axis=0), drop[:9].mean(axis=0)).statistic
+    assert fewer.value == pytest.approx(expected)
+
+
 def test_the_mean_drop_of_a_component_has_an_interval_as_wide_as_its_standard_error():
     drop = np.random.default_rng(0).normal(size=(50, 6)) * np.arange(6)
     found = component_drops(single_of(drop), AblationSettings(num_resamples=4000))
