@@ -11,10 +11,10 @@ from mechshift.artifacts import is_current, write_artifact
 from mechshift.comparison import ComparisonSettings, compare
 from mechshift.experiment.stores import (
     COMPARISON,
-    comparison_contents,
     comparison_folder,
     pool_manifests,
     read_scores,
+    record_contents,
     score_inputs,
     scored_members,
     scores_folder,
@@ -45,5 +45,5 @@ def compare_pair(run: Path, settings: ComparisonSettings, *, quiet: bool = False
             if not is_current(folder, **made_from):
                 arm, other = (read_scores(scores_folder(run, task, m)) for m in ("arm", member))
                 comparison = compare(task, arm, other, settings)
-                write_artifact(folder, **made_from, **comparison_contents(comparison))
+                write_artifact(folder, **made_from, **record_contents(comparison))
             advance(1)
