@@ -17,6 +17,8 @@ from mechshift.experiment import (
     FormatName,
     PairOptions,
     RunSettings,
+    Skippable,
+    analyse_pair,
     compare_pair,
     evaluate_files,
     evaluate_pair,
@@ -26,10 +28,12 @@ from mechshift.experiment import (
     pool_table,
     run_experiment,
     score_edges,
+    trace_flow,
     write_report,
 )
 from mechshift.experiment.stores import KINDS
 from mechshift.models import Kind
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, find_tasks
 
 Unprefixed = tyro.conf.arg(name="")
@@ -44,6 +48,8 @@ def run(
     attribution: AttributionSettings = AttributionSettings(),
     evaluation: EvaluationSettings = EvaluationSettings(),
     comparison: ComparisonSettings = ComparisonSettings(),
+    semantics: SemanticsSettings = SemanticsSettings(),
+    skip: tuple[Skippable, ...] = (),
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
@@ -60,6 +66,8 @@ def run(
         attribution: how edges are scored.
         evaluation: how circuits are tested.
         comparison: what is compared, and how uncertain it is.
+        semantics: how components are read.
+        skip: stages to leave out; the report then lacks their parts.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
@@ -70,6 +78,8 @@ def run(
         attribution=attribution,
         evaluation=evaluation,
         comparison=comparison,
+        semantics=semantics,
+        skip=skip,
     )
     page = run_experiment(folder, settings, device=device, quiet=quiet)
     print_table(pool_table(folder))
@@ -116,6 +126,49 @@ def attribute(
         quiet: no progress bars.
     """
     score_edges(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+
+
+def flow(
+    folder: Positional[Path],
+    settings: Annotated[AttributionSettings, Unprefixed] = AttributionSettings(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Trace between which positions of the text attributed information flows.
+
+    Which part of what a model reads lies to the right of where it reads, and which denoising step
+    reads from which span? Always by gradients of EAP-IG: give --metric, --ig-steps and --rule as to
+    `attribute`; the options of other methods change nothing. Write the report anew afterwards.
+    Example: mechshift flow runs/first --ig-steps 5
+
+    Args:
+        folder: a run folder with a pool.
+        settings: metric, points of the path, batch and chunk size.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    trace_flow(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+
+
+def analyse(
+    folder: Positional[Path],
+    settings: Annotated[SemanticsSettings, Unprefixed] = SemanticsSettings(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Read what the components of both models do: lenses, concentration, roles, neurons.
+
+    Is the work spread over more components, do they still write towards the answer, which heads
+    hold a known role, and on which tokens do the early layers' neurons fire? Write the report anew
+    afterwards. Example: mechshift analyse runs/first --num-neurons 10
+
+    Args:
+        folder: a run folder with scores.
+        settings: how much is kept, resamples, threshold of a role.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    analyse_pair(folder, load_stored_pair(folder, device), settings, quiet=quiet)
 
 
 def evaluate(

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 from mechshift.errors import ArtifactError, ConfigError
+from mechshift.experiment.analysing import analyse_pair
 from mechshift.experiment.comparing import compare_pair
 from mechshift.experiment.evaluating import evaluate_pair
+from mechshift.experiment.flow import trace_flow
 from mechshift.experiment.pooling import make_pools
 from mechshift.experiment.reporting import write_report
 from mechshift.experiment.scoring import score_edges
@@ -39,6 +41,10 @@ def run_experiment(
     pair = settings.models.load(device)
     make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
     score_edges(run, pair, settings.attribution, quiet=quiet)
+    if "flow" not in settings.skip:
+        trace_flow(run, pair, settings.attribution, quiet=quiet)
+    if "semantics" not in settings.skip:
+        analyse_pair(run, pair, settings.semantics, quiet=quiet)
     evaluate_pair(
         run,
         pair,
