@@ -48,11 +48,11 @@ def circuit_shift(
     graph, given = arm.graph, settings or ComparisonSettings()
     size = given.circuit_size_in(graph.num_edges)
     settings = replace(given, circuit_size=size, sizes=(size,))
-    summed = [scores.values.sum(axis=1) for scores in (arm, other)]
+    ours, theirs = (scores.values.sum(axis=1) for scores in (arm, other))
     return CircuitShift(
         task=task,
         graph=graph,
         settings=settings,
-        overlap=overlap_curve(graph, *summed, settings, unit=unit),
-        circuit_depth=depth_profile(graph, *summed, settings, scope="circuit", unit=unit),
+        overlap=overlap_curve(graph, ours, theirs, settings, unit=unit),
+        circuit_depth=depth_profile(graph, ours, theirs, settings, scope="circuit", unit=unit),
     )
