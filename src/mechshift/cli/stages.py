@@ -19,6 +19,7 @@ from mechshift.experiment import (
     RunSettings,
     Skippable,
     analyse_pair,
+    ask_controls,
     compare_pair,
     evaluate_files,
     evaluate_pair,
@@ -112,25 +113,33 @@ def pool(
 def attribute(
     folder: Positional[Path],
     settings: Annotated[AttributionSettings, Unprefixed] = AttributionSettings(),
+    controls: bool = True,
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
     """Stage 2: score every edge of both models on the pooled examples.
 
     The method is EAP-IG unless --method says otherwise; an option that it does not have is refused.
+    The pair's controls are scored too, and asked the held-out examples: the ARM's weights with the
+    MDM's attention, the MDM's with the ARM's, and what else the pair names. They tell what the
+    attention mask does from what training did, and cost as much again as the pair.
 
     Args:
         folder: a run folder with a pool.
         settings: how edges are scored.
+        controls: the pair's controls too.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
-    score_edges(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+    pair = load_stored_pair(folder, device, controls=controls)
+    score_edges(folder, pair, settings, quiet=quiet)
+    ask_controls(folder, pair, quiet=quiet)
 
 
 def flow(
     folder: Positional[Path],
     settings: Annotated[AttributionSettings, Unprefixed] = AttributionSettings(),
+    controls: bool = True,
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
@@ -144,10 +153,12 @@ def flow(
     Args:
         folder: a run folder with a pool.
         settings: metric, points of the path, batch and chunk size.
+        controls: the pair's controls too.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
-    trace_flow(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+    pair = load_stored_pair(folder, device, controls=controls)
+    trace_flow(folder, pair, settings, quiet=quiet)
 
 
 def analyse(

@@ -2,6 +2,7 @@
 
 from mechshift.experiment.analysing import analyse_pair as analyse_pair
 from mechshift.experiment.comparing import compare_pair as compare_pair
+from mechshift.experiment.controlling import ask_controls as ask_controls
 from mechshift.experiment.evaluating import evaluate_pair as evaluate_pair
 from mechshift.experiment.exporting import FormatName as FormatName
 from mechshift.experiment.exporting import export_circuits as export_circuits

@@ -18,6 +18,7 @@ from mechshift.experiment.component_reporting import (
     reported_flow,
     reported_semantics,
 )
+from mechshift.experiment.evidence import task_evidence
 from mechshift.experiment.pooling import pooled_task
 from mechshift.experiment.stores import (
     KINDS,
@@ -79,11 +80,13 @@ def _task_report(run: Path, task_name: str) -> TaskReport:
     comparison = read_comparison(run, task_name)
     example = pool.examples[0]
     gap = f"⟨{example.target}⟩{example.suffix}"
+    flow = reported_flow(run, task_name, comparison.settings)
     return TaskReport(
         comparison=comparison,
+        evidence=task_evidence(run, task_name, comparison, flow),
         pool=_pool_summary(pool),
         **faithfulness_parts(run, task_name, comparison),
-        flow=reported_flow(run, task_name, comparison.settings),
+        flow=flow,
         semantics=reported_semantics(run, task_name),
         metric=read_manifest(scores_folder(run, task_name, "arm")).config["attribution"]["metric"],
         description=pooled_task(task_name, pool).summary,

@@ -22,7 +22,7 @@ from jaxtyping import Bool
 
 from mechshift.artifacts import Artifact, Manifest, artifact_hash, read_artifact, read_manifest
 from mechshift.attribution import EdgeScores, PositionFlow
-from mechshift.comparison import Comparison
+from mechshift.comparison import CircuitShift, Comparison
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError
 from mechshift.evaluation import Baselines, CircuitMetrics
@@ -290,14 +290,24 @@ def _record(record_type: type[Record], artifact: Artifact) -> Record:
     return from_flat(record_type, FlatRecord(arrays=dict(artifact.arrays.items()), scalars=scalars))
 
 
-def read_comparison(run: Path, task: str, member: str = "mdm") -> Comparison:
-    """The comparison of the ARM with another member on one task.
+def read_comparison(run: Path, task: str) -> Comparison:
+    """The comparison of the two models on one task.
 
     Raises:
         ArtifactError: missing or damaged.
     """
-    artifact = read_artifact(comparison_folder(run, task, member), stage=COMPARISON)
+    artifact = read_artifact(comparison_folder(run, task), stage=COMPARISON)
     return _record(Comparison, artifact)
+
+
+def read_control_shift(run: Path, task: str, control: str) -> CircuitShift:
+    """How far a control's circuit is from the ARM's on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    folder = comparison_folder(run, task, control)
+    return _record(CircuitShift, read_artifact(folder, stage=COMPARISON))
 
 
 def read_flow(folder: Path) -> PositionFlow:

@@ -17,6 +17,7 @@ from mechshift.semantics import (
     SemanticsShift,
 )
 from mechshift.statistics import Estimate, proportion_interval
+from mechshift.verdict import Evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +124,9 @@ class TaskReport:
 
     semantics: TaskSemantics | None = None
     """None if components were not analysed."""
+
+    evidence: Evidence | None = None
+    """What the verdict rests on; None where there is to be no verdict."""
 
     metric: str
     """Name of the metric, such as `logit_diff`."""
