@@ -111,8 +111,8 @@ def depth_of(side: SideProfiles, words: str) -> Run:
     return Run(
         p={
             f"{words}: early share": float(side.thirds_p[0]),
-            f"{words}: centre of mass": side.centre_of_mass_p,
-            f"{words}: profile distance": side.distance.noise_p,
+            f"{words}: centre of mass": side.centre_of_mass_p or np.nan,
+            f"{words}: profile distance": side.distance.noise_p or np.nan,
         },
         outside={
             f"{words}: early share": leaves_out(side.thirds_shift.at(0), 0.0),

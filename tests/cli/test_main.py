@@ -15,7 +15,8 @@ def test_without_words_the_command_teaches_what_it_can_do(capsys):
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "pool", "attribute", "evaluate", "compare", "report", "export"]
+    "command",
+    ["run", "pool", "attribute", "flow", "analyse", "evaluate", "compare", "report", "export"],
 )
 def test_every_stage_explains_its_options(command, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -58,6 +59,9 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["run", "RUN", "--device", "tpu9"], "unknown device 'tpu9'"),
         (["run", "RUN", "--arm", "no/where/at/all", "--mdm", "x"], "neither a folder nor a hub id"),
         (["attribute", "RUN"], "holds no pool; run `mechshift pool"),
+        (["flow", "RUN"], "holds no pool; run `mechshift pool"),
+        (["analyse", "RUN"], "holds no pool; run `mechshift pool"),
+        (["analyse", "RUN", "--ig-steps", "0"], "ig_steps must be at least 1, not 0"),
         (["compare", "RUN"], "holds no pool; run `mechshift pool"),
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
         (["export", "RUN", "OUT", "--format", "graphml"], "holds no pool; run `mechshift pool"),

@@ -9,6 +9,7 @@ from mechshift.experiment import (
     RunSettings,
     run_experiment,
 )
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
 
 SMALL = RunSettings(
@@ -18,6 +19,9 @@ SMALL = RunSettings(
     evaluation=EvaluationSettings(fractions=(0.01, 0.1, 1.0)),
     comparison=ComparisonSettings(
         num_resamples=50, num_splits=10, num_shuffles=5, num_exchanges=20
+    ),
+    semantics=SemanticsSettings(
+        ig_steps=1, num_neurons=3, num_contexts=2, num_sequences=10, num_resamples=50
     ),
 )
 

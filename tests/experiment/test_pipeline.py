@@ -42,9 +42,14 @@ WORDS = (
     "--tasks ioi infilling --pool.num-examples 12 --pool.num-held-out 10"
     " --attribution.ig-steps 2 --attribution.chunk-size 4 --evaluation.fractions 0.01 0.1 1.0"
     " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5"
+    " --semantics.ig-steps 1 --semantics.num-neurons 3 --semantics.num-contexts 2"
+    " --semantics.num-sequences 10 --semantics.num-resamples 50"
     " --device cpu --quiet"
 ).split()
 """The settings of the small experiment (conftest.py) on the command line."""
+
+STAGES = ("pool", "attribution", "evaluation", "comparison", "semantics")
+"""Before the dot of such an option."""
 
 
 def files_of(run):
@@ -64,6 +69,8 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
         for stage, models in (
             ("pool", ("",)),
             ("scores", ("/arm", "/mdm")),
+            ("flow", ("/arm", "/mdm")),
+            ("semantics", ("/arm", "/mdm")),
             ("faithfulness", ("/arm", "/mdm")),
             ("comparison", ("/mdm",)),
         )
@@ -219,7 +226,7 @@ def test_a_second_run_changes_no_byte(small_run, small):
 
 def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, tmp_path):
     run = str(tmp_path / "run")
-    options = {name: [] for name in ("pool", "attribution", "evaluation", "comparison")}
+    options = {name: [] for name in STAGES}
     tasks, rest = WORDS[:3], WORDS[3:-3]
     owner = None
     for word in rest:
@@ -230,6 +237,8 @@ def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, tmp_path)
     device = ["--device", "cpu", "--quiet"]
     assert main(["pool", run, *tasks, *options["pool"], *device]) == 0
     assert main(["attribute", run, *options["attribution"], *device]) == 0
+    assert main(["flow", run, *options["attribution"], *device]) == 0
+    assert main(["analyse", run, *options["semantics"], *device]) == 0
     assert main(["evaluate", run, *options["evaluation"], *device]) == 0
     assert main(["compare", run, *options["comparison"], "--quiet"]) == 0
     assert main(["report", run]) == 0

@@ -63,7 +63,7 @@ def test_one_clean_pass_serves_all_but_sequences_and_neurons(kind, canvases_of):
     handle.remove()
     num_batches = len(batch_canvases(model, canvases, SETTINGS.batch_size))
     assert len(passes) == num_batches * (1 + SETTINGS.ig_steps + 3) + 2
-    assert sum(told) == len(canvases)
+    assert sum(told) == 2 * len(canvases)  # read, and their neurons attributed
 
 
 def test_the_record_holds_what_each_analysis_gives_alone(canvases_of):
@@ -158,6 +158,13 @@ def test_models_analysed_differently_are_refused(pair):
     moved = replace(lens, readouts=replace(lens.readouts, example=lens.readouts.example + 1))
     with pytest.raises(SemanticsError, match="analysed on different examples"):
         semantics_shift(pair["arm"], replace(pair["mdm"], lens=moved))
+
+
+def test_a_batch_size_of_ones_own_is_no_difference(pair):
+    other = replace(pair["mdm"], settings=replace(SETTINGS, batch_size=SETTINGS.batch_size + 1))
+    shifts = [semantics_shift(pair["arm"], mdm) for mdm in (other, pair["mdm"])]
+    gini = [one.concentration.shift.gini for one in shifts]
+    assert gini[0] == gini[1]
 
 
 def test_no_canvases_are_refused():

@@ -53,6 +53,8 @@ def _app() -> tyro.extras.SubcommandApp:
         ("run", stages.run),
         ("pool", stages.pool),
         ("attribute", stages.attribute),
+        ("flow", stages.flow),
+        ("analyse", stages.analyse),
         ("evaluate", stages.evaluate),
         ("compare", stages.compare),
         ("report", stages.report),

@@ -2,6 +2,7 @@
 
 from mechshift.comparison.agreement import Agreement, agreement
 from mechshift.comparison.agreement_curve import AgreementCurve
+from mechshift.comparison.circuit_shift import CircuitShift, circuit_shift
 from mechshift.comparison.comparison import Comparison, compare
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.corrections import HYPOTHESES, CorrectedTest, corrected_tests
@@ -42,6 +43,7 @@ __all__ = [
     "THIRDS",
     "Agreement",
     "AgreementCurve",
+    "CircuitShift",
     "Comparison",
     "ComparisonSettings",
     "Completeness",
@@ -61,6 +63,7 @@ __all__ = [
     "StepProfile",
     "Unit",
     "agreement",
+    "circuit_shift",
     "compare",
     "completeness",
     "corrected_tests",

@@ -87,9 +87,13 @@ def p_values(comparison: Comparison) -> dict[str, float]:
         "edges_noise": float(overlap.noise_p[index]),
         **_noise_p(comparison.agreement, size),
         "early_share": float(depth.thirds_p[0]),
-        "centre_of_mass": depth.centre_of_mass_p,
-        "profile_distance": depth.distance.noise_p,
+        "centre_of_mass": _or_nan(depth.centre_of_mass_p),
+        "profile_distance": _or_nan(depth.distance.noise_p),
     }
+
+
+def _or_nan(p: float | None) -> float:
+    return np.nan if p is None else p
 
 
 def _noise_p(agreement: Agreement, size: int) -> dict[str, float]:

@@ -99,8 +99,9 @@ class SideProfiles:
     centre_of_mass_shift: Estimate
     """MDM's minus ARM's centre of mass [layers]; negative: the MDM works earlier."""
 
-    centre_of_mass_p: float
-    """Two-sided p-value of: the centre of mass did not move; cross-fitted."""
+    centre_of_mass_p: float | None
+    """Two-sided p-value of: the centre of mass did not move; cross-fitted. None where a model's
+    scores on one half of the examples do not carry over to the other."""
 
     distance: ProfileDistance
     """How far apart the two profiles are."""
@@ -243,17 +244,22 @@ def _side_profiles(samples: Samples, side: Side, level: float) -> SideProfiles:
         thirds_shift=_estimates(shift.thirds, level, (-1.0, 1.0)),
         thirds_p=two_sided_p(crossed.thirds[0], crossed.thirds[1:]),
         centre_of_mass_shift=_estimate(shift.centre_of_mass, level, (-deepest, deepest)),
-        centre_of_mass_p=two_sided_p(
-            crossed.centre_of_mass[:1], crossed.centre_of_mass[1:, None]
-        ).item(),
+        centre_of_mass_p=_only_p(
+            two_sided_p(crossed.centre_of_mass[:1], crossed.centre_of_mass[1:, None])
+        ),
         distance=ProfileDistance(
             value=_estimate(shift.distance, level, (0.0, deepest)),
             noise=noise,
-            noise_p=permutation_p(crossed.distance[:1], crossed.distance[1:, None]).item(),
+            noise_p=_only_p(permutation_p(crossed.distance[:1], crossed.distance[1:, None])),
             halves=half_estimates(samples.halved, side, farthest=deepest, level=level),
         ),
         cross_fitted=_cross_fitted(samples.halved, side, thirds, level),
     )
+
+
+def _only_p(p: Float[np.ndarray, "1"]) -> float | None:
+    """A single p-value; None where it is undefined."""
+    return float(p[0]) if np.isfinite(p[0]) else None
 
 
 def _cross_fitted(

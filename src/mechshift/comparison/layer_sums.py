@@ -6,6 +6,7 @@ are no layers and are kept apart.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -68,6 +69,7 @@ class Chosen:
     added: Float[np.ndarray, "row edge"]
 
 
+@lru_cache(maxsize=8)
 def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr_array:
     """[edge, layer_or_end]: 1 where an edge is written (or read) by that layer or end."""
     if side == "source":

@@ -42,9 +42,9 @@ class ProfileDistance:
     noise: Estimate
     """Between the two sides after an exchange: mean and spread over exchanges [layers]."""
 
-    noise_p: float
+    noise_p: float | None
     """P-value of: no farther apart than the two models would be with one circuit; cross-fitted
-    (`depth.py`, 5 and 6)."""
+    (`depth.py`, 5 and 6). None where that is undefined."""
 
     halves: Estimates
     """Distances between halves of the examples, in the order of `HALF_DISTANCES` [layers]. NaN

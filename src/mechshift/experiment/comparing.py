@@ -1,6 +1,7 @@
 """Stage 4: what do the two models' circuits share, and where in depth do they differ?
 
-The MDM is compared with the ARM, and so is every control that was scored.
+The MDM is compared with the ARM in full. Of every control that was scored, the shift is measured
+that the MDM's is held against.
 """
 
 from dataclasses import asdict
@@ -8,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from mechshift.artifacts import is_current, write_artifact
-from mechshift.comparison import ComparisonSettings, compare
+from mechshift.comparison import ComparisonSettings, circuit_shift, compare
 from mechshift.experiment.stores import (
     COMPARISON,
-    comparison_contents,
     comparison_folder,
     pool_manifests,
     read_scores,
+    record_contents,
     score_inputs,
     scored_members,
     scores_folder,
@@ -44,6 +45,7 @@ def compare_pair(run: Path, settings: ComparisonSettings, *, quiet: bool = False
             folder = comparison_folder(run, task, member)
             if not is_current(folder, **made_from):
                 arm, other = (read_scores(scores_folder(run, task, m)) for m in ("arm", member))
-                comparison = compare(task, arm, other, settings)
-                write_artifact(folder, **made_from, **comparison_contents(comparison))
+                method = compare if member == "mdm" else circuit_shift
+                contents = record_contents(method(task, arm, other, settings))
+                write_artifact(folder, **made_from, **contents)
             advance(1)

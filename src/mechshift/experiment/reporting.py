@@ -11,6 +11,14 @@ from mechshift.experiment.circuit_reporting import (
     faithfulness_parts,
     per_example_table,
 )
+from mechshift.experiment.component_reporting import (
+    component_config,
+    component_facts,
+    component_inputs,
+    reported_flow,
+    reported_semantics,
+)
+from mechshift.experiment.evidence import task_evidence
 from mechshift.experiment.pooling import pooled_task
 from mechshift.experiment.stores import (
     KINDS,
@@ -59,7 +67,8 @@ def write_report(run: Path) -> Path:
         run / REPORT,
         stage=REPORT,
         config={},
-        inputs={task: artifact_hash(comparison_folder(run, task)) for task in tasks},
+        inputs={task: artifact_hash(comparison_folder(run, task)) for task in tasks}
+        | component_inputs(run, tasks),
         texts=texts,
         tables=examples,
     )
@@ -71,10 +80,14 @@ def _task_report(run: Path, task_name: str) -> TaskReport:
     comparison = read_comparison(run, task_name)
     example = pool.examples[0]
     gap = f"⟨{example.target}⟩{example.suffix}"
+    flow = reported_flow(run, task_name, comparison.settings)
     return TaskReport(
         comparison=comparison,
+        evidence=task_evidence(run, task_name, comparison, flow),
         pool=_pool_summary(pool),
         **faithfulness_parts(run, task_name, comparison),
+        flow=flow,
+        semantics=reported_semantics(run, task_name),
         metric=read_manifest(scores_folder(run, task_name, "arm")).config["attribution"]["metric"],
         description=pooled_task(task_name, pool).summary,
         example=f"{example.prompt}{gap}",
@@ -98,7 +111,7 @@ def _facts(run: Path, pools: Mapping[str, Manifest]) -> RunFacts:
     task, pool = next(iter(pools.items()))
     by_kind = {kind: read_manifest(scores_folder(run, task, kind)) for kind in KINDS}
     names = {kind: str(manifest.config["model"]) for kind, manifest in by_kind.items()}
-    config: Mapping[str, Any] = {
+    config: dict[str, Any] = {
         "pair": pool.config["pair"],
         "pool": pool.config["pool"],
         "attribution": by_kind["arm"].config["attribution"],
@@ -106,11 +119,13 @@ def _facts(run: Path, pools: Mapping[str, Manifest]) -> RunFacts:
         "comparison": read_manifest(comparison_folder(run, task)).config["comparison"],
         "tasks": list(pools),
     }
+    config |= component_config(run, list(pools))
     return RunFacts(
         arm_name=names["arm"],
         mdm_name=names["mdm"],
         seed=pool.config["pool"]["seed"],
         attribution=config["attribution"],
+        **component_facts(run, list(pools)),
         config=config,
         versions=pool.versions,
         model_hashes={names[kind]: pool.inputs[kind] for kind in KINDS},

@@ -19,12 +19,16 @@ from mechshift.models import (
     load_controls,
     load_pair,
 )
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
     "tiny": ("ioi", "greater-than", "countdown-small", "infilling"),
 }
 """Tasks of a pair that can do others than the usual ones."""
+
+Skippable = Literal["flow", "semantics", "ablation", "controls"]
+"""Stages that a run can do without; the report then lacks their parts."""
 
 USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
 
@@ -203,6 +207,9 @@ class RunSettings:
     attribution: AttributionSettings = field(default_factory=AttributionSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+    semantics: SemanticsSettings = field(default_factory=SemanticsSettings)
+    skip: tuple[Skippable, ...] = ()
+    """Stages to leave out."""
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""

@@ -3,6 +3,8 @@
 RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
 RUN/scores/TASK/MEMBER         edge scores of each example; MEMBER is arm, mdm or a control
 RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
+RUN/flow/TASK/MEMBER           between which spans of each example information flows
+RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts of their tokens
 RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
 RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
 RUN/report                     report.html and a CSV file for each figure
@@ -19,18 +21,25 @@ import polars as pl
 from jaxtyping import Bool
 
 from mechshift.artifacts import Artifact, Manifest, artifact_hash, read_artifact, read_manifest
-from mechshift.attribution import EdgeScores
-from mechshift.comparison import Comparison
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.comparison import CircuitShift, Comparison
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError
 from mechshift.evaluation import Baselines, CircuitMetrics
-from mechshift.flat_records import FlatRecord, from_flat, to_flat
+from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
 from mechshift.graph import Graph
 from mechshift.models import Kind
+from mechshift.semantics import Semantics
 from mechshift.tasks import CommonPool, Example, Split
 
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
-CONTROLS, REPORT = "controls", "report"
+FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
+
+RECORD_VALUES = "values.json"
+"""Holds what of a record is no array."""
+
+TOKENS = "tokens"
+"""Table of the texts of the tokens that a record names by id."""
 
 KINDS: tuple[Kind, Kind] = ("arm", "mdm")
 
@@ -69,6 +78,16 @@ def scored_members(run: Path, task: str) -> list[str]:
 def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:
     """Where the results of running circuits in one model are kept."""
     return run / FAITHFULNESS / task / kind
+
+
+def flow_folder(run: Path, task: str, member: str) -> Path:
+    """Where one model's flow between positions is kept."""
+    return run / FLOW / task / member
+
+
+def semantics_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where it is kept what one model's components do."""
+    return run / SEMANTICS / task / kind
 
 
 def comparison_folder(run: Path, task: str, member: str = "mdm") -> Path:
@@ -257,21 +276,64 @@ def _graph(artifact: Artifact) -> Graph:
     return Graph(**artifact.manifest.config["graph"])
 
 
-def comparison_contents(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as arrays and one JSON text."""
-    flat = to_flat(comparison)
+def record_contents(record: Any) -> dict[str, Any]:
+    """A record of dataclasses as arrays and one JSON text."""
+    flat = to_flat(record)
     return {
         "arrays": flat.arrays,
-        "texts": {"values.json": json.dumps(flat.scalars, indent=2, sort_keys=True) + "\n"},
+        "texts": {RECORD_VALUES: json.dumps(flat.scalars, indent=2, sort_keys=True) + "\n"},
     }
 
 
-def read_comparison(run: Path, task: str, member: str = "mdm") -> Comparison:
-    """The comparison of the ARM with another member on one task.
+def _record(record_type: type[Record], artifact: Artifact) -> Record:
+    scalars = json.loads(artifact.texts[RECORD_VALUES])
+    return from_flat(record_type, FlatRecord(arrays=dict(artifact.arrays.items()), scalars=scalars))
+
+
+def read_comparison(run: Path, task: str) -> Comparison:
+    """The comparison of the two models on one task.
 
     Raises:
         ArtifactError: missing or damaged.
     """
-    artifact = read_artifact(comparison_folder(run, task, member), stage=COMPARISON)
-    scalars = json.loads(artifact.texts["values.json"])
-    return from_flat(Comparison, FlatRecord(arrays=dict(artifact.arrays.items()), scalars=scalars))
+    artifact = read_artifact(comparison_folder(run, task), stage=COMPARISON)
+    return _record(Comparison, artifact)
+
+
+def read_control_shift(run: Path, task: str, control: str) -> CircuitShift:
+    """How far a control's circuit is from the ARM's on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    folder = comparison_folder(run, task, control)
+    return _record(CircuitShift, read_artifact(folder, stage=COMPARISON))
+
+
+def read_flow(folder: Path) -> PositionFlow:
+    """The flow of one model on one task, or on a chunk of its examples.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return _record(PositionFlow, read_artifact(folder, stage=FLOW))
+
+
+def read_semantics(run: Path, task: str, kind: Kind) -> Semantics:
+    """What one model's components do on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(semantics_folder(run, task, kind), stage=SEMANTICS)
+    return _record(Semantics, artifact)
+
+
+def read_token_texts(run: Path, task: str, kind: Kind) -> dict[int, str]:
+    """The text of every token that these semantics name, by id.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(semantics_folder(run, task, kind), stage=SEMANTICS)
+    return dict(artifact.tables[TOKENS].iter_rows())

@@ -1,13 +1,16 @@
 """Figures: one function each from a record to a plotly figure, and one to its table."""
 
 from mechshift.figures.ablation_bars import ablation_bars, ablation_bars_table
+from mechshift.figures.attention_roles import attention_roles, attention_roles_table
 from mechshift.figures.circuit_map import circuit_map, circuit_map_table
+from mechshift.figures.concentration_bars import concentration_bars, concentration_bars_table
 from mechshift.figures.depth_profiles import depth_profiles, depth_profiles_table
 from mechshift.figures.faithfulness_curves import (
     FaithfulnessSeries,
     faithfulness_curves,
     faithfulness_curves_table,
 )
+from mechshift.figures.lens_heatmap import component_lens, lens_heatmap, lens_heatmap_table
 from mechshift.figures.metric_distributions import (
     MetricSample,
     metric_distributions,
@@ -29,12 +32,19 @@ __all__ = [
     "ablation_bars",
     "ablation_bars_table",
     "MetricSample",
+    "attention_roles",
+    "attention_roles_table",
     "circuit_map",
     "circuit_map_table",
+    "component_lens",
+    "concentration_bars",
+    "concentration_bars_table",
     "depth_profiles",
     "depth_profiles_table",
     "faithfulness_curves",
     "faithfulness_curves_table",
+    "lens_heatmap",
+    "lens_heatmap_table",
     "metric_distributions",
     "metric_distributions_table",
     "overlap_curve",

@@ -5,10 +5,12 @@ from mechshift.report.exhibits import exhibits, per_example_name, report_tables
 from mechshift.report.html import render_report
 from mechshift.report.records import (
     BaselineComparison,
+    ModelSemantics,
     PoolSummary,
     ReportInput,
     RunFacts,
     TaskReport,
+    TaskSemantics,
     task_slug,
 )
 
@@ -17,8 +19,10 @@ __all__ = [
     "PoolSummary",
     "BaselineComparison",
     "ReportInput",
+    "ModelSemantics",
     "RunFacts",
     "TaskReport",
+    "TaskSemantics",
     "exhibits",
     "per_example_name",
     "render_report",

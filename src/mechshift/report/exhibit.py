@@ -17,3 +17,6 @@ class Exhibit:
     table: pl.DataFrame
     reading: str
     """One or two sentences for a reader who sees this kind of figure for the first time."""
+
+    section: str = "Circuits"
+    """Heading under which it stands; figures of one section follow each other."""

@@ -18,13 +18,20 @@ from mechshift.figures import (
 )
 from mechshift.report.definitions import ABLATED_EDGES
 from mechshift.report.exhibit import Exhibit
+from mechshift.report.flow_exhibits import flow_exhibits
+from mechshift.report.neurons import neurons_table
 from mechshift.report.records import ReportInput, TaskReport, task_slug
+from mechshift.report.semantics_exhibits import semantics_exhibits
+
+NEURONS = "neurons"
+"""The table that is no figure's."""
 
 
 def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
     """All figures of one task, in reading order.
 
-    Faithfulness only if it was measured, steps only if there is more than one.
+    Faithfulness, flow and components only if they were measured, steps only if there is more than
+    one.
     """
     comparison = task.comparison
     shown = [
@@ -98,6 +105,8 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
                 " each model is, with the clean and with the corrupted prompt.",
             )
         )
+    shown += flow_exhibits(task)
+    shown += semantics_exhibits(task)
     return tuple(shown)
 
 
@@ -118,9 +127,13 @@ def per_example_name(task: TaskReport) -> str:
 
 
 def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:
-    """The numbers behind every figure by the path that the report links to."""
-    return {
+    """The numbers behind every figure, and the neurons, by the path that the report links to."""
+    tables = {
         csv_path(task, exhibit.name): exhibit.table
         for task in report.tasks
         for exhibit in exhibits(task)
     }
+    for task in report.tasks:
+        if task.semantics is not None:
+            tables[csv_path(task, NEURONS)] = neurons_table(task.semantics)
+    return tables

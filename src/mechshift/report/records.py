@@ -5,11 +5,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mechshift.comparison import Comparison
+from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
 from mechshift.figures import FaithfulnessSeries, MetricSample
+from mechshift.semantics import (
+    AttentionRoles,
+    LensProfile,
+    Neurons,
+    SemanticsSettings,
+    SemanticsShift,
+)
 from mechshift.statistics import Estimate, proportion_interval
+from mechshift.verdict import Evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +82,26 @@ class BaselineComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ModelSemantics:
+    """What the components of one model do."""
+
+    lens: LensProfile
+    roles: AttentionRoles
+    neurons: Neurons
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSemantics:
+    """What the components of both models do, and how that differs."""
+
+    arm: ModelSemantics
+    mdm: ModelSemantics
+    shift: SemanticsShift
+    tokens: Mapping[int, str]
+    """The text of every token that the neurons name; from the tokenizer, so not to be trusted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskReport:
     """Everything the report says about one task."""
 
@@ -90,6 +118,15 @@ class TaskReport:
 
     ablation: AblationName = "resample"
     """What edges outside a circuit carry where faithfulness was measured."""
+
+    flow: DirectionOfFlow | None = None
+    """None if flow between positions was not traced."""
+
+    semantics: TaskSemantics | None = None
+    """None if components were not analysed."""
+
+    evidence: Evidence | None = None
+    """What the verdict rests on; None where there is to be no verdict."""
 
     metric: str
     """Name of the metric, such as `logit_diff`."""
@@ -114,6 +151,12 @@ class RunFacts:
     seed: int
     attribution: Mapping[str, Any]
     """How edges were scored, from the manifest of the scores: `method` and what it was asked."""
+
+    flow: Mapping[str, Any] | None = None
+    """How flow was traced, from its manifest; None if it was not."""
+
+    semantics: SemanticsSettings | None = None
+    """How components were read; None if they were not."""
 
     config: Mapping[str, Any]
     """The run's configuration, as JSON values."""

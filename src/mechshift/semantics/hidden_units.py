@@ -43,6 +43,7 @@ def hidden_unit_scores(
     metric: str,
     points: Sequence[float],
     batch_size: int = 16,
+    progress: Callable[[int], None] | None = None,
 ) -> Float[np.ndarray, "example layer unit"]:
     """Score of each hidden unit on each example [units of the metric], summed over steps.
 
@@ -57,6 +58,7 @@ def hidden_unit_scores(
         metric: a name in `denoising.METRICS`.
         points: where on the path gradients are taken, from 0, corrupted, to 1, clean.
         batch_size: canvases in one forward pass; it does not change a score.
+        progress: called with the number of canvases that each batch has finished.
 
     Raises:
         AttributionError: as `attribution.node_attribution`.
@@ -73,7 +75,7 @@ def hidden_unit_scores(
                 metric=metric,
                 grouped=True,
                 batch_size=batch_size,
-                progress=None,
+                progress=progress,
             ).values.sum(axis=1)
             for chunk in chunk_canvases(canvases, EXAMPLES_PER_CHUNK)
         ]

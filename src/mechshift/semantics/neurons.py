@@ -11,7 +11,7 @@ The units were chosen because their scores are large on these examples, so their
 a score would vary, not that it is free of that choice.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,6 +73,7 @@ def describe_neurons(
     *,
     metric: str,
     layers: Sequence[int] | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Neurons:
     """The most attributed hidden units of some layers, by default the early ones.
 
@@ -92,6 +93,7 @@ def describe_neurons(
         metric=metric,
         points=path_points("left", settings.ig_steps),
         batch_size=settings.batch_size,
+        progress=progress,
     )
     by_unit = scores.reshape(len(scores), -1)
     strength = np.abs(by_unit.mean(axis=0, dtype=np.float64))

@@ -5,7 +5,7 @@ examples, on the same bootstrap resamples.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -101,7 +101,8 @@ def analyse_semantics(
             `node_attribution(...).values.sum(axis=1)`.
         settings: batch size, sizes of what is kept, threshold, resamples and seed.
         metric: a name in `denoising.METRICS`, by which neurons are attributed.
-        progress: called with the number of canvases that each batch has finished.
+        progress: called with the number of canvases that each batch has finished; every canvas
+            counts twice, once when it is read and once when its neurons are attributed.
 
     Raises:
         SemanticsError: no canvases, scores of other examples or nodes, no attribution at all, or a
@@ -131,7 +132,7 @@ def analyse_semantics(
         ),
         alignment=alignment(scored, settings),
         roles=roles_from_shares(model.graph(), habit_shares(model, settings) | shares, settings),
-        neurons=describe_neurons(model, canvases, settings, metric=metric),
+        neurons=describe_neurons(model, canvases, settings, metric=metric, progress=progress),
     )
 
 
@@ -154,7 +155,8 @@ def semantics_shift(arm: Semantics, mdm: Semantics) -> SemanticsShift:
 
 
 def _check_same_settings(arm: Semantics, mdm: Semantics) -> None:
-    if arm.settings != mdm.settings:
+    # A batch that fits one model's memory need not fit the other's, and changes no result.
+    if arm.settings != replace(mdm.settings, batch_size=arm.settings.batch_size):
         raise SemanticsError(
             f"'{arm.model}' and '{mdm.model}' were analysed with different settings; a shift needs"
             " the same resamples of both."

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from mechshift.ablation import AblationComparison
-from mechshift.comparison import Comparison, DirectionOfFlow
+from mechshift.comparison import CircuitShift, Comparison, DirectionOfFlow
 from mechshift.semantics import ConcentrationShift
 from mechshift.statistics import Estimate
 
@@ -18,7 +18,7 @@ class ControlEvidence:
     accuracy: Estimate
     """Share of the held-out examples that both models of the pair solve and this one too."""
 
-    comparison: Comparison
+    shift: CircuitShift
     concentration: ConcentrationShift
     direction: DirectionOfFlow | None = None
     """None where flow was not measured."""
@@ -36,3 +36,8 @@ class Evidence:
 
     ablation: AblationComparison | None = None
     controls: tuple[ControlEvidence, ...] = ()
+
+    @property
+    def shift(self) -> Comparison:
+        """What a control has a `CircuitShift` for."""
+        return self.comparison

@@ -6,7 +6,7 @@ shows without diffusion, without training, or with other chance.
 
 from dataclasses import dataclass
 
-from mechshift.comparison import Comparison, DirectionOfFlow
+from mechshift.comparison import CircuitShift, Comparison, DirectionOfFlow
 from mechshift.statistics import Estimate
 from mechshift.verdict.evidence import ControlEvidence, Evidence
 
@@ -61,16 +61,16 @@ QUANTITIES = (
 def quantities(evidence: Evidence | ControlEvidence) -> dict[str, Estimate | None]:
     """Each of `QUANTITIES` by name; None where it is undefined or was not measured."""
     found = (
-        _overlap_ratio(evidence.comparison),
-        evidence.comparison.circuit_depth.source.thirds_shift.at(0),
-        evidence.comparison.circuit_depth.source.centre_of_mass_shift,
+        _overlap_ratio(evidence.shift),
+        evidence.shift.circuit_depth.source.thirds_shift.at(0),
+        evidence.shift.circuit_depth.source.centre_of_mass_shift,
         evidence.concentration.shift.effective_number,
         _right_to_left(evidence.direction),
     )
     return {quantity.name: one for quantity, one in zip(QUANTITIES, found, strict=True)}
 
 
-def _overlap_ratio(comparison: Comparison) -> Estimate | None:
+def _overlap_ratio(comparison: Comparison | CircuitShift) -> Estimate | None:
     index = comparison.overlap.index_of(comparison.circuit_size)
     assert index is not None  # overlap_sizes always measures the circuit's own size
     return comparison.overlap.ratio.at(index)

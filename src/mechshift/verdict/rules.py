@@ -80,7 +80,8 @@ class Verdict:
     @property
     def paragraph(self) -> str:
         """The statements as running text."""
-        return f"On {self.task}, " + " ".join(one.sentence for one in self.statements)
+        text = " ".join(one.sentence for one in self.statements)
+        return f"On {self.task}, {text[0].lower()}{text[1:]}"
 
     def of(self, axis: str) -> Statement:
         """The first statement on an axis."""
