@@ -23,6 +23,7 @@ from mechshift.figures.position_flow import (
     step_spans,
     step_spans_table,
 )
+from mechshift.figures.quantity_panels import quantity_panels, quantity_panels_table
 from mechshift.figures.right_to_left import right_to_left, right_to_left_table
 from mechshift.figures.single_ablations import single_ablations, single_ablations_table
 from mechshift.figures.step_view import step_view, step_view_table
@@ -49,6 +50,8 @@ __all__ = [
     "metric_distributions_table",
     "overlap_curve",
     "overlap_curve_table",
+    "quantity_panels",
+    "quantity_panels_table",
     "right_to_left",
     "right_to_left_table",
     "span_flow",
