@@ -55,11 +55,14 @@ def test_the_overlap_table_has_every_curve_and_leaves_the_undefined_empty(
     overlap = comparison.overlap
     table = overlap_curve_table(overlap)
     assert table["size"].to_list() == overlap.sizes.tolist()
-    for name in ("edges", "nodes", "ceiling_arm", "ceiling_mdm", "halves", "ratio", "null"):
+    fields = ("edges", "nodes", "ceiling_arm", "bootstrap_mdm", "halves", "ratio", "null")
+    for name in fields:
         for suffix, part in (("", "value"), ("_low", "low"), ("_high", "high")):
             numbers = getattr(getattr(overlap, name), part)
             stored = table[name + suffix].to_list()
             assert stored == [None if np.isnan(number) else number for number in numbers]
+    assert table["layout_p"].to_list() == overlap.layout_p.tolist()
+    assert table["noise_p"].to_list() == overlap.noise_p.tolist()
 
 
 @pytest.mark.parametrize("scope", ["circuit_depth", "all_depth"])

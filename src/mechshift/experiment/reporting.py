@@ -30,6 +30,7 @@ from mechshift.experiment.stores import (
     scores_folder,
 )
 from mechshift.report import (
+    VERDICTS_NAME,
     PoolSummary,
     ReportInput,
     RunFacts,
@@ -37,6 +38,7 @@ from mechshift.report import (
     per_example_name,
     render_report,
     report_tables,
+    verdicts_json,
 )
 from mechshift.tasks import CommonPool
 
@@ -59,7 +61,7 @@ def write_report(run: Path) -> Path:
         facts=_facts(run, pools), tasks=tuple(_task_report(run, task) for task in tasks)
     )
     figures = {path: table.write_csv() for path, table in report_tables(report).items()}
-    texts = {REPORT_NAME: render_report(report)} | figures
+    texts = {REPORT_NAME: render_report(report), VERDICTS_NAME: verdicts_json(report)} | figures
     examples = {per_example_name(task): per_example_table(run, task.name) for task in report.tasks}
     # Unlike what it shows, a report costs seconds: an old one makes room.
     shutil.rmtree(run / REPORT, ignore_errors=True)

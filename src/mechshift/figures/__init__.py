@@ -1,10 +1,12 @@
 """Figures: one function each from a record to a plotly figure, and one to its table."""
 
 from mechshift.figures.ablation_bars import ablation_bars, ablation_bars_table
+from mechshift.figures.agreement import agreement, agreement_table
 from mechshift.figures.attention_roles import attention_roles, attention_roles_table
 from mechshift.figures.circuit_map import circuit_map, circuit_map_table
 from mechshift.figures.concentration_bars import concentration_bars, concentration_bars_table
 from mechshift.figures.depth_profiles import depth_profiles, depth_profiles_table
+from mechshift.figures.depth_sweep import depth_sweep, depth_sweep_table
 from mechshift.figures.faithfulness_curves import (
     FaithfulnessSeries,
     faithfulness_curves,
@@ -16,6 +18,7 @@ from mechshift.figures.metric_distributions import (
     metric_distributions,
     metric_distributions_table,
 )
+from mechshift.figures.num_steps_sweep import num_steps_sweep, num_steps_sweep_table
 from mechshift.figures.overlap_curve import overlap_curve, overlap_curve_table
 from mechshift.figures.position_flow import (
     span_flow,
@@ -23,6 +26,7 @@ from mechshift.figures.position_flow import (
     step_spans,
     step_spans_table,
 )
+from mechshift.figures.quantity_panels import quantity_panels, quantity_panels_table
 from mechshift.figures.right_to_left import right_to_left, right_to_left_table
 from mechshift.figures.single_ablations import single_ablations, single_ablations_table
 from mechshift.figures.step_view import step_view, step_view_table
@@ -34,6 +38,8 @@ __all__ = [
     "MetricSample",
     "attention_roles",
     "attention_roles_table",
+    "agreement",
+    "agreement_table",
     "circuit_map",
     "circuit_map_table",
     "component_lens",
@@ -41,14 +47,20 @@ __all__ = [
     "concentration_bars_table",
     "depth_profiles",
     "depth_profiles_table",
+    "depth_sweep",
+    "depth_sweep_table",
     "faithfulness_curves",
     "faithfulness_curves_table",
     "lens_heatmap",
     "lens_heatmap_table",
     "metric_distributions",
     "metric_distributions_table",
+    "num_steps_sweep",
+    "num_steps_sweep_table",
     "overlap_curve",
     "overlap_curve_table",
+    "quantity_panels",
+    "quantity_panels_table",
     "right_to_left",
     "right_to_left_table",
     "span_flow",

@@ -28,6 +28,18 @@ CURVES = (
 )
 """Field of the record, legend name, colour, dash and marker of the curves of the left panel."""
 
+TABLE_FIELDS = (
+    "edges",
+    "nodes",
+    "ceiling_arm",
+    "ceiling_mdm",
+    "bootstrap_arm",
+    "bootstrap_mdm",
+    "halves",
+    "ratio",
+    "null",
+)
+
 
 def overlap_curve(overlap: OverlapCurve) -> go.Figure:
     """Left: Jaccard of edges and nodes, ceilings and null. Right: ratio to the ceiling."""
@@ -67,9 +79,9 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
     return finish(
         figure,
         "Overlap of the two circuits",
-        f"n = {overlap.num_examples} examples; bands: {percent(overlap.level)} bootstrap intervals"
-        f" ({overlap.num_resamples:,} resamples), for the null the spread of"
-        f" {overlap.num_shuffles} shuffles",
+        f"n = {overlap.num_examples} {overlap.unit}s; bands: {percent(overlap.level)} bootstrap"
+        f" intervals ({overlap.num_resamples:,} resamples), for the null the spread of"
+        f" {overlap.num_shuffles:,} shuffles",
         wide=panels((0.0, 0.56, 0.0, 1.0), (0.66, 1.0, 0.0, 1.0))
         | {"height": 450, "margin.b": 110},
         narrow=stacked(2, gap=0.19) | {"height": 900, "margin.b": 260},
@@ -77,12 +89,12 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
 
 
 def overlap_curve_table(overlap: OverlapCurve) -> pl.DataFrame:
-    """One row per circuit size: every curve with its interval; empty where undefined."""
+    """One row per circuit size: curves with intervals, and p-values; empty where undefined."""
     columns: dict[str, np.ndarray] = {"size": overlap.sizes}
-    fields = ("edges", "nodes", "ceiling_arm", "ceiling_mdm", "halves", "ratio", "null")
-    for field in fields:
+    for field in TABLE_FIELDS:
         estimates = getattr(overlap, field)
         columns[field] = estimates.value
         columns[f"{field}_low"] = estimates.low
         columns[f"{field}_high"] = estimates.high
+    columns |= {"layout_p": overlap.layout_p, "noise_p": overlap.noise_p}
     return pl.DataFrame(columns).fill_nan(None)

@@ -1,5 +1,6 @@
 """The report: records in, one HTML page and its tables out."""
 
+from mechshift.report.conclusions import VERDICTS_NAME, verdicts_json
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.exhibits import exhibits, per_example_name, report_tables
 from mechshift.report.html import render_report
@@ -15,6 +16,8 @@ from mechshift.report.records import (
 )
 
 __all__ = [
+    "VERDICTS_NAME",
+    "verdicts_json",
     "Exhibit",
     "PoolSummary",
     "BaselineComparison",

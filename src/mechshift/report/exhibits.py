@@ -16,6 +16,7 @@ from mechshift.figures import (
     step_view,
     step_view_table,
 )
+from mechshift.report.conclusions import control_exhibits
 from mechshift.report.definitions import ABLATED_EDGES
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.flow_exhibits import flow_exhibits
@@ -107,6 +108,7 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
         )
     shown += flow_exhibits(task)
     shown += semantics_exhibits(task)
+    shown += control_exhibits(task)
     return tuple(shown)
 
 

@@ -12,10 +12,12 @@ from mechshift.report.formats import (
     Cell,
     entry_cell,
     estimate_cell,
+    in_words,
     percentage_cell,
 )
 from mechshift.report.records import TaskReport
 from mechshift.statistics import Estimate
+from mechshift.verdict import RULES, Statement, verdict
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +85,41 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
         row("Answer's rank, shift", "above 0: says less of the answer", _rank_cell("shift")),
     )
     return (
-        Group(name="Answers", rows=_answers(tasks)),
+        _verdicts(tasks),
         Group(name="Behaviour", rows=behaviour),
         Group(name="Shared structure", rows=structure),
         Group(name="Depth, by writing layer", rows=depth),
         Group(name="What the circuits carry", rows=faithfulness),
         *_if_measured(Group(name="Flow and components", rows=components)),
     )
+
+
+def _verdicts(tasks: tuple[TaskReport, ...]) -> Group:
+    """One row an axis; where there is no evidence for a verdict, the answers of `findings`."""
+    if any(task.evidence is None for task in tasks):
+        return Group(name="Answers", rows=_answers(tasks))
+    found = [
+        {one.axis: one for one in verdict(task.evidence).statements}
+        for task in tasks
+        if task.evidence is not None
+    ]
+    rows = [
+        Row(
+            name=axis.capitalize(),
+            explanation=rule,
+            cells=tuple(_statement_cell(of_task.get(axis)) for of_task in found),
+        )
+        for axis, rule in RULES.items()
+    ]
+    return Group(name="Verdict", rows=tuple(rows))
+
+
+def _statement_cell(statement: Statement | None) -> Cell:
+    if statement is None:
+        return Cell(text="nothing to explain")
+    if statement.estimate is None:
+        return Cell(text=statement.verdict)
+    return Cell(text=statement.verdict, interval=in_words(statement.estimate))
 
 
 def _answers(tasks: tuple[TaskReport, ...]) -> tuple[Row, ...]:

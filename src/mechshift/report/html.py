@@ -11,6 +11,7 @@ from itertools import groupby
 from typing import Any
 
 import jinja2
+import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
@@ -20,6 +21,12 @@ from mechshift.report.component_definitions import (
     SEMANTICS_TERMS,
     flow_method,
     semantics_method,
+)
+from mechshift.report.conclusions import (
+    VERDICTS_NAME,
+    ControlsTable,
+    controls_table,
+    pair_at_a_glance,
 )
 from mechshift.report.definitions import (
     METHOD,
@@ -44,6 +51,7 @@ from mechshift.report.formats import (
 from mechshift.report.headline import headline
 from mechshift.report.neurons import NeuronsView, neurons_views
 from mechshift.report.records import ReportInput, TaskReport, task_slug
+from mechshift.verdict import verdict
 
 TOP_MARGIN = 34
 """Room above the panels for their titles [pixels]; the figure's title stands in the page."""
@@ -96,6 +104,9 @@ class TaskView:
     """Stand at the end of the section on components."""
     neurons_csv: str
     has_steps: bool
+    paragraph: str
+    """The verdict as running text; empty without evidence."""
+    controls: ControlsTable | None
 
 
 def render_report(report: ReportInput) -> str:
@@ -113,6 +124,7 @@ def render_report(report: ReportInput) -> str:
     return environment.get_template("report.html.j2").render(
         report=report,
         facts=report.facts,
+        glance=_glance(report),
         groups=headline(report.tasks),
         tasks=[_task_view(task) for task in report.tasks],
         terms=(
@@ -164,20 +176,43 @@ def _task_view(task: TaskReport) -> TaskView:
         neurons=neurons_views(task.semantics) if task.semantics else (),
         neurons_csv=csv_path(task, NEURONS),
         has_steps=has_steps(task),
+        paragraph=verdict(task.evidence).paragraph if task.evidence else "",
+        controls=controls_table(task),
     )
 
 
 def _figure_view(task: TaskReport, anchor: str, exhibit: Exhibit) -> FigureView:
+    return _view(
+        exhibit.figure,
+        anchor=f"{anchor}-{exhibit.name}",
+        reading=exhibit.reading,
+        csv=csv_path(task, exhibit.name),
+    )
+
+
+def _glance(report: ReportInput) -> FigureView | None:
+    figure = pair_at_a_glance(report)
+    if figure is None:
+        return None
+    return _view(
+        figure,
+        anchor="glance",
+        reading="Where the MDM is as the ARM, a point lies on the dashed line.",
+        csv=VERDICTS_NAME,
+    )
+
+
+def _view(figure: go.Figure, *, anchor: str, reading: str, csv: str) -> FigureView:
     """Move the title from the figure, where it cannot wrap, into the page."""
-    plot = json.loads(exhibit.figure.to_json())
+    plot = json.loads(figure.to_json())
     title = plot["layout"].pop("title")
     plot["layout"]["margin"]["t"] = TOP_MARGIN
     return FigureView(
-        anchor=f"{anchor}-{exhibit.name}",
+        anchor=anchor,
         title=title["text"],
         subtitle=title["subtitle"]["text"],
-        reading=exhibit.reading,
-        csv=csv_path(task, exhibit.name),
+        reading=reading,
+        csv=csv,
         plot=_script_json({"data": plot["data"], "layout": plot["layout"]}),
         height=plot["layout"]["height"],
     )

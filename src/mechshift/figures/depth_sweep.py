@@ -1,0 +1,128 @@
+"""Figure: does the shift in depth hold along a sweep over size, step, half or number of steps?"""
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from jaxtyping import Float
+from plotly.subplots import make_subplots
+
+from mechshift.comparison import DepthSweep
+from mechshift.figures.theme import (
+    NEGATIVE_COLOUR,
+    NEUTRAL_COLOUR,
+    PAIR_COLOUR,
+    band,
+    finish,
+    log_ticks,
+    panels,
+    percent,
+    stacked,
+)
+from mechshift.statistics import Estimates
+
+QUANTITIES = {
+    "early_share": "early share, MDM minus ARM",
+    "centre_of_mass": "centre of mass, MDM minus ARM [layers]",
+    "distance": "distance of the profiles [layers]",
+}
+"""Field of the curve -> title of its panel."""
+
+SIDES = {
+    "source": ("by writing layer", PAIR_COLOUR),
+    "destination": ("by reading layer", NEGATIVE_COLOUR),
+}
+
+AXES = {
+    "circuit_size": "circuit size K [edges]",
+    "denoising_step": "denoising step",
+    "half": "half of the examples",
+    "num_steps": "number of denoising steps S",
+}
+TITLES = {
+    "circuit_size": "Shift in depth against circuit size",
+    "denoising_step": "Shift in depth step by step",
+    "half": "Shift in depth on two disjoint halves",
+    "num_steps": "Shift in depth against the number of steps",
+}
+
+
+def depth_sweep(sweep: DepthSweep) -> go.Figure:
+    """Three panels: early share, centre of mass, and distance beside what noise makes of it."""
+    figure = make_subplots(rows=1, cols=3, subplot_titles=tuple(QUANTITIES.values()))
+    x = sweep.points.astype(np.float64)
+    for column, quantity in enumerate(QUANTITIES, start=1):
+        for side, (name, colour) in SIDES.items():
+            curve = getattr(sweep, side)
+            estimates = getattr(curve, quantity)
+            figure.add_trace(band(x, estimates, colour, group=name), row=1, col=column)
+            line = _line(sweep, estimates, name, colour, "solid")
+            figure.add_trace(line.update(showlegend=column == 1), row=1, col=column)
+            if quantity == "distance":
+                noise = _line(sweep, curve.noise_distance, f"noise, {name}", colour, "dot")
+                figure.add_trace(noise, row=1, col=column)
+    for column in (1, 2):
+        figure.add_hline(
+            y=0, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=column
+        )
+    figure.update_xaxes(title_text=AXES[sweep.over], **_ticks(sweep, x))
+    figure.update_yaxes(rangemode="tozero", col=3)
+    counts = sorted({int(count) for count in sweep.num_examples})
+    n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return finish(
+        figure,
+        TITLES[sweep.over],
+        f"below 0: the MDM works earlier; n = {n}; bands: {percent(sweep.level)} bootstrap"
+        f" intervals ({sweep.num_resamples:,} resamples), for noise none",
+        wide=panels((0.0, 0.28, 0.0, 1.0), (0.36, 0.64, 0.0, 1.0), (0.72, 1.0, 0.0, 1.0))
+        | {"height": 430, "margin.b": 110},
+        narrow=stacked(3, gap=0.12) | {"height": 1050, "margin.b": 180},
+    )
+
+
+def depth_sweep_table(sweep: DepthSweep) -> pl.DataFrame:
+    """One row per side and point."""
+    parts = []
+    for side in SIDES:
+        curve = getattr(sweep, side)
+        columns: dict[str, object] = {
+            "over": sweep.over,
+            "side": side,
+            "point": sweep.points,
+            "circuit_size": sweep.circuit_sizes,
+            "num_examples": sweep.num_examples,
+        }
+        for field in (*QUANTITIES, "noise_distance"):
+            estimates = getattr(curve, field)
+            columns[field] = estimates.value
+            columns[f"{field}_low"] = estimates.low
+            columns[f"{field}_high"] = estimates.high
+        parts.append(pl.DataFrame(columns))
+    return pl.concat(parts).fill_nan(None)
+
+
+def _line(sweep: DepthSweep, estimates: Estimates, name: str, colour: str, dash: str) -> go.Scatter:
+    return go.Scatter(
+        x=sweep.points.astype(np.float64),
+        y=estimates.value,
+        mode="lines+markers",
+        line={"color": colour, "width": 2.5 if dash == "solid" else 1.5, "dash": dash},
+        marker={"size": 7, "symbol": "circle" if dash == "solid" else "circle-open"},
+        customdata=np.stack([estimates.low, estimates.high, sweep.num_examples], axis=-1),
+        hovertemplate="%{x}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}],"
+        " n = %{customdata[2]}<extra>" + name + "</extra>",
+        cliponaxis=False,
+        name=name,
+        legendgroup=name,
+    )
+
+
+def _ticks(sweep: DepthSweep, x: Float[np.ndarray, " point"]) -> dict[str, object]:
+    """A log axis for sizes, which span orders of magnitude; whole numbers for the rest."""
+    if sweep.over == "circuit_size":
+        return {"type": "log", **log_ticks(sweep.points)}
+    shown = sweep.points[:: max(1, len(sweep.points) // 8)]
+    return {
+        "tickvals": shown.tolist(),
+        "range": [float(x.min()) - 0.4, float(x.max()) + 0.4],
+        "showgrid": False,
+    }
