@@ -8,7 +8,6 @@ from scipy.stats import rankdata
 
 from mechshift.ablation.settings import AblationSettings
 from mechshift.ablation.single_components import SingleAblations
-from mechshift.attribution import NodeScores
 from mechshift.errors import AblationError
 from mechshift.graph import Graph
 from mechshift.statistics import (
@@ -77,7 +76,7 @@ def component_drops(single: SingleAblations, settings: AblationSettings) -> Esti
 
 def rank_agreement(
     single: SingleAblations,
-    scores: NodeScores,
+    attributed: Float[np.ndarray, "scored component"],
     settings: AblationSettings,
     *,
     same_examples: bool = True,
@@ -86,7 +85,8 @@ def rank_agreement(
 
     Args:
         single: the ablations.
-        scores: attribution of the same model's nodes.
+        attributed: score of each component of the same model, example by example, summed over
+            steps (`attribution.NodeScores`, without `input`).
         settings: resamples, level and seed.
         same_examples: whether both are of the same examples, which are then resampled together.
             Held-out examples are resampled apart from those that were scored.
@@ -95,7 +95,6 @@ def rank_agreement(
         AblationError: other examples or another graph, or values that are all equal, which have
             no ranks.
     """
-    attributed = scores.values[..., 1:].sum(axis=1, dtype=np.float64)
     compared = slice(None) if same_examples else slice(1, None)
     if attributed.shape[compared] != single.metric.shape[compared]:
         raise AblationError(
