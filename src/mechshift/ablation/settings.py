@@ -1,7 +1,7 @@
 """What ablation can be asked for.
 
 The defaults leave out what costs much and says little beside the rest: hidden neurons, two of the
-three replacements, the model's own answers, and held-out examples after the first 50. All of it:
+three replacements, the model's own answers, and held-out examples after the first 40. All of it:
 
     AblationSettings(
         kinds=KINDS, replacements=REPLACEMENTS, num_control_draws=5, num_examples=None, decode=True
@@ -36,7 +36,7 @@ class AblationSettings:
     """What ablated outputs are replaced by: zero, their mean, or their corrupted value (resample).
     Each multiplies the cost."""
 
-    num_examples: int | None = 50
+    num_examples: int | None = 40
     """Held-out examples that ablations are measured on, the first of the pool; None: all."""
 
     share_of_neurons: float = 0.1

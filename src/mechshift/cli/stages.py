@@ -226,7 +226,7 @@ def ablate(
 
     Do early heads, MLPs or whole layers matter more to the MDM than to the ARM, and more than
     random structures of the same number or norm? What does each head and MLP cost by itself? The
-    defaults zero thirds of the layers on 50 held-out examples. A pass over these is run for each
+    defaults zero thirds of the layers on 40 held-out examples. A pass over these is run for each
     structure, control and replacement, so ask for more with care. Write the report anew afterwards.
     Example: mechshift ablate runs/first --replacements zero mean resample --num-control-draws 5
 
