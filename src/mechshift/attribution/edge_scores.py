@@ -1,6 +1,6 @@
 """What does attribution hand on: one score for every example, denoising step and edge."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,10 @@ class EdgeScores:
 
     def mean(self) -> Float[np.ndarray, " edge"]:
         """Score of each edge: summed over an example's steps, averaged over examples."""
-        return self.values.sum(axis=1, dtype=np.float64).mean(axis=0)
+        total = np.zeros(self.graph.num_edges)
+        for steps in self.values:  # one at a time: the values may lie in a file
+            total += steps.sum(axis=0, dtype=np.float64)
+        return total / self.num_examples
 
     @property
     def completeness_gap(self) -> Float[np.ndarray, "example step"]:
@@ -62,8 +65,16 @@ class EdgeScores:
         return self.input_score - (self.clean_metric - self.corrupted_metric)
 
 
-def concatenate_edge_scores(chunks: Sequence[EdgeScores]) -> EdgeScores:
+def concatenate_edge_scores(
+    chunks: Sequence[EdgeScores],
+    allocate: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.zeros,
+) -> EdgeScores:
     """Join scores of consecutive examples; shorter step axes are filled with 0.
+
+    Args:
+        chunks: of one graph.
+        allocate: makes the array of all scores from its shape and dtype, filled with 0; in a file,
+            if it should not take memory.
 
     Raises:
         AttributionError: no chunks, or chunks of different graphs.
@@ -73,23 +84,26 @@ def concatenate_edge_scores(chunks: Sequence[EdgeScores]) -> EdgeScores:
     graphs = {chunk.graph for chunk in chunks}
     if len(graphs) > 1:
         raise AttributionError(f"edge scores of different graphs cannot be joined: {graphs}.")
-    num_steps = max(chunk.values.shape[1] for chunk in chunks)
-
-    def join(name: str) -> Float[np.ndarray, "example step *edge"]:
-        return np.concatenate([_fill_steps(getattr(chunk, name), num_steps) for chunk in chunks])
-
     return EdgeScores(
         graph=chunks[0].graph,
-        values=join("values"),
+        values=_join([chunk.values for chunk in chunks], allocate),
         num_steps=np.concatenate([chunk.num_steps for chunk in chunks]),
-        clean_metric=join("clean_metric"),
-        corrupted_metric=join("corrupted_metric"),
-        input_score=join("input_score"),
+        clean_metric=_join([chunk.clean_metric for chunk in chunks]),
+        corrupted_metric=_join([chunk.corrupted_metric for chunk in chunks]),
+        input_score=_join([chunk.input_score for chunk in chunks]),
     )
 
 
-def _fill_steps(
-    values: Float[np.ndarray, "example step *edge"], num_steps: int
-) -> Float[np.ndarray, "example more_steps *edge"]:
-    missing = num_steps - values.shape[1]
-    return np.pad(values, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))
+def _join(
+    parts: Sequence[Float[np.ndarray, "_ _ *edge"]],
+    allocate: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.zeros,
+) -> Float[np.ndarray, "example step *edge"]:
+    num_examples = sum(len(part) for part in parts)
+    num_steps = max(part.shape[1] for part in parts)
+    shape = (num_examples, num_steps, *parts[0].shape[2:])
+    joined = allocate(shape, np.result_type(*parts))
+    start = 0
+    for part in parts:
+        joined[start : start + len(part), : part.shape[1]] = part
+        start += len(part)
+    return joined

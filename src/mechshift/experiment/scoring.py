@@ -1,13 +1,16 @@
 """Stage 2: how much does each edge of each model matter on the pooled examples?
 
 Scores are saved chunk by chunk, so a killed run goes on where it stopped; the joined record
-replaces the chunks once it is whole.
+replaces the chunks once it is whole. Memory holds one chunk, never the scores of all examples.
 """
 
 import shutil
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mechshift.artifacts import artifact_hash, is_current, write_artifact
 from mechshift.attribution import EdgeScores, chunk_canvases, concatenate_edge_scores, eap_ig
@@ -92,4 +95,12 @@ def _score_in_chunks(
             progress=advance,
         )
         write_artifact(folder, **made_from, arrays=scores_arrays(scores))
-    return concatenate_edge_scores([read_scores(folder) for folder in folders])
+    return concatenate_edge_scores(
+        [read_scores(folder) for folder in folders],
+        # All scores together may not fit in memory where a chunk does.
+        allocate=partial(_zeros_in_file, chunks / "joined.npy"),
+    )
+
+
+def _zeros_in_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
