@@ -1,0 +1,58 @@
+"""How many passes does a method of attribution take for a batch of canvases?"""
+
+from dataclasses import dataclass
+
+from mechshift.attribution import CLEAN, CORRUPTED, num_forward_passes, path_points
+from mechshift.attribution.eap import ENDS
+from mechshift.denoising import COMPARED_WITH_CLEAN
+from mechshift.errors import ConfigError
+from mechshift.experiment.settings import AttributionSettings
+from mechshift.graph import Graph
+
+EDGES_PER_PASS = 16
+"""Of `exact_edge_scores`, where the settings do not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodPasses:
+    """The passes over one batch of canvases."""
+
+    num_points: int
+    """Points of the path at which gradients are taken; 0: a method without gradients."""
+    forward: int
+    """Calls of the decoder on the clean or corrupted batch, those at the points among them."""
+    intervened: int = 0
+    """Further calls, each with the batch repeated for up to `edges_per_pass` changed edges."""
+    edges_per_pass: int = 0
+
+    def backward(self, num_slots: int) -> int:
+        """Backward passes: one for each point and scored step."""
+        return self.num_points * num_slots
+
+
+def method_passes(settings: AttributionSettings, metric: str, graph: Graph) -> MethodPasses:
+    """The passes of the method that the settings name; EAP-IG where they name none.
+
+    Raises:
+        ConfigError: a method whose passes are not known here.
+    """
+    method = getattr(settings, "method", "eap-ig")
+    reference = int(metric in COMPARED_WITH_CLEAN)
+    if method == "exact":
+        edges_per_pass: int = getattr(settings, "edges_per_pass", EDGES_PER_PASS)
+        return MethodPasses(
+            num_points=0,
+            forward=2 + reference,
+            intervened=num_forward_passes(graph, edges_per_pass) - 2,
+            edges_per_pass=edges_per_pass,
+        )
+    if method == "eap-ig":
+        points = path_points(settings.rule, settings.ig_steps)
+    elif method == "eap":
+        points = (ENDS[getattr(settings, "gradient_at", "clean")],)
+    else:
+        raise ConfigError(
+            f"the passes of the method '{method}' cannot be planned; known: eap-ig, eap, exact."
+        )
+    other_ends = {CORRUPTED, CLEAN} - set(points)
+    return MethodPasses(num_points=len(points), forward=len(points) + len(other_ends) + reference)
