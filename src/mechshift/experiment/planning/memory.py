@@ -88,12 +88,13 @@ class MemoryModel:
     def gradients(self, batch: Batch, num_points: int, held: int) -> MemoryUse:
         """The peak of the last backward pass along the path."""
         shape, tokens = self.shape, batch.tokens
-        layer = self.saved_per_token() + self.itemsize * 3 * shape.d_mlp / shape.num_layers
+        # In the layer that the pass is in: gradients of the MLP's product, or of GELU written out.
+        passing = self.itemsize * (3 if shape.family.gated_mlp else 7) * shape.d_mlp
         ends = self._end_per_token() if num_points > 1 else 0
         return MemoryUse(
             phase="gradients",
             weights=self.weights,
-            activations=round(tokens * (shape.num_layers * layer + ends)),
+            activations=tokens * (shape.num_layers * self.saved_per_token() + passing + ends),
             attention=self._mask(batch.forward) + self._log_sum_exp(batch),
             logits=self._logits(batch.readouts),
             gradient_sums=self._gradient_sums(batch, num_points),
@@ -103,7 +104,6 @@ class MemoryModel:
     def contract(self, batch: Batch, num_points: int, held: int) -> MemoryUse:
         """The peak of turning a batch's gradients into scores."""
         shape, graph = self.shape, self.graph
-        recorded = shape.num_layers * (4 * shape.d_model + 4 * shape.d_query) * self.itemsize
         row = graph.num_sources * batch.positions * shape.d_model * WIDE
         rows = min(batch.rows, max(1, CONTRACTED_BYTES // row))
         # The gradients, and the norm's second term that is taken from them; the projections.
@@ -115,7 +115,7 @@ class MemoryModel:
         return MemoryUse(
             phase="contract",
             weights=self.weights,
-            activations=batch.tokens * (recorded + self._end_per_token()),
+            activations=batch.tokens * (self._recorded_per_token() + self._end_per_token()),
             gradient_sums=sums,
             differences=differences,
             # Once sums and differences are gone, infinite scores are looked for.
@@ -126,15 +126,15 @@ class MemoryModel:
     def exact(self, batch: Batch, edges_per_pass: int, held: int) -> MemoryUse:
         """The peak of exact patching: a pass that holds the batch once for each changed edge."""
         shape, graph = self.shape, self.graph
-        recorded = shape.num_layers * (4 * shape.d_model + 4 * shape.d_query) * self.itemsize
         layer = (3 * shape.d_mlp + 6 * shape.d_query + 6 * shape.d_model) * self.itemsize
+        copies = min(edges_per_pass, graph.num_sources)
         written = graph.num_sources * shape.d_model * self.itemsize
         scores = batch.rows * batch.slots * graph.num_edges * WIDE
         return MemoryUse(
             phase="exact",
             weights=self.weights,
-            activations=batch.tokens * (2 * recorded + edges_per_pass * layer),
-            attention=edges_per_pass * self._mask(batch.forward),
+            activations=batch.tokens * (2 * self._recorded_per_token() + copies * layer),
+            attention=copies * self._mask(batch.forward),
             logits=2 * self._logits(batch.readouts),
             differences=batch.tokens * written,
             scores=round(2.5 * scores),
@@ -179,6 +179,13 @@ class MemoryModel:
             # RMSNorm works on a float32 copy of what it reads.
             copied = 2 * shape.d_model + 2 * family.head_norms * shape.d_query
         return numbers * self.itemsize + copied * WIDE
+
+    def _recorded_per_token(self) -> int:
+        """Bytes that the hooks keep of a run without gradients."""
+        shape = self.shape
+        # A part of a fused output keeps all of it in memory.
+        heads = (9 if shape.family.fused_projections else 3) + 1
+        return shape.num_layers * (4 * shape.d_model + heads * shape.d_query) * self.itemsize
 
     def _end_per_token(self) -> int:
         """Bytes of what all sources write in one run."""
