@@ -27,7 +27,7 @@ from mechshift.testing.measuring import counted_passes
 
 SETTINGS = RunSettings(
     tasks=("ioi", "infilling"),
-    # Seed 0 is the one that the planned examples are drawn with; both models solve all of them.
+    # Both models solve all of these, so that one round of candidates is enough.
     pool=PoolConfig(num_examples=7, num_held_out=5),
     attribution=AttributionSettings(ig_steps=3, batch_size=2, chunk_size=3),
     evaluation=EvaluationSettings(fractions=(0.01, 0.5), batch_size=2),
