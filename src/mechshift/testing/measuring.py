@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.module_tracker import ModuleTracker
 
 from mechshift.interventions.hooking import removing
 from mechshift.models import LanguageModel
@@ -63,16 +64,15 @@ class MatrixFlops(FlopCounterMode):
         self.mod_tracker = _NoModules()
 
 
-class _NoModules:
-    """Takes the place of torch's module tracker: everything happens in no module."""
+class _NoModules(ModuleTracker):
+    """Tracks nothing: everything happens in the model as a whole."""
 
-    parents = frozenset({"Global"})
-
-    def __enter__(self) -> None:
-        """Nothing to track."""
+    def __enter__(self) -> "_NoModules":
+        """Register no hooks."""
+        return self
 
     def __exit__(self, *_error: object) -> None:
-        """Nothing to put back."""
+        """Remove none."""
 
 
 class LiveBytes(TorchDispatchMode):
