@@ -147,7 +147,8 @@ def show(
 
 def embedded_pair_workload(options: Options) -> None:
     settings = RunSettings(
-        pool=PoolConfig(num_examples=options.examples, num_held_out=options.examples)
+        pool=PoolConfig(num_examples=options.examples, num_held_out=options.examples),
+        skip=("controls",),
     )
     plan = plan_run(settings, MachineOptions(device="cpu"), solved=0.9)
     attribution = replace(settings.attribution, batch_size=plan.attribution_batch_size)
@@ -187,6 +188,7 @@ def planned_work(model: LanguageModel, options: Options) -> ModelOnTask:
     ones = np.ones(options.rows, dtype=np.int64)
     return ModelOnTask(
         task="random",
+        model="arm",
         kind="arm",
         shape=model_shape(model.module.config),
         graph=model.graph(),

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mechshift.errors import CircuitError
-from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE, Graph
+from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE, Graph, third_of_layers
 
 
 def graph(num_layers: int, num_heads: int, groups: int | None = None) -> Graph:
@@ -146,3 +146,13 @@ def test_a_graph_without_a_layer_is_refused() -> None:
 def test_heads_that_cannot_be_shared_evenly_are_refused() -> None:
     with pytest.raises(CircuitError, match="12 query heads cannot be shared evenly by 5 KV heads"):
         graph(2, 12, 5)
+
+
+@pytest.mark.parametrize(
+    ("num_layers", "sizes"), [(28, (9, 10, 9)), (2, (1, 0, 1)), (1, (0, 1, 0)), (6, (2, 2, 2))]
+)
+def test_thirds_of_the_layers_are_symmetric(num_layers: int, sizes: tuple[int, ...]) -> None:
+    thirds = third_of_layers(num_layers)
+    assert tuple(thirds.sum(axis=1)) == sizes
+    np.testing.assert_array_equal(thirds.sum(axis=0), 1)
+    np.testing.assert_array_equal(thirds, thirds[::-1, ::-1])

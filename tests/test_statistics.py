@@ -12,9 +12,13 @@ from mechshift.statistics import (
     bootstrap_weights,
     centred_estimate,
     centred_estimates,
+    exchange_masks,
+    holm,
     percentile_interval,
+    permutation_p,
     proportion_interval,
     split_halves,
+    spread_of_draws,
 )
 
 
@@ -225,3 +229,50 @@ def test_resampling_two_models_alike_cancels_what_their_examples_share():
     unpaired = percentile_interval(weights @ arm - bootstrap_weights(100, 500, seed=1) @ mdm)
     assert paired.high - paired.low < 0.1 < 1.0 < unpaired.high - unpaired.low
     assert paired.contains((arm - mdm).mean())
+
+
+def test_an_exchange_swaps_each_example_half_of_the_time():
+    swapped = exchange_masks(6, 20_000, seed=0)
+    np.testing.assert_allclose(swapped.mean(axis=0), 0.5, atol=0.02)
+    assert (swapped[:, 0] & swapped[:, 1]).mean() == pytest.approx(0.25, abs=0.02)
+    with pytest.raises(ConfigError, match="at least one example and one exchange, not 0 and 5"):
+        exchange_masks(0, 5, seed=0)
+
+
+def test_a_p_value_counts_the_observed_value_in():
+    draws = np.array([[1.0, 5.0], [2.0, 5.0], [3.0, 5.0]])
+    np.testing.assert_allclose(permutation_p(np.array([2.0, 6.0]), draws), [3 / 4, 1 / 4])
+    np.testing.assert_allclose(permutation_p(np.array([2.0 + 1e-13, 5.0]), draws), [3 / 4, 1])
+
+
+def test_undefined_draws_are_left_out_and_an_undefined_value_has_no_p():
+    draws = np.array([[np.nan, 1.0, np.nan], [2.0, 1.0, np.nan], [0.0, 1.0, np.nan]])
+    found = permutation_p(np.array([1.0, np.nan, 1.0]), draws)
+    np.testing.assert_array_equal(found, [2 / 3, np.nan, np.nan])
+    with pytest.raises(MechshiftError, match="a p-value needs at least one draw"):
+        permutation_p(np.zeros(1), np.zeros((0, 1)))
+
+
+def test_holm_by_hand():
+    """Sorted .01, .02, .03, .04 times 4, 3, 2, 1, never falling: .04, .06, .06, .06."""
+    np.testing.assert_allclose(holm(np.array([0.02, 0.04, 0.01, 0.03])), [0.06, 0.06, 0.04, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.9])), [1.0, np.nan, 1.0])
+    assert holm(np.array([])).shape == (0,)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
+def test_holm_lies_between_no_correction_and_bonferronis(p):
+    p = np.array(p)
+    adjusted = holm(p)
+    assert (adjusted >= p).all() and (adjusted <= np.minimum(1, p * len(p)) + 1e-12).all()
+
+
+def test_the_spread_of_draws_leaves_out_the_undefined():
+    draws = np.array([[1.0, np.nan, np.nan], [3.0, 4.0, np.nan]])
+    found = spread_of_draws(draws, level=0.5)
+    np.testing.assert_array_equal(found.value, [2, 4, np.nan])
+    np.testing.assert_array_equal(found.low, [1.5, 4, np.nan])
+    np.testing.assert_array_equal(found.high, [2.5, 4, np.nan])
+    assert spread_of_draws(draws[:, 2:]).at(0) is None
+    with pytest.raises(MechshiftError, match="a spread needs at least one draw"):
+        spread_of_draws(draws[:0])

@@ -41,8 +41,16 @@ class EvaluationError(MechshiftError):
     """A circuit cannot be evaluated, or a ratio is undefined."""
 
 
+class AblationError(MechshiftError):
+    """Structures that cannot be ablated as asked."""
+
+
 class ComparisonError(MechshiftError):
     """Two results that cannot be compared."""
+
+
+class SemanticsError(MechshiftError):
+    """What components do cannot be measured on these inputs, or a neuron cannot be explained."""
 
 
 class PosttrainingError(MechshiftError):

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import SupportsIndex
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from mechshift.errors import CircuitError
 
@@ -27,6 +27,19 @@ QUERY, KEY, VALUE, MLP, LOGITS = range(5)
 """Kinds of destination, as stored in `Graph.destination_kind`."""
 
 KIND_NAMES = ("q", "k", "v", "mlp", "logits")
+
+THIRDS = ("early", "middle", "late")
+"""Names of the thirds of the layers."""
+
+
+def third_of_layers(num_layers: int) -> Bool[np.ndarray, "third layer"]:
+    """Which layers are early, middle and late: by the layer's midpoint (l + 1/2) / L in thirds.
+
+    Symmetric for every depth: 28 layers give 9, 10 and 9; 2 layers give 1, 0 and 1.
+    """
+    # In sixths of a layer, so that borders are compared as integers: 3 (2l + 1) against 2L.
+    third = (3 * (2 * np.arange(num_layers) + 1)) // (2 * num_layers)
+    return third == np.arange(3)[:, None]
 
 
 @dataclass(frozen=True, kw_only=True)

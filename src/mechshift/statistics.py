@@ -1,4 +1,4 @@
-"""How uncertain is a number that was averaged over examples?
+"""How uncertain is a number that was averaged over examples, and could it be chance?
 
 Resampling is expressed as weights, so that any mean over examples, of any shape, becomes one
 matrix product: `weights @ values`. Two models scored on the same examples must be resampled with
@@ -12,6 +12,9 @@ from jaxtyping import Bool, Float
 from scipy.special import ndtri
 
 from mechshift.errors import ConfigError, MechshiftError
+
+ROUNDING = 1e-9
+"""Statistics of order 1 that differ by less are equal."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +60,8 @@ class Estimates:
     high: Float[np.ndarray, "..."]
     level: float
 
-    def at(self, index: int) -> Estimate | None:
-        """One entry; None where the value or its interval is undefined."""
+    def at(self, *index: int) -> Estimate | None:
+        """The entry at these indices; None where the value or its interval is undefined."""
         value, low, high = (float(array[index]) for array in (self.value, self.low, self.high))
         if not np.isfinite([value, low, high]).all():
             return None
@@ -107,6 +110,60 @@ def split_halves(
     return generator.permuted(order, axis=1) < num_examples // 2
 
 
+def exchange_masks(
+    num_examples: int, num_exchanges: int, seed: int
+) -> Bool[np.ndarray, "exchange example"]:
+    """Which examples swap their two models in each exchange: every one with probability 1/2.
+
+    Raises:
+        ConfigError: there are no examples or no exchanges.
+    """
+    if num_examples < 1 or num_exchanges < 1:
+        raise ConfigError(
+            "an exchange of models needs at least one example and one exchange, not"
+            f" {num_examples} and {num_exchanges}."
+        )
+    generator = np.random.default_rng(seed)
+    return generator.random((num_exchanges, num_examples)) < 0.5
+
+
+def permutation_p(
+    value: Float[np.ndarray, "..."], draws: Float[np.ndarray, "draw ..."]
+) -> Float[np.ndarray, "..."]:
+    """How often chance gives a statistic at least as large, the observed one counted in.
+
+    (1 + draws at least as large) / (1 + draws): never 0, and below any level at most that often
+    where the observed value is one more draw (Phipson and Smyth 2010). Give negatives for the
+    lower tail and absolute values for both. Draws that rounding alone keeps below the value count
+    as equal to it. Undefined draws (NaN) are left out; an undefined value has no p-value (NaN).
+
+    Raises:
+        MechshiftError: there is no draw.
+    """
+    if not len(draws):
+        raise MechshiftError("a p-value needs at least one draw, and there is none.")
+    defined = np.isfinite(draws)
+    as_large = (draws >= value - ROUNDING) & defined
+    p = (1 + as_large.sum(axis=0)) / (1 + defined.sum(axis=0))
+    return np.where(np.isfinite(value) & defined.any(axis=0), p, np.nan)
+
+
+def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
+    """P-values of several tests, adjusted so that any false rejection is as rare as the level.
+
+    Sorted upwards, the i-th of m is multiplied by m - i + 1, kept ascending and at most 1. Makes no
+    assumption on how the tests depend on each other. NaN is no test and stays NaN.
+
+    Source: Holm 1979.
+    """
+    adjusted = np.full(len(p), np.nan)
+    tests = np.flatnonzero(np.isfinite(p))
+    order = tests[np.argsort(p[tests], kind="stable")]
+    scaled = p[order] * np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
+    return adjusted
+
+
 def percentile_interval(samples: Float[np.ndarray, " resample"], level: float = 0.95) -> Interval:
     """The central `level` of resampled values of one statistic.
 
@@ -150,6 +207,27 @@ def centred_estimates(
         high=np.maximum(np.clip(high + shift, *bounds), value),
         level=level,
     )
+
+
+def spread_of_draws(draws: Float[np.ndarray, "draw ..."], *, level: float = 0.95) -> Estimates:
+    """Mean of a statistic under chance, and the central `level` of its draws.
+
+    Undefined draws (NaN) are left out; where all are, the entry is NaN.
+
+    Raises:
+        MechshiftError: there is no draw.
+    """
+    _check_level(level)
+    if not len(draws):
+        raise MechshiftError("a spread needs at least one draw, and there is none.")
+    defined = np.isfinite(draws).any(axis=0)
+    value, low, high = np.full((3, *draws.shape[1:]), np.nan)
+    tail = 100 * (1 - level) / 2
+    if not defined.any():
+        return Estimates(value=value, low=low, high=high, level=level)
+    value[defined] = np.nanmean(draws[:, defined], axis=0)
+    low[defined], high[defined] = np.nanpercentile(draws[:, defined], [tail, 100 - tail], axis=0)
+    return Estimates(value=value, low=low, high=high, level=level)
 
 
 def centred_estimate(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from mechshift.attribution import chunk_canvases, concatenate_edge_scores, eap_ig
+from mechshift.attribution import chunk_canvases, concatenate_scores, eap_ig
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.errors import AttributionError
 from mechshift.testing import random_examples, random_language_model
@@ -31,7 +31,7 @@ def test_scoring_chunk_by_chunk_and_joining_is_scoring_in_one_go(kind, num_examp
         # One canvas in a batch: the same products in the same order, so the same bits.
         return eap_ig(model, part, metric="logit_diff", batch_size=1, ig_steps=1)
 
-    joined, whole = concatenate_edge_scores([score(chunk) for chunk in chunks]), score(canvases)
+    joined, whole = concatenate_scores([score(chunk) for chunk in chunks]), score(canvases)
     assert joined.graph == whole.graph
     for name in ("values", "num_steps", "clean_metric", "corrupted_metric", "input_score"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))

@@ -2,7 +2,7 @@ import jaxtyping
 import numpy as np
 import pytest
 
-from mechshift.attribution import EdgeScores, concatenate_edge_scores
+from mechshift.attribution import EdgeScores, concatenate_scores
 from mechshift.errors import AttributionError
 from mechshift.graph import Graph
 
@@ -36,7 +36,7 @@ def test_the_mean_sums_over_steps_and_averages_over_examples():
 def test_joined_scores_are_filled_with_zero_steps_on_the_right():
     short = scores_of(np.full((1, 1, 8), 1.0), [1], clean_metric=np.array([[7.0]]))
     long = scores_of(np.full((2, 3, 8), 2.0), [3, 2])
-    joined = concatenate_edge_scores([short, long])
+    joined = concatenate_scores([short, long])
     assert joined.values[:, :, 0].tolist() == [[1, 0, 0], [2, 2, 2], [2, 2, 2]]
     assert joined.clean_metric.tolist() == [[7, 0, 0], [0, 0, 0], [0, 0, 0]]
     assert joined.num_steps.tolist() == [1, 3, 2]
@@ -58,8 +58,8 @@ def test_step_counts_of_other_examples_are_refused(shapes_unchecked):
 
 
 def test_joining_nothing_is_refused():
-    with pytest.raises(AttributionError, match="no edge scores to join; score at least one"):
-        concatenate_edge_scores([])
+    with pytest.raises(AttributionError, match="no scores to join; score at least one"):
+        concatenate_scores([])
 
 
 def test_joining_scores_of_different_graphs_is_refused():
@@ -68,7 +68,7 @@ def test_joining_scores_of_different_graphs_is_refused():
         scores_of(np.zeros((1, 1, graph.num_edges)), [1], graph=graph) for graph in (GRAPH, other)
     ]
     with pytest.raises(AttributionError, match="different graphs cannot be joined: .*num_heads=2"):
-        concatenate_edge_scores(chunks)
+        concatenate_scores(chunks)
 
 
 @pytest.mark.parametrize("name", ["clean_metric", "corrupted_metric", "input_score"])

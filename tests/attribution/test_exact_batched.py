@@ -56,6 +56,31 @@ def test_the_model_runs_as_often_as_is_counted(edges_per_pass, monkeypatch):
     assert len(runs) == 2 * num_forward_passes(model.graph(), edges_per_pass)
 
 
+def test_progress_moves_on_within_a_batch_as_its_passes_are_done(monkeypatch):
+    model = random_language_model("llama", "mdm")
+    canvases = canvases_of(model)
+    runs, told = [], []
+    forward = model.parts.decoder.forward
+    monkeypatch.setattr(
+        model.parts.decoder, "forward", lambda *a, **k: (runs.append(1), forward(*a, **k))[1]
+    )
+
+    def record(more):
+        told.append((len(runs) - 2, more))  # two runs come before the passes with an edge changed
+
+    # 15 destinations (q, k, v of 2 heads and an MLP in each of 2 layers, logits) are 15 passes.
+    exact_edge_scores(
+        model, canvases, metric="logit_diff", edges_per_pass=99, batch_size=6, progress=record
+    )
+    assert len(canvases) == 6 and len(runs) == 2 + 15
+    assert told == [(3, 1), (5, 1), (8, 1), (10, 1), (13, 1), (15, 1)]
+    told.clear()
+    exact_edge_scores(
+        model, canvases, metric="logit_diff", edges_per_pass=99, batch_size=4, progress=record
+    )
+    assert sum(more for _, more in told) == 6
+
+
 def test_a_pass_without_edges_is_refused():
     with pytest.raises(AttributionError, match="edges_per_pass is 0; it must be at least 1"):
         exact_edge_scores(random_language_model(), [], metric="logit_diff", edges_per_pass=0)

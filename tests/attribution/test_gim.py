@@ -11,11 +11,11 @@ from mechshift.attribution import eap, eap_ig, exact_edge_scores, gim_attention,
 from mechshift.attribution.gim import modified_attention
 from mechshift.denoising import EncodedExample, build_canvases, left_to_right
 from mechshift.errors import AttributionError
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 from mechshift.testing.random_models import as_language_model
 from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
 
-MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 
 
 def canvases_of(model):
@@ -77,6 +77,35 @@ def test_gradients_of_one_query_and_three_keys_are_those_by_hand():
     assert to_key == pytest.approx([2 / 100, 2 / 100, -4 / 100])
     assert to_query == pytest.approx([4 / 100 * math.log(4)])
     assert to_value == pytest.approx([2 / 9, 2 / 9, 0.5 / 9])
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_norms_and_gates_keep_their_own_gradients(architecture):
+    """GIM freezes the statistics of norms and splits gates; here it does neither.
+
+    Where the heads write nothing, all effects pass MLPs and norms, and no score may change.
+    """
+    model = random_language_model(architecture, "mdm", dtype=torch.float64)
+    for layer in model.parts.layers:
+        layer.output.module.weight.data.zero_()
+    canvases = canvases_of(model)
+    stock = eap_ig(model, canvases, metric="logit_diff", ig_steps=2)
+    modified = eap_ig(model, canvases, metric="logit_diff", ig_steps=2, gim=True)
+    into_mlp = [stock.graph.edge_name(e).endswith("->m1") for e in range(stock.graph.num_edges)]
+    assert np.abs(stock.values[..., into_mlp]).max() > 0.1
+    np.testing.assert_allclose(modified.values, stock.values, atol=1e-11)
+
+
+@pytest.mark.parametrize("method", [eap, eap_ig])
+def test_the_option_of_a_method_is_the_context_with_its_defaults(method):
+    model = random_language_model("qwen2", "mdm")
+    canvases = canvases_of(model)
+    with gim_attention(model):
+        within = method(model, canvases, metric="logit_diff")
+    by_option = method(model, canvases, metric="logit_diff", gim=True)
+    np.testing.assert_array_equal(by_option.values, within.values)
+    stock = method(model, canvases, metric="logit_diff")
+    assert np.abs(by_option.values - stock.values).max() > 0.01 * np.abs(stock.values).max()
 
 
 SCALE = 1000.0

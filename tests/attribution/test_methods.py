@@ -20,8 +20,8 @@ def test_every_method_finds_the_known_circuit(method):
 @pytest.mark.parametrize(
     ("method", "function", "options"),
     [
-        ("eap", eap, {"gradient_at": "corrupted"}),
-        ("eap-ig", eap_ig, {"ig_steps": 2, "rule": "midpoint"}),
+        ("eap", eap, {"gradient_at": "corrupted", "gim": True}),
+        ("eap-ig", eap_ig, {"ig_steps": 2, "rule": "midpoint", "gim": False}),
         ("exact", exact_edge_scores, {"edges_per_pass": 2}),
     ],
 )
@@ -37,6 +37,11 @@ def test_a_name_stands_for_the_function_with_its_own_options(method, function, o
     )
     assert told == [1, 1]
     assert set(method_options(method)) == set(options)
+    defaults = method_options(method)
+    np.testing.assert_array_equal(
+        attribute(model, canvases, method=method, **shared).values,
+        function(model, canvases, **shared, **defaults).values,
+    )
 
 
 def test_an_unknown_method_is_refused_with_the_known_ones():
@@ -47,3 +52,9 @@ def test_an_unknown_method_is_refused_with_the_known_ones():
 def test_an_option_of_another_method_is_refused_with_the_methods_own():
     with pytest.raises(AttributionError, match="'eap' has no option 'ig_steps'; it has: gradient_"):
         attribute(random_language_model(), [], metric="logit_diff", method="eap", ig_steps=5)
+
+
+def test_gim_is_refused_where_no_gradient_is_taken():
+    message = "'exact' has no option 'gim'; it has: edges_per_pass"
+    with pytest.raises(AttributionError, match=message):
+        attribute(random_language_model(), [], metric="logit_diff", method="exact", gim=True)

@@ -9,6 +9,8 @@ from mechshift.attribution import (
     CORRUPTED,
     NeuronScores,
     NodeScores,
+    chunk_canvases,
+    concatenate_scores,
     eap,
     eap_ig,
     neuron_attribution,
@@ -17,11 +19,17 @@ from mechshift.attribution import (
 )
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.errors import AttributionError
-from mechshift.testing import known_circuit, random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, known_circuit, random_examples, random_language_model
 
-MODELS = [(name, kind) for name in ("llama", "qwen2", "qwen3") for kind in ("arm", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 METHODS = [node_attribution, neuron_attribution]
-POINTS = {"llama": (CLEAN,), "qwen2": path_points("midpoint", 3), "qwen3": (CORRUPTED,)}
+POINTS = {
+    "gpt2": (CORRUPTED, 0.5),
+    "llama": (CLEAN,),
+    "mistral": path_points("left", 2),
+    "qwen2": path_points("midpoint", 3),
+    "qwen3": (CORRUPTED,),
+}
 
 
 def canvases_of(model, num_examples=3, num_targets=3, num_steps=2):
@@ -177,6 +185,26 @@ def test_batch_size_and_padding_change_no_score_and_missing_steps_score_zero(kin
     for row, num_steps in enumerate(lengths):
         assert np.abs(together.values[row, num_steps - 1]).max() > 1e-3
         assert not together.values[row, num_steps:].any()
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_chunks_of_examples_join_to_the_scores_of_all(method):
+    model = random_language_model("llama", "mdm")
+    lengths = (1, 3, 2)
+    examples = [
+        random_examples(3, kind="mdm", num_targets=n, seed=row)[row]
+        for row, n in enumerate(lengths)
+    ]
+    canvases = build_canvases(model, examples, left_to_right(lengths))
+
+    def score(part):
+        return method(model, part, metric="logit_diff", points=(CLEAN,), batch_size=1)
+
+    whole = score(canvases)
+    joined = concatenate_scores([score(chunk) for chunk in chunk_canvases(canvases, 1)])
+    assert type(joined) is type(whole)
+    for name in ("values", "num_steps", "clean_metric", "corrupted_metric"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -10,11 +10,14 @@ def test_without_words_the_command_teaches_what_it_can_do(capsys):
         main([])
     assert stopped.value.code == 0
     shown = capsys.readouterr().out
-    for command in ("run", "pool", "attribute", "evaluate", "compare", "report", "pairs", "tasks"):
+    for command in ("run", "pool", "attribute", "evaluate", "compare", "report", "export", "pairs"):
         assert command in shown
 
 
-@pytest.mark.parametrize("command", ["run", "pool", "attribute", "evaluate", "compare", "report"])
+@pytest.mark.parametrize(
+    "command",
+    ["run", "pool", "attribute", "flow", "analyse", "evaluate", "compare", "report", "export"],
+)
 def test_every_stage_explains_its_options(command, capsys):
     with pytest.raises(SystemExit) as stopped:
         main([command, "--help"])
@@ -56,8 +59,12 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["run", "RUN", "--device", "tpu9"], "unknown device 'tpu9'"),
         (["run", "RUN", "--arm", "no/where/at/all", "--mdm", "x"], "neither a folder nor a hub id"),
         (["attribute", "RUN"], "holds no pool; run `mechshift pool"),
+        (["flow", "RUN"], "holds no pool; run `mechshift pool"),
+        (["analyse", "RUN"], "holds no pool; run `mechshift pool"),
+        (["analyse", "RUN", "--ig-steps", "0"], "ig_steps must be at least 1, not 0"),
         (["compare", "RUN"], "holds no pool; run `mechshift pool"),
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
+        (["export", "RUN", "OUT", "--format", "graphml"], "holds no pool; run `mechshift pool"),
         (["run", "RUN", "--tasks", "no-such.jsonl"], "cannot read the task file no-such.jsonl"),
         (["run", "RUN", "--tasks", "ioi", "ioi"], "hold a name twice"),
         (

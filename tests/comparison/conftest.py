@@ -15,7 +15,11 @@ MakeScores = Callable[..., EdgeScores]
 @pytest.fixture
 def quick() -> ComparisonSettings:
     return ComparisonSettings(
-        num_resamples=60, num_splits=20, num_splits_per_resample=2, num_shuffles=20
+        num_resamples=60,
+        num_splits=20,
+        num_splits_per_resample=2,
+        num_shuffles=20,
+        num_exchanges=60,
     )
 
 

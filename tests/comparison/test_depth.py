@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mechshift.comparison import ComparisonSettings, depth_profile, third_of_layers
+from mechshift.comparison import ComparisonSettings, depth_profile
 from mechshift.errors import ComparisonError, ConfigError
 from mechshift.graph import Graph
 
@@ -47,16 +47,6 @@ def test_a_circuits_profile_counts_its_own_edges_only(quick: ComparisonSettings)
     profiles = depth_profile(GRAPH, pool, pool, replace(quick, circuit_size=2))
     assert profiles.circuit_size == 2
     np.testing.assert_allclose(profiles.source.arm.share.value, [0, 3 / 7, 4 / 7, 0])
-
-
-@pytest.mark.parametrize(
-    ("num_layers", "sizes"), [(28, (9, 10, 9)), (2, (1, 0, 1)), (1, (0, 1, 0)), (6, (2, 2, 2))]
-)
-def test_thirds_of_the_layers_are_symmetric(num_layers: int, sizes: tuple[int, ...]) -> None:
-    thirds = third_of_layers(num_layers)
-    assert tuple(thirds.sum(axis=1)) == sizes
-    np.testing.assert_array_equal(thirds.sum(axis=0), 1)
-    np.testing.assert_array_equal(thirds, thirds[::-1, ::-1])
 
 
 def test_identical_models_do_not_shift_and_the_intervals_say_so(quick: ComparisonSettings) -> None:

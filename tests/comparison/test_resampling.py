@@ -5,24 +5,38 @@ from mechshift.comparison.resampling import (
     CHUNK_BYTES,
     check_scores,
     chunks,
+    exchanged_means,
     halves_of_resamples,
-    mean_magnitudes,
-    pool_magnitudes,
+    mean_scores,
+    pool_mean,
 )
 from mechshift.errors import ComparisonError
 from mechshift.statistics import bootstrap_weights
 
 
-def test_the_mean_comes_before_the_absolute_value() -> None:
+def test_scores_are_averaged_with_their_signs() -> None:
     scores = np.array([[1.0, -2.0], [-1.0, -4.0]])
-    np.testing.assert_array_equal(pool_magnitudes(scores), [[0, 3]])
-    np.testing.assert_array_equal(mean_magnitudes(np.array([[0.75, 0.25]]), scores), [[0.5, 2.5]])
+    np.testing.assert_array_equal(pool_mean(scores), [[0, -3]])
+    np.testing.assert_array_equal(mean_scores(np.array([[0.75, 0.25]]), scores), [[0.5, -2.5]])
+
+
+def test_an_exchange_trades_the_marked_examples_and_brings_both_models_to_one_scale() -> None:
+    """By hand: the ARM's mean is (3, 4) of norm 5, the MDM's (0, 10) of norm 10."""
+    arm, mdm = np.array([[2.0, 8.0], [4.0, 0.0]]), np.array([[-6.0, 8.0], [6.0, 12.0]])
+    swapped = np.array([[False, False], [True, True], [False, True]])
+    found = exchanged_means(swapped, arm, mdm)
+    np.testing.assert_allclose(found.first[0], [3 / 5, 4 / 5])
+    np.testing.assert_allclose(found.second[0], [0, 1], atol=1e-15)
+    np.testing.assert_allclose(found.first[1], found.second[0], atol=1e-15)
+    np.testing.assert_allclose(found.second[1], found.first[0])
+    np.testing.assert_allclose(found.first[2], [(2 / 5 + 6 / 10) / 2, (8 / 5 + 12 / 10) / 2])
+    np.testing.assert_allclose(found.first.sum(axis=1) + found.second.sum(axis=1), 2.4)
 
 
 def test_the_pool_ranks_edges_of_the_same_scores_alike() -> None:
     """Equal in every example, so equal in the mean, to the last bit."""
     column = np.random.default_rng(0).normal(size=(101, 1)).astype(np.float32)
-    means = pool_magnitudes(np.repeat(column, 37, axis=1))
+    means = pool_mean(np.repeat(column, 37, axis=1))
     assert len(np.unique(means)) == 1
 
 

@@ -18,8 +18,7 @@ from mechshift.denoising import (
     score_readouts,
 )
 from mechshift.errors import DenoisingError
-
-ARCHITECTURES = ["llama", "qwen2", "qwen3"]
+from mechshift.testing import ARCHITECTURES
 
 
 def scores_by_step(model, examples, schedule, batch_size, metric="logit_diff"):

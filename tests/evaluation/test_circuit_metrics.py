@@ -10,9 +10,9 @@ from mechshift.circuits import Circuit, select_top_edges, without_dangling
 from mechshift.denoising import Schedule, build_canvases, left_to_right
 from mechshift.errors import CircuitError, DenoisingError, EvaluationError
 from mechshift.evaluation import evaluate_circuits, num_runs
-from mechshift.testing import known_circuit, random_examples, random_language_model
+from mechshift.testing import ARCHITECTURES, known_circuit, random_examples, random_language_model
 
-MODELS = [("llama", "arm"), ("llama", "mdm"), ("qwen2", "arm"), ("qwen2", "mdm")]
+MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 # One, two and three steps, and targets that are not committed from left to right.
 SCHEDULE = Schedule(commit_step=np.array([[1, 0, 2], [0, 1, 1], [0, 0, 0], [2, 1, 0]]))
 NUM_EXAMPLES = 4

@@ -1,18 +1,15 @@
 """The sparse run against the laws it must obey and against a slow run written head by head."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
-from torch.nn import functional
-from transformers import GPT2LMHeadModel, LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from mechshift.circuits import Circuit, select_top_edges, without_dangling
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.errors import CircuitError
 from mechshift.evaluation import corrupted_cache, evaluate_circuits, plan_circuit, run_circuit
-from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE
+from mechshift.graph import KEY, QUERY, VALUE
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 from mechshift.testing.random_models import as_language_model
 
@@ -86,7 +83,7 @@ def test_the_same_identities_hold_in_float32(architecture, kind):
 
 
 @pytest.mark.parametrize("kind", ["arm", "mdm"])
-def test_biases_of_output_projection_and_mlp_cancel(kind):
+def test_biases_of_output_projection_and_mlp_cancel(kind, slow_metric):
     model = biased_llama(kind)
     graph = model.graph()
     canvases = canvases_of(model)
@@ -114,7 +111,9 @@ def test_the_full_graph_is_the_clean_model_whatever_computes_attention(
 @pytest.mark.parametrize(
     ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
 )
-def test_random_circuits_agree_with_a_slow_run_head_by_head(architecture, kind, attention, grouped):
+def test_random_circuits_agree_with_a_slow_run_head_by_head(
+    architecture, kind, attention, grouped, slow_metric
+):
     model = random_language_model(
         architecture, kind, attention=attention, dtype=torch.float64, num_layers=3
     )
@@ -131,7 +130,7 @@ def test_random_circuits_agree_with_a_slow_run_head_by_head(architecture, kind, 
         assert (np.abs(metric - result.empty).max() > 1e-3) == is_live
 
 
-def test_dangling_edges_do_not_change_the_metric():
+def test_dangling_edges_do_not_change_the_metric(slow_metric):
     model = random_language_model("qwen2", "mdm", dtype=torch.float64)
     canvases = canvases_of(model)
     circuit = random_circuit(model.graph(), 60)
@@ -145,7 +144,7 @@ def test_dangling_edges_do_not_change_the_metric():
     np.testing.assert_allclose(result.metric[0], slow, atol=1e-9, rtol=0)
 
 
-def test_a_single_path_is_run_as_the_slow_run_does():
+def test_a_single_path_is_run_as_the_slow_run_does(slow_metric):
     model = random_language_model("qwen3", "arm", dtype=torch.float64)
     graph, canvases = model.graph(), canvases_of(model)
     names = ["input->a0.h1<k>", "a0.h1->m0", "m0->a1.h2<v>", "a1.h2->logits"]
@@ -156,7 +155,7 @@ def test_a_single_path_is_run_as_the_slow_run_does():
     np.testing.assert_allclose(result.metric[0], slow, atol=1e-9, rtol=0)
 
 
-def test_a_circuit_of_one_model_runs_in_the_other():
+def test_a_circuit_of_one_model_runs_in_the_other(slow_metric):
     arm = random_language_model("qwen2", "arm", dtype=torch.float64)
     mdm = random_language_model("qwen2", "mdm", dtype=torch.float64, seed=1)
     circuit = random_circuit(arm.graph(), 100)
@@ -238,97 +237,3 @@ def footprint(module):
         )
         for name, part in module.named_modules()
     ]
-
-
-# The slow run: one canvas at a time without padding, every destination's input summed and normed
-# on its own, every head projected on its own, attention written out.
-
-
-def slow_metric(model, canvases, circuit):
-    """Logit difference of a circuit, by example and step."""
-    steps = 1 + max(r.step for canvas in canvases for r in canvas.readouts)
-    metric = np.zeros((NUM_EXAMPLES, steps))
-    graph, parts = circuit.graph, model.parts
-    kept = circuit.mask
-    for canvas in canvases:
-        embed = [slow_input(model, ids) for ids in (canvas.clean_ids, canvas.corrupted_ids)]
-        corrupted = {}
-
-        def read_corrupted(destination, outputs):
-            return constants(parts, graph, destination) + sum(
-                outputs[source] for source in range(graph.num_parents[destination])
-            )
-
-        slow_outputs(model, graph, embed[1], read_corrupted, corrupted)
-
-        def read_circuit(destination, outputs, corrupted=corrupted):
-            total = read_corrupted(destination, corrupted)
-            for source in range(graph.num_parents[destination]):
-                if kept[graph.edge_offset[destination] + source]:
-                    total = total + outputs[source] - corrupted[source]
-            return total
-
-        hidden = slow_outputs(model, graph, embed[0], read_circuit, {})
-        logits = parts.unembedding(hidden)[0]
-        for r in canvas.readouts:
-            row = logits[r.position]
-            metric[canvas.example, r.step] += float(row[r.target_id] - row[r.distractor_id])
-    return metric
-
-
-def constants(parts, graph, destination):
-    """The output projections' biases, which belong to no head."""
-    layer, kind = graph.destination_layer[destination], graph.destination_kind[destination]
-    before = parts.layers[: layer + (kind == MLP)]
-    return sum(
-        (part.output.bias for part in before if part.output.bias is not None), torch.zeros(())
-    )
-
-
-def slow_input(model, ids):
-    """What `input` writes: GPT-2's learned positions belong to it."""
-    embedding = model.parts.embedding(torch.tensor([ids]))
-    if type(model.module) is GPT2LMHeadModel:
-        embedding = embedding + model.module.transformer.wpe.weight[: len(ids)]
-    return embedding
-
-
-def slow_outputs(model, graph, embedding, read, outputs):
-    """Fill in the output of every source, in order; the final hidden state is returned."""
-    parts, size = model.parts, model.parts.head_dim
-    outputs[0] = embedding
-    positions = torch.arange(embedding.shape[1])[None]
-    cos, sin = torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
-    if hasattr(model.module.base_model, "rotary_emb"):
-        cos, sin = model.module.base_model.rotary_emb(embedding, positions)
-    group = graph.num_heads // graph.num_key_value_groups
-    per_key = parts.num_heads // parts.num_key_value_heads
-    for index, layer in enumerate(parts.layers):
-
-        def project(linear, norm, kind, graph_head, weight_head, index=index, layer=layer):
-            destination = graph.destination_index(kind, index, graph_head)
-            normed = layer.attention_norm(read(destination, outputs))
-            rows = slice(weight_head * size, (weight_head + 1) * size)
-            bias = None if linear.bias is None else linear.bias[rows]
-            head = functional.linear(normed, linear.weight[rows], bias)
-            return head if norm is None else getattr(layer.attention, norm, lambda x: x)(head)
-
-        for head in range(parts.num_heads):
-            query = project(layer.query, "q_norm", QUERY, head, head)
-            key = project(layer.key, "k_norm", KEY, head // group, head // per_key)
-            value = project(layer.value, None, VALUE, head // group, head // per_key)
-            scores = rotate(query, cos, sin) @ rotate(key, cos, sin).mT / math.sqrt(size)
-            if model.attention != "full":
-                block = positions[0] // (model.block_length or 1)
-                scores = scores.masked_fill(block[:, None] < block, -torch.inf)
-            z = scores.softmax(-1) @ value
-            columns = slice(head * size, (head + 1) * size)
-            outputs[graph.head_source(index, head)] = z @ layer.output.weight[:, columns].T
-        mlp_input = layer.mlp_norm(read(graph.destination_index(MLP, index), outputs))
-        outputs[graph.mlp_source(index)] = layer.mlp(mlp_input)
-    return parts.final_norm(read(graph.destination_index(LOGITS, 0), outputs))
-
-
-def rotate(x, cos, sin):
-    first, second = x.chunk(2, dim=-1)
-    return x * cos + torch.cat([-second, first], dim=-1) * sin

@@ -9,6 +9,7 @@ from mechshift.experiment import (
     RunSettings,
     run_experiment,
 )
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
 
 SMALL = RunSettings(
@@ -16,7 +17,12 @@ SMALL = RunSettings(
     pool=PoolConfig(num_examples=12, num_held_out=10),
     attribution=AttributionSettings(ig_steps=2, chunk_size=4),
     evaluation=EvaluationSettings(fractions=(0.01, 0.1, 1.0)),
-    comparison=ComparisonSettings(num_resamples=50, num_splits=10, num_shuffles=5),
+    comparison=ComparisonSettings(
+        num_resamples=50, num_splits=10, num_shuffles=5, num_exchanges=20
+    ),
+    semantics=SemanticsSettings(
+        ig_steps=1, num_neurons=3, num_contexts=2, num_sequences=10, num_resamples=50
+    ),
 )
 
 

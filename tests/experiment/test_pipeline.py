@@ -9,14 +9,18 @@ import time
 from dataclasses import replace
 
 import numpy as np
+import polars as pl
 import pytest
 
-from mechshift.artifacts import read_manifest
+from mechshift.artifacts import read_manifest, write_artifact
 from mechshift.cli.main import main
-from mechshift.errors import ArtifactError
+from mechshift.denoising import Schedule
+from mechshift.errors import ArtifactError, EvaluationError
+from mechshift.evaluation import baseline_curve
 from mechshift.experiment import (
     AttributionSettings,
     compare_pair,
+    evaluate_pair,
     load_stored_pair,
     pool_table,
     run_experiment,
@@ -25,6 +29,8 @@ from mechshift.experiment import (
 )
 from mechshift.experiment.stores import (
     KINDS,
+    pool_contents,
+    read_baselines,
     read_circuit_metrics,
     read_comparison,
     read_pool,
@@ -36,9 +42,14 @@ WORDS = (
     "--tasks ioi infilling --pool.num-examples 12 --pool.num-held-out 10"
     " --attribution.ig-steps 2 --attribution.chunk-size 4 --evaluation.fractions 0.01 0.1 1.0"
     " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5"
+    " --semantics.ig-steps 1 --semantics.num-neurons 3 --semantics.num-contexts 2"
+    " --semantics.num-sequences 10 --semantics.num-resamples 50"
     " --device cpu --quiet"
 ).split()
 """The settings of the small experiment (conftest.py) on the command line."""
+
+STAGES = ("pool", "attribution", "evaluation", "comparison", "semantics")
+"""Before the dot of such an option."""
 
 
 def files_of(run):
@@ -58,8 +69,10 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
         for stage, models in (
             ("pool", ("",)),
             ("scores", ("/arm", "/mdm")),
+            ("flow", ("/arm", "/mdm")),
+            ("semantics", ("/arm", "/mdm")),
             ("faithfulness", ("/arm", "/mdm")),
-            ("comparison", ("",)),
+            ("comparison", ("/mdm",)),
         )
         for model in models
     }
@@ -89,6 +102,104 @@ def test_the_full_circuit_keeps_everything_in_both_models(small_run):
                 np.testing.assert_allclose(metrics.metric[-1], metrics.full, rtol=0, atol=1e-4)
 
 
+def test_every_models_circuit_has_rivals_of_its_size(small_run):
+    for task in ("ioi", "infilling"):
+        size = read_comparison(small_run, task).circuit_size
+        for model in KINDS:
+            own = read_circuit_metrics(small_run, task, model)[model]
+            baselines = read_baselines(small_run, task, model)
+            assert baselines.random.sizes.tolist() == [size] * 5
+            assert baselines.activation.sizes.tolist() == [size]
+            assert 0 <= baselines.num_forced[0] < size
+            np.testing.assert_array_equal(baselines.random.full, own.full)
+            kept = own.curve().faithfulness[own.sizes == size]
+            draws = [draw.faithfulness[0] for draw in baseline_curve(baselines.random).draws]
+            assert len(set(draws)) == 5 and kept > np.mean(draws)
+
+
+def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zeros(
+    small_run, small, tmp_path
+):
+    """The whole graph keeps everything whatever is ablated, and so do its only possible rivals."""
+    pair = load_stored_pair(small_run, "cpu")
+    resampled = read_circuit_metrics(small_run, "ioi", "mdm")["mdm"]
+    for ablation in ("mean", "zero"):
+        run = tmp_path / ablation
+        for stage in ("pool", "scores"):
+            shutil.copytree(small_run / stage / "ioi", run / stage / "ioi")
+        settings = replace(small.evaluation, ablation=ablation, baseline_sizes="all", num_random=2)
+        evaluate_pair(run, pair, settings, quiet=True)
+        manifest = read_manifest(run / "faithfulness" / "ioi" / "mdm")
+        assert manifest.config["evaluation"]["ablation"] == ablation
+        metrics = read_circuit_metrics(run, "ioi", "mdm")["mdm"]
+        np.testing.assert_array_equal(metrics.full, resampled.full)
+        assert np.abs(metrics.empty - resampled.empty).max() > 0.1
+        baselines = read_baselines(run, "ioi", "mdm")
+        sizes = metrics.sizes.tolist()
+        assert baselines.random.sizes.tolist() == sizes * 2
+        for whole in (metrics.metric[-1], *baselines.random.metric[len(sizes) - 1 :: len(sizes)]):
+            np.testing.assert_allclose(whole, metrics.full, rtol=0, atol=1e-4)
+        assert baselines.num_forced[-1] == sizes[-1]
+
+
+def test_without_random_circuits_the_report_makes_no_claim_about_them(small_run, small, tmp_path):
+    run = tmp_path / "run"
+    for stage in ("pool", "scores", "comparison"):
+        shutil.copytree(small_run / stage / "ioi", run / stage / "ioi")
+    settings = replace(small.evaluation, num_random=0)
+    evaluate_pair(run, load_stored_pair(small_run, "cpu"), settings, quiet=True)
+    page = write_report(run).read_text(encoding="utf-8")
+    assert "better than random ones?" not in page
+    assert "edges by activation" in page
+    whole = (small_run / "report" / "report.html").read_text(encoding="utf-8")
+    assert "better than random ones?" in whole
+
+
+def test_a_mean_that_does_not_exist_is_refused_before_any_circuit_is_run(
+    small_run, small, tmp_path
+):
+    """Discovery examples cut to one; the held-out ones come in more shapes than that."""
+    run = tmp_path / "run"
+    for stage in ("pool", "scores"):
+        shutil.copytree(small_run / stage / "infilling", run / stage / "infilling")
+    pool = read_pool(run, "infilling", "discovery")
+    manifest = read_manifest(run / "pool" / "infilling")
+    shutil.rmtree(run / "pool")
+    one = replace(
+        pool,
+        examples=pool.examples[:1],
+        schedule=Schedule(commit_step=pool.schedule.commit_step[:1]),
+    )
+    held_out = read_pool(small_run, "infilling", "held-out")
+    write_artifact(
+        run / "pool" / "infilling",
+        stage="pool",
+        config=manifest.config,
+        inputs=manifest.inputs,
+        **pool_contents({"discovery": one, "held-out": held_out}),
+    )
+    settings = replace(small.evaluation, ablation="mean")
+    with pytest.raises(EvaluationError, match="no mean to ablate with: none of the examples"):
+        evaluate_pair(run, load_stored_pair(run, "cpu"), settings, quiet=True)
+    assert not (run / "faithfulness").exists()
+
+
+def test_every_examples_metric_lies_beside_the_report(small_run):
+    table = pl.read_parquet(small_run / "report" / "infilling-per-example.parquet")
+    assert table.columns == [
+        "model", "owner", "draw", "size", "example", "step", "metric", "full", "empty"
+    ]  # fmt: skip
+    metrics = read_circuit_metrics(small_run, "infilling", "mdm")["arm"]
+    rows = table.filter(pl.col("model") == "mdm", pl.col("owner") == "arm", pl.col("step") == 1)
+    by_size = rows.sort("size", "example").partition_by("size", maintain_order=True)
+    assert [part["size"][0] for part in by_size] == metrics.sizes.tolist()
+    for part, metric in zip(by_size, metrics.metric, strict=True):
+        assert part["example"].to_list() == list(range(10))
+        assert part["metric"].to_list() == metric[:, 1].tolist()
+    random = table.filter(pl.col("model") == "arm", pl.col("owner") == "random")
+    assert sorted(random["draw"].unique()) == [0, 1, 2, 3, 4]
+
+
 def test_the_metric_of_the_full_model_is_the_one_that_attribution_saw(small_run):
     # The pools differ (discovery and held-out), the task does not: both are clearly solved.
     for kind in KINDS:
@@ -115,7 +226,7 @@ def test_a_second_run_changes_no_byte(small_run, small):
 
 def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, tmp_path):
     run = str(tmp_path / "run")
-    options = {name: [] for name in ("pool", "attribution", "evaluation", "comparison")}
+    options = {name: [] for name in STAGES}
     tasks, rest = WORDS[:3], WORDS[3:-3]
     owner = None
     for word in rest:
@@ -126,6 +237,8 @@ def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, tmp_path)
     device = ["--device", "cpu", "--quiet"]
     assert main(["pool", run, *tasks, *options["pool"], *device]) == 0
     assert main(["attribute", run, *options["attribution"], *device]) == 0
+    assert main(["flow", run, *options["attribution"], *device]) == 0
+    assert main(["analyse", run, *options["semantics"], *device]) == 0
     assert main(["evaluate", run, *options["evaluation"], *device]) == 0
     assert main(["compare", run, *options["comparison"], "--quiet"]) == 0
     assert main(["report", run]) == 0

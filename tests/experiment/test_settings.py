@@ -1,6 +1,6 @@
 import pytest
 
-from mechshift.errors import ConfigError
+from mechshift.errors import AttributionError, ConfigError
 from mechshift.experiment import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
 
 
@@ -26,6 +26,51 @@ def test_what_cannot_change_a_score_is_not_in_its_manifest():
     before, after = AttributionSettings(), AttributionSettings(batch_size=1, chunk_size=2)
     assert before.manifest_config() == after.manifest_config()
     assert before.manifest_config() != AttributionSettings(ig_steps=6).manifest_config()
+    few, many = (AttributionSettings(method="exact", edges_per_pass=n) for n in (1, 9))
+    assert few.manifest_config() == many.manifest_config()
+
+
+@pytest.mark.parametrize(
+    ("settings", "own"),
+    [
+        (AttributionSettings(), {"ig_steps": 5, "rule": "left", "gim": False}),
+        (AttributionSettings(rule="left", gim=True), {"ig_steps": 5, "rule": "left", "gim": True}),
+        (AttributionSettings(method="eap"), {"gradient_at": "clean", "gim": False}),
+        (AttributionSettings(method="exact", edges_per_pass=4), {}),
+    ],
+)
+def test_a_manifest_holds_the_methods_own_options_and_defaults_stand_as_if_set(settings, own):
+    shared = {"method": settings.method, "metric": None, "grouped": False}
+    assert settings.manifest_config() == shared | own
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "acdc"}, "unknown method 'acdc'; known: eap, eap-ig, exact"),
+        (
+            {"method": "eap", "ig_steps": 3},
+            "'eap' has no option 'ig_steps'; it has: gradient_at, g",
+        ),
+        ({"method": "eap", "rule": "left"}, "'eap' has no option 'rule'; it has: gradient_at, gim"),
+        ({"gradient_at": "clean"}, "'eap-ig' has no option 'gradient_at'; it has: ig_steps, rule"),
+        ({"edges_per_pass": 16}, "'eap-ig' has no option 'edges_per_pass'; it has: ig_steps"),
+        ({"method": "exact", "gim": True}, "'exact' has no option 'gim'; it has: edges_per_pass"),
+    ],
+)
+def test_an_option_that_the_method_does_not_have_is_refused_with_those_it_has(options, message):
+    with pytest.raises(AttributionError, match=message):
+        AttributionSettings(**options)
+
+
+def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
+    config = EvaluationSettings(batch_size=7, fractions=(0.5,)).manifest_config()
+    assert config == {
+        "ablation": "resample",
+        "num_random": 5,
+        "baseline_sizes": "compared",
+        "seed": 0,
+    }
 
 
 @pytest.mark.parametrize(
@@ -34,9 +79,16 @@ def test_what_cannot_change_a_score_is_not_in_its_manifest():
         (lambda: PairOptions(mdm="b"), "--arm and --mdm belong together"),
         (lambda: PairOptions(pair="big").entry(), "no pair 'big'; known are tiny"),
         (lambda: AttributionSettings(metric="f1"), "no metric 'f1'; known are logit_diff"),
-        (lambda: AttributionSettings(ig_steps=0), "must be at least 1, not 0, 32 and 50"),
+        (lambda: AttributionSettings(ig_steps=0), "ig_steps must be at least 1, not 0"),
+        (lambda: AttributionSettings(chunk_size=-1), "chunk_size must be at least 1, not -1"),
+        (
+            lambda: AttributionSettings(method="exact", edges_per_pass=0),
+            "edges_per_pass must be at least 1, not 0",
+        ),
         (lambda: EvaluationSettings(fractions=(0.0, 0.5)), r"must lie in \(0, 1\], not \(0.0, 0.5"),
         (lambda: EvaluationSettings(batch_size=0), "batch_size must be at least 1, not 0"),
+        (lambda: EvaluationSettings(num_random=-1), "must be at least 0, not -1 and 0"),
+        (lambda: EvaluationSettings(seed=-3), "must be at least 0, not 5 and -3"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

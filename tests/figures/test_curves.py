@@ -16,6 +16,7 @@ from mechshift.figures import (
     overlap_curve,
     overlap_curve_table,
 )
+from mechshift.figures.theme import NEUTRAL_COLOUR
 
 
 def curve(figure: go.Figure, name: str, axis: str = "x") -> go.Scatter:
@@ -128,6 +129,48 @@ def test_the_faithfulness_table_holds_every_curve(series: list[FaithfulnessSerie
     cross = table.filter((pl.col("model") == "mdm") & (pl.col("circuit") == "arm"))
     assert cross["low"].to_list()[0] is None
     assert cross["faithfulness"].to_list() == series[3].faithfulness.tolist()
+
+
+def test_baselines_are_grey_and_carry_their_interval_as_bars(
+    series: list[FaithfulnessSeries], baselines: list[FaithfulnessSeries]
+) -> None:
+    figure = faithfulness_curves([*baselines, *series])
+    names = [trace.name for trace in figure.data if not trace.name.endswith("interval")]
+    assert names == [
+        "ARM, own circuit",
+        "ARM, MDM's circuit",
+        "MDM, own circuit",
+        "MDM, ARM's circuit",
+        *(one.label for one in baselines),
+    ]
+    for one in baselines:
+        trace = curve(figure, one.label)
+        assert trace.line.color == NEUTRAL_COLOUR
+        assert (list(trace.x), list(trace.y)) == ([30], one.faithfulness.tolist())
+        np.testing.assert_allclose(trace.error_y.array, [0.2])
+        np.testing.assert_allclose(trace.error_y.arrayminus, [0.1])
+    assert [one.label for one in baselines] == [
+        "ARM, random circuits",
+        "ARM, edges by activation",
+        "MDM, random circuits",
+        "MDM, edges by activation",
+    ]
+    symbols = {curve(figure, one.label).marker.symbol for one in baselines}
+    assert len(symbols) == 4
+
+
+@pytest.mark.parametrize(
+    ("ablation", "words"),
+    [
+        ("resample", "0: corrupted prompt"),
+        ("mean", "0: all at their mean"),
+        ("zero", "all at zero"),
+    ],
+)
+def test_the_figure_says_what_faithfulness_zero_is(
+    series: list[FaithfulnessSeries], ablation: str, words: str
+) -> None:
+    assert words in faithfulness_curves(series, ablation=ablation).layout.title.subtitle.text
 
 
 def test_a_figure_of_no_curves_is_refused() -> None:

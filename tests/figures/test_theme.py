@@ -6,13 +6,18 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mechshift.comparison import Comparison
+from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.figures import (
     FaithfulnessSeries,
+    MetricSample,
     circuit_map,
     depth_profiles,
     faithfulness_curves,
+    metric_distributions,
     overlap_curve,
+    right_to_left,
+    span_flow,
+    step_spans,
     step_view,
 )
 from mechshift.figures.theme import (
@@ -34,13 +39,22 @@ from mechshift.statistics import Estimates
 
 
 @pytest.fixture
-def every_figure(comparison: Comparison, series: list[FaithfulnessSeries]) -> dict[str, go.Figure]:
+def every_figure(
+    comparison: Comparison,
+    series: list[FaithfulnessSeries],
+    samples: list[MetricSample],
+    direction: DirectionOfFlow,
+) -> dict[str, go.Figure]:
     return {
         "map": circuit_map(comparison),
         "overlap": overlap_curve(comparison.overlap),
         "depth": depth_profiles(comparison.circuit_depth),
         "faithfulness": faithfulness_curves(series),
+        "examples": metric_distributions(samples, metric="logit_diff", circuit_size=30),
         "steps": step_view(comparison),
+        "spans": span_flow(direction),
+        "step spans": step_spans(direction),
+        "right to left": right_to_left(direction),
     }
 
 
@@ -93,7 +107,11 @@ def test_every_axis_with_a_title_names_its_unit_or_what_it_counts(
         "overlap": {"circuit size K [edges]", "Jaccard overlap", "ratio"},
         "depth": {"layer", "share of |score|"},
         "faithfulness": {"circuit size [edges of 76]", "faithfulness (1 = full model)"},
+        "examples": {"logit_diff, summed over steps"},
         "steps": {"denoising step", "reading layer", "metric [metric units]"},
+        "spans": {"read by span", "read from span"},
+        "step spans": {"denoising step", "read from span"},
+        "right to left": {"layer", "denoising step", "share of |flow|"},
     }
 
 

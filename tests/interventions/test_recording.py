@@ -98,6 +98,22 @@ def test_the_record_holds_the_latest_pass_and_its_autograd_graph(architecture, p
         assert all(g.abs().max() > 0 for g in torch.autograd.grad(total, tensors, None, True))
 
 
+def test_a_record_is_kept_while_hooked_modules_are_called_by_themselves(padded_batch, hidden_of):
+    model = random_language_model("gpt2", "mdm")
+    with recording(model.parts) as record:
+        hidden_of(model, padded_batch(model))
+        layer, recorded = model.parts.layers[0], record.layers[0]
+        before = {**vars(recorded), "final_input": record.final_input}
+        with pytest.raises(RuntimeError, match="inside"), record.kept():
+            layer.output.module(torch.zeros(16))
+            assert recorded.z is not before["z"]
+            model.parts.final_norm.module(torch.zeros(16))
+            raise RuntimeError("inside")
+        after = {**vars(recorded), "final_input": record.final_input}
+    assert before.keys() == after.keys() and len(before) == 9
+    assert all(after[name] is tensor for name, tensor in before.items())
+
+
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
 def test_nothing_stays_hooked_also_after_an_error(grouped, footprint, padded_batch, hidden_of):
     model = random_language_model("qwen2", "mdm")

@@ -50,6 +50,19 @@ def test_the_decoder_ends_after_the_final_norm(architecture, tiny_module):
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_hidden_neurons_are_what_the_last_map_of_the_mlp_reads(architecture, tiny_module):
+    parts = decoder_parts(tiny_module(architecture))
+    for layer in parts.layers:
+        hidden = []
+        layer.mlp_down.module.register_forward_pre_hook(
+            lambda _, args, kept=hidden: kept.append(*args)
+        )
+        with torch.no_grad():
+            written = layer.mlp(torch.ones(1, 2, parts.d_model))
+            torch.testing.assert_close(layer.mlp_down(hidden[0]), written)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_projections_have_the_sizes_of_the_heads(architecture, tiny_module):
     parts = decoder_parts(tiny_module(architecture))
     num_key_value_heads = 4 if architecture == "gpt2" else 2

@@ -7,13 +7,19 @@ import pytest
 
 from mechshift.attribution import EdgeScores
 from mechshift.comparison import Comparison, ComparisonSettings, compare
-from mechshift.figures import FaithfulnessSeries
+from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.graph import Graph
-from mechshift.report import PoolSummary, ReportInput, RunFacts, TaskReport
+from mechshift.report import BaselineComparison, PoolSummary, ReportInput, RunFacts, TaskReport
+from mechshift.statistics import Estimate, Interval
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=2)
 SETTINGS = ComparisonSettings(
-    sizes=(10, 30), num_resamples=40, num_splits=10, num_splits_per_resample=2, num_shuffles=10
+    sizes=(10, 30),
+    num_resamples=40,
+    num_splits=10,
+    num_splits_per_resample=2,
+    num_shuffles=10,
+    num_exchanges=20,
 )
 
 
@@ -51,6 +57,38 @@ def faithfulness_series(comparison: Comparison) -> tuple[FaithfulnessSeries, ...
     )
 
 
+def baseline_series(comparison: Comparison) -> tuple[FaithfulnessSeries, ...]:
+    """At the circuit's size: 0.3 on random circuits, nothing on edges by activation."""
+    return tuple(
+        FaithfulnessSeries(
+            model=model,
+            circuit=circuit,
+            sizes=np.array([comparison.circuit_size]),
+            faithfulness=np.array([value]),
+            low=np.array([value]),
+            high=np.array([2 * value]),
+            level=0.95,
+            num_examples=12,
+            num_edges=GRAPH.num_edges,
+        )
+        for model in ("arm", "mdm")
+        for circuit, value in (("random", 0.3), ("activation", 0.0))
+    )
+
+
+def baseline_comparisons() -> tuple[BaselineComparison, ...]:
+    return tuple(
+        BaselineComparison(
+            model=model,
+            advantage=Estimate(value=0.6, interval=Interval(low=0.2, high=0.7, level=0.95)),
+            num_draws=5,
+            num_forced=4,
+            num_live_by_activation=2,
+        )
+        for model in ("arm", "mdm")
+    )
+
+
 @pytest.fixture(scope="session")
 def pool() -> PoolSummary:
     return PoolSummary(
@@ -69,7 +107,13 @@ def countdown(pool: PoolSummary) -> TaskReport:
     return TaskReport(
         comparison=comparison,
         pool=pool,
-        faithfulness=faithfulness_series(comparison),
+        faithfulness=faithfulness_series(comparison) + baseline_series(comparison),
+        baselines=baseline_comparisons(),
+        metric_samples=tuple(
+            MetricSample(model=model, condition=condition, values=np.arange(12.0))
+            for model in ("arm", "mdm")
+            for condition in ("full", "own", "other", "empty")
+        ),
         metric="log_prob",
         description="Reach the number.",
         example="3 4 7:",
@@ -88,6 +132,7 @@ def facts() -> RunFacts:
         arm_name="tiny-arm",
         mdm_name="tiny-mdm",
         seed=7,
+        attribution={"method": "eap-ig", "ig_steps": 5, "rule": "left", "gim": False},
         config={"comparison": {"circuit_size": None}},
         versions={"python": "3.11.9", "numpy": "2.4.6"},
         model_hashes={"tiny-arm": "9f" * 32, "tiny-mdm": "3c" * 32},

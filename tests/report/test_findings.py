@@ -79,7 +79,7 @@ def test_the_other_circuit_serves_as_well_unless_the_intervals_part(
     """The own circuit keeps 0.8 to 0.95."""
     series = tuple(
         one
-        if one.model == one.circuit
+        if one.is_baseline or one.model == one.circuit
         else replace(
             one,
             faithfulness=np.array([(low + high) / 2, 1.0]),
@@ -91,6 +91,35 @@ def test_the_other_circuit_serves_as_well_unless_the_intervals_part(
     task = replace(countdown, faithfulness=series)
     assert finding(task, "ARM's circuit serve the MDM").verdict == verdict
     assert finding(task, "MDM's circuit serve the ARM").verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.6, "yes"), (-0.6, -0.1, "no, worse"), (-0.1, 0.6, NOT_DECIDED)],
+)
+@pytest.mark.parametrize("model", ["arm", "mdm"])
+def test_a_circuit_is_better_than_random_ones_where_the_difference_excludes_zero(
+    countdown, model, low, high, verdict
+) -> None:
+    advantage = Estimate(value=(low + high) / 2, interval=Interval(low=low, high=high, level=0.95))
+    compared = tuple(
+        replace(one, advantage=advantage) if one.model == model else one
+        for one in countdown.baselines
+    )
+    task = replace(countdown, baselines=compared)
+    found = finding(task, f"Is the {model.upper()}'s circuit better than random")
+    assert found.verdict == verdict
+    size = countdown.comparison.circuit_size
+    assert f"On its own {size} edges the {model.upper()} keeps 0.90 [0.80, 0.95]" in found.sentence
+    assert "0.30 [0.30, 0.60] (mean of 5 draws)" in found.sentence
+    assert "4 of the edges are in every draw." in found.sentence
+    assert "0.00 [0.00, 0.00]; 2 of them lie on a path" in found.sentence
+
+
+def test_draws_that_are_all_chance_have_no_edges_in_common_to_tell_of(countdown) -> None:
+    compared = tuple(replace(one, num_forced=0) for one in countdown.baselines)
+    found = finding(replace(countdown, baselines=compared), "ARM's circuit better")
+    assert "every draw" not in found.sentence
 
 
 def test_nothing_is_said_of_the_others_circuit_where_it_was_not_run(ioi: TaskReport) -> None:

@@ -59,6 +59,9 @@ def test_faithfulness_is_read_at_the_circuits_size_or_not_measured(rows: dict[st
     assert own.cells[0] == Cell(text="0.90", interval="[0.80, 0.95]")
     assert cross.cells[0] == Cell(text="0.50", interval="[0.40, 0.60]")
     assert cross.cells[1] == Cell(text="not measured", note="at 10 edges")
+    for model in ("ARM", "MDM"):
+        cell = rows[f"{model}, random circuit"].cells[0]
+        assert cell == Cell(text="0.30", interval="[0.30, 0.60]")
 
 
 def test_the_answers_are_the_verdicts_of_the_findings(

@@ -94,7 +94,9 @@ def test_the_csv_files_hold_the_numbers_of_the_figures(report: ReportInput) -> N
     both = [comparison.arm_steps.share.ravel(), comparison.mdm_steps.share.ravel()]
     np.testing.assert_array_equal(steps, np.concatenate(both))
     faithfulness = tables["countdown-faithfulness.csv"]
-    assert faithfulness["faithfulness"].to_list() == [0.9, 1, 0.5, 1, 0.5, 1, 0.9, 1]
+    own_and_cross = [0.9, 1, 0.5, 1, 0.5, 1, 0.9, 1]
+    assert faithfulness["faithfulness"].to_list() == [*own_and_cross, 0.3, 0, 0.3, 0]
+    assert tables["countdown-examples.csv"]["metric"].to_list() == 8 * list(range(12))
 
 
 def test_every_exhibit_is_drawn_from_its_own_figure(page: Page, report: ReportInput) -> None:
@@ -120,10 +122,29 @@ def test_a_task_of_one_step_has_no_view_step_by_step_and_says_so(
         "depth",
         "depth-all-edges",
         "faithfulness",
+        "examples",
         "steps",
     ]
     assert ioi == ["circuit-map", "overlap", "depth", "depth-all-edges"]
     assert page.text.count("Both models answer this task in one denoising step") == 1
+
+
+ABLATED = {
+    "resample": "carries what it carries on the corrupted prompt",
+    "mean": "carries its source's mean output at that position, over the clean discovery prompts",
+    "zero": "carries nothing: its source counts as zero",
+}
+
+
+@pytest.mark.parametrize("ablation", ABLATED)
+def test_the_page_says_what_ablated_edges_carry(report: ReportInput, ablation: str) -> None:
+    """Beside the figure and among the definitions, and nowhere that they carry something else."""
+    first, *others = report.tasks
+    tasks = (replace(first, ablation=ablation), *others)
+    text = Page(render_report(replace(report, tasks=tasks))).text
+    assert {name: text.count(words) for name, words in ABLATED.items()} == {
+        name: 2 if name == ablation else 0 for name in ABLATED
+    }
 
 
 def test_the_page_says_how_it_was_made(page: Page, report: ReportInput) -> None:

@@ -6,6 +6,7 @@ the batches of all methods that take gradients.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from mechshift.models import LanguageModel
 def chunk_canvases(canvases: Sequence[Canvas], num_examples: int) -> list[list[Canvas]]:
     """Cut canvases, in pool order, into chunks that hold `num_examples` whole examples each.
 
-    Scoring chunk by chunk and joining with `concatenate_edge_scores` gives the scores of all, so a
+    Scoring chunk by chunk and joining with `concatenate_scores` gives the scores of all, so a
     chunk can be saved before the next is begun.
     """
     if num_examples < 1:
@@ -91,17 +92,20 @@ class ScoreCollector:
         self.clean_metric[cell] = clean_metric.double().cpu().numpy()[row, slot]
         self.corrupted_metric[cell] = corrupted_metric.double().cpu().numpy()[row, slot]
 
+    def collected(self) -> dict[str, Any]:
+        """What every record of scores holds beside its graph, once every batch has been added."""
+        return {
+            "values": self.values,
+            "num_steps": self.num_steps,
+            "clean_metric": self.clean_metric,
+            "corrupted_metric": self.corrupted_metric,
+        }
+
     def edge_scores(self, graph: Graph) -> EdgeScores:
         """The record of edges, once every batch has been added."""
         from_input = np.flatnonzero(graph.edge_source == 0)
-        return EdgeScores(
-            graph=graph,
-            values=self.values,
-            num_steps=self.num_steps,
-            clean_metric=self.clean_metric,
-            corrupted_metric=self.corrupted_metric,
-            input_score=self.values[..., from_input].sum(axis=-1, dtype=np.float64),
-        )
+        input_score = self.values[..., from_input].sum(axis=-1, dtype=np.float64)
+        return EdgeScores(graph=graph, input_score=input_score, **self.collected())
 
 
 def collect_along_paths(

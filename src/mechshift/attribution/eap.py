@@ -14,10 +14,12 @@ Source: Syed, Rager, Conmy 2023, arXiv:2310.10348.
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Literal
 
 from mechshift.attribution.edge_gradients import score_edges_at
 from mechshift.attribution.edge_scores import EdgeScores
+from mechshift.attribution.gim import gim_attention
 from mechshift.attribution.path import CLEAN, CORRUPTED
 from mechshift.denoising import COMPARED_WITH_CLEAN, Canvas
 from mechshift.errors import AttributionError
@@ -53,6 +55,7 @@ def eap(
     *,
     metric: str,
     gradient_at: End = "clean",
+    gim: bool = False,
     grouped: bool = False,
     batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
@@ -64,6 +67,7 @@ def eap(
         canvases: all canvases of consecutive examples; the first of them becomes row 0.
         metric: a name in `denoising.METRICS`.
         gradient_at: the input whose gradient is taken.
+        gim: gradients of attention follow GIM's rules, with its authors' values (`gim_attention`).
         grouped: one k and v destination per KV head instead of one per query head.
         batch_size: canvases in one forward pass; it does not change a score.
         progress: called with the number of canvases that each batch has finished.
@@ -71,12 +75,13 @@ def eap(
     Raises:
         AttributionError: as `eap_ig`; also a metric that is flat where its gradient is asked for.
     """
-    return score_edges_at(
-        (gradient_point(gradient_at, metric),),
-        model,
-        canvases,
-        metric=metric,
-        grouped=grouped,
-        batch_size=batch_size,
-        progress=progress,
-    )
+    with gim_attention(model) if gim else nullcontext():
+        return score_edges_at(
+            (gradient_point(gradient_at, metric),),
+            model,
+            canvases,
+            metric=metric,
+            grouped=grouped,
+            batch_size=batch_size,
+            progress=progress,
+        )

@@ -14,9 +14,11 @@ Source: Hanna et al. 2024, arXiv:2403.17806; `left` is the rule of their publish
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from mechshift.attribution.edge_gradients import score_edges_at
 from mechshift.attribution.edge_scores import EdgeScores
+from mechshift.attribution.gim import gim_attention
 from mechshift.attribution.path import Rule, path_points
 from mechshift.denoising import Canvas
 from mechshift.models import LanguageModel
@@ -29,6 +31,7 @@ def eap_ig(
     metric: str,
     ig_steps: int = 5,
     rule: Rule = "left",
+    gim: bool = False,
     grouped: bool = False,
     batch_size: int = 16,
     progress: Callable[[int], None] | None = None,
@@ -41,6 +44,7 @@ def eap_ig(
         metric: a name in `denoising.METRICS`.
         ig_steps: points on the path; 5 as in MIB, arXiv:2504.13151.
         rule: `left` includes the corrupted input, `right` the clean one, `midpoint` neither.
+        gim: gradients of attention follow GIM's rules, with its authors' values (`gim_attention`).
         grouped: one k and v destination per KV head instead of one per query head.
         batch_size: canvases in one forward pass; it does not change a score.
         progress: called with the number of canvases that each batch has finished.
@@ -49,12 +53,13 @@ def eap_ig(
         AttributionError: bad settings, no canvases, a missing example or step, a batch that does
             not fit in memory, or scores that are not finite.
     """
-    return score_edges_at(
-        path_points(rule, ig_steps),
-        model,
-        canvases,
-        metric=metric,
-        grouped=grouped,
-        batch_size=batch_size,
-        progress=progress,
-    )
+    with gim_attention(model) if gim else nullcontext():
+        return score_edges_at(
+            path_points(rule, ig_steps),
+            model,
+            canvases,
+            metric=metric,
+            grouped=grouped,
+            batch_size=batch_size,
+            progress=progress,
+        )

@@ -1,95 +1,39 @@
 """What does attribution hand on: one score for every example, denoising step and edge."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from mechshift.attribution.score_record import ScoreRecord
 from mechshift.errors import AttributionError
-from mechshift.graph import Graph
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class EdgeScores:
+class EdgeScores(ScoreRecord):
     """Scores of every edge of a graph, per example and denoising step; nothing is averaged."""
 
-    graph: Graph
     values: Float[np.ndarray, "example step edge"]
-    """Units of the metric. Positive: corrupting this edge hurts. 0 at steps that an example does
-    not have. float32 unless the model is float64."""
-    num_steps: Int[np.ndarray, " example"]
-    """Denoising steps of each example."""
-    clean_metric: Float[np.ndarray, "example step"]
-    corrupted_metric: Float[np.ndarray, "example step"]
     input_score: Float[np.ndarray, "example step"]
     """Sum over destinations of score(input -> destination)."""
 
     def __post_init__(self) -> None:
-        num_examples, num_steps, num_edges = self.values.shape
+        num_edges = self.values.shape[2]
         if num_edges != self.graph.num_edges:
             raise AttributionError(
                 f"scores of {num_edges} edges do not fit a graph of {self.graph.num_edges}."
             )
-        if len(self.num_steps) != num_examples or self.num_steps.max(initial=0) > num_steps:
-            raise AttributionError(
-                f"scores of {num_examples} examples and {num_steps} steps do not fit step counts"
-                f" of {len(self.num_steps)} examples with at most"
-                f" {self.num_steps.max(initial=0)} steps."
-            )
-        for name in ("clean_metric", "corrupted_metric", "input_score"):
-            shape = getattr(self, name).shape
-            if shape != (num_examples, num_steps):
-                raise AttributionError(
-                    f"{name} has shape {shape}, not {(num_examples, num_steps)} as its scores."
-                )
-
-    @property
-    def num_examples(self) -> int:
-        return len(self.values)
-
-    def mean(self) -> Float[np.ndarray, " edge"]:
-        """Score of each edge: summed over an example's steps, averaged over examples."""
-        return self.values.sum(axis=1, dtype=np.float64).mean(axis=0)
+        super().__post_init__()
 
     @property
     def completeness_gap(self) -> Float[np.ndarray, "example step"]:
         """Input score minus the metric that corruption costs [units of the metric].
 
-        The fundamental theorem of calculus makes it 0 for infinitely many integration steps: what
-        `input` sends along all its edges is the whole effect of the input.
+        EAP-IG: the error of a path of so many points. The fundamental theorem of calculus makes it
+        0 for infinitely many: what `input` sends along all its edges is the whole effect of the
+        input. The other methods promise no such sum. EAP: how far the straight line along its one
+        gradient misses that effect. Exact patching: how far corrupting the edges out of `input` one
+        at a time and corrupting them together differ. Under GIM's rules it means nothing, since
+        such gradients are those of no function.
         """
         return self.input_score - (self.clean_metric - self.corrupted_metric)
-
-
-def concatenate_edge_scores(chunks: Sequence[EdgeScores]) -> EdgeScores:
-    """Join scores of consecutive examples; shorter step axes are filled with 0.
-
-    Raises:
-        AttributionError: no chunks, or chunks of different graphs.
-    """
-    if not chunks:
-        raise AttributionError("there are no edge scores to join; score at least one example.")
-    graphs = {chunk.graph for chunk in chunks}
-    if len(graphs) > 1:
-        raise AttributionError(f"edge scores of different graphs cannot be joined: {graphs}.")
-    num_steps = max(chunk.values.shape[1] for chunk in chunks)
-
-    def join(name: str) -> Float[np.ndarray, "example step *edge"]:
-        return np.concatenate([_fill_steps(getattr(chunk, name), num_steps) for chunk in chunks])
-
-    return EdgeScores(
-        graph=chunks[0].graph,
-        values=join("values"),
-        num_steps=np.concatenate([chunk.num_steps for chunk in chunks]),
-        clean_metric=join("clean_metric"),
-        corrupted_metric=join("corrupted_metric"),
-        input_score=join("input_score"),
-    )
-
-
-def _fill_steps(
-    values: Float[np.ndarray, "example step *edge"], num_steps: int
-) -> Float[np.ndarray, "example more_steps *edge"]:
-    missing = num_steps - values.shape[1]
-    return np.pad(values, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))

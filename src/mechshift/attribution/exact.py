@@ -10,7 +10,7 @@ of a batch once for each of up to `edges_per_pass` edges. `num_forward_passes` s
 that takes; even so, it is for small graphs only.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from jaxtyping import Float
@@ -53,7 +53,8 @@ def exact_edge_scores(
         edges_per_pass: edges of one destination in one forward pass; it does not change a score.
         grouped: one k and v destination per KV head instead of one per query head.
         batch_size: canvases of one batch; a pass holds up to this times `edges_per_pass` rows.
-        progress: called with the number of canvases that each batch has finished.
+        progress: called with how many canvases more are finished; those of a batch are counted in
+            turn as its passes are done, since a batch can take long.
 
     Raises:
         AttributionError: no canvases, a missing example or step, fewer than one edge in a pass, a
@@ -64,11 +65,11 @@ def exact_edge_scores(
     graph = model.graph(grouped=grouped)
     collector = ScoreCollector(canvases, model.dtype, graph.num_edges)
     remedy = "use a smaller batch size or fewer edges_per_pass"
+    passes = list(_edges_by_pass(graph, edges_per_pass))
     for batch in batch_canvases(model, canvases, batch_size):
         with refusing_large_batches(model, batch, remedy):
-            _score_batch(model, batch, metric, graph, edges_per_pass, collector)
-        if progress is not None:
-            progress(batch.num_rows)
+            told = _telling_of(passes, batch.num_rows, progress)
+            _score_batch(model, batch, metric, graph, told, collector)
     return collector.edge_scores(graph)
 
 
@@ -88,13 +89,26 @@ def _edges_by_pass(graph: Graph, edges_per_pass: int) -> Iterator[tuple[int, sli
             yield destination, slice(start, min(start + edges_per_pass, end))
 
 
+def _telling_of(
+    passes: Sequence[tuple[int, slice]], num_canvases: int, progress: Callable[[int], None] | None
+) -> Iterator[tuple[int, slice]]:
+    """The passes of a batch; as they are done, the canvases are told one after the other."""
+    told = 0
+    for done, one_pass in enumerate(passes, start=1):
+        yield one_pass
+        finished = num_canvases * done // len(passes)
+        if progress is not None and finished > told:
+            progress(finished - told)
+        told = finished
+
+
 @torch.no_grad()
 def _score_batch(
     model: LanguageModel,
     batch: CanvasBatch,
     metric: str,
     graph: Graph,
-    edges_per_pass: int,
+    passes: Iterable[tuple[int, slice]],
     collector: ScoreCollector,
 ) -> None:
     reference = clean_reference(metric, model, batch)
@@ -113,7 +127,7 @@ def _score_batch(
         clean = source_outputs(record)
     differences = source_differences(model.parts, corrupted, clean, model.dtype)
     scores = clean_metric.new_empty(*clean_metric.shape, graph.num_edges)
-    for destination, edges in _edges_by_pass(graph, edges_per_pass):
+    for destination, edges in passes:
         changes = differences[:, graph.edge_source[edges]].transpose(0, 1)
         with added_to_destination(model.parts, graph, destination, changes.flatten(0, 1)):
             by_edge = _repeated_hidden(model, batch, len(changes))

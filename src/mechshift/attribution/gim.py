@@ -18,7 +18,9 @@ an MLP's gate from what it gates, are not about attention and are not applied he
 Use it around any gradient method:
 
     with gim_attention(model):
-        scores = eap_ig(model, canvases, metric="logit_diff")
+        scores = node_attribution(model, canvases, metric="logit_diff")
+
+`eap` and `eap_ig` have an option `gim` that does so with the defaults of `gim_attention`.
 
 Such scores no longer obey completeness: gradients under these rules are those of no function. Exact
 patching takes no gradient and is not changed.

@@ -5,7 +5,7 @@ options of its own, and returns `EdgeScores` of the same units and sign, so that
 for another.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
@@ -37,8 +37,8 @@ class EdgeMethod(Protocol):
 METHODS: dict[str, EdgeMethod] = {"eap": eap, "eap-ig": eap_ig, "exact": exact_edge_scores}
 
 
-def method_options(method: str) -> tuple[str, ...]:
-    """Names of the options that only this method has.
+def method_options(method: str) -> dict[str, Any]:
+    """The options that are this method's own, and their defaults.
 
     Raises:
         AttributionError: an unknown method.
@@ -46,7 +46,25 @@ def method_options(method: str) -> tuple[str, ...]:
     if method not in METHODS:
         raise AttributionError(f"unknown method '{method}'; known: {', '.join(METHODS)}.")
     shared = signature(EdgeMethod.__call__).parameters
-    return tuple(name for name in signature(METHODS[method]).parameters if name not in shared)
+    return {
+        name: parameter.default
+        for name, parameter in signature(METHODS[method]).parameters.items()
+        if name not in shared
+    }
+
+
+def check_options(method: str, options: Iterable[str]) -> None:
+    """Refuse options that the method does not have.
+
+    Raises:
+        AttributionError: an unknown method or option.
+    """
+    known = method_options(method)
+    for option in options:
+        if option not in known:
+            raise AttributionError(
+                f"method '{method}' has no option '{option}'; it has: {', '.join(known)}."
+            )
 
 
 def attribute(
@@ -69,18 +87,13 @@ def attribute(
         method: a name in `METHODS`.
         grouped: one k and v destination per KV head instead of one per query head.
         batch_size: canvases in one batch; it does not change a score.
-        progress: called with the number of canvases that each batch has finished.
+        progress: called with how many canvases more are finished.
         options: the method's own, for example `ig_steps` of `eap-ig`; see `method_options`.
 
     Raises:
         AttributionError: an unknown method or option, or what the method refuses.
     """
-    known = method_options(method)
-    for option in options:
-        if option not in known:
-            raise AttributionError(
-                f"method '{method}' has no option '{option}'; it has: {', '.join(known)}."
-            )
+    check_options(method, options)
     return METHODS[method](
         model,
         canvases,

@@ -44,17 +44,7 @@ def neuron_attribution(
 ) -> NeuronScores:
     """Score every neuron of the model on every example and denoising step.
 
-    Args:
-        model: read through hooks that are gone afterwards; nothing of it changes.
-        canvases: all canvases of consecutive examples; the first of them becomes row 0.
-        metric: a name in `denoising.METRICS`.
-        points: where on the path gradients are taken, from 0, corrupted, to 1, clean.
-        batch_size: canvases in one forward pass; it does not change a score.
-        progress: called with the number of canvases that each batch has finished.
-
-    Raises:
-        AttributionError: no canvases, a missing example or step, a batch that does not fit in
-            memory, or scores that are not finite.
+    Arguments and errors are those of `node_attribution`.
     """
     graph = model.graph()
     collector = collect_along_paths(
@@ -67,13 +57,7 @@ def neuron_attribution(
         batch_size=batch_size,
         progress=progress,
     )
-    return NeuronScores(
-        graph=graph,
-        values=collector.values,
-        num_steps=collector.num_steps,
-        clean_metric=collector.clean_metric,
-        corrupted_metric=collector.corrupted_metric,
-    )
+    return NeuronScores(graph=graph, **collector.collected())
 
 
 def _score_batch(

@@ -69,13 +69,7 @@ def node_attribution(
         batch_size=batch_size,
         progress=progress,
     )
-    return NodeScores(
-        graph=graph,
-        values=collector.values,
-        num_steps=collector.num_steps,
-        clean_metric=collector.clean_metric,
-        corrupted_metric=collector.corrupted_metric,
-    )
+    return NodeScores(graph=graph, **collector.collected())
 
 
 def _score_batch(path: InputPath, points: Sequence[float]) -> Float[Tensor, "row slot source"]:

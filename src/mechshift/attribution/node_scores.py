@@ -6,31 +6,21 @@ Nodes are the sources of the graph, in its order: `input`; then per layer its he
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 
+from mechshift.attribution.score_record import ScoreRecord
 from mechshift.errors import AttributionError
-from mechshift.graph import Graph
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NodeScores:
+class NodeScores(ScoreRecord):
     """Scores of every node of a graph, per example and denoising step; nothing is averaged."""
 
-    graph: Graph
     values: Float[np.ndarray, "example step source"]
-    """Units of the metric. Positive: corrupting this node hurts. 0 at steps that an example does
-    not have. float32 unless the model is float64."""
-    num_steps: Int[np.ndarray, " example"]
-    """Denoising steps of each example."""
-    clean_metric: Float[np.ndarray, "example step"]
-    corrupted_metric: Float[np.ndarray, "example step"]
 
     def __post_init__(self) -> None:
-        _check_sources(self.graph, self.values.shape[2])
-
-    def mean(self) -> Float[np.ndarray, " source"]:
-        """Score of each node: summed over an example's steps, averaged over examples."""
-        return self.values.sum(axis=1, dtype=np.float64).mean(axis=0)
+        _check_sources(self)
+        super().__post_init__()
 
     @property
     def completeness_gap(self) -> Float[np.ndarray, "example step"]:
@@ -42,27 +32,19 @@ class NodeScores:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class NeuronScores:
+class NeuronScores(ScoreRecord):
     """Scores of every dimension of what every node writes, per example and denoising step.
 
     As many numbers as sources times d_model for each example and step: 2.9 million in
     Qwen2.5-7B, three times its edges. Score in chunks of examples where that is too many.
     """
 
-    graph: Graph
     values: Float[np.ndarray, "example step source d_model"]
-    """As those of `NodeScores`, of which these are the terms."""
-    num_steps: Int[np.ndarray, " example"]
-    """Denoising steps of each example."""
-    clean_metric: Float[np.ndarray, "example step"]
-    corrupted_metric: Float[np.ndarray, "example step"]
+    """The terms of the values of `NodeScores`."""
 
     def __post_init__(self) -> None:
-        _check_sources(self.graph, self.values.shape[2])
-
-    def mean(self) -> Float[np.ndarray, "source d_model"]:
-        """Score of each neuron: summed over an example's steps, averaged over examples."""
-        return self.values.sum(axis=1, dtype=np.float64).mean(axis=0)
+        _check_sources(self)
+        super().__post_init__()
 
     def node_scores(self) -> NodeScores:
         """The score of every node: the sum over the dimensions that it writes."""
@@ -75,8 +57,9 @@ class NeuronScores:
         )
 
 
-def _check_sources(graph: Graph, num_sources: int) -> None:
-    if num_sources != graph.num_sources:
+def _check_sources(scores: ScoreRecord) -> None:
+    num_sources = scores.values.shape[2]
+    if num_sources != scores.graph.num_sources:
         raise AttributionError(
-            f"scores of {num_sources} nodes do not fit a graph of {graph.num_sources}."
+            f"scores of {num_sources} nodes do not fit a graph of {scores.graph.num_sources}."
         )

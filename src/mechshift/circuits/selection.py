@@ -47,9 +47,11 @@ def without_dangling(circuit: Circuit) -> Circuit:
     """The edges that lie on a path from `input` to `logits` inside the circuit.
 
     Edges are dropped until none is left whose source (other than `input`) nothing feeds, or whose
-    destination's node (other than `logits`) nothing reads. The dropped edges carry the same value
-    whether or not they are in the circuit, so its metric does not change. A head is fed through
-    its q, k or v; a KV head of a grouped graph belongs to all query heads of its group.
+    destination's node (other than `logits`) nothing reads. Where ablated edges carry corrupted
+    values, the dropped ones do so whether or not they are in the circuit, so its metric does not
+    change; where they carry constants, dropping is part of what running a circuit means (see
+    `evaluation.constant_cache`). A head is fed through its q, k or v; a KV head of a grouped graph
+    belongs to all query heads of its group.
     """
     graph = circuit.graph
     sources = graph.edge_source[circuit.edges]

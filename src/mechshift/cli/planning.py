@@ -8,7 +8,13 @@ import tyro
 
 from mechshift.cli.tables import print_table
 from mechshift.comparison import ComparisonSettings
-from mechshift.experiment import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
+from mechshift.experiment import (
+    AttributionSettings,
+    EvaluationSettings,
+    PairOptions,
+    RunSettings,
+    Skippable,
+)
 from mechshift.experiment.planning import (
     MachineOptions,
     RunPlan,
@@ -20,6 +26,7 @@ from mechshift.experiment.planning import (
 from mechshift.experiment.planning.fitting import gigabytes
 from mechshift.experiment.planning.plan import SOLVED
 from mechshift.experiment.planning.tables import duration
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
 
 Unprefixed = tyro.conf.arg(name="")
@@ -32,6 +39,8 @@ def plan(
     attribution: AttributionSettings = AttributionSettings(),
     evaluation: EvaluationSettings = EvaluationSettings(),
     comparison: ComparisonSettings = ComparisonSettings(),
+    semantics: SemanticsSettings = SemanticsSettings(),
+    skip: tuple[Skippable, ...] = (),
     machine: Annotated[MachineOptions, Unprefixed] = MachineOptions(),
     solved: float = SOLVED,
     json: bool = False,
@@ -49,6 +58,8 @@ def plan(
         attribution: how edges are scored; its batch size is chosen, not read.
         evaluation: how circuits are tested; its batch size is chosen, not read.
         comparison: its circuit size is also run.
+        semantics: not looked at; taken so that the options of a run can be given as they are.
+        skip: stages to leave out; without controls fewer models are loaded and scored.
         machine: what to plan for; by default the machine at hand.
         solved: share of candidates that both models get right; 0.5 is a guess.
         json: print everything as one JSON object instead of tables.
@@ -60,6 +71,8 @@ def plan(
         attribution=attribution,
         evaluation=evaluation,
         comparison=comparison,
+        semantics=semantics,
+        skip=skip,
     )
     found = plan_run(settings, machine, solved=solved)
     if json:

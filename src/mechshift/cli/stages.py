@@ -14,17 +14,27 @@ from mechshift.comparison import ComparisonSettings
 from mechshift.experiment import (
     AttributionSettings,
     EvaluationSettings,
+    FormatName,
     PairOptions,
     RunSettings,
+    Skippable,
+    analyse_pair,
+    ask_controls,
     compare_pair,
+    evaluate_files,
     evaluate_pair,
+    export_circuits,
     load_stored_pair,
     make_pools,
     pool_table,
     run_experiment,
     score_edges,
+    trace_flow,
     write_report,
 )
+from mechshift.experiment.stores import KINDS
+from mechshift.models import Kind
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, find_tasks
 
 Unprefixed = tyro.conf.arg(name="")
@@ -39,6 +49,8 @@ def run(
     attribution: AttributionSettings = AttributionSettings(),
     evaluation: EvaluationSettings = EvaluationSettings(),
     comparison: ComparisonSettings = ComparisonSettings(),
+    semantics: SemanticsSettings = SemanticsSettings(),
+    skip: tuple[Skippable, ...] = (),
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
@@ -55,6 +67,8 @@ def run(
         attribution: how edges are scored.
         evaluation: how circuits are tested.
         comparison: what is compared, and how uncertain it is.
+        semantics: how components are read.
+        skip: stages to leave out; the report then lacks their parts.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
@@ -65,6 +79,8 @@ def run(
         attribution=attribution,
         evaluation=evaluation,
         comparison=comparison,
+        semantics=semantics,
+        skip=skip,
     )
     page = run_experiment(folder, settings, device=device, quiet=quiet)
     print_table(pool_table(folder))
@@ -97,37 +113,100 @@ def pool(
 def attribute(
     folder: Positional[Path],
     settings: Annotated[AttributionSettings, Unprefixed] = AttributionSettings(),
+    controls: bool = True,
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Stage 2: score every edge of both models on the pooled examples (EAP-IG).
+    """Stage 2: score every edge of both models on the pooled examples.
+
+    The method is EAP-IG unless --method says otherwise; an option that it does not have is refused.
+    The pair's controls are scored too, and asked the held-out examples: the ARM's weights with the
+    MDM's attention, the MDM's with the ARM's, and what else the pair names. They tell what the
+    attention mask does from what training did, and cost as much again as the pair.
 
     Args:
         folder: a run folder with a pool.
         settings: how edges are scored.
+        controls: the pair's controls too.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
-    score_edges(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+    pair = load_stored_pair(folder, device, controls=controls)
+    score_edges(folder, pair, settings, quiet=quiet)
+    ask_controls(folder, pair, quiet=quiet)
+
+
+def flow(
+    folder: Positional[Path],
+    settings: Annotated[AttributionSettings, Unprefixed] = AttributionSettings(),
+    controls: bool = True,
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Trace between which positions of the text attributed information flows.
+
+    Which part of what a model reads lies to the right of where it reads, and which denoising step
+    reads from which span? Always by gradients of EAP-IG: give --metric, --ig-steps and --rule as to
+    `attribute`; the options of other methods change nothing. Write the report anew afterwards.
+    Example: mechshift flow runs/first --ig-steps 5
+
+    Args:
+        folder: a run folder with a pool.
+        settings: metric, points of the path, batch and chunk size.
+        controls: the pair's controls too.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    pair = load_stored_pair(folder, device, controls=controls)
+    trace_flow(folder, pair, settings, quiet=quiet)
+
+
+def analyse(
+    folder: Positional[Path],
+    settings: Annotated[SemanticsSettings, Unprefixed] = SemanticsSettings(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Read what the components of both models do: lenses, concentration, roles, neurons.
+
+    Is the work spread over more components, do they still write towards the answer, which heads
+    hold a known role, and on which tokens do the early layers' neurons fire? Write the report anew
+    afterwards. Example: mechshift analyse runs/first --num-neurons 10
+
+    Args:
+        folder: a run folder with scores.
+        settings: how much is kept, resamples, threshold of a role.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    analyse_pair(folder, load_stored_pair(folder, device), settings, quiet=quiet)
 
 
 def evaluate(
     folder: Positional[Path],
     settings: Annotated[EvaluationSettings, Unprefixed] = EvaluationSettings(),
     circuit_size: int | None = None,
+    circuit: tuple[Path, ...] = (),
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Stage 3: run both models on their own and on each other's circuits.
+    """Stage 3: run both models on their own, on each other's and on baseline circuits.
+
+    With --circuit, circuits from files are run instead, and a table is printed. Example:
+    mechshift evaluate runs/first --circuit exported/ioi-arm-circuit.json
 
     Args:
         folder: a run folder with scores.
-        settings: which sizes.
+        settings: which sizes, what is ablated, and against what circuits are held.
         circuit_size: the size at which `compare` will compare [edges]; it is tested too.
+        circuit: files in MIB's JSON, GraphML or safetensors; nothing is written to the run.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
     pair = load_stored_pair(folder, device)
+    if circuit:
+        print_table(evaluate_files(folder, pair, circuit, settings, quiet=quiet))
+        return
     evaluate_pair(folder, pair, settings, circuit_size=circuit_size, quiet=quiet)
 
 
@@ -153,3 +232,29 @@ def report(folder: Positional[Path]) -> None:
         folder: a run folder that was compared and evaluated.
     """
     print(write_report(folder))
+
+
+def export(
+    folder: Positional[Path],
+    out: Positional[Path],
+    format: FormatName,
+    task: tuple[str, ...] = (),
+    model: tuple[Kind, ...] = KINDS,
+    circuit_size: int | None = None,
+) -> None:
+    """Write scores and circuits of a run for other tools, and print the names of the files.
+
+    Example: mechshift export runs/first exported --format graphml --task ioi --model mdm
+
+    Args:
+        folder: a run folder with scores.
+        out: where the files go; those of an earlier export are replaced.
+        format: mib-json for MIB and EAP-IG, graphml for Gephi and networkx, or safetensors.
+        task: some of the run's tasks; by default all.
+        model: arm, mdm, or both.
+        circuit_size: edges of the circuits; by default as `compare` chooses it.
+    """
+    written = export_circuits(
+        folder, out, format=format, tasks=task, models=model, circuit_size=circuit_size
+    )
+    print("\n".join(map(str, written)))

@@ -1,98 +1,97 @@
 """How much does a model's circuit agree with itself when only the examples change?
 
-Random halves of the examples give two circuits of one model; their overlap is the ceiling of what
+Random halves of the examples give two circuits of one model; their likeness is the ceiling of what
 any comparison on half the examples can reach. The two models' circuits from opposite halves give
-the cross-model overlap at the same number of examples.
+the cross-model likeness at the same number of examples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from mechshift.comparison.resampling import (
-    chunks,
-    halves_of_resamples,
-    mean_magnitudes,
-    normalised_rows,
-)
+from mechshift.comparison.mean_rows import MeanRows
+from mechshift.comparison.measured_pair import MeasuredPair
+from mechshift.comparison.resampling import halves_of_resamples, mean_scores, normalised_rows
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.comparison.top_edges import mask_jaccard, top_edge_masks
 from mechshift.statistics import split_halves
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class HalfOverlaps:
-    """Overlaps between two halves of the examples, per row of halving weights."""
+class HalfLikeness:
+    """Likeness between two halves of the examples by one measure, per row of halving weights."""
 
     arm: Float[np.ndarray, "row size"]
     mdm: Float[np.ndarray, "row size"]
     cross: Float[np.ndarray, "row size"]
 
-
-def overlaps_of_halves(
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-    sizes: Sequence[int],
-    settings: ComparisonSettings,
-) -> HalfOverlaps:
-    """Mean overlaps over random halves of the examples; one row."""
-    first = split_halves(len(arm_scores), settings.num_splits, settings.seed + 1)
-    per_split = _half_overlaps(np.ones(first.shape), first, arm_scores, mdm_scores, sizes)
-    return _mean_of([per_split], axis=0)
+    @property
+    def ratio(self) -> Float[np.ndarray, "row size"]:
+        """Cross-model over within-model likeness; NaN where a ceiling is not above zero."""
+        measurable = (self.arm > 0) & (self.mdm > 0)
+        ceiling = np.sqrt(np.where(measurable, self.arm * self.mdm, np.nan))
+        return self.cross / ceiling
 
 
-def overlaps_of_resampled_halves(
+def likeness_of_halves(
+    pair: MeasuredPair, settings: ComparisonSettings
+) -> Mapping[str, HalfLikeness]:
+    """Mean likeness over random halves of the examples, by measure; one row."""
+    first = split_halves(pair.num_examples, settings.num_splits, settings.seed + 1)
+    per_split = _likeness_of(pair, np.ones(first.shape), first)
+    return {
+        name: HalfLikeness(
+            arm=found.arm.mean(axis=0, keepdims=True),
+            mdm=found.mdm.mean(axis=0, keepdims=True),
+            cross=found.cross.mean(axis=0, keepdims=True),
+        )
+        for name, found in per_split.items()
+    }
+
+
+def likeness_of_resampled_halves(
+    pair: MeasuredPair,
     weights: Float[np.ndarray, "resample example"],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-    sizes: Sequence[int],
     settings: ComparisonSettings,
-) -> HalfOverlaps:
-    """Mean overlaps over a few random halves of every bootstrap resample."""
+) -> Mapping[str, HalfLikeness]:
+    """Mean likeness over a few random halves of every bootstrap resample, by measure."""
     splits = []
     for split in range(settings.num_splits_per_resample):
         first = halves_of_resamples(weights, settings.seed + 2 + split)
-        splits.append(_half_overlaps(weights, first, arm_scores, mdm_scores, sizes))
-    return _mean_of(splits, axis=None)
+        splits.append(_likeness_of(pair, weights, first))
+    return {
+        name: HalfLikeness(
+            arm=np.mean([split[name].arm for split in splits], axis=0),
+            mdm=np.mean([split[name].mdm for split in splits], axis=0),
+            cross=np.mean([split[name].cross for split in splits], axis=0),
+        )
+        for name in splits[0]
+    }
 
 
-def ratio_to_ceiling(overlaps: HalfOverlaps) -> Float[np.ndarray, "row size"]:
-    """Cross-model over within-model agreement of halves; NaN where a ceiling is zero."""
-    ceiling = np.sqrt(overlaps.arm * overlaps.mdm)
-    return np.divide(overlaps.cross, ceiling, out=np.full_like(ceiling, np.nan), where=ceiling > 0)
-
-
-def _half_overlaps(
+def _likeness_of(
+    pair: MeasuredPair,
     weights: Float[np.ndarray, "row example"],
     first: Bool[np.ndarray, "row example"],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-    sizes: Sequence[int],
-) -> HalfOverlaps:
-    """Overlaps between the first and the second half of the weighted examples, row by row."""
-    arm, mdm, cross = np.empty((3, len(weights), len(sizes)))
-    for rows in chunks(len(weights), arm_scores.shape[1]):
+) -> dict[str, HalfLikeness]:
+    """Likeness between the first and the second half of the weighted examples, row by row."""
+    parts: list[Mapping[str, Float[np.ndarray, "pair row size"]]] = []
+    for rows in pair.chunks(len(weights)):
         halves = [normalised_rows(weights[rows] * side) for side in (first[rows], ~first[rows])]
-        masks = [
-            top_edge_masks(mean_magnitudes(half, scores), sizes)
-            for scores in (arm_scores, mdm_scores)
+        arm_one, arm_two, mdm_one, mdm_two = range(4)
+        means = [
+            MeanRows(scores=mean_scores(half, scores))
+            for scores in (pair.arm_scores, pair.mdm_scores)
             for half in halves
         ]
-        for index, (arm_one, arm_two, mdm_one, mdm_two) in enumerate(zip(*masks, strict=True)):
-            arm[rows, index] = mask_jaccard(arm_one, arm_two)
-            mdm[rows, index] = mask_jaccard(mdm_one, mdm_two)
-            crossed = mask_jaccard(arm_one, mdm_two) + mask_jaccard(arm_two, mdm_one)
-            cross[rows, index] = crossed / 2
-    return HalfOverlaps(arm=arm, mdm=mdm, cross=cross)
+        pairs = [(arm_one, arm_two), (mdm_one, mdm_two), (arm_one, mdm_two), (arm_two, mdm_one)]
+        parts.append(pair.likeness(means, pairs))
+    return {measure.name: _half_likeness(measure.name, parts) for measure in pair.measures}
 
 
-def _mean_of(overlaps: Sequence[HalfOverlaps], axis: int | None) -> HalfOverlaps:
-    """Mean over records (axis None) or, within a single record, over its rows (axis 0)."""
-
-    def mean(name: str) -> Float[np.ndarray, "row size"]:
-        stacked = np.stack([getattr(overlap, name) for overlap in overlaps])
-        return stacked.mean(axis=0) if axis is None else stacked.mean(axis=1)
-
-    return HalfOverlaps(arm=mean("arm"), mdm=mean("mdm"), cross=mean("cross"))
+def _half_likeness(
+    name: str, parts: Sequence[Mapping[str, Float[np.ndarray, "pair row size"]]]
+) -> HalfLikeness:
+    arm, mdm, one_way, other_way = np.concatenate([part[name] for part in parts], axis=1)
+    return HalfLikeness(arm=arm, mdm=mdm, cross=(one_way + other_way) / 2)

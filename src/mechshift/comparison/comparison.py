@@ -5,12 +5,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from mechshift.comparison.agreement import Agreement, agreement
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile
 from mechshift.comparison.overlap import OverlapCurve, overlap_curve
-from mechshift.comparison.scores import Scores, check_same_examples
+from mechshift.comparison.scores import Scores, Unit, check_same_examples
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.steps import StepProfile, step_profile
+from mechshift.comparison.sweeps import (
+    DepthSweep,
+    sweep_over_denoising_steps,
+    sweep_over_halves,
+    sweep_over_sizes,
+)
 from mechshift.graph import Graph
 
 
@@ -20,7 +27,9 @@ class Comparison:
 
     task: str
     graph: Graph
+    unit: Unit
     num_examples: int
+    """Rows of scores: examples, or shards of them (`unit`)."""
     settings: ComparisonSettings
 
     arm_scores: Float[np.ndarray, " edge"]
@@ -30,11 +39,21 @@ class Comparison:
     """The same in the MDM."""
 
     overlap: OverlapCurve
+    agreement: Agreement
     circuit_depth: DepthProfiles
     """Depth of each model's top `circuit_size` edges."""
 
     all_depth: DepthProfiles
     """Depth of all edges."""
+
+    size_sweep: DepthSweep
+    """Shift in depth against circuit size."""
+
+    half_sweep: DepthSweep
+    """Shift in depth on two disjoint halves of the examples."""
+
+    step_sweep: DepthSweep
+    """Shift in depth at each denoising step."""
 
     arm_steps: StepProfile
     mdm_steps: StepProfile
@@ -48,7 +67,12 @@ class Comparison:
 
 
 def compare(
-    task: str, arm: Scores, mdm: Scores, settings: ComparisonSettings | None = None
+    task: str,
+    arm: Scores,
+    mdm: Scores,
+    settings: ComparisonSettings | None = None,
+    *,
+    unit: Unit = "example",
 ) -> Comparison:
     """Compare the two models' edge scores on one task.
 
@@ -57,6 +81,7 @@ def compare(
         arm: scores of the ARM (`mechshift.attribution.EdgeScores` or alike).
         mdm: scores of the MDM on the same examples in the same order.
         settings: circuit size, sizes, resamples, level and seed.
+        unit: whether a row of the scores is one example or the mean over a shard of them.
 
     Raises:
         ComparisonError: the scores do not belong together, or nothing is scored.
@@ -69,13 +94,20 @@ def compare(
     return Comparison(
         task=task,
         graph=graph,
+        unit=unit,
         num_examples=len(arm_scores),
         settings=settings,
         arm_scores=arm_scores.mean(axis=0, dtype=np.float64),
         mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),
-        overlap=overlap_curve(graph, arm_scores, mdm_scores, settings),
-        circuit_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="circuit"),
-        all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all"),
+        overlap=overlap_curve(graph, arm_scores, mdm_scores, settings, unit=unit),
+        agreement=agreement(graph, arm_scores, mdm_scores, settings, unit=unit),
+        circuit_depth=depth_profile(
+            graph, arm_scores, mdm_scores, settings, scope="circuit", unit=unit
+        ),
+        all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all", unit=unit),
+        size_sweep=sweep_over_sizes(graph, arm_scores, mdm_scores, settings),
+        half_sweep=sweep_over_halves(graph, arm_scores, mdm_scores, settings),
+        step_sweep=sweep_over_denoising_steps(arm, mdm, settings),
         arm_steps=step_profile(arm, settings),
         mdm_steps=step_profile(mdm, settings),
         arm_completeness=completeness(arm, settings),

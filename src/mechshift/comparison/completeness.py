@@ -2,6 +2,7 @@
 
 With exact integrated gradients the scores of all edges out of `input` sum to the difference
 between the clean and the corrupted metric. What is missing is the error of the discretised path.
+Other methods promise no such sum; `EdgeScores.completeness_gap` says what the gap of theirs means.
 """
 
 from dataclasses import dataclass

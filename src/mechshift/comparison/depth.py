@@ -7,40 +7,65 @@
    layers alone, so that early + middle + late = 1.
 4. The same on every bootstrap resample of the examples, for intervals of both models and of their
    difference, MDM minus ARM (the same resample for both).
+5. Cross-fitted: edges and their signs are chosen on one half of the examples, and their scores on
+   the other half are added up with these signs. Noise makes every |mean score| larger, so a noisier
+   model looks as if it worked where most edges are; what one half takes for signal is as often
+   negative as positive on the other, and adds up to nothing.
+6. P-values of no shift: the cross-fitted shift against those after exchanges of the two models'
+   examples (`agreement_curve.py`, 5), all on the same few halvings. Without cross-fitting they
+   would reject for a difference in noise alone (docs/validity.md).
 
 Two scopes: `circuit`, each model's top K, chosen anew in every resample; and `all` edges.
 """
 
 from dataclasses import dataclass
-from itertools import chain
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy import sparse
+from jaxtyping import Float
 
-from mechshift.comparison.nodes import masked
-from mechshift.comparison.resampling import (
-    check_scores,
-    chunks,
-    mean_magnitudes,
-    pool_magnitudes,
+from mechshift.comparison.agreement_curve import EXCHANGE_SEED, estimates_where_defined
+from mechshift.comparison.depth_shift import centre_of, shift_rows, thirds_of, two_sided_p
+from mechshift.comparison.layer_sums import (
+    LayerSums,
+    PairSums,
+    cross_fitted_exchanges,
+    exchanged_sums,
+    resampled_sums,
 )
+from mechshift.comparison.profile_distance import (
+    Halvings,
+    ProfileDistance,
+    Side,
+    half_estimates,
+    halvings,
+)
+from mechshift.comparison.resampling import check_scores
+from mechshift.comparison.scores import Unit
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.comparison.top_edges import top_edge_masks
 from mechshift.errors import ComparisonError
-from mechshift.graph import Graph
+from mechshift.graph import Graph, third_of_layers
 from mechshift.statistics import (
     Estimate,
     Estimates,
+    Interval,
     bootstrap_weights,
     centred_estimate,
     centred_estimates,
+    exchange_masks,
+    permutation_p,
+    split_halves,
+    spread_of_draws,
 )
 
-THIRDS = ("early", "middle", "late")
+SIDES: tuple[Side, ...] = ("source", "destination")
 
 Scope = Literal["circuit", "all"]
+
+CrossFitted = Literal["early", "middle", "late", "centre_of_mass"]
+
+CROSS_FITTED: tuple[CrossFitted, ...] = ("early", "middle", "late", "centre_of_mass")
+"""Three shares, and the centre of mass [layers]; MDM minus ARM."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,8 +93,27 @@ class SideProfiles:
     thirds_shift: Estimates
     """MDM's minus ARM's early, middle and late share, in [-1, 1]."""
 
+    thirds_p: Float[np.ndarray, " third"]
+    """Two-sided p-values of: this share did not change; cross-fitted."""
+
     centre_of_mass_shift: Estimate
     """MDM's minus ARM's centre of mass [layers]; negative: the MDM works earlier."""
+
+    centre_of_mass_p: float | None
+    """Two-sided p-value of: the centre of mass did not move; cross-fitted. None where a model's
+    scores on one half of the examples do not carry over to the other."""
+
+    distance: ProfileDistance
+    """How far apart the two profiles are."""
+
+    cross_fitted: Estimates
+    """The shifts again, cross-fitted, in the order of `CROSS_FITTED`: unlike the others they do not
+    see a difference in noise between the models. NaN where a model's scores on one half do not
+    carry over to the other."""
+
+    def cross_fitted_shift(self, name: CrossFitted) -> Estimate | None:
+        """One of `cross_fitted`; None where it is undefined."""
+        return self.cross_fitted.at(CROSS_FITTED.index(name))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,17 +129,39 @@ class DepthProfiles:
     num_layers: int
     source: SideProfiles
     destination: SideProfiles
+    unit: Unit
     num_examples: int
+    """Rows that were resampled: examples, or shards of them (`unit`)."""
     num_resamples: int
     level: float
 
+    def as_share_of_depth(self, layers: Estimate) -> Estimate | None:
+        """A number of layers over the number of layers that can be travelled; None if none can."""
+        depth = self.num_layers - 1
+        if depth == 0:
+            return None
+        interval = layers.interval
+        return Estimate(
+            value=layers.value / depth,
+            interval=Interval(
+                low=interval.low / depth, high=interval.high / depth, level=interval.level
+            ),
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class LayerSums:
-    """|score| of one model added up by layer; row 0 is the pool, the others its resamples."""
+class Samples:
+    """Layer sums of both models on everything that is drawn from the pool."""
 
-    source: Float[np.ndarray, "row layer_or_end"]
-    destination: Float[np.ndarray, "row layer_or_end"]
+    resampled: PairSums
+    """Row 0 is the pool, the others its resamples."""
+
+    exchanged: PairSums
+
+    crossed: PairSums
+    """Cross-fitted; row 0 is the pool, the others its exchanges."""
+
+    halved: Halvings
 
 
 def depth_profile(
@@ -105,6 +171,7 @@ def depth_profile(
     settings: ComparisonSettings,
     *,
     scope: Scope = "circuit",
+    unit: Unit = "example",
 ) -> DepthProfiles:
     """Where in depth the two models' |score| lies, by writing and by reading layer.
 
@@ -114,6 +181,7 @@ def depth_profile(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: circuit size, resamples, level and seed.
         scope: `circuit` for the top edges of each model, or `all`.
+        unit: what a row of the scores is.
 
     Raises:
         ComparisonError: the arrays do not match, or a circuit touches no layer.
@@ -125,103 +193,103 @@ def depth_profile(
     if scope == "circuit":
         size = settings.circuit_size_in(graph.num_edges)
     weights = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
-    arm, mdm = (_layer_sums(graph, weights, scores, size) for scores in (arm_scores, mdm_scores))
+    swapped = exchange_masks(num_examples, settings.num_exchanges, settings.seed + EXCHANGE_SEED)
+    (resampled,) = resampled_sums(graph, weights, arm_scores, mdm_scores, [size])
+    _check_depth(resampled)
+    (exchanged,) = exchanged_sums(graph, swapped, arm_scores, mdm_scores, [size])
+    halved = halvings(graph, weights, arm_scores, mdm_scores, size, settings)
+    splits = split_halves(num_examples, settings.num_splits_per_resample, settings.seed + 1)
+    unswapped = np.concatenate([np.zeros((1, num_examples), dtype=bool), swapped])
+    crossed = cross_fitted_exchanges(graph, unswapped, splits, arm_scores, mdm_scores, size)
+    samples = Samples(resampled=resampled, exchanged=exchanged, crossed=crossed, halved=halved)
+    source, destination = (_side_profiles(samples, side, settings.level) for side in SIDES)
     return DepthProfiles(
         scope=scope,
         circuit_size=size,
         num_layers=graph.num_layers,
-        source=_side_profiles(arm.source, mdm.source, slice(1, None), settings.level),
-        destination=_side_profiles(
-            arm.destination, mdm.destination, slice(None, -1), settings.level
-        ),
+        source=source,
+        destination=destination,
+        unit=unit,
         num_examples=num_examples,
         num_resamples=settings.num_resamples,
         level=settings.level,
     )
 
 
-def third_of_layers(num_layers: int) -> Bool[np.ndarray, "third layer"]:
-    """Which layers are early, middle and late: by the layer's midpoint (l + 1/2) / L in thirds.
-
-    Symmetric for every depth: 28 layers give 9, 10 and 9; 2 layers give 1, 0 and 1.
-    """
-    # In sixths of a layer, so that borders are compared as integers: 3 (2l + 1) against 2L.
-    third = (3 * (2 * np.arange(num_layers) + 1)) // (2 * num_layers)
-    return third == np.arange(3)[:, None]
-
-
-def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr_array:
-    """[edge, layer_or_end]: 1 where an edge is written (or read) by that layer or end."""
-    if side == "source":
-        layer = graph.source_layer[graph.edge_source] + 1
-    else:
-        layer = graph.destination_layer[graph.edge_destination]
-    entries = (np.ones(graph.num_edges), (np.arange(graph.num_edges), layer))
-    return sparse.csr_array(entries, shape=(graph.num_edges, graph.num_layers + 1))
-
-
-def _layer_sums(
-    graph: Graph,
-    weights: Float[np.ndarray, "resample example"],
-    scores: Float[np.ndarray, "example edge"],
-    size: int,
-) -> LayerSums:
-    """|mean score| of the strongest `size` edges, by source and destination layer."""
-    from_layer, to_layer = by_layer(graph, "source"), by_layer(graph, "destination")
-    blocks = (
-        mean_magnitudes(weights[rows], scores) for rows in chunks(len(weights), graph.num_edges)
-    )
-    sources, destinations = [], []
-    for magnitudes in chain([pool_magnitudes(scores)], blocks):
-        if size < graph.num_edges:
-            (mask,) = top_edge_masks(magnitudes, [size])
-            magnitudes = masked(magnitudes, mask)
-        kept = sparse.csr_array(magnitudes)
-        sources.append((kept @ from_layer).toarray())
-        destinations.append((kept @ to_layer).toarray())
-    return LayerSums(source=np.concatenate(sources), destination=np.concatenate(destinations))
-
-
-def _side_profiles(
-    arm: Float[np.ndarray, "row layer_or_end"],
-    mdm: Float[np.ndarray, "row layer_or_end"],
-    layers: slice,
-    level: float,
-) -> SideProfiles:
-    """Profiles and differences from layer sums; row 0 is the estimate, the rest resamples."""
-    for name, sums in (("ARM", arm), ("MDM", mdm)):
-        if not (sums[:, layers].sum(axis=1) > 0).all():
+def _check_depth(sums: PairSums) -> None:
+    """Refuse circuits, of the pool or of a resample, that have no depth."""
+    for name, of_model in (("ARM", sums.arm), ("MDM", sums.mdm)):
+        if not all((of_model.of_layers(side).sum(axis=1) > 0).all() for side in SIDES):
             raise ComparisonError(
                 f"the {name}'s circuit joins `input` to `logits` only and touches no layer, so it"
                 " has no depth; choose a larger circuit_size."
             )
-    thirds = [_thirds(sums[:, layers]) for sums in (arm, mdm)]
-    centres = [_centre_of_mass(sums[:, layers]) for sums in (arm, mdm)]
-    deepest = arm[:, layers].shape[1] - 1.0
 
-    def profile(sums: np.ndarray, third: np.ndarray, centre: np.ndarray) -> LayerProfile:
-        share = sums / sums.sum(axis=1, keepdims=True)
-        return LayerProfile(
-            share=_estimates(share, level, (0.0, 1.0)),
-            thirds=_estimates(third, level, (0.0, 1.0)),
-            centre_of_mass=_estimate(centre, level, (0.0, deepest)),
-        )
 
+def _side_profiles(samples: Samples, side: Side, level: float) -> SideProfiles:
+    """Profiles and differences of one side."""
+    arm, mdm = (sums.of_layers(side) for sums in (samples.resampled.arm, samples.resampled.mdm))
+    thirds = third_of_layers(arm.shape[1]).astype(np.float64)
+    shift = shift_rows(arm, mdm, thirds)
+    exchanged, crossed = (
+        shift_rows(sums.arm.of_layers(side), sums.mdm.of_layers(side), thirds)
+        for sums in (samples.exchanged, samples.crossed)
+    )
+    deepest = arm.shape[1] - 1.0
+    noise = spread_of_draws(exchanged.distance[:, None], level=level).at(0)
+    assert noise is not None  # circuits were refused that have no depth
     return SideProfiles(
-        arm=profile(arm, thirds[0], centres[0]),
-        mdm=profile(mdm, thirds[1], centres[1]),
-        thirds_shift=_estimates(thirds[1] - thirds[0], level, (-1.0, 1.0)),
-        centre_of_mass_shift=_estimate(centres[1] - centres[0], level, (-deepest, deepest)),
+        arm=_profile(samples.resampled.arm, side, level),
+        mdm=_profile(samples.resampled.mdm, side, level),
+        thirds_shift=_estimates(shift.thirds, level, (-1.0, 1.0)),
+        thirds_p=two_sided_p(crossed.thirds[0], crossed.thirds[1:]),
+        centre_of_mass_shift=_estimate(shift.centre_of_mass, level, (-deepest, deepest)),
+        centre_of_mass_p=_only_p(
+            two_sided_p(crossed.centre_of_mass[:1], crossed.centre_of_mass[1:, None])
+        ),
+        distance=ProfileDistance(
+            value=_estimate(shift.distance, level, (0.0, deepest)),
+            noise=noise,
+            noise_p=_only_p(permutation_p(crossed.distance[:1], crossed.distance[1:, None])),
+            halves=half_estimates(samples.halved, side, farthest=deepest, level=level),
+        ),
+        cross_fitted=_cross_fitted(samples.halved, side, thirds, level),
     )
 
 
-def _thirds(sums: Float[np.ndarray, "row layer"]) -> Float[np.ndarray, "row third"]:
-    of_layer = third_of_layers(sums.shape[1])
-    return sums @ of_layer.T / sums.sum(axis=1, keepdims=True)
+def _only_p(p: Float[np.ndarray, "1"]) -> float | None:
+    """A single p-value; None where it is undefined."""
+    return float(p[0]) if np.isfinite(p[0]) else None
 
 
-def _centre_of_mass(sums: Float[np.ndarray, "row layer"]) -> Float[np.ndarray, " row"]:
-    return sums @ np.arange(sums.shape[1]) / sums.sum(axis=1)
+def _cross_fitted(
+    halved: Halvings, side: Side, thirds: Float[np.ndarray, "third layer"], level: float
+) -> Estimates:
+    """Shifts of the cross-fitted sums, averaged over halvings before they are compared."""
+    arm, mdm = (sums.cross_fitted.of_layers(side) for sums in halved.pool)
+    pool = shift_rows(arm.mean(axis=0, keepdims=True), mdm.mean(axis=0, keepdims=True), thirds)
+    resampled = shift_rows(
+        np.mean([arm.cross_fitted.of_layers(side) for arm, _ in halved.resamples], axis=0),
+        np.mean([mdm.cross_fitted.of_layers(side) for _, mdm in halved.resamples], axis=0),
+        thirds,
+    )
+    value, samples = (
+        np.concatenate([rows.thirds, rows.centre_of_mass[:, None]], axis=1)
+        for rows in (pool, resampled)
+    )
+    # Shares of sums that may be negative are not bounded.
+    return estimates_where_defined(value[0], samples, level, (-np.inf, np.inf))
+
+
+def _profile(sums: LayerSums, side: Side, level: float) -> LayerProfile:
+    whole, layers = getattr(sums, side), sums.of_layers(side)
+    thirds = third_of_layers(layers.shape[1]).astype(np.float64)
+    share = whole / whole.sum(axis=1, keepdims=True)
+    return LayerProfile(
+        share=_estimates(share, level, (0.0, 1.0)),
+        thirds=_estimates(thirds_of(layers, thirds), level, (0.0, 1.0)),
+        centre_of_mass=_estimate(centre_of(layers), level, (0.0, layers.shape[1] - 1.0)),
+    )
 
 
 def _estimates(

@@ -1,6 +1,7 @@
 """Scores averaged over many resamples of the examples, in pieces that fit into memory."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
@@ -50,26 +51,55 @@ def chunks(num_rows: int, num_edges: int) -> Iterator[slice]:
         yield slice(start, min(start + step, num_rows))
 
 
-def mean_magnitudes(
+def mean_scores(
     weights: Float[np.ndarray, "row example"], scores: Float[np.ndarray, "example edge"]
 ) -> Float[np.ndarray, "row edge"]:
-    """|weighted mean score| of each edge: the mean comes first, then the absolute value."""
-    means = weights.astype(scores.dtype) @ scores
-    return np.abs(means, out=means)
+    """Weighted mean score of each edge."""
+    means: Float[np.ndarray, "row edge"] = weights.astype(scores.dtype) @ scores
+    return means
 
 
-def pool_magnitudes(scores: Float[np.ndarray, "example edge"]) -> Float[np.ndarray, "1 edge"]:
-    """|mean score| of each edge over all examples, as one row.
+def pool_mean(scores: Float[np.ndarray, "example edge"]) -> Float[np.ndarray, "1 edge"]:
+    """Mean score of each edge over all examples, as one row.
 
     In float64 and edge by edge, so that it ranks edges as `Comparison.arm_scores` does; the
-    matrix product of `mean_magnitudes` may round two equal scores differently.
+    matrix product of `mean_scores` may round two equal scores differently.
     """
-    return np.abs(scores.mean(axis=0, keepdims=True, dtype=np.float64))
+    return scores.mean(axis=0, keepdims=True, dtype=np.float64)
 
 
 def normalised_rows(weights: Shaped[np.ndarray, "row example"]) -> Float[np.ndarray, "row example"]:
     """Each row divided by its sum."""
     return weights / weights.sum(axis=1, keepdims=True)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExchangedMeans:
+    """Mean scores of the two sides after some examples swapped their models."""
+
+    first: Float[np.ndarray, "row edge"]
+    second: Float[np.ndarray, "row edge"]
+
+
+def exchanged_means(
+    swapped: Bool[np.ndarray, "row example"],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+) -> ExchangedMeans:
+    """Both sides' mean scores when the ARM and the MDM trade the marked examples.
+
+    Each model is first divided by the norm of its own mean scores, since the two metrics may have
+    different units. If the two models had one circuit, trading would change nothing but noise; and
+    because an example's two scores stay together, noise that the models share stays shared.
+    """
+    arm_size, mdm_size = (np.linalg.norm(pool_mean(s)) * len(s) for s in (arm_scores, mdm_scores))
+    kept = ~swapped
+    return ExchangedMeans(
+        first=mean_scores(kept / arm_size, arm_scores)
+        + mean_scores(swapped / mdm_size, mdm_scores),
+        second=mean_scores(swapped / arm_size, arm_scores)
+        + mean_scores(kept / mdm_size, mdm_scores),
+    )
 
 
 def halves_of_resamples(

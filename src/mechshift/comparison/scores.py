@@ -3,13 +3,29 @@
 `mechshift.attribution.EdgeScores` is one such record; the comparison asks only for its fields.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
+
+Unit = Literal["example", "shard"]
+"""What one row of scores is: an example, or the mean over a shard, a few examples that were added
+up because single ones would not fit into memory. Shards hold equally many examples, and the
+examples of one shard have equally many steps. Everything is resampled by rows, so intervals stay
+honest as long as enough rows are left."""
+
+SHARD_NOTE = (
+    "Scores came as means over shards of examples: every resample, half and exchange moves whole"
+    " shards."
+)
+
+
+def unit_notes(unit: Unit) -> tuple[str, ...]:
+    """What a reader of a record must know about its rows."""
+    return (SHARD_NOTE,) if unit == "shard" else ()
 
 
 @runtime_checkable

@@ -33,8 +33,11 @@ class ComparisonSettings:
     num_splits_per_resample: int = 4
     """Halvings of each bootstrap resample, for the intervals of ceilings and their ratio."""
 
-    num_shuffles: int = 100
-    """Shuffles of one model's scores behind the null overlap."""
+    num_shuffles: int = 1000
+    """Shuffles of one model's scores behind the null overlap and its p-value."""
+
+    num_exchanges: int = 1000
+    """Exchanges of the two models' examples behind every p-value of no difference."""
 
     level: float = 0.95
     """Nominal coverage of every interval."""
@@ -49,6 +52,7 @@ class ComparisonSettings:
             "num_splits": self.num_splits,
             "num_splits_per_resample": self.num_splits_per_resample,
             "num_shuffles": self.num_shuffles,
+            "num_exchanges": self.num_exchanges,
             **{f"sizes[{index}]": size for index, size in enumerate(self.sizes)},
         }
         for name, count in counts.items():
@@ -88,6 +92,19 @@ def default_sizes(num_edges: int, num_sizes: int = 10) -> tuple[int, ...]:
     largest = max(1, num_edges // 2)
     smallest = min(10, largest) if num_edges > 100 else 1
     return tuple(sorted({int(size) for size in np.geomspace(smallest, largest, num_sizes).round()}))
+
+
+def agreement_sizes(settings: ComparisonSettings, num_edges: int) -> tuple[int, ...]:
+    """The sizes at which agreement beyond the edge sets is measured, ascending.
+
+    The circuit's size, three times as much, and all edges: ranking edges anew for every half of
+    every resample takes too long for a whole curve.
+
+    Raises:
+        ConfigError: the circuit's size is larger than the graph.
+    """
+    size = settings.circuit_size_in(num_edges)
+    return tuple(sorted({size, min(3 * size, num_edges), num_edges}))
 
 
 def _check_fits(size: int, num_edges: int, setting: str) -> None:

@@ -2,7 +2,7 @@
 
 For each model and each step: the metric on clean and corrupted prompts, and the share of
 |mean score| by the layer that reads the edge. A step's mean runs over the examples that have that
-step; the scores of all edges are counted.
+step; the scores of all edges are counted. (`sweeps.py` compares the two models step by step.)
 """
 
 from dataclasses import dataclass
@@ -10,11 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechshift.comparison.depth import by_layer
-from mechshift.comparison.resampling import MIN_EXAMPLES
+from mechshift.comparison.agreement_curve import estimates_where_defined
+from mechshift.comparison.layer_sums import by_layer
+from mechshift.comparison.resampling import (
+    MIN_EXAMPLES,
+    chunks,
+    mean_scores,
+    pool_mean,
+)
 from mechshift.comparison.scores import Scores
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.statistics import Estimates, bootstrap_weights, centred_estimate
+from mechshift.graph import Graph
+from mechshift.statistics import (
+    Estimates,
+    bootstrap_weights,
+    centred_estimate,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,6 +35,11 @@ class StepProfile:
     share: Float[np.ndarray, "step layer_or_logits"]
     """Share of |mean score| by destination layer, `logits` last; rows sum to 1. A row is NaN
     where every edge scores exactly zero at that step."""
+
+    share_low: Float[np.ndarray, "step layer_or_logits"]
+    share_high: Float[np.ndarray, "step layer_or_logits"]
+    """Bounds of its interval; NaN at a step of fewer than `MIN_EXAMPLES` examples, or where so few
+    of them score at all that some resamples hold none."""
 
     clean_metric: Estimates
     """Mean metric on clean prompts [metric units], summed over the step's target tokens. No
@@ -42,19 +58,35 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     """Profile one model over its denoising steps; resamples the examples within each step."""
     num_steps = scores.values.shape[1]
     has_step = np.arange(num_steps) < scores.num_steps[:, None]
-    totals = np.zeros((num_steps, scores.values.shape[2]))
-    for step in range(num_steps):
-        present = has_step[:, step]
-        totals[step] = np.abs(scores.values[present, step].mean(axis=0, dtype=np.float64))
-    sums = totals @ by_layer(scores.graph, "destination")
-    whole = sums.sum(axis=1, keepdims=True)
+    shares = [
+        _shares(scores.graph, scores.values[has_step[:, step], step], settings)
+        for step in range(num_steps)
+    ]
     return StepProfile(
-        share=np.divide(sums, whole, out=np.full_like(sums, np.nan), where=whole > 0),
+        share=np.stack([share.value for share in shares]),
+        share_low=np.stack([share.low for share in shares]),
+        share_high=np.stack([share.high for share in shares]),
         clean_metric=_mean_metric(scores.clean_metric, has_step, settings),
         corrupted_metric=_mean_metric(scores.corrupted_metric, has_step, settings),
         num_examples=has_step.sum(axis=0),
         level=settings.level,
     )
+
+
+def _shares(
+    graph: Graph, scores: Float[np.ndarray, "example edge"], settings: ComparisonSettings
+) -> Estimates:
+    """Share of |mean score| by destination layer at one step, all edges."""
+    to_layer = by_layer(graph, "destination")
+    means = [pool_mean(scores)]
+    if len(scores) >= MIN_EXAMPLES:
+        weights = bootstrap_weights(len(scores), settings.num_resamples, settings.seed)
+        means += [mean_scores(weights[r], scores) for r in chunks(len(weights), graph.num_edges)]
+    sums = np.concatenate([np.abs(mean) @ to_layer for mean in means])
+    whole = sums.sum(axis=1, keepdims=True)
+    shares = np.divide(sums, whole, out=np.full_like(sums, np.nan), where=whole > 0)
+    resampled = shares[1:] if len(shares) > 1 else np.full_like(shares, np.nan)
+    return estimates_where_defined(shares[0], resampled, settings.level, (0.0, 1.0))
 
 
 def _mean_metric(

@@ -24,6 +24,11 @@ from mechshift.denoising.schedule import Schedule as Schedule
 from mechshift.denoising.schedule import left_to_right as left_to_right
 from mechshift.denoising.schedule import random_order as random_order
 from mechshift.denoising.schedule import schedule_from_orders as schedule_from_orders
+from mechshift.denoising.spans import GENERAL_SPANS as GENERAL_SPANS
+from mechshift.denoising.spans import SpanLayout as SpanLayout
+from mechshift.denoising.spans import position_spans as position_spans
+from mechshift.denoising.spans import readers as readers
+from mechshift.denoising.spans import span_names as span_names
 from mechshift.denoising.trace import Trace as Trace
 from mechshift.denoising.trace import TraceStep as TraceStep
 from mechshift.denoising.trace import trace_schedule as trace_schedule

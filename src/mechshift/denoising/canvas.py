@@ -225,15 +225,27 @@ def batch_canvases(
     """Canvases in batches of similar length; the order depends on lengths and input order only.
 
     Raises:
-        DenoisingError: a batch size below 1, or contrasts for some examples but not for others.
+        DenoisingError: a batch size below 1, a canvas longer than the model's learned positions,
+            or contrasts for some examples but not for others.
     """
     if batch_size < 1:
         raise DenoisingError(f"the batch size is {batch_size}; it must be at least 1.")
     ordered = sorted(canvases, key=lambda canvas: len(canvas.clean_ids))
+    if ordered:
+        _check_length(model, ordered[-1])
     return [
         _stack(model, ordered[start : start + batch_size])
         for start in range(0, len(ordered), batch_size)
     ]
+
+
+def _check_length(model: LanguageModel, longest: Canvas) -> None:
+    length, limit = len(longest.clean_ids), model.parts.num_positions
+    if limit is not None and length > limit:
+        raise DenoisingError(
+            f"the canvas of example {longest.example} (pool row) has {length} tokens, and"
+            f" '{model.name}' has {limit} learned positions; use shorter examples."
+        )
 
 
 def _stack(model: LanguageModel, canvases: Sequence[Canvas]) -> CanvasBatch:

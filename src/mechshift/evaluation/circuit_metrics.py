@@ -1,8 +1,8 @@
 """What does each circuit score on the task, example by example and step by step?
 
-For each batch of canvases: one plain forward pass on the clean tokens (the full model), one on
-the corrupted tokens (the empty circuit), whose activations are kept, and one sparse pass for each
-circuit. Circuits found in one model can be run in the other.
+For each batch of canvases: one plain forward pass on the clean tokens (the full model), one run
+that says what ablated edges carry (the empty circuit; see `ablations`), whose activations are kept,
+and one sparse pass for each circuit. Circuits found in one model can be run in the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,6 +22,7 @@ from mechshift.denoising import (
     score_readouts,
 )
 from mechshift.errors import CircuitError, EvaluationError
+from mechshift.evaluation.ablations import Ablation
 from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.evaluation.circuit_run import run_circuit
 from mechshift.evaluation.corrupted_cache import corrupted_cache
@@ -43,11 +44,11 @@ class CircuitMetrics:
     num_edges: int
     """Edges of the whole graph."""
     metric: Float64[np.ndarray, "size example step"]
-    """Every edge outside the circuit carries its corrupted value [metric units]."""
+    """Every edge outside the circuit ablated [metric units]."""
     full: Float64[np.ndarray, "example step"]
     """The unchanged model on the clean example."""
     empty: Float64[np.ndarray, "example step"]
-    """The unchanged model on the corrupted example."""
+    """Every edge ablated; under resampling the unchanged model on the corrupted example."""
     num_steps: Int[np.ndarray, " example"]
 
     def subset(self, circuits: slice) -> "CircuitMetrics":
@@ -90,6 +91,7 @@ def evaluate_circuits(
     *,
     num_examples: int,
     metric: str = "logit_diff",
+    ablation: Ablation = corrupted_cache,
     batch_size: int = 32,
     progress: Callable[[int], None] | None = None,
 ) -> CircuitMetrics:
@@ -101,13 +103,14 @@ def evaluate_circuits(
         circuits: of one graph, which must be that of the model, grouped or ungrouped.
         num_examples: rows of the pool.
         metric: a name in `denoising.METRICS`.
+        ablation: what edges outside a circuit carry; by default their corrupted value.
         batch_size: canvases in one pass; changes time and memory, not results.
         progress: called with the number of canvases that one run has finished; the numbers add
             up to `num_runs(canvases, circuits)`.
 
     Raises:
         CircuitError: a circuit of another architecture, or circuits of different graphs.
-        EvaluationError: no canvas for some example.
+        EvaluationError: no canvas for some example, or an ablation that has no mean for it.
     """
     _check_canvases(canvases, num_examples)
     if len({circuit.graph for circuit in circuits}) > 1:
@@ -118,7 +121,7 @@ def evaluate_circuits(
     for batch in batch_canvases(model, canvases, batch_size):
         clean = _clean_logits(model, batch)
         _enter(table[0], batch, score_readouts(metric, clean, batch, clean))
-        cache = corrupted_cache(model, batch)
+        cache = ablation(model, batch)
         _enter(table[1], batch, score_readouts(metric, cache.logits, batch, clean))
         report(2 * batch.num_rows)
         for row, plan in zip(table[2:], plans, strict=True):

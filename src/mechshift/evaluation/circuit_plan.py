@@ -2,9 +2,8 @@
 
 Made once per circuit and model, used for every batch:
 
-1. Dangling edges are dropped; they cannot change the metric (`without_dangling`). What is left
-   names the *live* sources. They are numbered in graph order, so those before any layer come
-   first; number 0 is `input`.
+1. Dangling edges are dropped (`without_dangling`). What is left names the *live* sources. They are
+   numbered in graph order, so those before any layer come first; number 0 is `input`.
 2. In each layer the destinations of live heads are grouped by their parents: destinations with
    the same parents read the same input, which then is summed and normed once.
 3. Destinations without parents keep their corrupted value and do not appear.

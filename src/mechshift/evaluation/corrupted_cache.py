@@ -20,7 +20,10 @@ from mechshift.models import LanguageModel
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CorruptedCache:
-    """The corrupted run of one batch. Not to be written to."""
+    """What ablated edges of one batch carry: the corrupted run, or constants in its place.
+
+    Not to be written to.
+    """
 
     batch: CanvasBatch
     activations: Recording
@@ -28,9 +31,9 @@ class CorruptedCache:
     attention_arguments: Sequence[dict[str, Any]]
     """Per layer: mask, rotary embedding and flags of the stock attention call."""
     input_difference: Float[Tensor, "batch position d_model"]
-    """Clean minus corrupted embedding."""
+    """Clean minus corrupted output of `input`."""
     logits: Float[Tensor, "readout vocab"]
-    """Logits of the corrupted run: those of the empty circuit."""
+    """Logits of this run: those of the empty circuit."""
 
 
 @torch.no_grad()

@@ -105,6 +105,10 @@ class FaithfulnessCurve:
             )
 
     @property
+    def num_examples(self) -> int:
+        return len(self.full)
+
+    @property
     def fractions(self) -> Float64[np.ndarray, " size"]:
         """Sizes as shares of the graph's edges."""
         return self.sizes / self.num_edges
@@ -149,13 +153,7 @@ class FaithfulnessCurve:
             EvaluationError: see `resampled`.
         """
         samples = self.resampled(num_resamples=num_resamples, seed=seed)
-        intervals = [percentile_interval(column, level) for column in samples.T]
-        return Estimates(
-            value=self.faithfulness,
-            low=np.array([interval.low for interval in intervals]),
-            high=np.array([interval.high for interval in intervals]),
-            level=level,
-        )
+        return percentile_estimates(self.faithfulness, samples, level)
 
     @property
     def cpr(self) -> float:
@@ -185,6 +183,21 @@ class FaithfulnessCurve:
             )
         at = np.isin(self.sizes, wanted)
         return float(area(self.fractions[at], self.faithfulness[at]))
+
+
+def percentile_estimates(
+    value: Float64[np.ndarray, " size"],
+    samples: Float64[np.ndarray, "resample size"],
+    level: float,
+) -> Estimates:
+    """Numbers with the pointwise percentile intervals of their resampled values."""
+    intervals = [percentile_interval(column, level) for column in samples.T]
+    return Estimates(
+        value=value,
+        low=np.array([interval.low for interval in intervals]),
+        high=np.array([interval.high for interval in intervals]),
+        level=level,
+    )
 
 
 def _shares(

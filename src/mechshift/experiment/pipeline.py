@@ -3,8 +3,11 @@
 from pathlib import Path
 
 from mechshift.errors import ArtifactError, ConfigError
+from mechshift.experiment.analysing import analyse_pair
 from mechshift.experiment.comparing import compare_pair
+from mechshift.experiment.controlling import ask_controls
 from mechshift.experiment.evaluating import evaluate_pair
+from mechshift.experiment.flow import trace_flow
 from mechshift.experiment.pooling import make_pools
 from mechshift.experiment.reporting import write_report
 from mechshift.experiment.scoring import score_edges
@@ -36,9 +39,14 @@ def run_experiment(
     """
     settings = settings or RunSettings()
     tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
-    pair = settings.models.load(device)
+    pair = settings.models.load(device, controls="controls" not in settings.skip)
     make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
     score_edges(run, pair, settings.attribution, quiet=quiet)
+    ask_controls(run, pair, quiet=quiet)
+    if "flow" not in settings.skip:
+        trace_flow(run, pair, settings.attribution, quiet=quiet)
+    if "semantics" not in settings.skip:
+        analyse_pair(run, pair, settings.semantics, quiet=quiet)
     evaluate_pair(
         run,
         pair,
@@ -50,8 +58,8 @@ def run_experiment(
     return write_report(run)
 
 
-def load_stored_pair(run: Path, device: str = "auto") -> ModelPair:
-    """The two models whose pool a run folder holds.
+def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False) -> ModelPair:
+    """The two models whose pool a run folder holds, and their controls if asked for.
 
     Raises:
         ArtifactError: no pool, pools of different pairs, or weights that have changed since.
@@ -64,7 +72,7 @@ def load_stored_pair(run: Path, device: str = "auto") -> ModelPair:
         options = PairOptions(**pairs[0])
     except TypeError as error:
         raise ConfigError(f"the pool in {run} names its pair in an unknown way: {error}.") from None
-    pair = options.load(device)
+    pair = options.load(device, controls=controls)
     for task, manifest in manifests.items():
         for model in pair.models:
             if manifest.inputs[model.kind] != model.weights_hash:

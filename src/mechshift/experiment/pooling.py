@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 
 from mechshift.artifacts import file_hash, is_current, write_artifact
-from mechshift.denoising import Canvas, build_canvases
+from mechshift.denoising import Canvas, EncodedExample, build_canvases
 from mechshift.experiment.settings import PairOptions
 from mechshift.experiment.stores import (
     KINDS,
@@ -83,10 +83,14 @@ def pooled_task(name: str, pool: CommonPool) -> Task:
     return TaskFile(name=name, path=Path(f"{name}.jsonl"), examples=examples)
 
 
+def pooled_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExample]:
+    """The pool's examples as this model reads them."""
+    return encode_pool(pooled_task(pool.task, pool), pool.examples, model)
+
+
 def pool_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:
-    """The pool's examples as this model reads them, step by step in the pool's order."""
-    encoded = encode_pool(pooled_task(pool.task, pool), pool.examples, model)
-    return build_canvases(model, encoded, pool.schedule)
+    """The same, step by step in the pool's order."""
+    return build_canvases(model, pooled_examples(pool, model), pool.schedule)
 
 
 def pool_table(run: Path) -> pl.DataFrame:

@@ -6,25 +6,35 @@ from pathlib import Path
 from typing import Any
 
 from mechshift.artifacts import Manifest, artifact_hash, read_manifest, write_artifact
-from mechshift.comparison import Comparison
+from mechshift.experiment.circuit_reporting import (
+    evaluation_config,
+    faithfulness_parts,
+    per_example_table,
+)
+from mechshift.experiment.component_reporting import (
+    component_config,
+    component_facts,
+    component_inputs,
+    reported_flow,
+    reported_semantics,
+)
+from mechshift.experiment.evidence import task_evidence
 from mechshift.experiment.pooling import pooled_task
 from mechshift.experiment.stores import (
     KINDS,
     REPORT,
     comparison_folder,
-    faithfulness_folder,
     pool_manifests,
-    read_circuit_metrics,
     read_comparison,
     read_pool,
     scores_folder,
 )
-from mechshift.figures import FaithfulnessSeries
 from mechshift.report import (
     PoolSummary,
     ReportInput,
     RunFacts,
     TaskReport,
+    per_example_name,
     render_report,
     report_tables,
 )
@@ -37,7 +47,7 @@ def write_report(run: Path) -> Path:
     """Render the report of a run whose tasks are compared, in place of an earlier one.
 
     Returns:
-        The page; its CSV files lie beside it.
+        The page; its CSV and Parquet files lie beside it.
 
     Raises:
         ArtifactError: an earlier stage is missing or damaged.
@@ -48,16 +58,19 @@ def write_report(run: Path) -> Path:
     report = ReportInput(
         facts=_facts(run, pools), tasks=tuple(_task_report(run, task) for task in tasks)
     )
-    tables = {path: table.write_csv() for path, table in report_tables(report).items()}
-    texts = {REPORT_NAME: render_report(report)} | tables
+    figures = {path: table.write_csv() for path, table in report_tables(report).items()}
+    texts = {REPORT_NAME: render_report(report)} | figures
+    examples = {per_example_name(task): per_example_table(run, task.name) for task in report.tasks}
     # Unlike what it shows, a report costs seconds: an old one makes room.
     shutil.rmtree(run / REPORT, ignore_errors=True)
     write_artifact(
         run / REPORT,
         stage=REPORT,
         config={},
-        inputs={task: artifact_hash(comparison_folder(run, task)) for task in tasks},
+        inputs={task: artifact_hash(comparison_folder(run, task)) for task in tasks}
+        | component_inputs(run, tasks),
         texts=texts,
+        tables=examples,
     )
     return run / REPORT / REPORT_NAME
 
@@ -67,10 +80,14 @@ def _task_report(run: Path, task_name: str) -> TaskReport:
     comparison = read_comparison(run, task_name)
     example = pool.examples[0]
     gap = f"⟨{example.target}⟩{example.suffix}"
+    flow = reported_flow(run, task_name, comparison.settings)
     return TaskReport(
         comparison=comparison,
+        evidence=task_evidence(run, task_name, comparison, flow),
         pool=_pool_summary(pool),
-        faithfulness=_faithfulness(run, task_name, comparison),
+        **faithfulness_parts(run, task_name, comparison),
+        flow=flow,
+        semantics=reported_semantics(run, task_name),
         metric=read_manifest(scores_folder(run, task_name, "arm")).config["attribution"]["metric"],
         description=pooled_task(task_name, pool).summary,
         example=f"{example.prompt}{gap}",
@@ -89,48 +106,26 @@ def _pool_summary(pool: CommonPool) -> PoolSummary:
     )
 
 
-def _faithfulness(run: Path, task: str, comparison: Comparison) -> tuple[FaithfulnessSeries, ...]:
-    settings = comparison.settings
-    series = []
-    for model in KINDS:
-        for owner, metrics in read_circuit_metrics(run, task, model).items():
-            curve = metrics.curve()
-            found = curve.interval(
-                settings.level, num_resamples=settings.num_resamples, seed=settings.seed
-            )
-            series.append(
-                FaithfulnessSeries(
-                    model=model,
-                    circuit=owner,
-                    sizes=curve.sizes,
-                    faithfulness=found.value,
-                    low=found.low,
-                    high=found.high,
-                    level=found.level,
-                    num_examples=len(curve.full),
-                    num_edges=curve.num_edges,
-                )
-            )
-    return tuple(series)
-
-
 def _facts(run: Path, pools: Mapping[str, Manifest]) -> RunFacts:
     """Settings, versions and weights, from the manifests of the first task."""
     task, pool = next(iter(pools.items()))
     by_kind = {kind: read_manifest(scores_folder(run, task, kind)) for kind in KINDS}
     names = {kind: str(manifest.config["model"]) for kind, manifest in by_kind.items()}
-    config: Mapping[str, Any] = {
+    config: dict[str, Any] = {
         "pair": pool.config["pair"],
         "pool": pool.config["pool"],
         "attribution": by_kind["arm"].config["attribution"],
-        "evaluation sizes": read_manifest(faithfulness_folder(run, task, "arm")).config["sizes"],
+        "evaluation": evaluation_config(run, task),
         "comparison": read_manifest(comparison_folder(run, task)).config["comparison"],
         "tasks": list(pools),
     }
+    config |= component_config(run, list(pools))
     return RunFacts(
         arm_name=names["arm"],
         mdm_name=names["mdm"],
         seed=pool.config["pool"]["seed"],
+        attribution=config["attribution"],
+        **component_facts(run, list(pools)),
         config=config,
         versions=pool.versions,
         model_hashes={names[kind]: pool.inputs[kind] for kind in KINDS},

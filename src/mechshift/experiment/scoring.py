@@ -1,21 +1,18 @@
-"""Stage 2: how much does each edge of each model matter on the pooled examples?
+"""Stage 2: how much does each edge of each model matter on the pooled examples?"""
 
-Scores are saved chunk by chunk, so a killed run goes on where it stopped; the joined record
-replaces the chunks once it is whole.
-"""
-
-import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mechshift.artifacts import artifact_hash, is_current, write_artifact
-from mechshift.attribution import EdgeScores, chunk_canvases, concatenate_edge_scores, eap_ig
+from mechshift.artifacts import artifact_hash
+from mechshift.attribution import EdgeScores, attribute, concatenate_scores
 from mechshift.denoising import Canvas
+from mechshift.experiment.chunks import ChunkedRecord, write_in_chunks
 from mechshift.experiment.pooling import pool_canvases, pooled_task
 from mechshift.experiment.settings import AttributionSettings
 from mechshift.experiment.stores import (
     SCORES,
+    member_title,
     pool_folder,
     pool_manifests,
     read_pool,
@@ -24,24 +21,23 @@ from mechshift.experiment.stores import (
     scores_folder,
 )
 from mechshift.models import LanguageModel, ModelPair
-from mechshift.progress import Advance, progress_bar
+from mechshift.progress import Advance
 
 
 def score_edges(
     run: Path, pair: ModelPair, settings: AttributionSettings, *, quiet: bool = False
 ) -> None:
-    """Write the edge scores of both models on every pooled task, where they are missing.
+    """Write the edge scores of every member of the pair on every pooled task, where missing.
 
     Raises:
         ArtifactError: the run has no pool, or holds other scores.
-        AttributionError: a batch does not fit in memory.
+        AttributionError: a batch does not fit in memory, or the method refuses the metric.
     """
     for task_name in pool_manifests(run):
         pool = read_pool(run, task_name, "discovery")
         metric = settings.metric or pooled_task(task_name, pool).metric
         resolved = replace(settings, metric=metric)
-        for model in pair.models:
-            folder = scores_folder(run, task_name, model.kind)
+        for member, model in pair.members.items():
             made_from: dict[str, Any] = {
                 "stage": SCORES,
                 "config": {
@@ -55,41 +51,38 @@ def score_edges(
                     "weights": model.weights_hash,
                 },
             }
-            chunks = folder.parent / f"{model.kind}.chunks"
-            if not is_current(folder, **made_from):
-                canvases = pool_canvases(pool, model)
-                title = f"{task_name}: score {model.kind.upper()} edges"
-                with progress_bar(title, len(canvases), quiet=quiet) as advance:
-                    scores = _score_in_chunks(model, canvases, resolved, chunks, made_from, advance)
-                write_artifact(folder, **made_from, arrays=scores_arrays(scores))
-            shutil.rmtree(chunks, ignore_errors=True)
+            write_in_chunks(
+                scores_folder(run, task_name, member),
+                made_from,
+                pool_canvases(pool, model),
+                _edge_scores(f"{task_name}: score {member_title(member)}", model, resolved),
+                chunk_size=settings.chunk_size,
+                quiet=quiet,
+            )
 
 
-def _score_in_chunks(
-    model: LanguageModel,
-    canvases: list[Canvas],
-    settings: AttributionSettings,
-    chunks: Path,
-    made_from: dict[str, Any],
-    advance: Advance,
-) -> EdgeScores:
-    assert settings.metric is not None
-    folders = []
-    for chunk in chunk_canvases(canvases, settings.chunk_size):
-        folder = chunks / f"{chunk[0].example:06d}-{chunk[-1].example:06d}"
-        folders.append(folder)
-        if is_current(folder, **made_from):
-            advance(len(chunk))
-            continue
-        scores = eap_ig(
+def _edge_scores(
+    title: str, model: LanguageModel, settings: AttributionSettings
+) -> ChunkedRecord[EdgeScores]:
+    metric = settings.metric
+    assert metric is not None
+
+    def make(canvases: list[Canvas], advance: Advance) -> EdgeScores:
+        return attribute(
             model,
-            chunk,
-            metric=settings.metric,
-            ig_steps=settings.ig_steps,
-            rule=settings.rule,
+            canvases,
+            metric=metric,
+            method=settings.method,
             grouped=settings.grouped,
             batch_size=settings.batch_size,
             progress=advance,
+            **settings.options(),
         )
-        write_artifact(folder, **made_from, arrays=scores_arrays(scores))
-    return concatenate_edge_scores([read_scores(folder) for folder in folders])
+
+    return ChunkedRecord(
+        title=title,
+        make=make,
+        contents=lambda scores: {"arrays": scores_arrays(scores)},
+        read=read_scores,
+        join=concatenate_scores,
+    )

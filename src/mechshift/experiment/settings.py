@@ -1,21 +1,34 @@
 """What can be asked of a run? One record a stage; the command line is made from them."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
 
+from mechshift.attribution import End, Rule, check_options, method_options
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
-from mechshift.evaluation import MIB_FRACTIONS, circuit_sizes
-from mechshift.models import PAIRS, Attention, ModelPair, ModelSource, PairEntry, load_pair
+from mechshift.evaluation import MIB_FRACTIONS, AblationName, circuit_sizes
+from mechshift.models import (
+    PAIRS,
+    Attention,
+    ModelPair,
+    ModelSource,
+    PairEntry,
+    load_controls,
+    load_pair,
+)
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
     "tiny": ("ioi", "greater-than", "countdown-small", "infilling"),
 }
 """Tasks of a pair that can do others than the usual ones."""
+
+Skippable = Literal["flow", "semantics", "ablation", "controls"]
+"""Stages that a run can do without; the report then lacks their parts."""
 
 USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
 
@@ -30,6 +43,10 @@ class PairOptions:
     """Folder or hub id of your autoregressive model."""
     mdm: str | None = None
     """Folder or hub id of the diffusion model post-trained from it."""
+    continued_arm: str | None = None
+    """Control: your ARM trained on with its own objective on the data of your MDM."""
+    other_mdm: str | None = None
+    """Control: an MDM that you made as the first one, with another seed."""
     tokenizer: str | None = None
     """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
     shift: bool = True
@@ -57,6 +74,8 @@ class PairOptions:
                 name=self.pair if self.pair not in PAIRS else "own",
                 arm=ModelSource(path=self.arm),
                 mdm=ModelSource(path=self.mdm, tokenizer_path=self.tokenizer),
+                continued_arm=_source(self.continued_arm),
+                other_mdm=_source(self.other_mdm, self.tokenizer),
                 shift=self.shift,
                 attention=self.attention,
                 block_length=self.block_length,
@@ -68,11 +87,18 @@ class PairOptions:
             )
         return PAIRS[self.pair]
 
-    def load(self, device: str = "auto") -> ModelPair:
-        """Both models, probed, on `device`; `auto` is a GPU where there is one."""
+    def load(self, device: str = "auto", *, controls: bool = False) -> ModelPair:
+        """Both models, probed, on `device`; `auto` is a GPU where there is one.
+
+        Args:
+            device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+            controls: with every control that the pair can have.
+        """
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        return load_pair(self.entry(), device=device, dtype=self.dtype)
+        entry = self.entry()
+        pair = load_pair(entry, device=device, dtype=self.dtype)
+        return replace(pair, controls=load_controls(pair, entry).models) if controls else pair
 
     def default_tasks(self) -> tuple[str, ...]:
         """The tasks that are compared where none are named."""
@@ -81,14 +107,22 @@ class PairOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class AttributionSettings:
-    """How edges are scored (EAP-IG)."""
+    """How edges are scored."""
 
+    method: str = "eap-ig"
+    """eap-ig, eap (one gradient in place of several), or exact (a run for each edge: slow)."""
     metric: str | None = None
     """What is explained: logit_diff, prob_diff, log_prob, kl; by default the task's own metric."""
-    ig_steps: int = 5
-    """Points on the path from the corrupted to the clean embeddings."""
-    rule: Literal["left", "right", "midpoint"] = "left"
-    """Where the points lie; `left` starts at the corrupted end and is the published code's rule."""
+    ig_steps: int | None = None
+    """Of eap-ig: points on the path from the corrupted to the clean embeddings; by default 5."""
+    rule: Rule | None = None
+    """Of eap-ig: where the points lie; by default left, from the corrupted end on, as published."""
+    gradient_at: End | None = None
+    """Of eap: the prompt at which the gradient is taken; by default clean."""
+    gim: bool = False
+    """Of eap-ig and eap: gradients of attention follow GIM's rules against self-repair."""
+    edges_per_pass: int | None = None
+    """Of exact: edges in a forward pass; changes time and memory, not scores; by default 16."""
     grouped: bool = False
     """One k and one v destination per KV head instead of one per query head."""
     batch_size: int = 32
@@ -99,15 +133,28 @@ class AttributionSettings:
     def __post_init__(self) -> None:
         if self.metric is not None and self.metric not in METRICS:
             raise ConfigError(f"no metric '{self.metric}'; known are {', '.join(METRICS)}.")
-        if min(self.ig_steps, self.batch_size, self.chunk_size) < 1:
-            raise ConfigError(
-                "ig_steps, batch_size and chunk_size must be at least 1, not"
-                f" {self.ig_steps}, {self.batch_size} and {self.chunk_size}."
-            )
+        check_options(self.method, self.options())
+        for name in ("ig_steps", "edges_per_pass", "batch_size", "chunk_size"):
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ConfigError(f"attribution setting {name} must be at least 1, not {count}.")
+
+    def options(self) -> dict[str, Any]:
+        """The method's own options, as far as they are set; it knows the others' defaults."""
+        own = {
+            "ig_steps": self.ig_steps,
+            "rule": self.rule,
+            "gradient_at": self.gradient_at,
+            "gim": self.gim or None,
+            "edges_per_pass": self.edges_per_pass,
+        }
+        return {name: value for name, value in own.items() if value is not None}
 
     def manifest_config(self) -> dict[str, Any]:
-        """What can change a score."""
-        return _without(asdict(self), "batch_size", "chunk_size")
+        """What can change a score: an option that is not set stands with its default."""
+        shared = {"method": self.method, "metric": self.metric, "grouped": self.grouped}
+        resolved = method_options(self.method) | self.options()
+        return shared | _without(resolved, "edges_per_pass")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +163,16 @@ class EvaluationSettings:
 
     fractions: tuple[float, ...] = MIB_FRACTIONS
     """Circuit sizes as shares of all edges; MIB's. The circuit size that is compared is added."""
+    ablation: AblationName = "resample"
+    """What edges outside a circuit carry: their source's output on the corrupted prompt, its mean
+    output at that position over the discovery examples, or zero."""
+    num_random: int = 5
+    """Random circuits, matched by layers and edge types, that each model's own is held against."""
+    baseline_sizes: Literal["compared", "all"] = "compared"
+    """Sizes at which random circuits, and circuits by activation, are run: the circuit size that is
+    compared, or all, which takes a run for each of them at each size."""
+    seed: int = 0
+    """Of the random circuits."""
     batch_size: int = 64
     """Canvases per forward pass; changes time and memory, not results."""
 
@@ -124,10 +181,19 @@ class EvaluationSettings:
             raise ConfigError(f"fractions must lie in (0, 1], not {self.fractions}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+        if min(self.num_random, self.seed) < 0:
+            raise ConfigError(
+                "num_random and the seed must be at least 0, not"
+                f" {self.num_random} and {self.seed}."
+            )
 
     def sizes(self, num_edges: int, circuit_size: int) -> list[int]:
         """Edges of the circuits to test in a graph of that many edges, ascending."""
         return sorted({*circuit_sizes(num_edges, self.fractions).tolist(), circuit_size})
+
+    def manifest_config(self) -> dict[str, Any]:
+        """What can change a result, besides the sizes, which depend on the graph."""
+        return _without(asdict(self), "fractions", "batch_size")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,10 +207,17 @@ class RunSettings:
     attribution: AttributionSettings = field(default_factory=AttributionSettings)
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+    semantics: SemanticsSettings = field(default_factory=SemanticsSettings)
+    skip: tuple[Skippable, ...] = ()
+    """Stages to leave out."""
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""
         return self.tasks or self.models.default_tasks()
+
+
+def _source(path: str | None, tokenizer: str | None = None) -> ModelSource | None:
+    return None if path is None else ModelSource(path=path, tokenizer_path=tokenizer)
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

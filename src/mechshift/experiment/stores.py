@@ -1,35 +1,52 @@
 """How is each stage's record laid out in a run folder, and read back?
 
 RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
-RUN/scores/TASK/MODEL          edge scores of each example; MODEL is arm or mdm
-RUN/faithfulness/TASK/MODEL    the model on its own and on the other's circuits
-RUN/comparison/TASK            what the two circuits share
+RUN/scores/TASK/MEMBER         edge scores of each example; MEMBER is arm, mdm or a control
+RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
+RUN/flow/TASK/MEMBER           between which spans of each example information flows
+RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts of their tokens
+RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
+RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
 RUN/report                     report.html and a CSV file for each figure
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool
 
 from mechshift.artifacts import Artifact, Manifest, artifact_hash, read_artifact, read_manifest
-from mechshift.attribution import EdgeScores
-from mechshift.comparison import Comparison, FlatRecord, from_flat, to_flat
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.comparison import CircuitShift, Comparison
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError
-from mechshift.evaluation import CircuitMetrics
+from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
 from mechshift.graph import Graph
 from mechshift.models import Kind
+from mechshift.semantics import Semantics
 from mechshift.tasks import CommonPool, Example, Split
 
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
-REPORT = "report"
+FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
+
+RECORD_VALUES = "values.json"
+"""Holds what of a record is no array."""
+
+TOKENS = "tokens"
+"""Table of the texts of the tokens that a record names by id."""
 
 KINDS: tuple[Kind, Kind] = ("arm", "mdm")
+
+
+def member_title(member: str) -> str:
+    """How a progress bar calls a member: controls go by their names."""
+    return member.upper() if member in KINDS else member
 
 
 def pool_folder(run: Path, task: str) -> Path:
@@ -37,9 +54,25 @@ def pool_folder(run: Path, task: str) -> Path:
     return run / POOL / task
 
 
-def scores_folder(run: Path, task: str, kind: Kind) -> Path:
+def scores_folder(run: Path, task: str, member: str) -> Path:
     """Where one model's edge scores are kept."""
-    return run / SCORES / task / kind
+    return run / SCORES / task / member
+
+
+def scored_members(run: Path, task: str) -> list[str]:
+    """The members whose edges are scored: `arm`, `mdm`, then controls by name.
+
+    Raises:
+        ArtifactError: a model of the pair has not been scored.
+    """
+    found = {folder.parent.name for folder in (run / SCORES / task).glob("*/manifest.json")}
+    missing = [kind for kind in KINDS if kind not in found]
+    if missing:
+        raise ArtifactError(
+            f"{run} holds no scores of the {missing[0].upper()} on '{task}'; run"
+            f" `mechshift attribute {run}` first."
+        )
+    return [*KINDS, *sorted(found - set(KINDS))]
 
 
 def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:
@@ -47,9 +80,34 @@ def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:
     return run / FAITHFULNESS / task / kind
 
 
-def comparison_folder(run: Path, task: str) -> Path:
-    """Where a task's comparison is kept."""
-    return run / COMPARISON / task
+def flow_folder(run: Path, task: str, member: str) -> Path:
+    """Where one model's flow between positions is kept."""
+    return run / FLOW / task / member
+
+
+def semantics_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where it is kept what one model's components do."""
+    return run / SEMANTICS / task / kind
+
+
+def comparison_folder(run: Path, task: str, member: str = "mdm") -> Path:
+    """Where the comparison of the ARM with another member is kept."""
+    return run / COMPARISON / task / member
+
+
+def control_folder(run: Path, task: str, control: str) -> Path:
+    """Where the answers of a control are kept."""
+    return run / CONTROLS / task / control
+
+
+def read_control_answers(run: Path, task: str, control: str) -> Bool[np.ndarray, " example"]:
+    """Which held-out examples of the pool a control solves.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(control_folder(run, task, control), stage=CONTROLS)
+    return artifact.arrays["correct"]
 
 
 def pool_manifests(run: Path) -> dict[str, Manifest]:
@@ -65,13 +123,13 @@ def pool_manifests(run: Path) -> dict[str, Manifest]:
     return dict(sorted(manifests.items(), key=lambda item: item[1].config["position"]))
 
 
-def score_inputs(run: Path, task: str) -> dict[str, str]:
-    """Hashes of both models' scores, for the manifests of what is made from them.
+def score_inputs(run: Path, task: str, members: Sequence[str] = KINDS) -> dict[str, str]:
+    """Hashes of the members' scores, for the manifests of what is made from them.
 
     Raises:
-        ArtifactError: a model has not been scored.
+        ArtifactError: one has not been scored.
     """
-    return {f"{kind}_scores": artifact_hash(scores_folder(run, task, kind)) for kind in KINDS}
+    return {f"{name}_scores": artifact_hash(scores_folder(run, task, name)) for name in members}
 
 
 def pool_contents(pools: Mapping[Split, CommonPool]) -> dict[str, Any]:
@@ -149,16 +207,31 @@ def read_scores(folder: Path) -> EdgeScores:
 
 def circuit_metrics_arrays(by_owner: Mapping[Kind, CircuitMetrics]) -> dict[str, np.ndarray]:
     """What one model scores on each owner's circuits, as named arrays."""
-    arrays = {}
-    for owner, metrics in by_owner.items():
-        arrays[f"{owner}.sizes"] = metrics.sizes
-        arrays[f"{owner}.live_sizes"] = metrics.live_sizes
-        arrays[f"{owner}.metric"] = metrics.metric
     any_owner = next(iter(by_owner.values()))
-    return arrays | {
+    arrays = {
         "full": any_owner.full,
         "empty": any_owner.empty,
         "num_steps": any_owner.num_steps,
+    }
+    for owner, metrics in by_owner.items():
+        arrays |= _own_arrays(owner, metrics)
+    return arrays
+
+
+def baselines_arrays(baselines: Baselines) -> dict[str, np.ndarray]:
+    """What the same model scores on baseline circuits; the full and empty runs are shared."""
+    return (
+        _own_arrays("random", baselines.random)
+        | _own_arrays("activation", baselines.activation)
+        | {"random.num_forced": baselines.num_forced}
+    )
+
+
+def _own_arrays(origin: str, metrics: CircuitMetrics) -> dict[str, np.ndarray]:
+    return {
+        f"{origin}.sizes": metrics.sizes,
+        f"{origin}.live_sizes": metrics.live_sizes,
+        f"{origin}.metric": metrics.metric,
     }
 
 
@@ -169,40 +242,98 @@ def read_circuit_metrics(run: Path, task: str, kind: Kind) -> dict[Kind, Circuit
         ArtifactError: missing or damaged.
     """
     artifact = read_artifact(faithfulness_folder(run, task, kind), stage=FAITHFULNESS)
+    return {owner: _circuit_metrics(artifact, owner) for owner in KINDS}
+
+
+def read_baselines(run: Path, task: str, kind: Kind) -> Baselines:
+    """What a model scores on circuits that know less than its own.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(faithfulness_folder(run, task, kind), stage=FAITHFULNESS)
+    return Baselines(
+        random=_circuit_metrics(artifact, "random"),
+        activation=_circuit_metrics(artifact, "activation"),
+        num_forced=artifact.arrays["random.num_forced"],
+    )
+
+
+def _circuit_metrics(artifact: Artifact, origin: str) -> CircuitMetrics:
     arrays = artifact.arrays
-    return {
-        owner: CircuitMetrics(
-            sizes=arrays[f"{owner}.sizes"],
-            live_sizes=arrays[f"{owner}.live_sizes"],
-            num_edges=_graph(artifact).num_edges,
-            metric=arrays[f"{owner}.metric"],
-            full=arrays["full"],
-            empty=arrays["empty"],
-            num_steps=arrays["num_steps"],
-        )
-        for owner in KINDS
-    }
+    return CircuitMetrics(
+        sizes=arrays[f"{origin}.sizes"],
+        live_sizes=arrays[f"{origin}.live_sizes"],
+        num_edges=_graph(artifact).num_edges,
+        metric=arrays[f"{origin}.metric"],
+        full=arrays["full"],
+        empty=arrays["empty"],
+        num_steps=arrays["num_steps"],
+    )
 
 
 def _graph(artifact: Artifact) -> Graph:
     return Graph(**artifact.manifest.config["graph"])
 
 
-def comparison_contents(comparison: Comparison) -> dict[str, Any]:
-    """A comparison as arrays and one JSON text."""
-    flat = to_flat(comparison)
+def record_contents(record: Any) -> dict[str, Any]:
+    """A record of dataclasses as arrays and one JSON text."""
+    flat = to_flat(record)
     return {
         "arrays": flat.arrays,
-        "texts": {"values.json": json.dumps(flat.scalars, indent=2, sort_keys=True) + "\n"},
+        "texts": {RECORD_VALUES: json.dumps(flat.scalars, indent=2, sort_keys=True) + "\n"},
     }
 
 
+def _record(record_type: type[Record], artifact: Artifact) -> Record:
+    scalars = json.loads(artifact.texts[RECORD_VALUES])
+    return from_flat(record_type, FlatRecord(arrays=dict(artifact.arrays.items()), scalars=scalars))
+
+
 def read_comparison(run: Path, task: str) -> Comparison:
-    """The comparison of one task.
+    """The comparison of the two models on one task.
 
     Raises:
         ArtifactError: missing or damaged.
     """
     artifact = read_artifact(comparison_folder(run, task), stage=COMPARISON)
-    scalars = json.loads(artifact.texts["values.json"])
-    return from_flat(Comparison, FlatRecord(arrays=dict(artifact.arrays.items()), scalars=scalars))
+    return _record(Comparison, artifact)
+
+
+def read_control_shift(run: Path, task: str, control: str) -> CircuitShift:
+    """How far a control's circuit is from the ARM's on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    folder = comparison_folder(run, task, control)
+    return _record(CircuitShift, read_artifact(folder, stage=COMPARISON))
+
+
+def read_flow(folder: Path) -> PositionFlow:
+    """The flow of one model on one task, or on a chunk of its examples.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return _record(PositionFlow, read_artifact(folder, stage=FLOW))
+
+
+def read_semantics(run: Path, task: str, kind: Kind) -> Semantics:
+    """What one model's components do on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(semantics_folder(run, task, kind), stage=SEMANTICS)
+    return _record(Semantics, artifact)
+
+
+def read_token_texts(run: Path, task: str, kind: Kind) -> dict[int, str]:
+    """The text of every token that these semantics name, by id.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(semantics_folder(run, task, kind), stage=SEMANTICS)
+    return dict(artifact.tables[TOKENS].iter_rows())

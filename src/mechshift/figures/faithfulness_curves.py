@@ -1,8 +1,8 @@
-"""Figure: how much of each model's behaviour its own and the other model's circuit keep."""
+"""Figure: how much of each model's behaviour its own, the other's and baseline circuits keep."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -10,6 +10,8 @@ import polars as pl
 from jaxtyping import Float, Int
 
 from mechshift.errors import ReportError
+from mechshift.evaluation import AblationName
+from mechshift.figures.ablation_names import EMPTY_NAMES
 from mechshift.figures.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -22,23 +24,31 @@ from mechshift.figures.theme import (
 from mechshift.statistics import Estimates
 
 Kind = Literal["arm", "mdm"]
+Origin = Literal["arm", "mdm", "random", "activation"]
+
+BASELINES = {
+    "random": ("random circuits", {"arm": "triangle-up", "mdm": "triangle-down"}),
+    "activation": ("edges by activation", {"arm": "square", "mdm": "diamond"}),
+}
+"""Circuits that know less: their name, and the marker of the model that runs them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FaithfulnessSeries:
-    """Faithfulness of one model restricted to the circuit of one model, over circuit sizes."""
+    """Faithfulness of one model restricted to circuits of one origin, over circuit sizes."""
 
     model: Kind
     """The model that is run."""
 
-    circuit: Kind
-    """The model whose scores chose the edges."""
+    circuit: Origin
+    """The model whose scores chose the edges; or random draws matched to the own circuit, of which
+    this is the mean; or as many edges by the activation of their sources."""
 
     sizes: Int[np.ndarray, " size"]
     """Edges in the circuit, ascending."""
 
     faithfulness: Float[np.ndarray, " size"]
-    """1: the circuit alone gives the full metric; 0: it gives the corrupted one. Not clipped."""
+    """1: the circuit alone gives the full metric; 0: that of every edge ablated. Not clipped."""
 
     low: Float[np.ndarray, " size"]
     high: Float[np.ndarray, " size"]
@@ -54,16 +64,32 @@ class FaithfulnessSeries:
 
     @property
     def label(self) -> str:
+        name = MODEL_NAMES[self.model]
+        if self.is_baseline:
+            return f"{name}, {BASELINES[self.circuit][0]}"
         owner = "own" if self.model == self.circuit else f"{MODEL_NAMES[self.circuit]}'s"
-        return f"{MODEL_NAMES[self.model]}, {owner} circuit"
+        return f"{name}, {owner} circuit"
+
+    @property
+    def is_baseline(self) -> bool:
+        """Whether the edges were chosen without either model's scores."""
+        return self.circuit in BASELINES
 
     @property
     def estimates(self) -> Estimates:
         return Estimates(value=self.faithfulness, low=self.low, high=self.high, level=self.level)
 
 
-def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:
+def faithfulness_curves(
+    series: Sequence[FaithfulnessSeries], *, ablation: AblationName = "resample"
+) -> go.Figure:
     """Faithfulness against circuit size on a log axis; solid: own circuit, dashed: the other's.
+
+    Baselines are grey, with bars in place of bands, because they may have a single size.
+
+    Args:
+        series: the curves, in any order.
+        ablation: what the edges outside the circuits carry.
 
     Raises:
         ReportError: there is nothing to draw.
@@ -73,25 +99,11 @@ def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:
     figure = go.Figure()
     for level in (0, 1):
         figure.add_hline(y=level, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR})
-    for one in series:
-        colour, own = MODEL_COLOURS[one.model], one.model == one.circuit
-        x = one.sizes.astype(np.float64)
-        figure.add_trace(band(x, one.estimates, colour, group=one.label))
-        figure.add_trace(
-            go.Scatter(
-                x=x,
-                y=one.faithfulness,
-                mode="lines+markers",
-                line={"color": colour, "width": 2.5, "dash": "solid" if own else "dash"},
-                marker={"size": 7, "symbol": "circle" if own else "circle-open"},
-                customdata=np.stack([one.low, one.high], axis=-1),
-                hovertemplate="%{x} edges: %{y:.3f}"
-                " [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
-                f"<extra>{one.label}</extra>",
-                name=one.label,
-                legendgroup=one.label,
-            )
-        )
+    for one in sorted(
+        series, key=lambda one: (one.is_baseline, one.model, one.circuit != one.model)
+    ):
+        for trace in _baseline_traces(one) if one.is_baseline else _model_traces(one):
+            figure.add_trace(trace)
     sizes = np.concatenate([one.sizes for one in series])
     figure.update_xaxes(
         type="log",
@@ -102,10 +114,52 @@ def faithfulness_curves(series: Sequence[FaithfulnessSeries]) -> go.Figure:
     return finish(
         figure,
         "Faithfulness of the circuits",
-        f"n = {series[0].num_examples} examples; bands: {percent(series[0].level)} bootstrap"
-        " intervals",
-        wide={"height": 430, "margin.b": 88},
-        narrow={"height": 510, "margin.b": 180},
+        f"n = {series[0].num_examples} examples; 0: {EMPTY_NAMES[ablation]}; bands and bars:"
+        f" {percent(series[0].level)} bootstrap intervals",
+        wide={"height": 450, "margin.b": 110},
+        narrow={"height": 640, "margin.b": 300},
+    )
+
+
+def _model_traces(one: FaithfulnessSeries) -> list[go.Scatter]:
+    """The band and the line of a curve on one model's circuits."""
+    colour, own = MODEL_COLOURS[one.model], one.model == one.circuit
+    line = _line(
+        one,
+        line={"color": colour, "width": 2.5, "dash": "solid" if own else "dash"},
+        marker={"size": 7, "symbol": "circle" if own else "circle-open"},
+    )
+    x = one.sizes.astype(np.float64)
+    return [band(x, one.estimates, colour, group=one.label), line]
+
+
+def _baseline_traces(one: FaithfulnessSeries) -> list[go.Scatter]:
+    symbol = BASELINES[one.circuit][1][one.model]
+    line = _line(
+        one,
+        line={"color": NEUTRAL_COLOUR, "width": 1.5, "dash": "dot"},
+        marker={"size": 8, "symbol": symbol},
+        error_y={
+            "type": "data",
+            "array": one.high - one.faithfulness,
+            "arrayminus": one.faithfulness - one.low,
+            "thickness": 1.2,
+        },
+    )
+    return [line]
+
+
+def _line(one: FaithfulnessSeries, **style: dict[str, Any]) -> go.Scatter:
+    return go.Scatter(
+        x=one.sizes.astype(np.float64),
+        y=one.faithfulness,
+        mode="lines+markers",
+        customdata=np.stack([one.low, one.high], axis=-1),
+        hovertemplate="%{x} edges: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
+        f"<extra>{one.label}</extra>",
+        name=one.label,
+        legendgroup=one.label,
+        **style,
     )
 
 

@@ -54,6 +54,18 @@ class Recording:
             vars(layer).clear()
         vars(self).pop("final_input", None)
 
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep the latest pass while hooked modules are called by themselves inside the block."""
+        owners = (self, *self.layers)
+        kept = [dict(vars(owner)) for owner in owners]
+        try:
+            yield
+        finally:
+            for owner, values in zip(owners, kept, strict=True):
+                vars(owner).clear()
+                vars(owner).update(values)
+
     @property
     def embedding(self) -> Float[Tensor, "row position d_model"]:
         """What `input` writes: all that stands in the residual stream before layer 0."""

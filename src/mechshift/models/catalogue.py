@@ -4,8 +4,9 @@ An edge of one model is compared with the edge of the same name in the other, an
 same examples, so the two must have the same shape and give the ARM's tokens the same ids.
 """
 
+from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -40,6 +41,13 @@ class ModelPair:
     name: str
     arm: LanguageModel
     mdm: LanguageModel
+    controls: Mapping[str, LanguageModel] = field(default_factory=dict)
+    """Further models of the same shape, by the name of their role (`controls.py`)."""
+
+    @property
+    def members(self) -> dict[str, LanguageModel]:
+        """All models by role: `arm`, `mdm`, then the controls."""
+        return {"arm": self.arm, "mdm": self.mdm, **self.controls}
 
     @property
     def models(self) -> tuple[LanguageModel, LanguageModel]:
@@ -47,8 +55,9 @@ class ModelPair:
         return self.arm, self.mdm
 
     def __post_init__(self) -> None:
-        check_same_shape(self.arm, self.mdm)
-        check_same_tokens(self.arm, self.mdm)
+        for model in (self.mdm, *self.controls.values()):
+            check_same_shape(self.arm, model)
+            check_same_tokens(self.arm, model)
 
 
 def load_pair(pair: str | PairEntry, *, device: str = "cpu", dtype: str = "float32") -> ModelPair:
@@ -59,17 +68,9 @@ def load_pair(pair: str | PairEntry, *, device: str = "cpu", dtype: str = "float
     """
     entry = _known_pair(pair) if isinstance(pair, str) else pair
     with ExitStack() as stack:
-        entry = _on_this_machine(entry, stack)
-        arm = load_language_model(
-            entry.arm,
-            name=f"{entry.name}-arm",
-            kind="arm",
-            attention="causal",
-            shift=True,
-            dtype=dtype,
-            device=device,
-        )
-        mdm = _load(entry, arm.tokenizer, device=device, dtype=dtype)
+        entry = on_this_machine(entry, stack)
+        arm = load_entry_arm(entry.arm, f"{entry.name}-arm", device=device, dtype=dtype)
+        mdm = load_entry_mdm(entry, arm.tokenizer, device=device, dtype=dtype)
     return ModelPair(name=entry.name, arm=arm, mdm=mdm)
 
 
@@ -81,7 +82,7 @@ def pair_shape(entry: PairEntry) -> PairShape:
             whose edges do not correspond.
     """
     with ExitStack() as stack:
-        located = _on_this_machine(entry, stack)
+        located = on_this_machine(entry, stack)
         folders = [local_folder(source, "config.json") for source in (located.arm, located.mdm)]
         shapes = [None if folder is None else read_shape(folder) for folder in folders]
     published = entry.published_shape
@@ -101,7 +102,7 @@ def pair_shape(entry: PairEntry) -> PairShape:
 def local_tokenizer(entry: PairEntry) -> PreTrainedTokenizerFast | None:
     """A tokenizer of the pair that is on this machine, the MDM's first; None: there is none."""
     with ExitStack() as stack:
-        located = _on_this_machine(entry, stack)
+        located = on_this_machine(entry, stack)
         named = located.mdm.tokenizer_path
         sources = [located.mdm, located.arm]
         if named is not None:
@@ -123,12 +124,26 @@ def load_mdm(mdm: str | MdmEntry, *, device: str = "cpu", dtype: str = "float32"
             known = ", ".join(UNPAIRED_MDMS)
             raise ModelError(f"unknown MDM '{mdm}'; known without a parent: {known}.")
         mdm = UNPAIRED_MDMS[mdm]
-    return _load(mdm, None, device=device, dtype=dtype)
+    return load_entry_mdm(mdm, None, device=device, dtype=dtype)
 
 
-def _load(
+def load_entry_arm(source: ModelSource, name: str, *, device: str, dtype: str) -> LanguageModel:
+    """An ARM, causal and shifted as all ARMs are."""
+    return load_language_model(
+        source,
+        name=name,
+        kind="arm",
+        attention="causal",
+        shift=True,
+        dtype=dtype,
+        device=device,
+    )
+
+
+def load_entry_mdm(
     entry: MdmEntry, parent_tokenizer: PreTrainedTokenizerFast | None, *, device: str, dtype: str
 ) -> LanguageModel:
+    """The MDM of an entry, read as the entry says."""
     return load_language_model(
         entry.mdm,
         name=f"{entry.name}-mdm",
@@ -213,13 +228,19 @@ def _known_pair(name: str) -> PairEntry:
     return PAIRS[name]
 
 
-def _on_this_machine(entry: PairEntry, stack: ExitStack) -> PairEntry:
+def on_this_machine(entry: PairEntry, stack: ExitStack) -> PairEntry:
     """The same entry with the paths of embedded models made absolute, while `stack` is open."""
     if not entry.embedded:
         return entry
     root: Path = stack.enter_context(as_file(files("mechshift") / "pairs"))
+
+    def located(source: ModelSource) -> ModelSource:
+        return replace(source, path=str(root / source.path))
+
     return replace(
         entry,
-        arm=replace(entry.arm, path=str(root / entry.arm.path)),
-        mdm=replace(entry.mdm, path=str(root / entry.mdm.path)),
+        arm=located(entry.arm),
+        mdm=located(entry.mdm),
+        continued_arm=entry.continued_arm and located(entry.continued_arm),
+        other_mdm=entry.other_mdm and located(entry.other_mdm),
     )

@@ -119,6 +119,8 @@ class LayerParts:
     mlp: nn.Module
     """Its output is what the MLP adds to the residual stream."""
     mlp_norm: Norm
+    mlp_down: Projection
+    """d_mlp -> d_model, the last map of `mlp`; its input is the MLP's hidden neurons."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

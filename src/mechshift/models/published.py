@@ -45,6 +45,10 @@ class PairEntry(MdmEntry):
     """An ARM and the MDM made from it."""
 
     arm: ModelSource
+    continued_arm: ModelSource | None = None
+    """The ARM trained on with its own objective on the MDM's data and steps, if there is one."""
+    other_mdm: ModelSource | None = None
+    """An MDM made from the same ARM by the same recipe with another seed, if there is one."""
     embedded: bool = False
     """Whether the paths are relative to the package's own `pairs` folder."""
 
@@ -71,6 +75,7 @@ def _pairs() -> Iterator[PairEntry]:
         name="tiny",
         arm=ModelSource(path="tiny/arm"),
         mdm=ModelSource(path="tiny/mdm"),
+        continued_arm=ModelSource(path="tiny/continued-arm"),
         shift=True,
         description="a small Llama trained on the four tasks, and the MDM post-trained from it",
         source="made by mechshift",

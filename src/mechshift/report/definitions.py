@@ -1,6 +1,10 @@
 """The words and definitions that the report prints for its readers."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from mechshift.evaluation import AblationName
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -10,6 +14,14 @@ class Definition:
     term: str
     meaning: str
 
+
+ABLATED_EDGES: dict[AblationName, str] = {
+    "resample": "what it carries on the corrupted prompt",
+    "mean": "its source's mean output at that position, over the clean discovery prompts of the"
+    " same shape and denoising step",
+    "zero": "nothing: its source counts as zero",
+}
+"""What an edge outside a circuit carries."""
 
 TERMS = (
     Definition(
@@ -31,8 +43,8 @@ TERMS = (
     ),
     Definition(
         term="Edge score",
-        meaning="How much the metric would fall if this edge alone carried its corrupted value;"
-        " estimated by integrated gradients.",
+        meaning="How much the metric would fall if this edge alone carried its corrupted value."
+        " “How this was computed” says by which method it was found.",
     ),
     Definition(
         term="Overlap, ceiling, null",
@@ -43,7 +55,7 @@ TERMS = (
     Definition(
         term="Faithfulness",
         meaning="What is left of the behaviour when only the circuit may work: 1 is all of it,"
-        " 0 no more than on the corrupted prompt.",
+        " 0 no more than without any edge.",
     ),
     Definition(
         term="Interval",
@@ -53,13 +65,6 @@ TERMS = (
 )
 
 METHOD = (
-    Definition(
-        term="Edge scores",
-        meaning="EAP-IG on inputs: difference of a source's output between corrupted and clean"
-        " prompt, times the gradient of the negative metric at the destination's input, averaged"
-        " along the straight path of embeddings; summed over positions and steps, averaged over"
-        " examples.",
-    ),
     Definition(
         term="Circuit",
         meaning="The K edges of largest |mean score|; ties go to the lower edge index. K is 1,000"
@@ -92,7 +97,7 @@ METHOD = (
     Definition(
         term="Faithfulness",
         meaning="(m(circuit) − m(empty)) / (m(full) − m(empty)), a ratio of means over"
-        " examples; edges outside the circuit carry their corrupted value.",
+        " examples; edges outside the circuit are ablated.",
     ),
     Definition(
         term="Intervals",
@@ -102,3 +107,84 @@ METHOD = (
         " interval. Intervals are pointwise; nothing is corrected for looking at many numbers.",
     ),
 )
+
+
+def ablation_definition(ablation: AblationName) -> Definition:
+    """What is done to the edges outside a circuit in this run."""
+    return Definition(
+        term="Ablation",
+        meaning=f"Every edge outside the circuit carries {ABLATED_EDGES[ablation]}; edges out of"
+        " the input are no exception. m(empty) is the metric with every edge ablated.",
+    )
+
+
+RANDOM_CIRCUITS = Definition(
+    term="Random circuits, and edges by activation",
+    meaning="Random: as many edges in every pair of layers and edge type as the model's own circuit"
+    " has; faithfulness is the mean over draws, its interval resamples draws and examples. By"
+    " activation: as many edges, those whose source's output the corruption moves most (norm of"
+    " the difference, summed over positions and steps, mean over the discovery examples).",
+)
+"""What the circuits are held against."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodWords:
+    """What the page says of one method of `mechshift.attribution`."""
+
+    definition: str
+    """Of an edge's score; names in braces are the method's options."""
+
+    completeness: str
+    """What it means where the edges out of the input do not sum to the effect of corruption."""
+
+
+METHOD_WORDS = {
+    "eap-ig": MethodWords(
+        definition="EAP-IG on inputs: difference of a source's output between corrupted and clean"
+        " prompt, times the gradient of the negative metric at the destination's input, averaged"
+        " over {ig_steps} points (rule “{rule}”) of the straight path of embeddings; summed over"
+        " positions and steps, averaged over examples.",
+        completeness="If the path had infinitely many points, the edges out of the input would"
+        " explain the whole effect of the corruption.",
+    ),
+    "eap": MethodWords(
+        definition="EAP: difference of a source's output between corrupted and clean prompt, times"
+        " the gradient of the negative metric at the destination's input on the {gradient_at}"
+        " prompt; summed over positions and steps, averaged over examples.",
+        completeness="One gradient follows a straight line, so the edges out of the input sum to"
+        " the effect of the corruption only where the model is linear; the gap says how far it is"
+        " not.",
+    ),
+    "exact": MethodWords(
+        definition="Exact patching: metric on the clean prompt minus metric where the destination"
+        " alone reads the source's corrupted output; summed over steps, averaged over examples.",
+        completeness="Every score is measured, not estimated. Corrupted one at a time, the edges"
+        " out of the input need not sum to what corrupting them together costs; the gap says how"
+        " much they act jointly.",
+    ),
+}
+"""By the names of `mechshift.attribution.METHODS`."""
+
+GIM_DEFINITION = (
+    " Gradients of attention follow GIM's rules: the softmax at temperature 2, and half of the"
+    " gradient for each factor of a product."
+)
+GIM_COMPLETENESS = (
+    "Gradients under GIM's rules are those of no function, so the edges out of the input need not"
+    " sum to the effect of the corruption; the gap is no error."
+)
+
+
+def edge_score_definition(attribution: Mapping[str, Any]) -> Definition:
+    """What an edge's score is by the method that made it; settings as in a scores' manifest."""
+    meaning = METHOD_WORDS[attribution["method"]].definition.format(**attribution)
+    gim = GIM_DEFINITION if attribution.get("gim") else ""
+    return Definition(term="Edge scores", meaning=meaning + gim)
+
+
+def completeness_meaning(attribution: Mapping[str, Any]) -> str:
+    """What the completeness gap says of scores by that method."""
+    if attribution.get("gim"):
+        return GIM_COMPLETENESS
+    return METHOD_WORDS[attribution["method"]].completeness

@@ -1,8 +1,5 @@
 """The figures of one task, each with the table of the numbers that it shows."""
 
-from dataclasses import dataclass
-
-import plotly.graph_objects as go
 import polars as pl
 
 from mechshift.figures import (
@@ -12,31 +9,29 @@ from mechshift.figures import (
     depth_profiles_table,
     faithfulness_curves,
     faithfulness_curves_table,
+    metric_distributions,
+    metric_distributions_table,
     overlap_curve,
     overlap_curve_table,
     step_view,
     step_view_table,
 )
+from mechshift.report.definitions import ABLATED_EDGES
+from mechshift.report.exhibit import Exhibit
+from mechshift.report.flow_exhibits import flow_exhibits
+from mechshift.report.neurons import neurons_table
 from mechshift.report.records import ReportInput, TaskReport, task_slug
+from mechshift.report.semantics_exhibits import semantics_exhibits
 
-
-@dataclass(frozen=True, kw_only=True)
-class Exhibit:
-    """A figure, its numbers and how to read it."""
-
-    name: str
-    """Part of file names: `circuit-map`, `overlap`, ..."""
-
-    figure: go.Figure
-    table: pl.DataFrame
-    reading: str
-    """One or two sentences for a reader who sees this kind of figure for the first time."""
+NEURONS = "neurons"
+"""The table that is no figure's."""
 
 
 def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
     """All figures of one task, in reading order.
 
-    Faithfulness only if it was measured, steps only if there is more than one.
+    Faithfulness, flow and components only if they were measured, steps only if there is more than
+    one.
     """
     comparison = task.comparison
     shown = [
@@ -75,10 +70,28 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
         shown.append(
             Exhibit(
                 name="faithfulness",
-                figure=faithfulness_curves(task.faithfulness),
+                figure=faithfulness_curves(task.faithfulness, ablation=task.ablation),
                 table=faithfulness_curves_table(task.faithfulness),
-                reading="Every edge outside the circuit is replaced by what it carries on the"
-                " corrupted prompt. Dashed: the model has to live on the other model's circuit.",
+                reading=f"Every edge outside the circuit carries {ABLATED_EDGES[task.ablation]}."
+                " Dashed: the model has to live on the other model's circuit. Grey: as many edges"
+                " chosen with less knowledge, at random within the same layers and edge types, or"
+                " by how far the corruption moves their source.",
+            )
+        )
+    if task.metric_samples:
+        shown.append(
+            Exhibit(
+                name="examples",
+                figure=metric_distributions(
+                    task.metric_samples,
+                    metric=task.metric,
+                    circuit_size=comparison.circuit_size,
+                    ablation=task.ablation,
+                ),
+                table=metric_distributions_table(task.metric_samples),
+                reading="Faithfulness compares means; here is what they are means of. A single"
+                " example has no faithfulness, because its own two ends may lie next to each other."
+                f" Every size and step: {per_example_name(task)}.parquet, beside this page.",
             )
         )
     if has_steps(task):
@@ -92,6 +105,8 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
                 " each model is, with the clean and with the corrupted prompt.",
             )
         )
+    shown += flow_exhibits(task)
+    shown += semantics_exhibits(task)
     return tuple(shown)
 
 
@@ -106,10 +121,19 @@ def csv_path(task: TaskReport, exhibit_name: str) -> str:
     return f"{task_slug(task.name)}-{exhibit_name}.csv"
 
 
+def per_example_name(task: TaskReport) -> str:
+    """Name, without suffix, of the table beside the report that holds every example's metrics."""
+    return f"{task_slug(task.name)}-per-example"
+
+
 def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:
-    """The numbers behind every figure by the path that the report links to."""
-    return {
+    """The numbers behind every figure, and the neurons, by the path that the report links to."""
+    tables = {
         csv_path(task, exhibit.name): exhibit.table
         for task in report.tasks
         for exhibit in exhibits(task)
     }
+    for task in report.tasks:
+        if task.semantics is not None:
+            tables[csv_path(task, NEURONS)] = neurons_table(task.semantics)
+    return tables

@@ -8,30 +8,19 @@ Each finding states its rule's outcome only if an interval decides it; otherwise
 3. Earlier or later: the interval of MDM minus ARM (early share, centre of mass) excludes 0.
 4. Whether the other model's circuit serves as well as the own one: the two faithfulness
    intervals do not touch. That is stricter than necessary, since both share their examples.
-"""
+5. Better than random circuits: the interval of the difference in faithfulness excludes 0.
 
-from dataclasses import dataclass
+Those on flow and components stand in `component_findings`.
+"""
 
 from mechshift.comparison import Comparison, DepthProfiles
 from mechshift.figures import FaithfulnessSeries
 from mechshift.figures.theme import MODEL_NAMES
+from mechshift.report.component_findings import component_findings
+from mechshift.report.finding import NOT_DECIDED, Finding, by_sign
 from mechshift.report.formats import in_words, number
-from mechshift.report.records import TaskReport
+from mechshift.report.records import BaselineComparison, TaskReport
 from mechshift.statistics import Estimate
-
-NOT_DECIDED = "not decided"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One answer."""
-
-    question: str
-    verdict: str
-    """A few words; `not decided` where the interval does not decide."""
-
-    sentence: str
-    """The numbers behind the verdict."""
 
 
 def findings(task: TaskReport) -> tuple[Finding, ...]:
@@ -43,6 +32,8 @@ def findings(task: TaskReport) -> tuple[Finding, ...]:
         _early_share(depth),
         _centre_of_mass(depth),
         *_other_circuit(task),
+        *(_random_circuits(task, compared) for compared in task.baselines),
+        *component_findings(task),
     )
 
 
@@ -92,7 +83,7 @@ def _early_share(depth: DepthProfiles) -> Finding:
     assert shift and arm and mdm  # depth_profile refuses what has no depth
     return Finding(
         question="Does the MDM rely more on early layers?",
-        verdict=_by_sign(shift, "yes, more", "no, less"),
+        verdict=by_sign(shift, "yes, more", "no, less"),
         sentence=f"Early layers write {in_words(mdm)} of the MDM's circuit and {in_words(arm)} of"
         f" the ARM's; the difference is {in_words(shift, signed=True)}.",
     )
@@ -106,7 +97,7 @@ def _centre_of_mass(depth: DepthProfiles) -> Finding:
         normalised = f", {number(share, 1, signed=True)} % of the depth"
     return Finding(
         question="Did the circuit as a whole move in depth?",
-        verdict=_by_sign(shift, "yes, later", "yes, earlier"),
+        verdict=by_sign(shift, "yes, later", "yes, earlier"),
         sentence=f"Its centre of mass moved by {in_words(shift, signed=True)} layers{normalised}"
         f" (ARM {number(depth.source.arm.centre_of_mass.value)},"
         f" MDM {number(depth.source.mdm.centre_of_mass.value)}).",
@@ -141,6 +132,29 @@ def _other_circuit(task: TaskReport) -> list[Finding]:
     return answers
 
 
+def _random_circuits(task: TaskReport, compared: BaselineComparison) -> Finding:
+    """The own circuit against random ones at the comparison's circuit size."""
+    name, size = MODEL_NAMES[compared.model], task.comparison.circuit_size
+    own, random, activation = (
+        faithfulness_at(find_series(task, compared.model, circuit), size)
+        for circuit in (compared.model, "random", "activation")
+    )
+    assert own and random and activation  # a comparison is made from these curves
+    forced = ""
+    if compared.num_forced:
+        forced = f" {compared.num_forced:,} of the edges are in every draw."
+    return Finding(
+        question=f"Is the {name}'s circuit better than random ones?",
+        verdict=by_sign(compared.advantage, "yes", "no, worse"),
+        sentence=f"On its own {size:,} edges the {name} keeps {in_words(own)} of its behaviour, on"
+        f" random ones of the same layers and types {in_words(random)} (mean of"
+        f" {compared.num_draws} draws); the difference is"
+        f" {in_words(compared.advantage, signed=True)}.{forced} As many edges by activation keep"
+        f" {in_words(activation)}; {compared.num_live_by_activation:,} of them lie on a path from"
+        " input to logits.",
+    )
+
+
 def find_series(task: TaskReport, model: str, circuit: str) -> FaithfulnessSeries | None:
     """The curve of one model on one circuit, if it was measured."""
     for series in task.faithfulness:
@@ -154,12 +168,6 @@ def faithfulness_at(series: FaithfulnessSeries | None, size: int) -> Estimate | 
     if series is None or size not in series.sizes:
         return None
     return series.estimates.at(int((series.sizes == size).argmax()))
-
-
-def _by_sign(shift: Estimate, above: str, below: str) -> str:
-    if not shift.excludes(0.0):
-        return NOT_DECIDED
-    return above if shift.value > 0 else below
 
 
 def _undefined(question: str, size: int) -> Finding:

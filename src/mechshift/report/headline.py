@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mechshift.comparison import Comparison
-from mechshift.report.findings import NOT_DECIDED, find_series, findings
+from mechshift.comparison.direction import RIGHT_TO_LEFT
+from mechshift.report.finding import NOT_DECIDED
+from mechshift.report.findings import find_series, findings
 from mechshift.report.formats import (
     NOT_MEASURED,
     Cell,
@@ -65,9 +67,20 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
     )
     faithfulness = (
         row("ARM, own circuit", "faithfulness at K", _faithfulness_cell("arm", "arm")),
+        row("ARM, random circuit", "same layers and types", _faithfulness_cell("arm", "random")),
         row("MDM, own circuit", "faithfulness at K", _faithfulness_cell("mdm", "mdm")),
+        row("MDM, random circuit", "same layers and types", _faithfulness_cell("mdm", "random")),
         row("MDM on the ARM's circuit", "faithfulness at K", _faithfulness_cell("mdm", "arm")),
         row("ARM on the MDM's circuit", "faithfulness at K", _faithfulness_cell("arm", "mdm")),
+    )
+    components = (
+        row("Right-to-left share, MDM", "of attention's flow; ARM: 0", _right_to_left_cell),
+        row("Effective number, ARM", "components the work is spread over", _spread_cell("arm")),
+        row("Effective number, MDM", "components the work is spread over", _spread_cell("mdm")),
+        row("Effective number, shift", "above 0: more distributed", _spread_cell("shift")),
+        row("Answer's rank, ARM", "log10, in the components' lenses", _rank_cell("arm")),
+        row("Answer's rank, MDM", "log10, in the components' lenses", _rank_cell("mdm")),
+        row("Answer's rank, shift", "above 0: says less of the answer", _rank_cell("shift")),
     )
     return (
         Group(name="Answers", rows=_answers(tasks)),
@@ -75,6 +88,7 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
         Group(name="Shared structure", rows=structure),
         Group(name="Depth, by writing layer", rows=depth),
         Group(name="What the circuits carry", rows=faithfulness),
+        *_if_measured(Group(name="Flow and components", rows=components)),
     )
 
 
@@ -126,6 +140,38 @@ def _centre_shift_cell(task: TaskReport) -> Cell:
 
 def _centre_shift(comparison: Comparison) -> Estimate:
     return comparison.circuit_depth.source.centre_of_mass_shift
+
+
+def _if_measured(group: Group) -> tuple[Group, ...]:
+    """The group with the rows that some task has a number for; none if there are none."""
+    rows = tuple(row for row in group.rows if any(cell.text != NOT_MEASURED for cell in row.cells))
+    return (Group(name=group.name, rows=rows),) if rows else ()
+
+
+def _right_to_left_cell(task: TaskReport) -> Cell:
+    if task.flow is None:
+        return Cell(text=NOT_MEASURED)
+    return entry_cell(task.flow.mdm.overall, RIGHT_TO_LEFT)
+
+
+def _spread_cell(side: str) -> Callable[[TaskReport], Cell]:
+    def cell(task: TaskReport) -> Cell:
+        if task.semantics is None:
+            return Cell(text=NOT_MEASURED)
+        found = getattr(task.semantics.shift.concentration, side).effective_number
+        return _shift_cell(found) if side == "shift" else estimate_cell(found)
+
+    return cell
+
+
+def _rank_cell(side: str) -> Callable[[TaskReport], Cell]:
+    def cell(task: TaskReport) -> Cell:
+        if task.semantics is None:
+            return Cell(text=NOT_MEASURED)
+        found = getattr(task.semantics.shift.alignment, side).weighted.log10_rank
+        return _shift_cell(found) if side == "shift" else estimate_cell(found)
+
+    return cell
 
 
 def _shift_cell(shift: Estimate) -> Cell:

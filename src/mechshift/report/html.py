@@ -7,6 +7,7 @@ Only the links to the CSV files point outside, to files beside it.
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any
 
 import jinja2
@@ -14,9 +15,24 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
-from mechshift.report.definitions import METHOD, TERMS
-from mechshift.report.exhibits import Exhibit, csv_path, exhibits, has_steps
-from mechshift.report.findings import NOT_DECIDED, Finding, findings
+from mechshift.report.component_definitions import (
+    FLOW_TERMS,
+    SEMANTICS_TERMS,
+    flow_method,
+    semantics_method,
+)
+from mechshift.report.definitions import (
+    METHOD,
+    RANDOM_CIRCUITS,
+    TERMS,
+    ablation_definition,
+    completeness_meaning,
+    edge_score_definition,
+)
+from mechshift.report.exhibit import Exhibit
+from mechshift.report.exhibits import NEURONS, csv_path, exhibits, has_steps
+from mechshift.report.finding import NOT_DECIDED, Finding
+from mechshift.report.findings import findings
 from mechshift.report.formats import (
     NOT_MEASURED,
     UNDEFINED,
@@ -26,6 +42,7 @@ from mechshift.report.formats import (
     percentage_cell,
 )
 from mechshift.report.headline import headline
+from mechshift.report.neurons import NeuronsView, neurons_views
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 
 TOP_MARGIN = 34
@@ -48,6 +65,15 @@ class FigureView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SectionView:
+    """Figures under one heading."""
+
+    title: str
+    anchor: str
+    figures: tuple[FigureView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class PoolRow:
     """A line of the pool table."""
 
@@ -65,7 +91,10 @@ class TaskView:
     findings: tuple[Finding, ...]
     pool: tuple[PoolRow, ...]
     checks: tuple[str, ...]
-    figures: tuple[FigureView, ...]
+    sections: tuple[SectionView, ...]
+    neurons: tuple[NeuronsView, ...]
+    """Stand at the end of the section on components."""
+    neurons_csv: str
     has_steps: bool
 
 
@@ -86,8 +115,20 @@ def render_report(report: ReportInput) -> str:
         facts=report.facts,
         groups=headline(report.tasks),
         tasks=[_task_view(task) for task in report.tasks],
-        terms=TERMS,
-        method=METHOD,
+        terms=(
+            *TERMS,
+            *(FLOW_TERMS if report.facts.flow else ()),
+            *(SEMANTICS_TERMS if report.facts.semantics else ()),
+        ),
+        method=(
+            edge_score_definition(report.facts.attribution),
+            *METHOD,
+            ablation_definition(report.tasks[0].ablation),
+            RANDOM_CIRCUITS,
+            *(flow_method(report.facts.flow) if report.facts.flow else ()),
+            *(semantics_method(report.facts.semantics) if report.facts.semantics else ()),
+        ),
+        completeness=completeness_meaning(report.facts.attribution),
         open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
         config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),
@@ -112,7 +153,16 @@ def _task_view(task: TaskReport) -> TaskView:
         findings=findings(task),
         pool=_pool_rows(task),
         checks=_checks(task),
-        figures=tuple(_figure_view(task, anchor, exhibit) for exhibit in exhibits(task)),
+        sections=tuple(
+            SectionView(
+                title=title,
+                anchor=f"{anchor}-{task_slug(title).lower()}-figures",
+                figures=tuple(_figure_view(task, anchor, exhibit) for exhibit in of_section),
+            )
+            for title, of_section in groupby(exhibits(task), lambda exhibit: exhibit.section)
+        ),
+        neurons=neurons_views(task.semantics) if task.semantics else (),
+        neurons_csv=csv_path(task, NEURONS),
         has_steps=has_steps(task),
     )
 
@@ -174,7 +224,7 @@ def _checks(task: TaskReport) -> tuple[str, ...]:
             lines.append(f"{name}: corruption changes the metric by {drop}; completeness undefined")
             continue
         lines.append(
-            f"{name}: corruption lowers the metric by {drop}; the edges out of the input explain"
-            f" {number(check.attributed.value)} of it (gap {percentage(check.relative_gap)})"
+            f"{name}: corruption lowers the metric by {drop}; the scores of the edges out of the"
+            f" input sum to {number(check.attributed.value)} (gap {percentage(check.relative_gap)})"
         )
     return (*lines, *comparison.overlap.notes)

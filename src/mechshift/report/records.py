@@ -3,12 +3,21 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from mechshift.comparison import Comparison
+from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.errors import ReportError
-from mechshift.figures import FaithfulnessSeries
+from mechshift.evaluation import AblationName
+from mechshift.figures import FaithfulnessSeries, MetricSample
+from mechshift.semantics import (
+    AttentionRoles,
+    LensProfile,
+    Neurons,
+    SemanticsSettings,
+    SemanticsShift,
+)
 from mechshift.statistics import Estimate, proportion_interval
+from mechshift.verdict import Evidence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,13 +65,68 @@ class PoolSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BaselineComparison:
+    """A model's own circuit against circuits of its size that know less."""
+
+    model: Literal["arm", "mdm"]
+    advantage: Estimate
+    """Faithfulness of the own circuit minus the mean of random ones that match it by layers and
+    edge types, at the circuit size."""
+
+    num_draws: int
+    num_forced: int
+    """Edges that every matched draw must have, because the circuit holds all of their kind."""
+
+    num_live_by_activation: int
+    """Of as many edges by activation, those on a path from input to logits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSemantics:
+    """What the components of one model do."""
+
+    lens: LensProfile
+    roles: AttentionRoles
+    neurons: Neurons
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSemantics:
+    """What the components of both models do, and how that differs."""
+
+    arm: ModelSemantics
+    mdm: ModelSemantics
+    shift: SemanticsShift
+    tokens: Mapping[int, str]
+    """The text of every token that the neurons name; from the tokenizer, so not to be trusted."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskReport:
     """Everything the report says about one task."""
 
     comparison: Comparison
     pool: PoolSummary
     faithfulness: tuple[FaithfulnessSeries, ...]
-    """Own and cross-model curves, in any order; empty if none were measured."""
+    """Own, cross-model and baseline curves, in any order; empty if none were measured."""
+
+    baselines: tuple[BaselineComparison, ...] = ()
+    """One for each model that ran random circuits."""
+
+    metric_samples: tuple[MetricSample, ...] = ()
+    """Metrics of single examples at the circuit size; empty if they are not shown."""
+
+    ablation: AblationName = "resample"
+    """What edges outside a circuit carry where faithfulness was measured."""
+
+    flow: DirectionOfFlow | None = None
+    """None if flow between positions was not traced."""
+
+    semantics: TaskSemantics | None = None
+    """None if components were not analysed."""
+
+    evidence: Evidence | None = None
+    """What the verdict rests on; None where there is to be no verdict."""
 
     metric: str
     """Name of the metric, such as `logit_diff`."""
@@ -85,6 +149,15 @@ class RunFacts:
     arm_name: str
     mdm_name: str
     seed: int
+    attribution: Mapping[str, Any]
+    """How edges were scored, from the manifest of the scores: `method` and what it was asked."""
+
+    flow: Mapping[str, Any] | None = None
+    """How flow was traced, from its manifest; None if it was not."""
+
+    semantics: SemanticsSettings | None = None
+    """How components were read; None if they were not."""
+
     config: Mapping[str, Any]
     """The run's configuration, as JSON values."""
 

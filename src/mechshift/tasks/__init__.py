@@ -1,5 +1,6 @@
 """Tasks: where examples come from, how they become tokens, and who judges the answers."""
 
+from mechshift.tasks.answers import Answers, answer
 from mechshift.tasks.catalogue import TASKS, find_task, find_tasks
 from mechshift.tasks.countdown import Countdown, is_derivation
 from mechshift.tasks.encoding import continuation_ids, encode_example
@@ -7,12 +8,14 @@ from mechshift.tasks.example import SPLITS, Example, Split, Task
 from mechshift.tasks.greater_than import GreaterThan
 from mechshift.tasks.infilling import Infilling
 from mechshift.tasks.ioi import IndirectObject
-from mechshift.tasks.pool import CommonPool, PoolConfig, build_pool, encode_pool
+from mechshift.tasks.pool import CommonPool, build_pool, encode_pool
+from mechshift.tasks.pool_config import PoolConfig
 from mechshift.tasks.task_file import TaskFile, load_task_file
 
 __all__ = [
     "SPLITS",
     "TASKS",
+    "Answers",
     "CommonPool",
     "Countdown",
     "Example",
@@ -23,6 +26,7 @@ __all__ = [
     "Split",
     "Task",
     "TaskFile",
+    "answer",
     "build_pool",
     "continuation_ids",
     "encode_example",

@@ -15,40 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Int
 
-from mechshift.denoising import EncodedExample, SamplerName, Schedule, decode
+from mechshift.denoising import EncodedExample, Schedule
 from mechshift.errors import PoolError
 from mechshift.models import LanguageModel, ModelPair
+from mechshift.tasks.answers import answer
 from mechshift.tasks.encoding import encode_example
 from mechshift.tasks.example import Example, Split, Task
-
-MIN_EXAMPLES = 2
-"""One example has no spread, so nothing measured on it has an interval."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class PoolConfig:
-    """How many examples, and how the MDM denoises them."""
-
-    num_examples: int = 500
-    """Examples that both models get right, for attribution (the paper's number)."""
-    num_held_out: int = 200
-    """The same from the held-out split, on which circuits are tested."""
-    max_candidates: int = 4
-    """Give up after this many times as many candidates as examples asked for."""
-    order: SamplerName = "confidence"
-    """How the MDM chooses what to write next: most confident first, left to right, at random, or a
-    published sampler with its published settings."""
-    num_steps: int | None = None
-    """Denoising steps; None is one token per step."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if min(self.num_examples, self.num_held_out) < MIN_EXAMPLES or self.max_candidates < 1:
-            raise PoolError(
-                f"a pool needs at least {MIN_EXAMPLES} examples, {MIN_EXAMPLES} held-out ones and 1"
-                " candidate for each, not"
-                f" {self.num_examples}, {self.num_held_out} and {self.max_candidates}."
-            )
+from mechshift.tasks.pool_config import MIN_EXAMPLES, PoolConfig
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -171,35 +144,17 @@ def _attempt(
     batch_size: int,
     progress: Callable[[int], None] | None,
 ) -> _Attempts:
-    completions: dict[str, tuple[str, ...]] = {}
-    commit_steps: list[Int[np.ndarray, " target"]] = []
-    for model in pair.models:
-        decoded = decode(
-            model,
-            encode_pool(task, tuple(candidates), model),
-            num_steps=config.num_steps,
-            order=config.order,
-            seed=config.seed,
-            batch_size=batch_size,
-            progress=progress,
-        )
-        completions[model.kind] = tuple(
-            str(model.tokenizer.decode(list(tokens), skip_special_tokens=True))
-            for tokens in decoded.tokens
-        )
-        commit_steps = [row[row >= 0] for row in decoded.schedule.commit_step]
-
-    def correct(kind: str) -> Bool[np.ndarray, " candidate"]:
-        pairs = zip(candidates, completions[kind], strict=True)
-        return np.array([task.is_correct(example, text) for example, text in pairs], dtype=bool)
-
+    arm, mdm = (
+        answer(model, task, candidates, config, batch_size=batch_size, progress=progress)
+        for model in pair.models
+    )
     return _Attempts(
         examples=tuple(candidates),
-        arm_completions=completions["arm"],
-        mdm_completions=completions["mdm"],
-        arm_correct=correct("arm"),
-        mdm_correct=correct("mdm"),
-        commit_steps=tuple(commit_steps),
+        arm_completions=arm.texts,
+        mdm_completions=mdm.texts,
+        arm_correct=arm.correct,
+        mdm_correct=mdm.correct,
+        commit_steps=tuple(row[row >= 0] for row in mdm.schedule.commit_step),
     )
 
 

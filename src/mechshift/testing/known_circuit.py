@@ -1,11 +1,15 @@
 """A transformer written by hand, whose circuit and edge scores are known.
 
-It is a stock Llama of two layers and two heads that answers "Ann" or "Bob", whichever name stands
-in its prompt. Every weight is zero except those of three paths from the name to the answer:
+It is a stock Llama, by default of two layers and two heads, that answers "Ann" or "Bob", whichever
+name stands in its prompt. Every weight is zero except those of three paths from the name to the
+answer:
 
 - through heads: input -> a0.h1<v> -> a1.h0<v> -> logits;
 - through an MLP: input -> m0 -> a1.h0<v> -> logits;
 - late: a0.h1 -> m1 -> logits.
+
+`Placement` puts the same circuit elsewhere: into later layers of a deeper model, whose other layers
+write nothing, or into other heads. Two such models are a pair whose shift is known.
 
 What makes scores solvable by hand:
 
@@ -60,6 +64,22 @@ class PathStrengths:
     late: float = 0.5
 
 
+@dataclass(frozen=True, kw_only=True)
+class Placement:
+    """Where in the model the circuit lies; the names above are those of the default."""
+
+    num_layers: int = 2
+    first_layer: int = 0
+    """Layer of the first head and the first MLP; the second ones are in the layer after it."""
+
+    first_head: int = 1
+    second_head: int = 0
+
+    def __post_init__(self) -> None:
+        assert 0 <= self.first_layer < self.num_layers - 1
+        assert {self.first_head, self.second_head} <= {0, 1}
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KnownCircuit:
     """A hand-made model, examples for it, and what attribution must find."""
@@ -78,18 +98,21 @@ def known_circuit(
     kind: Kind = "arm",
     *,
     strengths: PathStrengths | None = None,
+    placement: Placement | None = None,
+    num_frames: int = 3,
     dtype: torch.dtype = torch.float32,
 ) -> KnownCircuit:
-    """The model, six examples of two lengths, and the circuit with its scores by hand."""
+    """The model, two examples of each frame, and the circuit with its scores by hand."""
     strengths = strengths or PathStrengths()
-    module = LlamaForCausalLM(_config())
-    _write_weights(module, strengths)
+    placement = placement or Placement()
+    module = LlamaForCausalLM(_config(placement.num_layers))
+    _write_weights(module, strengths, placement)
     cast(module, dtype)
     attention: Attention = "causal" if kind == "arm" else "full"
     model = as_language_model(module, list(WORDS), f"known-circuit-{kind}", kind, attention)
-    examples = _examples()
+    examples = _examples(num_frames)
     schedule = left_to_right([1] * len(examples))
-    per_example = [_scores_by_hand(example, kind, strengths) for example in examples]
+    per_example = [_scores_by_hand(example, kind, strengths, placement) for example in examples]
     edges = tuple(name for name, score in per_example[0].items() if score != 0.0)
     return KnownCircuit(
         model=model,
@@ -101,12 +124,12 @@ def known_circuit(
     )
 
 
-def _config() -> LlamaConfig:
+def _config(num_layers: int) -> LlamaConfig:
     return LlamaConfig(
         vocab_size=len(SPECIAL_TOKENS) + len(WORDS),
         hidden_size=D_MODEL,
         intermediate_size=2,
-        num_hidden_layers=2,
+        num_hidden_layers=num_layers,
         num_attention_heads=2,
         num_key_value_heads=2,
         head_dim=HEAD_DIM,
@@ -119,7 +142,9 @@ def _config() -> LlamaConfig:
 
 
 @torch.no_grad()
-def _write_weights(module: LlamaForCausalLM, strengths: PathStrengths) -> None:
+def _write_weights(
+    module: LlamaForCausalLM, strengths: PathStrengths, placement: Placement
+) -> None:
     """Zero every weight, then write the constant, the norms and the three paths, in place."""
     for name, parameter in module.named_parameters():
         # Norms divide by SCALE / sqrt(D_MODEL), the root mean square of the constant.
@@ -127,11 +152,12 @@ def _write_weights(module: LlamaForCausalLM, strengths: PathStrengths) -> None:
     embedding = module.model.embed_tokens.weight
     embedding[:, CONSTANT] = SCALE
     embedding[ANN, NAME], embedding[BOB, NAME] = 1.0, -1.0
-    first, second = module.model.layers
-    _copy_by_head(first.self_attn, head=1, reads={NAME: 1.0}, writes=HEAD_COPY)
+    first, second = module.model.layers[placement.first_layer :][:2]
+    first_head, second_head = placement.first_head, placement.second_head
+    _copy_by_head(first.self_attn, head=first_head, reads={NAME: 1.0}, writes=HEAD_COPY)
     _copy_by_mlp(first.mlp, reads=NAME, writes=MLP_COPY, strength=1.0)
     reads = {HEAD_COPY: strengths.heads, MLP_COPY: strengths.mlp}
-    _copy_by_head(second.self_attn, head=0, reads=reads, writes=ANSWER)
+    _copy_by_head(second.self_attn, head=second_head, reads=reads, writes=ANSWER)
     _copy_by_mlp(second.mlp, reads=HEAD_COPY, writes=ANSWER, strength=strengths.late)
     # Clean and corrupted answers differ by 2 signals; these halves make the logit difference 1.
     module.lm_head.weight[ANN, ANSWER], module.lm_head.weight[BOB, ANSWER] = 0.5, -0.5
@@ -151,9 +177,20 @@ def _copy_by_mlp(mlp: Any, *, reads: int, writes: int, strength: float) -> None:
     mlp.down_proj.weight[writes, 0] = strength / gate
 
 
-def _examples() -> list[EncodedExample]:
+FRAMES = (
+    ((BOS,), (SO, SAYS)),
+    ((BOS, THEN), (SO, THEN, SAYS)),
+    ((BOS, SO, THEN), (SAYS,)),
+    ((BOS, SO), (THEN, SAYS)),
+    ((BOS, THEN, SO), (THEN, SAYS)),
+    ((BOS,), (SAYS,)),
+)
+"""Words before and after the name."""
+
+
+def _examples(num_frames: int) -> list[EncodedExample]:
     """The name early or late, between words that say nothing; the other name corrupts it."""
-    frames = [((BOS,), (SO, SAYS)), ((BOS, THEN), (SO, THEN, SAYS)), ((BOS, SO, THEN), (SAYS,))]
+    assert 1 <= num_frames <= len(FRAMES)
     return [
         EncodedExample(
             id=f"known-{row}-{WORDS[name - ANN]}",
@@ -163,13 +200,13 @@ def _examples() -> list[EncodedExample]:
             corrupted_prefix_ids=(*before, other, *after),
             distractor_ids=(other,),
         )
-        for row, (before, after) in enumerate(frames)
+        for row, (before, after) in enumerate(FRAMES[:num_frames])
         for name, other in ((ANN, BOB), (BOB, ANN))
     ]
 
 
 def _scores_by_hand(
-    example: EncodedExample, kind: Kind, strengths: PathStrengths
+    example: EncodedExample, kind: Kind, strengths: PathStrengths, placement: Placement
 ) -> dict[str, float]:
     """Score of every edge of the three paths.
 
@@ -182,14 +219,16 @@ def _scores_by_hand(
     heads = 2 * strengths.heads * float(weights[end] @ weights[:, position])
     mlp = 2 * strengths.mlp * float(weights[end, position])
     late = 2 * strengths.late * float(weights[end, position])
+    early, late_layer = placement.first_layer, placement.first_layer + 1
+    first, second = f"a{early}.h{placement.first_head}", f"a{late_layer}.h{placement.second_head}"
     return {
-        "input->a0.h1<v>": heads + late,
-        "input->m0": mlp,
-        "a0.h1->a1.h0<v>": heads,
-        "m0->a1.h0<v>": mlp,
-        "a0.h1->m1": late,
-        "a1.h0->logits": heads + mlp,
-        "m1->logits": late,
+        f"input->{first}<v>": heads + late,
+        f"input->m{early}": mlp,
+        f"{first}->{second}<v>": heads,
+        f"m{early}->{second}<v>": mlp,
+        f"{first}->m{late_layer}": late,
+        f"{second}->logits": heads + mlp,
+        f"m{late_layer}->logits": late,
     }
 
 

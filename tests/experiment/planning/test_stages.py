@@ -1,5 +1,6 @@
-"""Planned passes are those that the real stages make, on the embedded pair."""
+"""Planned passes are those that the real stages make, on the embedded pair and its controls."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
@@ -10,17 +11,19 @@ from mechshift.denoising import build_canvases, left_to_right
 from mechshift.experiment import (
     AttributionSettings,
     EvaluationSettings,
+    PairOptions,
     RunSettings,
     evaluate_pair,
     make_pools,
     score_edges,
 )
 from mechshift.experiment.planning.lengths import task_lengths
+from mechshift.experiment.planning.members import run_members
 from mechshift.experiment.planning.methods import method_passes
 from mechshift.experiment.planning.stages import attribution_cost, evaluation_cost, pool_cost
 from mechshift.experiment.planning.workload import make_workload
 from mechshift.experiment.stores import KINDS, read_pool, read_scores, scores_folder
-from mechshift.models import PAIRS, load_pair, local_tokenizer, pair_shape
+from mechshift.models import PAIRS, local_tokenizer, pair_shape
 from mechshift.tasks import PoolConfig, find_tasks
 from mechshift.testing import random_examples, random_language_model
 from mechshift.testing.measuring import counted_passes
@@ -28,22 +31,23 @@ from mechshift.testing.measuring import counted_passes
 SETTINGS = RunSettings(
     tasks=("ioi", "infilling"),
     # Both models solve all of these, so that one round of candidates is enough.
-    pool=PoolConfig(num_examples=7, num_held_out=5),
-    attribution=AttributionSettings(ig_steps=3, batch_size=2, chunk_size=3),
-    evaluation=EvaluationSettings(fractions=(0.01, 0.5), batch_size=2),
+    pool=PoolConfig(num_examples=4, num_held_out=3),
+    attribution=AttributionSettings(ig_steps=2, batch_size=2, chunk_size=3),
+    evaluation=EvaluationSettings(fractions=(0.02,), num_random=1, batch_size=2),
 )
 
 
 @pytest.fixture(scope="module")
 def pair():
-    return load_pair("tiny")
+    return PairOptions().load("cpu", controls=True)
 
 
 @pytest.fixture(scope="module")
 def workload():
     tasks, entry = find_tasks(SETTINGS.task_names()), PAIRS["tiny"]
     lengths = {task.name: task_lengths(task, local_tokenizer(entry), KINDS) for task in tasks}
-    return make_workload(SETTINGS, pair_shape(entry), tasks, lengths, host_is_device=True)
+    members = run_members(entry, SETTINGS)
+    return make_workload(SETTINGS, pair_shape(entry), members, tasks, lengths, host_is_device=True)
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +56,12 @@ def counted(pair, tmp_path_factory):
     run, counts = tmp_path_factory.mktemp("run"), {}
 
     def count(stage, work):
-        with counted_passes(pair.arm) as arm, counted_passes(pair.mdm) as mdm:
+        with ExitStack() as stack:
+            counts[stage] = {
+                name: stack.enter_context(counted_passes(model))
+                for name, model in pair.members.items()
+            }
             work()
-        counts[stage] = {"arm": arm, "mdm": mdm}
 
     tasks = find_tasks(SETTINGS.task_names())
     make = lambda: make_pools(run, pair, SETTINGS.models, tasks, SETTINGS.pool, quiet=True)  # noqa: E731
@@ -79,15 +86,31 @@ def test_every_stage_makes_the_planned_passes(workload, counted, stage):
     for task in SETTINGS.task_names():
         pools = [read_pool(run, task, split) for split in ("discovery", "held-out")]
         assert all(pool.arm_accuracy == pool.mdm_accuracy == 1.0 for pool in pools)
-    real = {kind: (c.forward, c.backward) for kind, c in counts[stage].items()}
+    real = {name: (c.forward, c.backward) for name, c in counts[stage].items() if c.forward}
     assert planned(workload, stage) == real
-    assert min(forward for forward, _ in real.values()) > 0
+    assert {"arm", "mdm"} <= set(real)
+    assert ("arm-full" in real) == (stage == "attribution")
+
+
+def test_the_members_of_a_planned_run_are_those_that_are_loaded(pair):
+    members = run_members(PAIRS["tiny"], SETTINGS)
+    assert [member.name for member in members] == list(pair.members)
+    assert [member.kind for member in members] == [m.kind for m in pair.members.values()]
+    storages = {
+        next(model.module.parameters()).untyped_storage().data_ptr()
+        for model in pair.members.values()
+    }
+    assert sum(member.loaded for member in members) == len(storages)
+    alone = run_members(PAIRS["tiny"], replace(SETTINGS, skip=("controls",)))
+    assert [member.name for member in alone] == ["arm", "mdm"]
+    unshifted = run_members(PAIRS["a2d-qwen3-0.6b-mdlm"], SETTINGS)
+    assert [member.name for member in unshifted] == ["arm", "mdm"]
 
 
 def test_the_scores_of_a_run_are_as_large_as_planned(workload, counted):
     _, run = counted
     for model in workload.models:
-        values = read_scores(scores_folder(run, model.task, model.kind)).values
+        values = read_scores(scores_folder(run, model.task, model.model)).values
         assert workload.score_bytes(model) == values.nbytes
 
 
@@ -126,14 +149,14 @@ def test_the_passes_of_eap_ig_are_counted_for_every_rule(rule, metric):
 
 
 def test_the_passes_of_eap_are_counted():
-    settings = with_method(AttributionSettings(), "eap")
+    settings = AttributionSettings(method="eap")
     check_passes(
         settings, "logit_diff", lambda model, canvases: eap(model, canvases, metric="logit_diff")
     )
 
 
 def test_the_passes_of_exact_patching_are_counted():
-    settings = with_method(AttributionSettings(), "exact")
+    settings = AttributionSettings(method="exact")
     check_passes(
         settings,
         "logit_diff",
@@ -150,10 +173,3 @@ def check_passes(settings, metric, work):
     passes = method_passes(settings, metric, model.graph())
     assert count.forward == passes.forward + passes.intervened
     assert count.backward == passes.backward(num_slots=2)
-
-
-def with_method(settings, method):
-    """The settings with the field `method`, also where their class has none yet."""
-    settings = replace(settings)
-    object.__setattr__(settings, "method", method)
-    return settings

@@ -1,5 +1,6 @@
 """Scores and circuits in files that other tools read."""
 
+from mechshift.circuits.formats.by_suffix import read_circuit as read_circuit
 from mechshift.circuits.formats.graphml import read_graphml_circuit as read_graphml_circuit
 from mechshift.circuits.formats.graphml import read_graphml_scores as read_graphml_scores
 from mechshift.circuits.formats.graphml import write_graphml_circuit as write_graphml_circuit

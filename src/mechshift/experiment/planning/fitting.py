@@ -7,6 +7,7 @@ from mechshift.errors import ConfigError
 from mechshift.experiment.planning.machine import GIGA, Machine
 from mechshift.experiment.planning.workload import JOINING_COPIES, Use, Workload
 from mechshift.experiment.settings import RunSettings
+from mechshift.experiment.stores import member_title
 
 BATCH_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Powers of two, largest first. Beyond 128 a batch pads more and computes no faster."""
@@ -85,9 +86,9 @@ def peak(uses: Iterable[Use]) -> Use:
 def refusal(stage: str, use: Use, machine: Machine, remedy: str) -> str:
     """One line on what does not fit."""
     return (
-        f"{stage} of '{use.task}' by the {use.model.upper()} needs"
+        f"{stage} of '{use.task}' by {member_title(use.model)} needs"
         f" {gigabytes(use.memory.total)} at least, {gigabytes(use.memory.weights)} of them for the"
-        f" weights of both models, and {gigabytes(machine.budget)} may be filled"
+        f" weights of all models, and {gigabytes(machine.budget)} may be filled"
         f" ({machine.share_of_memory:.0%} of {gigabytes(machine.memory)} free): {remedy}."
     )
 
@@ -118,9 +119,11 @@ def _changes(settings: RunSettings) -> Iterator[tuple[str, RunSettings]]:
     """Settings that need less memory, those that change least first."""
     models, attribution = settings.models, settings.attribution
     half = replace(settings, models=replace(models, dtype="bfloat16"))
+    alone = replace(settings, skip=(*settings.skip, "controls"))
     small_chunk = replace(attribution, chunk_size=1)
     grouped = replace(small_chunk, grouped=True)
     yield "--attribution.chunk-size 1", replace(settings, attribution=small_chunk)
+    yield "--skip controls", alone
     yield "--dtype bfloat16", half
     yield (
         "--dtype bfloat16 --attribution.chunk-size 1",

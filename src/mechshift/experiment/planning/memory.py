@@ -32,7 +32,7 @@ class MemoryUse:
 
     phase: Phase
     weights: int
-    """Of both models, which are in memory together."""
+    """Of all models that are loaded, which are in memory together."""
     activations: int = 0
     """Of a forward pass: what its backward pass needs and what the hooks record."""
     attention: int = 0
@@ -62,7 +62,7 @@ class MemoryModel:
     itemsize: int
     """Bytes of a number in the model's dtype."""
     weights: int
-    """Of both models [bytes]."""
+    """Of all models that are loaded [bytes]."""
     metric: str
 
     @property

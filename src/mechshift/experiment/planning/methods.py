@@ -2,15 +2,18 @@
 
 from dataclasses import dataclass
 
-from mechshift.attribution import CLEAN, CORRUPTED, num_forward_passes, path_points
+from mechshift.attribution import (
+    CLEAN,
+    CORRUPTED,
+    METHODS,
+    method_options,
+    num_forward_passes,
+    path_points,
+)
 from mechshift.attribution.eap import ENDS
 from mechshift.denoising import COMPARED_WITH_CLEAN
-from mechshift.errors import ConfigError
 from mechshift.experiment.settings import AttributionSettings
 from mechshift.graph import Graph
-
-EDGES_PER_PASS = 16
-"""Of `exact_edge_scores`, where the settings do not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,28 +34,21 @@ class MethodPasses:
 
 
 def method_passes(settings: AttributionSettings, metric: str, graph: Graph) -> MethodPasses:
-    """The passes of the method that the settings name; EAP-IG where they name none.
-
-    Raises:
-        ConfigError: a method whose passes are not known here.
-    """
-    method = getattr(settings, "method", "eap-ig")
+    """The passes of the method that the settings name."""
+    options = method_options(settings.method) | settings.options()
     reference = int(metric in COMPARED_WITH_CLEAN)
-    if method == "exact":
-        edges_per_pass: int = getattr(settings, "edges_per_pass", EDGES_PER_PASS)
+    if settings.method == "exact":
         return MethodPasses(
             num_points=0,
             forward=2 + reference,
-            intervened=num_forward_passes(graph, edges_per_pass) - 2,
-            edges_per_pass=edges_per_pass,
+            intervened=num_forward_passes(graph, options["edges_per_pass"]) - 2,
+            edges_per_pass=options["edges_per_pass"],
         )
-    if method == "eap-ig":
-        points = path_points(settings.rule, settings.ig_steps)
-    elif method == "eap":
-        points = (ENDS[getattr(settings, "gradient_at", "clean")],)
+    if settings.method == "eap-ig":
+        points = path_points(options["rule"], options["ig_steps"])
     else:
-        raise ConfigError(
-            f"the passes of the method '{method}' cannot be planned; known: eap-ig, eap, exact."
-        )
+        # Settings refuse names that are not methods.
+        assert settings.method == "eap", f"plan knows not all of {', '.join(METHODS)}"
+        points = (ENDS[options["gradient_at"]],)
     other_ends = {CORRUPTED, CLEAN} - set(points)
     return MethodPasses(num_points=len(points), forward=len(points) + len(other_ends) + reference)

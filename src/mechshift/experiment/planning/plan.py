@@ -11,6 +11,7 @@ from mechshift.experiment.planning.fitting import (
 )
 from mechshift.experiment.planning.lengths import task_lengths
 from mechshift.experiment.planning.machine import Machine, MachineOptions, find_machine
+from mechshift.experiment.planning.members import run_members
 from mechshift.experiment.planning.stages import DECODING_BATCH_SIZE, ModelOnTask, StageCost
 from mechshift.experiment.planning.workload import (
     JOINING_COPIES,
@@ -20,7 +21,7 @@ from mechshift.experiment.planning.workload import (
 )
 from mechshift.experiment.settings import RunSettings
 from mechshift.experiment.stores import KINDS
-from mechshift.models import Kind, PairShape, local_tokenizer, pair_shape
+from mechshift.models import PairShape, local_tokenizer, pair_shape
 from mechshift.models.loading import DTYPES
 from mechshift.tasks import find_tasks
 
@@ -33,7 +34,7 @@ class TaskPlan:
     """The size of one task for one model."""
 
     task: str
-    model: Kind
+    model: str
     prompt_tokens: int
     """Of the longest example that was looked at, with its suffix."""
     target_tokens: int
@@ -114,7 +115,8 @@ def plan_run(
     found = find_machine(machine or MachineOptions(), DTYPES[settings.models.dtype])
 
     def remake(changed: RunSettings) -> Workload:
-        return make_workload(changed, shapes, tasks, lengths, host_is_device=found.shared)
+        members = run_members(entry, changed)
+        return make_workload(changed, shapes, members, tasks, lengths, host_is_device=found.shared)
 
     workload = remake(settings)
     check_decoding(workload, found, remake)
@@ -159,7 +161,7 @@ def _task_plan(workload: Workload, model: ModelOnTask) -> TaskPlan:
     batches = model.discovery_batches(1, None)
     return TaskPlan(
         task=model.task,
-        model=model.kind,
+        model=model.model,
         prompt_tokens=int((lengths.prefix + lengths.suffix).max()),
         target_tokens=int(lengths.target.max()),
         num_steps=model.num_steps,
@@ -197,8 +199,8 @@ def _notes(
         " upper estimate"
     )
     yield (
-        "time counts matrix products only: not the comparison, the disk, or the reading of weights"
-        " that slows the decoding of single tokens"
+        "not planned: flow, semantics, what controls answer, the comparison; time counts matrix"
+        " products only, not the disk, or the reading of weights that slows decoding by the token"
     )
     if machine.host_memory is None:
         yield "the host's memory is not known (--host-memory-gb), so joining scores is not checked"

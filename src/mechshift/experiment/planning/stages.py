@@ -41,7 +41,8 @@ class StageCost:
 
     stage: Stage
     task: str
-    model: Kind
+    model: str
+    """`arm`, `mdm`, or the name of a control."""
     forward_passes: int
     """Calls of the decoder."""
     backward_passes: int
@@ -55,7 +56,10 @@ class ModelOnTask:
     """One model, one task, and how the task is run."""
 
     task: str
+    model: str
+    """`arm`, `mdm`, or the name of a control."""
     kind: Kind
+    """How it reads the task."""
     shape: ModelShape
     graph: Graph
     lengths: ExampleLengths
@@ -120,7 +124,7 @@ def pool_cost(model: ModelOnTask, solved: float) -> StageCost:
     return StageCost(
         stage="pool",
         task=model.task,
-        model=model.kind,
+        model=model.model,
         forward_passes=len(calls),
         backward_passes=0,
         circuit_runs=0,
@@ -134,7 +138,7 @@ def attribution_cost(model: ModelOnTask, batches: Sequence[Batch]) -> StageCost:
     return StageCost(
         stage="attribution",
         task=model.task,
-        model=model.kind,
+        model=model.model,
         forward_passes=len(batches) * (passes.forward + passes.intervened),
         backward_passes=sum(passes.backward(batch.slots) for batch in batches),
         circuit_runs=0,
@@ -161,24 +165,22 @@ def circuit_sizes_run(
     """Sizes of all circuits that one model runs: both models' circuits, and baselines.
 
     Args:
-        settings: with `num_random` and `baseline_sizes` where a version has baselines.
+        settings: how many random circuits stand beside each model's own, and at which sizes.
         sizes: of each model's circuits.
         compared: the size at which circuits are compared.
     """
-    num_random: int | None = getattr(settings, "num_random", None)
-    baseline: Sequence[int] = ()
-    if num_random is not None:
-        everywhere = getattr(settings, "baseline_sizes", "compared") == "all"
-        # Random ones, and one chosen by activation.
-        baseline = (num_random + 1) * list(sizes if everywhere else [compared])
-    return [*sizes, *sizes, *baseline]
+    baseline_sizes = sizes if settings.baseline_sizes == "all" else [compared]
+    # Random ones, and one chosen by activation.
+    num_baselines = settings.num_random + 1
+    return [*sizes, *sizes, *(num_baselines * [*baseline_sizes])]
 
 
 def num_measuring_passes(settings: EvaluationSettings) -> int:
-    """Passes over discovery canvases before circuits are run: for baselines, and for means."""
-    if not hasattr(settings, "num_random"):
-        return 0
-    return 3 if getattr(settings, "ablation", "resample") == "mean" else 2
+    """Passes over discovery canvases before circuits are run, to choose baselines by activation.
+
+    With mean ablation one more, at most: canvases of shapes that no held-out one has are left out.
+    """
+    return 3 if settings.ablation == "mean" else 2
 
 
 def evaluation_cost(
@@ -203,7 +205,7 @@ def evaluation_cost(
     return StageCost(
         stage="evaluation",
         task=model.task,
-        model=model.kind,
+        model=model.model,
         forward_passes=len(forward),
         backward_passes=0,
         circuit_runs=len(batches) * len(circuit_sizes),

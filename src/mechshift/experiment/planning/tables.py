@@ -7,6 +7,7 @@ import polars as pl
 from mechshift.experiment.planning.machine import GIGA, TERA
 from mechshift.experiment.planning.memory import MemoryUse
 from mechshift.experiment.planning.plan import RunPlan
+from mechshift.experiment.stores import member_title
 
 PARTS = tuple(field.name for field in fields(MemoryUse) if field.name != "phase")
 """What memory is needed for, in the order of the table."""
@@ -18,7 +19,7 @@ def task_table(plan: RunPlan) -> pl.DataFrame:
         [
             {
                 "task": task.task,
-                "model": task.model.upper(),
+                "model": member_title(task.model),
                 "prompt": task.prompt_tokens,
                 "target": task.target_tokens,
                 "steps": task.num_steps,
@@ -37,7 +38,7 @@ def stage_table(plan: RunPlan) -> pl.DataFrame:
         {
             "stage": stage.cost.stage,
             "task": stage.cost.task,
-            "model": stage.cost.model.upper(),
+            "model": member_title(stage.cost.model),
             "forward": stage.cost.forward_passes,
             "backward": stage.cost.backward_passes,
             "circuits": stage.cost.circuit_runs,

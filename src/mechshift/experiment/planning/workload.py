@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mechshift.denoising.samplers import sampler_named
 from mechshift.experiment.planning.lengths import ExampleLengths
+from mechshift.experiment.planning.members import Member
 from mechshift.experiment.planning.memory import WIDE, MemoryModel, MemoryUse
 from mechshift.experiment.planning.methods import method_passes
 from mechshift.experiment.planning.stages import (
@@ -17,6 +18,7 @@ from mechshift.experiment.planning.stages import (
     pool_cost,
 )
 from mechshift.experiment.settings import RunSettings
+from mechshift.experiment.stores import KINDS
 from mechshift.models import Kind, ModelShape, PairShape
 from mechshift.models.loading import DTYPES
 from mechshift.tasks import Task
@@ -31,7 +33,7 @@ class Use:
     """A peak of memory, and whose it is."""
 
     task: str
-    model: Kind
+    model: str
     memory: MemoryUse
 
 
@@ -49,9 +51,9 @@ class Workload:
 
     def decoding(self) -> Iterator[Use]:
         """Peaks of finding the pool."""
-        for model, memory in zip(self.models, self.memory, strict=True):
+        for model, memory in self._pair():
             largest = max(model.decoding(1.0), key=lambda call: call.tokens + call.readouts)
-            yield Use(task=model.task, model=model.kind, memory=memory.decode(largest, model.kind))
+            yield Use(task=model.task, model=model.model, memory=memory.decode(largest, model.kind))
 
     def attribution(self, batch_size: int) -> Iterator[Use]:
         """Peaks of scoring edges with so many canvases in a batch."""
@@ -76,7 +78,7 @@ class Workload:
 
     def evaluation(self, batch_size: int) -> Iterator[Use]:
         """Peaks of running circuits with so many canvases in a batch."""
-        for model, memory in zip(self.models, self.memory, strict=True):
+        for model, memory in self._pair():
             batches = set(model.held_out_batches(batch_size))
             sizes = set(self.circuit_sizes)
             uses = [memory.circuits(batch, size) for batch in batches for size in sizes]
@@ -86,19 +88,25 @@ class Workload:
         self, attribution_batch: int, evaluation_batch: int, solved: float
     ) -> Iterator[StageCost]:
         """Passes and FLOPs, stage by stage in the order in which they are run."""
-        for model in self.models:
+        for model, _ in self._pair():
             yield pool_cost(model, solved)
         chunk_size = self.settings.attribution.chunk_size
         for model in self.models:
             yield attribution_cost(model, model.discovery_batches(attribution_batch, chunk_size))
         repeats = num_measuring_passes(self.settings.evaluation)
-        for model in self.models:
+        for model, _ in self._pair():
             yield evaluation_cost(
                 model,
                 model.held_out_batches(evaluation_batch),
                 self.circuit_sizes,
                 repeats * model.discovery_batches(evaluation_batch, None),
             )
+
+    def _pair(self) -> Iterator[tuple[ModelOnTask, MemoryModel]]:
+        """The pair's two models, without controls, which are scored only."""
+        for model, memory in zip(self.models, self.memory, strict=True):
+            if model.model in KINDS:
+                yield model, memory
 
     def score_bytes(self, model: ModelOnTask) -> int:
         """A model's scores of one task, on disk."""
@@ -116,6 +124,7 @@ class Workload:
 def make_workload(
     settings: RunSettings,
     shapes: PairShape,
+    members: Sequence[Member],
     tasks: Sequence[Task],
     lengths: Mapping[str, Mapping[Kind, ExampleLengths]],
     *,
@@ -126,6 +135,7 @@ def make_workload(
     Args:
         settings: of the run.
         shapes: of both models.
+        members: the models whose edges are scored.
         tasks: that the settings name.
         lengths: task name -> kind of model -> lengths of examples.
         host_is_device: whether the models run in the host's memory.
@@ -136,20 +146,23 @@ def make_workload(
     """
     attribution = settings.attribution
     itemsize = DTYPES[settings.models.dtype].itemsize
-    weights = itemsize * (shapes.arm.num_parameters + shapes.mdm.num_parameters)
+    weights = itemsize * sum(
+        getattr(shapes, member.weights).num_parameters for member in members if member.loaded
+    )
     graph = shapes.arm.graph(grouped=attribution.grouped)
     models, memory = [], []
-    kinds: tuple[tuple[Kind, ModelShape], ...] = (("arm", shapes.arm), ("mdm", shapes.mdm))
     for task in tasks:
         metric = attribution.metric or task.metric
-        for kind, shape in kinds:
+        for member in members:
+            shape: ModelShape = getattr(shapes, member.weights)
             models.append(
                 ModelOnTask(
                     task=task.name,
-                    kind=kind,
+                    model=member.name,
+                    kind=member.kind,
                     shape=shape,
                     graph=graph,
-                    lengths=lengths[task.name][kind],
+                    lengths=lengths[task.name][member.kind],
                     sampler=sampler_named(settings.pool.order),
                     pool=settings.pool,
                     passes=method_passes(attribution, metric, graph),
@@ -175,4 +188,4 @@ def _largest(model: ModelOnTask, uses: Sequence[MemoryUse]) -> Iterator[Use]:
     """The largest use of each phase."""
     for phase in dict.fromkeys(use.phase for use in uses):
         largest = max((use for use in uses if use.phase == phase), key=lambda use: use.total)
-        yield Use(task=model.task, model=model.kind, memory=largest)
+        yield Use(task=model.task, model=model.model, memory=largest)

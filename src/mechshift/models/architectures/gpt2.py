@@ -47,6 +47,7 @@ def _read_layer(layer: Any) -> LayerParts:
         ungrouped=lambda num_heads: {"split_size": num_heads * attention.head_dim},
         mlp=layer.mlp,
         mlp_norm=_layer_norm(layer.ln_2),
+        mlp_down=Projection(module=layer.mlp.c_proj, transposed=True),
     )
 
 

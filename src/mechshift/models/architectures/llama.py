@@ -46,6 +46,7 @@ def _read_layer(layer: Any) -> LayerParts:
         ungrouped=lambda _num_heads: {"num_key_value_groups": 1},
         mlp=layer.mlp,
         mlp_norm=_rms_norm(layer.post_attention_layernorm),
+        mlp_down=Projection(module=layer.mlp.down_proj),
     )
 
 

@@ -7,12 +7,10 @@ import pytest
 from mechshift.comparison import (
     Comparison,
     ComparisonSettings,
-    FlatRecord,
     compare,
-    from_flat,
-    to_flat,
 )
-from mechshift.errors import ComparisonError
+from mechshift.errors import ArtifactError
+from mechshift.flat_records import FlatRecord, from_flat, to_flat
 from mechshift.graph import Graph
 
 GRAPH = Graph(num_layers=2, num_heads=2, num_key_value_groups=1)
@@ -56,8 +54,8 @@ def test_every_kind_of_value_is_kept(comparison: Comparison) -> None:
 def test_parts_that_do_not_make_the_record_are_refused(comparison: Comparison) -> None:
     flat = to_flat(comparison)
     more = FlatRecord(arrays=flat.arrays, scalars={**flat.scalars, "mood": "good"})
-    with pytest.raises(ComparisonError, match=r"Comparison holds unknown parts \['mood'\]"):
+    with pytest.raises(ArtifactError, match=r"Comparison holds unknown parts \['mood'\]"):
         from_flat(Comparison, more)
     fewer = {name: value for name, value in flat.arrays.items() if name != "overlap.edges.low"}
-    with pytest.raises(ComparisonError, match="lacks 'overlap.edges.low'; run the comparison"):
+    with pytest.raises(ArtifactError, match="lacks 'overlap.edges.low'; delete its folder"):
         from_flat(Comparison, FlatRecord(arrays=fewer, scalars=flat.scalars))

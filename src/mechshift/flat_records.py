@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from mechshift.errors import ComparisonError
+from mechshift.errors import ArtifactError
 
 Record = TypeVar("Record")
 
@@ -41,14 +41,14 @@ def from_flat(record_type: type[Record], flat: FlatRecord) -> Record:
     """Rebuild a record from its parts.
 
     Raises:
-        ComparisonError: a part is missing, or one is left over.
+        ArtifactError: a part is missing, or one is left over.
     """
     unused = {*flat.arrays, *flat.scalars}
     record = _build(record_type, "", flat, unused)
     if unused:
-        raise ComparisonError(
+        raise ArtifactError(
             f"stored {record_type.__name__} holds unknown parts {sorted(unused)}; it was written by"
-            " another version. Run the comparison again."
+            " another version. Delete its folder and run its stage again."
         )
     return record
 
@@ -80,8 +80,9 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
         elif name in flat.scalars:
             values[field.name] = _as_declared(flat.scalars[name], hint)
         else:
-            raise ComparisonError(
-                f"stored {record_type.__name__} lacks '{name}'; run the comparison again."
+            raise ArtifactError(
+                f"stored {record_type.__name__} lacks '{name}'; delete its folder and run its stage"
+                " again."
             )
     return record_type(**values)
 

@@ -1,0 +1,111 @@
+"""All ablations of one model, as the settings ask for them.
+
+1. Norms are measured on the canvases that means are taken over, which are of other examples than
+   the ablations are measured on: so neither the neurons nor the controls are chosen on these.
+2. The standard plans are made, with several draws of every control.
+3. The plans are swept; and, where that is asked for, the model decodes under each.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from mechshift.ablation.decoded import DecodedAblations, decode_ablated, num_decodings
+from mechshift.ablation.output_norms import measure_output_norms
+from mechshift.ablation.settings import AblationSettings
+from mechshift.ablation.standard_plans import max_num_plans, standard_plans
+from mechshift.ablation.sweep import num_runs, sweep_ablations
+from mechshift.ablation.table import AblationTable
+from mechshift.circuits import Circuit
+from mechshift.denoising import Canvas
+from mechshift.graph import Graph
+from mechshift.models import LanguageModel
+from mechshift.tasks import Example, PoolConfig, Task
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Decoding:
+    """What a model is to answer by itself under every plan; several times the cost of a sweep."""
+
+    task: Task
+    examples: tuple[Example, ...]
+    """Those of the canvases that are swept."""
+    pool: PoolConfig
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AblationRun:
+    """What ablations do to one model."""
+
+    table: AblationTable
+    decoded: DecodedAblations | None
+    """None: not asked for."""
+
+
+def run_ablations(
+    model: LanguageModel,
+    canvases: Sequence[Canvas],
+    *,
+    circuit: Circuit | None,
+    mean_canvases: Sequence[Canvas],
+    metric: str,
+    settings: AblationSettings,
+    decoding: Decoding | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> AblationRun:
+    """Make the standard plans for a model and run them.
+
+    Args:
+        model: changed by hooks that are gone afterwards.
+        canvases: those of every example that ablations are measured on.
+        circuit: of this model; None: no plan for it.
+        mean_canvases: canvases of other examples, for norms and for the replacement `mean`.
+        metric: its name.
+        settings: what is ablated, how, and with how many draws of a control.
+        decoding: asks for the model's own answers too, under `zero` and `mean`.
+        progress: called with the number of canvases, or of decoded examples, that one run has
+            finished; the numbers add up to at most `max_num_runs`, and to less where draws of a
+            control do not exist.
+
+    Raises:
+        AblationError: as `standard_plans`, `sweep_ablations` and `decode_ablated` do.
+    """
+    norms = measure_output_norms(model, mean_canvases, batch_size=settings.batch_size)
+    standard = standard_plans(norms, circuit, settings)
+    table = sweep_ablations(
+        model,
+        canvases,
+        standard.plans,
+        settings,
+        metric=metric,
+        mean_canvases=mean_canvases,
+        progress=progress,
+    )
+    decoded: DecodedAblations | None = None
+    if decoding is not None:
+        decoded = decode_ablated(
+            model,
+            decoding.task,
+            decoding.examples,
+            standard.plans,
+            settings,
+            pool=decoding.pool,
+            mean_canvases=mean_canvases,
+            progress=progress,
+        )
+    return AblationRun(table=replace(table, left_out=standard.left_out), decoded=decoded)
+
+
+def max_num_runs(
+    graph: Graph,
+    canvases: Sequence[Canvas],
+    settings: AblationSettings,
+    *,
+    with_circuit: bool,
+    decoding: Decoding | None = None,
+) -> int:
+    """The most that `run_ablations` reports, known before any plan is made."""
+    num_plans = max_num_plans(graph, settings, with_circuit=with_circuit)
+    swept = num_runs(canvases, num_plans, settings)
+    if decoding is None:
+        return swept
+    return swept + num_decodings(len(decoding.examples), num_plans, settings)

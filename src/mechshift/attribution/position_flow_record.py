@@ -1,0 +1,119 @@
+"""What does position flow hand on: scores by span, for every example and denoising step."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechshift.errors import AttributionError
+
+DIRECTIONS = ("right-to-left", "same-position", "left-to-right")
+"""Where the source position lies, seen from the query position that it flows to."""
+
+POSITION_KINDS = ("q", "k", "v", "mlp")
+"""Kinds of destination that a layer has."""
+
+FLOWS = ("net", "magnitude", "by_direction", "into_readers")
+READS = ("score_at", "magnitude_at", "logits_score_at", "logits_magnitude_at")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PositionFlow:
+    """Flow between spans, and scores at spans, per example and denoising step.
+
+    Everything is in units of the metric, positive where corruption hurts, and 0 at steps that an
+    example does not have. A *magnitude* is a sum of absolute values: each is taken of the score of
+    one head's k or v at one pair of positions (or of one destination at one position), on one
+    example and step, after averaging over the points of the path and summing over sources.
+    """
+
+    spans: tuple[str, ...]
+    """Names along the span axes; the last ones are `denoising.GENERAL_SPANS`."""
+    net: Float[np.ndarray, "example step layer flow_kind query_span source_span"]
+    """Flow from one span to another, over k and over v. Its sum over spans is the summed score of
+    all edges into the layer's k, or v, destinations."""
+    magnitude: Float[np.ndarray, "example step layer flow_kind query_span source_span"]
+    """The same of absolute values."""
+    by_direction: Float[np.ndarray, "example step layer flow_kind direction"]
+    """Magnitude of flow by `DIRECTIONS`."""
+    into_readers: Float[np.ndarray, "example step layer flow_kind source_span"]
+    """Magnitude of flow into the positions whose logits are scored at this step."""
+    score_at: Float[np.ndarray, "example step layer position_kind span"]
+    """Summed score of all edges into a layer's destinations of a kind, by the span in which they
+    read the residual stream."""
+    magnitude_at: Float[np.ndarray, "example step layer position_kind span"]
+    logits_score_at: Float[np.ndarray, "example step span"]
+    """The same for `logits`."""
+    logits_magnitude_at: Float[np.ndarray, "example step span"]
+    num_steps: Int[np.ndarray, " example"]
+    """Denoising steps of each example."""
+    clean_metric: Float[np.ndarray, "example step"]
+    corrupted_metric: Float[np.ndarray, "example step"]
+
+    def __post_init__(self) -> None:
+        num_spans, shapes = len(self.spans), part_shapes(self.num_layers, len(self.spans))
+        cells = self.clean_metric.shape
+        for name in (*FLOWS, *READS):
+            shape, expected = getattr(self, name).shape, (*cells, *shapes[name])
+            if shape != expected:
+                raise AttributionError(
+                    f"{name} has shape {shape}, not {expected} as {num_spans} spans and the"
+                    " metrics need."
+                )
+
+    @property
+    def num_examples(self) -> int:
+        return len(self.num_steps)
+
+    @property
+    def num_layers(self) -> int:
+        return int(self.net.shape[2])
+
+
+def part_shapes(num_layers: int, num_spans: int) -> dict[str, tuple[int, ...]]:
+    """Shape of each array of `PositionFlow` for one example and step."""
+    kinds = len(POSITION_KINDS)
+    return {
+        "net": (num_layers, 2, num_spans, num_spans),
+        "magnitude": (num_layers, 2, num_spans, num_spans),
+        "by_direction": (num_layers, 2, len(DIRECTIONS)),
+        "into_readers": (num_layers, 2, num_spans),
+        "score_at": (num_layers, kinds, num_spans),
+        "magnitude_at": (num_layers, kinds, num_spans),
+        "logits_score_at": (num_spans,),
+        "logits_magnitude_at": (num_spans,),
+    }
+
+
+def concatenate_position_flows(chunks: Sequence[PositionFlow]) -> PositionFlow:
+    """Join flows of consecutive examples; shorter step axes are filled with 0.
+
+    Raises:
+        AttributionError: no chunks, or chunks of different spans or numbers of layers.
+    """
+    if not chunks:
+        raise AttributionError("there is no position flow to join; score at least one example.")
+    kinds = {(chunk.spans, chunk.num_layers) for chunk in chunks}
+    if len(kinds) > 1:
+        raise AttributionError(
+            f"position flow of different spans or layers cannot be joined: {sorted(kinds)}; give"
+            " every chunk the examples of the whole pool."
+        )
+    most_steps = max(chunk.clean_metric.shape[1] for chunk in chunks)
+    joined = {
+        field.name: np.concatenate(
+            [_with_steps(getattr(chunk, field.name), most_steps) for chunk in chunks]
+        )
+        for field in fields(PositionFlow)
+        if field.name != "spans"
+    }
+    return PositionFlow(spans=chunks[0].spans, **joined)
+
+
+def _with_steps(values: np.ndarray, num_steps: int) -> np.ndarray:
+    """Fill the step axis with zeros; `num_steps`, the field, has none."""
+    if values.ndim == 1:
+        return values
+    missing = num_steps - values.shape[1]
+    return np.pad(values, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))

@@ -1,0 +1,131 @@
+"""How faithful are circuits that know less than attribution, and is a circuit better than they are?
+
+A baseline is one circuit a size, or several random draws a size. Its faithfulness is the mean over
+draws; its intervals resample examples and draws, because other draws would be as good. Differences
+to a circuit use the same resamples of the examples, since both were run on the same ones.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int
+
+from mechshift.errors import EvaluationError
+from mechshift.evaluation.circuit_metrics import CircuitMetrics
+from mechshift.evaluation.faithfulness import FaithfulnessCurve, percentile_estimates
+from mechshift.statistics import (
+    Estimate,
+    Estimates,
+    bootstrap_weights,
+    percentile_interval,
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Baselines:
+    """What one model scores on circuits that know less than its own, on the same examples."""
+
+    random: CircuitMetrics
+    """Draws matched to the own circuits: all sizes of the first draw, then all of the next."""
+    activation: CircuitMetrics
+    """As many edges, by how far the corruption moves their source; one circuit a size."""
+    num_forced: Int[np.ndarray, " size"]
+    """Edges that every matched draw of a size must have; empty without draws."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BaselineCurve:
+    """Faithfulness of baseline circuits of growing size."""
+
+    draws: tuple[FaithfulnessCurve, ...]
+    """At least one; all of the same sizes and examples."""
+
+    @property
+    def sizes(self) -> Int[np.ndarray, " size"]:
+        return self.draws[0].sizes
+
+    @property
+    def num_edges(self) -> int:
+        """Edges of the whole graph."""
+        return self.draws[0].num_edges
+
+    @property
+    def num_examples(self) -> int:
+        return self.draws[0].num_examples
+
+    @property
+    def faithfulness(self) -> Float64[np.ndarray, " size"]:
+        """Share of the full model's metric kept at each size, averaged over draws.
+
+        Raises:
+            EvaluationError: undefined; see `faithfulness.faithfulness`.
+        """
+        return np.mean([draw.faithfulness for draw in self.draws], axis=0)
+
+    def resampled(
+        self, *, num_resamples: int = 1000, seed: int = 0
+    ) -> Float64[np.ndarray, "resample size"]:
+        """Faithfulness in bootstrap resamples of the examples and of the draws.
+
+        The same seed resamples the examples as `FaithfulnessCurve.resampled` does.
+
+        Raises:
+            EvaluationError: see `FaithfulnessCurve.resampled`.
+        """
+        by_draw = np.stack(
+            [draw.resampled(num_resamples=num_resamples, seed=seed) for draw in self.draws], axis=1
+        )
+        # A seed of its own: draws must not be chosen by the numbers that chose the examples.
+        weights = bootstrap_weights(len(self.draws), num_resamples, seed + 1)
+        return np.einsum("rd,rds->rs", weights, by_draw)
+
+    def interval(
+        self, level: float = 0.95, *, num_resamples: int = 1000, seed: int = 0
+    ) -> Estimates:
+        """Faithfulness with its pointwise percentile interval; axis `size`.
+
+        Raises:
+            EvaluationError: see `FaithfulnessCurve.resampled`.
+        """
+        samples = self.resampled(num_resamples=num_resamples, seed=seed)
+        return percentile_estimates(self.faithfulness, samples, level)
+
+
+def baseline_curve(metrics: CircuitMetrics) -> BaselineCurve:
+    """The curve of metrics that hold all sizes of one draw, then all sizes of the next."""
+    num_sizes = len(np.unique(metrics.sizes))
+    starts = range(0, len(metrics.sizes), num_sizes)
+    draws = (metrics.subset(slice(start, start + num_sizes)) for start in starts)
+    return BaselineCurve(draws=tuple(draw.curve() for draw in draws))
+
+
+def advantage(
+    circuits: FaithfulnessCurve,
+    baseline: BaselineCurve,
+    size: int,
+    *,
+    level: float = 0.95,
+    num_resamples: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Faithfulness of a circuit minus that of the baseline of its size, with its interval.
+
+    Raises:
+        EvaluationError: a size that one of the two lacks, or see `FaithfulnessCurve.resampled`.
+    """
+    column, baseline_column = _column(circuits.sizes, size), _column(baseline.sizes, size)
+    value = circuits.faithfulness[column] - baseline.faithfulness[baseline_column]
+    samples = circuits.resampled(num_resamples=num_resamples, seed=seed)[:, column]
+    other = baseline.resampled(num_resamples=num_resamples, seed=seed)[:, baseline_column]
+    interval = percentile_interval(samples - other, level)
+    return Estimate(value=float(value), interval=interval)
+
+
+def _column(sizes: Int[np.ndarray, " size"], size: int) -> int:
+    found = np.flatnonzero(sizes == size)
+    if not len(found):
+        raise EvaluationError(
+            f"no circuit of {size:,} edges was run, only of {', '.join(map(str, sizes.tolist()))};"
+            " evaluate that size too."
+        )
+    return int(found[0])

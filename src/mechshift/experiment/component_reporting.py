@@ -1,0 +1,114 @@
+"""What of a run's flow and semantics stands in the report, as far as they were computed.
+
+A stage counts where both models' results are whole; one that is missing is left out and named.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mechshift.artifacts import MANIFEST_NAME, artifact_hash, read_manifest
+from mechshift.comparison import ComparisonSettings, DirectionOfFlow, direction_of_flow
+from mechshift.experiment.stores import (
+    FLOW,
+    KINDS,
+    SEMANTICS,
+    flow_folder,
+    read_flow,
+    read_semantics,
+    read_token_texts,
+    semantics_folder,
+)
+from mechshift.report import ModelSemantics, TaskSemantics
+from mechshift.semantics import Semantics, SemanticsSettings, lens_profile, semantics_shift
+
+FOLDERS = {FLOW: flow_folder, SEMANTICS: semantics_folder}
+
+COMMANDS = {
+    FLOW: "Flow between positions was not traced on {tasks}: `mechshift flow RUN` does it.",
+    SEMANTICS: "Components were not analysed on {tasks}: `mechshift analyse RUN` does it.",
+}
+"""What the report says of a stage that is missing."""
+
+
+def reported_flow(run: Path, task: str, settings: ComparisonSettings) -> DirectionOfFlow | None:
+    """The direction of both models' flow, on the resamples of the comparison.
+
+    Raises:
+        ArtifactError: damaged.
+        ComparisonError: nothing flows in one of the models.
+    """
+    if not _is_there(run, FLOW, task):
+        return None
+    arm, mdm = (read_flow(flow_folder(run, task, kind)) for kind in KINDS)
+    return direction_of_flow(arm, mdm, settings)
+
+
+def reported_semantics(run: Path, task: str) -> TaskSemantics | None:
+    """What both models' components do, and the shift between them.
+
+    Raises:
+        ArtifactError: damaged.
+        SemanticsError: the models were analysed with different settings.
+    """
+    if not _is_there(run, SEMANTICS, task):
+        return None
+    arm, mdm = (read_semantics(run, task, kind) for kind in KINDS)
+    texts = [read_token_texts(run, task, kind) for kind in KINDS]
+    return TaskSemantics(
+        arm=_of_model(arm),
+        mdm=_of_model(mdm),
+        shift=semantics_shift(arm, mdm),
+        tokens=texts[0] | texts[1],
+    )
+
+
+def component_inputs(run: Path, tasks: Sequence[str]) -> dict[str, str]:
+    """Hashes of what the report shows of these stages."""
+    return {
+        f"{task}.{stage}.{kind}": artifact_hash(folder(run, task, kind))
+        for stage, folder in FOLDERS.items()
+        for task in tasks
+        if _is_there(run, stage, task)
+        for kind in KINDS
+    }
+
+
+def component_config(run: Path, tasks: Sequence[str]) -> dict[str, Any]:
+    """Settings of these stages by name, from the first task that has them."""
+    return {
+        stage: read_manifest(folder(run, task, "arm")).config[stage]
+        for stage, folder in FOLDERS.items()
+        for task in [task for task in tasks if _is_there(run, stage, task)][:1]
+    }
+
+
+def component_facts(run: Path, tasks: Sequence[str]) -> dict[str, Any]:
+    """Fields of `RunFacts`: how these stages were computed, and where they were not."""
+    config = component_config(run, tasks)
+    missing = {
+        stage: [task for task in tasks if not _is_there(run, stage, task)] for stage in FOLDERS
+    }
+    return {
+        "flow": config.get(FLOW),
+        "semantics": SemanticsSettings(**config[SEMANTICS]) if SEMANTICS in config else None,
+        "not_done": _sentences(missing),
+    }
+
+
+def _sentences(missing: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    return tuple(
+        COMMANDS[stage].format(tasks=", ".join(tasks)) for stage, tasks in missing.items() if tasks
+    )
+
+
+def _of_model(semantics: Semantics) -> ModelSemantics:
+    return ModelSemantics(
+        lens=lens_profile(semantics.lens, semantics.settings),
+        roles=semantics.roles,
+        neurons=semantics.neurons,
+    )
+
+
+def _is_there(run: Path, stage: str, task: str) -> bool:
+    return all((FOLDERS[stage](run, task, kind) / MANIFEST_NAME).is_file() for kind in KINDS)

@@ -1,0 +1,113 @@
+"""What of a run does the verdict on a task rest on?"""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from mechshift.artifacts import MANIFEST_NAME
+from mechshift.comparison import Comparison, ComparisonSettings, DirectionOfFlow, direction_of_flow
+from mechshift.experiment.analysing import source_scores
+from mechshift.experiment.stores import (
+    comparison_folder,
+    control_folder,
+    flow_folder,
+    read_circuit_metrics,
+    read_control_answers,
+    read_control_shift,
+    read_flow,
+    read_scores,
+    scored_members,
+    scores_folder,
+)
+from mechshift.semantics import (
+    ConcentrationShift,
+    SemanticsSettings,
+    concentration_shift,
+    resample_magnitudes,
+)
+from mechshift.statistics import Estimate, centred_estimate, proportion_interval
+from mechshift.verdict import ControlEvidence, Evidence
+
+
+def task_evidence(
+    run: Path, task: str, comparison: Comparison, direction: DirectionOfFlow | None
+) -> Evidence:
+    """Everything that was measured on one task and that a rule looks at.
+
+    Raises:
+        ArtifactError: an earlier stage is missing or damaged.
+        EvaluationError: faithfulness is undefined.
+        SemanticsError: no component is attributed anything.
+    """
+    controls = [
+        name
+        for name in scored_members(run, task)[2:]
+        if _is_there(control_folder(run, task, name))
+        and _is_there(comparison_folder(run, task, name))
+    ]
+    settings = comparison.settings
+    return Evidence(
+        comparison=comparison,
+        concentration=_concentration(run, task, "mdm", settings),
+        direction=direction,
+        inheritance=_inheritance(run, task, comparison),
+        controls=tuple(_control(run, task, name, settings) for name in controls),
+    )
+
+
+def _control(run: Path, task: str, name: str, settings: ComparisonSettings) -> ControlEvidence:
+    correct = read_control_answers(run, task, name)
+    accuracy = proportion_interval(int(correct.sum()), len(correct), settings.level)
+    return ControlEvidence(
+        name=name,
+        accuracy=Estimate(value=float(correct.mean()), interval=accuracy),
+        shift=read_control_shift(run, task, name),
+        concentration=_concentration(run, task, name, settings),
+        direction=_direction(run, task, name, settings),
+    )
+
+
+def _direction(
+    run: Path, task: str, member: str, settings: ComparisonSettings
+) -> DirectionOfFlow | None:
+    folders = [flow_folder(run, task, name) for name in ("arm", member)]
+    if not all(map(_is_there, folders)):
+        return None
+    arm, other = map(read_flow, folders)
+    return direction_of_flow(arm, other, settings)
+
+
+def _concentration(
+    run: Path, task: str, member: str, settings: ComparisonSettings
+) -> ConcentrationShift:
+    """On heads and MLPs; `input`, which every circuit has, is left out."""
+    resampling = SemanticsSettings(num_resamples=settings.num_resamples, seed=settings.seed)
+    arm, other = (
+        resample_magnitudes(_node_scores(run, task, name), resampling) for name in ("arm", member)
+    )
+    return concentration_shift(arm, other, level=settings.level)
+
+
+def _node_scores(run: Path, task: str, member: str) -> Float[np.ndarray, "example node"]:
+    return source_scores(read_scores(scores_folder(run, task, member)))[:, 1:]
+
+
+def _inheritance(run: Path, task: str, comparison: Comparison) -> Estimate | None:
+    """The MDM's faithfulness on the ARM's circuit minus on its own, on the same resamples."""
+    settings, size = comparison.settings, comparison.circuit_size
+    curves = {owner: one.curve() for owner, one in read_circuit_metrics(run, task, "mdm").items()}
+    if size not in curves["mdm"].sizes:
+        return None
+    at = int((curves["mdm"].sizes == size).argmax())
+    values, samples = [], []
+    for owner in ("arm", "mdm"):
+        curve = curves[owner]
+        values.append(float(curve.faithfulness[at]))
+        resampled = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
+        samples.append(resampled[:, at])
+    return centred_estimate(values[0] - values[1], samples[0] - samples[1], level=settings.level)
+
+
+def _is_there(folder: Path) -> bool:
+    return (folder / MANIFEST_NAME).exists()

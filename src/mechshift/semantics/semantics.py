@@ -1,0 +1,170 @@
+"""What do the components of a model do on a task, and how does that differ between two models?
+
+`analyse_semantics` reads one model; `semantics_shift` compares two that were read on the same
+examples, on the same bootstrap resamples.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float
+
+from mechshift.denoising import Canvas, batch_canvases
+from mechshift.errors import SemanticsError
+from mechshift.models import LanguageModel
+from mechshift.semantics.alignment import (
+    Alignment,
+    AlignmentShift,
+    ScoredLens,
+    alignment,
+    alignment_shift,
+)
+from mechshift.semantics.attention_roles import (
+    TASK_ROLES,
+    AttentionRoles,
+    habit_shares,
+    roles_from_shares,
+    task_role_shares,
+)
+from mechshift.semantics.concentration import (
+    Concentration,
+    ConcentrationShift,
+    concentration,
+    concentration_shift,
+    resample_magnitudes,
+)
+from mechshift.semantics.direct_logit_attribution import (
+    DirectLogitAttribution,
+    direct_logit_attribution,
+)
+from mechshift.semantics.logit_lens import LogitLens, logit_lens
+from mechshift.semantics.neurons import Neurons, describe_neurons
+from mechshift.semantics.readouts import join_readouts
+from mechshift.semantics.recorded_run import clean_run
+from mechshift.semantics.role_shares import join_shares
+from mechshift.semantics.settings import SemanticsSettings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Semantics:
+    """What one model's components do on the examples of one task."""
+
+    model: str
+    kind: str
+    """`arm` or `mdm`."""
+    settings: SemanticsSettings
+    node_scores: Float[np.ndarray, "example source"]
+    """As given."""
+    lens: LogitLens
+    direct: DirectLogitAttribution
+    concentration: Concentration
+    """Of |mean node score| over heads and MLPs; `input`, which every circuit has, is left out."""
+    alignment: Alignment
+    roles: AttentionRoles
+    neurons: Neurons
+
+    @property
+    def scored_lens(self) -> ScoredLens:
+        """What a shift of alignment is computed from."""
+        return ScoredLens(lens=self.lens, scores=self.node_scores)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SemanticsShift:
+    """How two models' components differ on the same examples, MDM minus ARM."""
+
+    concentration: ConcentrationShift
+    alignment: AlignmentShift
+
+
+def analyse_semantics(
+    model: LanguageModel,
+    canvases: Sequence[Canvas],
+    node_scores: Float[np.ndarray, "example source"],
+    settings: SemanticsSettings,
+    *,
+    metric: str,
+    progress: Callable[[int], None] | None = None,
+) -> Semantics:
+    """Lenses, direct attribution, concentration, alignment, roles and neurons of one model.
+
+    For each batch of canvases: one clean forward pass for lenses, direct attribution and the roles
+    of the task, and what `describe_neurons` needs (`ig_steps` forward passes with a backward pass
+    for each denoising step, and three forward passes). Besides, one forward pass for each batch of
+    random sequences, and the unembedding of each component's output, twice for heads.
+
+    Args:
+        model: read through hooks that are gone afterwards; nothing of it changes.
+        canvases: all canvases of consecutive examples; the first of them is row 0 of the scores.
+        node_scores: attribution of each node in graph order, summed over steps, for example
+            `node_attribution(...).values.sum(axis=1)`.
+        settings: batch size, sizes of what is kept, threshold, resamples and seed.
+        metric: a name in `denoising.METRICS`, by which neurons are attributed.
+        progress: called with the number of canvases that each batch has finished; every canvas
+            counts twice, once when it is read and once when its neurons are attributed.
+
+    Raises:
+        SemanticsError: no canvases, scores of other examples or nodes, no attribution at all, or a
+            vocabulary too small for the random sequences.
+        AttributionError: see `describe_neurons`.
+        ModelError: an MLP whose hidden units cannot be found, or too few learned positions.
+    """
+    lenses, direct, roles = [], [], []
+    for batch in batch_canvases(model, canvases, settings.batch_size):
+        run = clean_run(model, batch)
+        lenses.append(logit_lens(run, batch, settings.num_top_tokens))
+        direct.append(direct_logit_attribution(run, batch))
+        roles.append(task_role_shares(run, batch))
+        if progress is not None:
+            progress(batch.num_rows)
+    scored = ScoredLens(lens=join_readouts(lenses), scores=node_scores)
+    shares = {role: join_shares(part[role] for part in roles) for role in TASK_ROLES}
+    return Semantics(
+        model=model.name,
+        kind=model.kind,
+        settings=settings,
+        node_scores=node_scores,
+        lens=scored.lens,
+        direct=join_readouts(direct),
+        concentration=concentration(
+            resample_magnitudes(node_scores[:, 1:], settings), level=settings.level
+        ),
+        alignment=alignment(scored, settings),
+        roles=roles_from_shares(model.graph(), habit_shares(model, settings) | shares, settings),
+        neurons=describe_neurons(model, canvases, settings, metric=metric, progress=progress),
+    )
+
+
+def semantics_shift(arm: Semantics, mdm: Semantics) -> SemanticsShift:
+    """Both models' concentration and alignment, and their paired differences.
+
+    Raises:
+        SemanticsError: the models differ in examples, components, vocabulary or settings.
+    """
+    _check_same_settings(arm, mdm)
+    settings = arm.settings
+    return SemanticsShift(
+        concentration=concentration_shift(
+            resample_magnitudes(arm.node_scores[:, 1:], settings),
+            resample_magnitudes(mdm.node_scores[:, 1:], settings),
+            level=settings.level,
+        ),
+        alignment=alignment_shift(arm.scored_lens, mdm.scored_lens, settings),
+    )
+
+
+def _check_same_settings(arm: Semantics, mdm: Semantics) -> None:
+    # A batch that fits one model's memory need not fit the other's, and changes no result.
+    if arm.settings != replace(mdm.settings, batch_size=arm.settings.batch_size):
+        raise SemanticsError(
+            f"'{arm.model}' and '{mdm.model}' were analysed with different settings; a shift needs"
+            " the same resamples of both."
+        )
+    if not np.array_equal(
+        np.unique(arm.lens.readouts.example), np.unique(mdm.lens.readouts.example)
+    ):
+        raise SemanticsError(
+            f"'{arm.model}' and '{mdm.model}' were analysed on different examples; a shift needs"
+            " the same ones in the same order."
+        )

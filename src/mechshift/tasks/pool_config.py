@@ -1,0 +1,35 @@
+"""What can be asked of a pool: how many examples, and how the MDM denoises them."""
+
+from dataclasses import dataclass
+
+from mechshift.denoising import SamplerName
+from mechshift.errors import PoolError
+
+MIN_EXAMPLES = 2
+"""One example has no spread, so nothing measured on it has an interval."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PoolConfig:
+    """How many examples, and how the MDM denoises them."""
+
+    num_examples: int = 500
+    """Examples that both models get right, for attribution (the paper's number)."""
+    num_held_out: int = 200
+    """The same from the held-out split, on which circuits are tested."""
+    max_candidates: int = 4
+    """Give up after this many times as many candidates as examples asked for."""
+    order: SamplerName = "confidence"
+    """How the MDM chooses what to write next: most confident first, left to right, at random, or a
+    published sampler with its published settings."""
+    num_steps: int | None = None
+    """Denoising steps; None is one token per step."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if min(self.num_examples, self.num_held_out) < MIN_EXAMPLES or self.max_candidates < 1:
+            raise PoolError(
+                f"a pool needs at least {MIN_EXAMPLES} examples, {MIN_EXAMPLES} held-out ones and 1"
+                " candidate for each, not"
+                f" {self.num_examples}, {self.num_held_out} and {self.max_candidates}."
+            )
