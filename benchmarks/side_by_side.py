@@ -1,11 +1,10 @@
 """How do time, memory and numbers compare with other libraries on the same model and inputs?
 
-All compute edge attribution patching with one gradient, of the logit difference, on a random Llama,
-one example after the other where they cannot do better:
+All compute edge attribution patching with one gradient, of the logit difference, on a random Llama:
 
-- TransformerLens 4.3 or later takes the gradient at the corrupted input;
-- auto-circuit takes it at the clean input, and needs TransformerLens 2;
-- mechshift does both, of a whole batch at once, and one score for each example.
+- TransformerLens 4.3 takes the gradient at the corrupted input, one example after the other;
+- auto-circuit takes it at the clean input, of a batch, and needs TransformerLens 2;
+- mechshift does either, of a batch, with one score for each example.
 
 So no environment holds both of the others; what is not there is skipped, with a line that says so.
 `differs by` is the largest difference between mean scores, as a share of the largest score.
@@ -46,7 +45,8 @@ class Rival:
 
     name: str
     theirs: Callable[[], EdgeMeans]
-    ours: Callable[[], EdgeMeans]
+    ours: Callable[[int], EdgeMeans]
+    """From the number of examples in a batch."""
 
 
 def main(options: Options) -> None:
@@ -58,25 +58,34 @@ def main(options: Options) -> None:
         rival = make(problem)
         if isinstance(rival, str):
             print(f"skipped: {rival}")
-            continue
-        works = {"mechshift": rival.ours, rival.name: rival.theirs}
-        ours, theirs = rival.ours(), rival.theirs()
-        difference = np.abs(ours - theirs).max() / np.abs(ours).max()
-        timings = timed_in_turn(works, options.rounds)
-        memory = {name: peak_megabytes(work) for name, work in works.items()}
-        rows += [
-            (
-                name,
-                f"{timings.median(name):.2f}",
-                f"{timings.ratio(name, 'mechshift'):.1f}",
-                f"{memory[name]:.0f}",
-                f"{memory[name] / memory['mechshift']:.1f}",
-                f"{difference:.0e}" if name != "mechshift" else "",
-            )
-            for name in works
-        ]
+        else:
+            rows += compared(rival, problem.batch, options.rounds)
     columns = ("", "seconds", "x ours", "peak MB", "x ours", "differs by")
     show(problem.title(problem.model()), columns, rows)
+
+
+def compared(rival: Rival, batch_size: int, rounds: int) -> list[tuple[str, ...]]:
+    """Rows of the table for one other library."""
+    ours, theirs = rival.ours(batch_size), rival.theirs()
+    difference = np.abs(ours - theirs).max() / np.abs(ours).max()
+    works = {
+        "mechshift": lambda: rival.ours(batch_size),
+        "mechshift, one by one": lambda: rival.ours(1),
+        rival.name: rival.theirs,
+    }
+    timings = timed_in_turn(works, rounds)
+    memory = {name: peak_megabytes(work) for name, work in works.items()}
+    return [
+        (
+            name,
+            f"{timings.median(name):.2f}",
+            f"{timings.ratio(name, 'mechshift'):.1f}",
+            f"{memory[name]:.0f}",
+            f"{memory[name] / memory['mechshift']:.1f}",
+            f"{difference:.0e}" if name == rival.name else "",
+        )
+        for name in works
+    ]
 
 
 def our_means(
@@ -127,7 +136,7 @@ def with_transformer_lens(problem: Problem) -> Rival | str:
     return Rival(
         name=f"TransformerLens {version('transformer-lens')}",
         theirs=theirs,
-        ours=lambda: our_means(model, canvases, "corrupted", problem.batch),
+        ours=lambda batch_size: our_means(model, canvases, "corrupted", batch_size),
     )
 
 
@@ -183,7 +192,7 @@ def with_auto_circuit(problem: Problem) -> Rival | str:
     return Rival(
         name=f"auto-circuit {version('auto-circuit')}",
         theirs=theirs,
-        ours=lambda: our_means(model, canvases, "clean", problem.batch),
+        ours=lambda batch_size: our_means(model, canvases, "clean", batch_size),
     )
 
 

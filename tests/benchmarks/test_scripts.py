@@ -7,6 +7,8 @@ import pytest
 import torch
 import tyro
 
+from mechshift.attribution import eap_ig
+
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = [
     *("--problem.layers", "2", "--problem.heads", "2", "--problem.width", "16"),
@@ -71,10 +73,35 @@ def test_peak_memory_counts_what_is_alive_together(benchmark):
     assert peak_megabytes(work) == pytest.approx(3.0, abs=0.01)
 
 
+def test_memory_of_eap_ig_grows_neither_with_points_nor_with_examples(benchmark):
+    peak_megabytes = benchmark("measuring").peak_megabytes
+    problem = benchmark("random_problem").Problem(
+        layers=2, heads=2, key_value_heads=1, width=64, batch=4, tokens=6
+    )
+    model = problem.model()
+    canvases = problem.canvases(model, 16)
+
+    def peak(num_examples, ig_steps):
+        return peak_megabytes(
+            lambda: eap_ig(
+                model,
+                canvases[:num_examples],
+                metric="logit_diff",
+                ig_steps=ig_steps,
+                batch_size=problem.batch,
+            )
+        )
+
+    once = peak(4, 3)
+    assert peak(4, 12) == pytest.approx(once, rel=0.01)
+    # The scores of one batch are still there when the next is begun.
+    assert peak(16, 3) == pytest.approx(once, rel=0.01)
+
+
 def test_side_by_side_compares_equal_numbers(benchmark):
     script = benchmark("side_by_side")
     rival = script.with_transformer_lens(
         tyro.cli(script.Options, args=ARGUMENTS["side_by_side"]).problem
     )
-    ours, theirs = rival.ours(), rival.theirs()
+    ours, theirs = rival.ours(2), rival.theirs()
     assert abs(ours - theirs).max() < 1e-5 * abs(ours).max()
