@@ -36,6 +36,7 @@ WORDS = (
     "--tasks ioi infilling --pool.num-examples 12 --pool.num-held-out 10"
     " --attribution.ig-steps 2 --attribution.chunk-size 4 --evaluation.fractions 0.01 0.1 1.0"
     " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5"
+    " --comparison.num-exchanges 20"
     " --device cpu --quiet"
 ).split()
 """The settings of the small experiment (conftest.py) on the command line."""
