@@ -44,6 +44,7 @@ WORDS = (
     " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5"
     " --semantics.ig-steps 1 --semantics.num-neurons 3 --semantics.num-contexts 2"
     " --semantics.num-sequences 10 --semantics.num-resamples 50"
+    " --comparison.num-exchanges 20"
     " --device cpu --quiet"
 ).split()
 """The settings of the small experiment (conftest.py) on the command line."""
