@@ -45,6 +45,7 @@ WORDS = (
     " --semantics.ig-steps 1 --semantics.num-neurons 3 --semantics.num-contexts 2"
     " --semantics.num-sequences 10 --semantics.num-resamples 50"
     " --ablation.kinds heads --ablation.num-control-draws 1 --ablation.num-resamples 50"
+    " --comparison.num-exchanges 20"
     " --device cpu --quiet"
 ).split()
 """The settings of the small experiment (conftest.py) on the command line."""
@@ -316,7 +317,14 @@ def test_a_task_file_of_ones_own_goes_through_every_stage(small, tmp_path):
                 }
             )
     path.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    settings = replace(small, tasks=(str(path),), pool=replace(small.pool, num_examples=10))
+    settings = replace(
+        small,
+        tasks=(str(path),),
+        pool=replace(small.pool, num_examples=10),
+        skip=("semantics",),
+    )
     page = run_experiment(tmp_path / "run", settings, device="cpu", quiet=True)
     assert 'id="task-gifts"' in page.read_text(encoding="utf-8")
+    flow = (page.parent / "gifts-span-flow.csv").read_text(encoding="utf-8")
+    assert "mdm,scored,IO," in flow and not (page.parent / "gifts-neurons.csv").exists()
     assert "task_file" in read_manifest(tmp_path / "run" / "pool" / "gifts").inputs

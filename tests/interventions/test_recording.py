@@ -34,7 +34,7 @@ def test_what_sources_write_adds_up_to_what_destinations_read(
         torch.testing.assert_close(recorded.attention_input, stream)
         stream = stream + layer.output(recorded.z)
         torch.testing.assert_close(recorded.mlp_input, stream)
-        torch.testing.assert_close(recorded.mlp_normed, layer.mlp_norm(stream))
+        assert torch.equal(recorded.mlp_read, recorded.mlp_input)
         stream = stream + recorded.mlp_output
     torch.testing.assert_close(record.final_input, stream)
     tokens = batch.attention_mask.bool()
@@ -94,7 +94,7 @@ def test_the_record_holds_the_latest_pass_and_its_autograd_graph(architecture, p
     assert torch.equal(record.embedding, embeddings + positions)
     total = hidden[batch.attention_mask.bool()].square().sum()
     for layer in record.layers:
-        tensors = (layer.query, layer.key, layer.value, layer.z, layer.mlp_normed)
+        tensors = (layer.query, layer.key, layer.value, layer.z, layer.mlp_read)
         assert all(g.abs().max() > 0 for g in torch.autograd.grad(total, tensors, None, True))
 
 

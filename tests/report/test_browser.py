@@ -108,7 +108,7 @@ def test_every_figure_is_drawn_and_fits_the_page(
 ) -> None:
     page = open_page(report_file, **device)
     plots = page.locator(".plot")
-    assert plots.count() == 7
+    assert plots.count() == 14
     for plot in plots.all():
         assert plot.locator("svg.main-svg .xaxislayer-above, svg.main-svg .plot").count() > 0
         drawn = plot.evaluate(

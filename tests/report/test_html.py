@@ -124,6 +124,13 @@ def test_a_task_of_one_step_has_no_view_step_by_step_and_says_so(
         "faithfulness",
         "examples",
         "steps",
+        "right-to-left",
+        "span-flow",
+        "step-spans",
+        "concentration",
+        "lens-levels",
+        "lens-components",
+        "attention-roles",
     ]
     assert ioi == ["circuit-map", "overlap", "depth", "depth-all-edges"]
     assert page.text.count("Both models answer this task in one denoising step") == 1

@@ -23,10 +23,9 @@ def test_a_normed_residual_stream_is_the_residual_stream(kind):
     known = known_circuit(kind, dtype=torch.float64)
     batch, record, hidden = run_clean(known)
     tokens = batch.attention_mask.bool()
-    for layer in record.layers:
-        torch.testing.assert_close(
-            layer.mlp_normed[tokens], layer.mlp_input[tokens], rtol=1e-5, atol=1e-5
-        )
+    for layer, parts in zip(record.layers, known.model.parts.layers, strict=True):
+        stream = layer.mlp_input[tokens]
+        torch.testing.assert_close(parts.mlp_norm(stream), stream, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(hidden[tokens], record.final_input[tokens], rtol=1e-5, atol=1e-5)
 
 

@@ -112,3 +112,9 @@ def test_an_overlap_that_is_undefined_was_not_measured(evidence_of):
     comparison = replace(evidence.comparison, overlap=replace(overlap, ratio=undefined))
     found = verdict(replace(evidence, comparison=comparison)).of("structure")
     assert found.verdict == "not measured"
+
+
+def test_a_control_that_cannot_do_the_task_explains_nothing(evidence_of, control_of):
+    lost = replace(control_of("arm-full", "moved"), accuracy=estimate(0.1, 0.05, 0.2))
+    controls = (lost, control_of("arm-continued", "identical"))
+    assert verdict(evidence_of("moved", controls=controls)).of("cause").verdict == "diffusion's own"

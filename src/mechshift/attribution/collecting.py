@@ -124,7 +124,7 @@ def collect_along_paths(
     for batch in batch_canvases(model, canvases, batch_size):
         with input_path(model, batch, metric, grouped=grouped) as path:
             scores = score(path)
-            clean, corrupted = path.end(CLEAN).metric, path.end(CORRUPTED).metric
+            clean, corrupted = path.end_metric(CLEAN), path.end_metric(CORRUPTED)
         collector.add(batch, scores, clean_metric=clean, corrupted_metric=corrupted)
         if progress is not None:
             progress(batch.num_rows)

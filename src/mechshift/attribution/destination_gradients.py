@@ -12,14 +12,18 @@ path and position. Instead, for a head with the projection q = W y + b and the g
 1. the first term applies W's transpose, w and P to g / r, linearly: sum g / r over the points at
    d_head numbers, and apply W, w and P once;
 2. the second term lies along c, with the factor c . (w * W^T g) / (d r^3) =
-   (q - b - W n) . g / (d r^2): keep that one number for each head, and c once for all heads.
+   (q - b - W n) . g / (d r^2). An inner product with it is that one number for each head, times an
+   inner product with c, which all heads share. Whoever sums over points takes both at every point
+   (`norm_terms`), so that no c is kept beyond its point.
 
-An MLP's gradient has d_model numbers anyway and is summed whole; `logits` reads the input of the
-final norm, where autograd has applied the Jacobian already. Sums are kept per row and slot, in
-float32 at least.
+An MLP's gradient has d_model numbers anyway. It and that of `logits` are taken at the inputs of
+their norms, where autograd has applied the Jacobian already, and are summed whole.
+
+Sums are kept per row and slot, in float32 at least.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import accumulate
 
 import torch
@@ -28,7 +32,7 @@ from torch import Tensor
 
 from mechshift.denoising import CanvasBatch
 from mechshift.interventions import LayerRecording, Recording
-from mechshift.models import DecoderParts, LayerParts, Norm, Projection
+from mechshift.models import DecoderParts, LayerParts, Projection
 
 Direction = Float[Tensor, "row destination position d_model"]
 
@@ -37,15 +41,24 @@ HEAD_KINDS = ("query", "key", "value")
 """Of a `LayerRecording`: where a layer's heads are differentiated."""
 
 TENSORS_PER_LAYER = len(HEAD_KINDS) + 1
-"""Those of its heads, and the MLP's normed input."""
+"""Those of its heads, and what its MLP reads."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class NormTerm:
+    """The second term of one layer's q, k and v destinations at one point: minus factor times c."""
+
+    factor: Float[Tensor, "slot row position destination"]
+    c: Float[Tensor, "row position d_model"]
 
 
 class DestinationGradients:
-    """Gradients of the metric at every destination of a batch, summed over points of a path."""
+    """Gradients of the metric at every destination of a batch, summed over points of a path.
 
-    def __init__(
-        self, parts: DecoderParts, batch: CanvasBatch, *, num_points: int, groups: int
-    ) -> None:
+    Of heads' destinations `directions` holds the first term, and `norm_terms` the second.
+    """
+
+    def __init__(self, parts: DecoderParts, batch: CanvasBatch, *, groups: int) -> None:
         """Start at zero; `groups` is the number of k destinations of a layer, and of v."""
         weight = parts.final_norm.weight
         self.dtype = torch.promote_types(weight.dtype, torch.float32)
@@ -54,23 +67,21 @@ class DestinationGradients:
         self._logits = weight.new_zeros((*cells, parts.d_model), dtype=self.dtype)
         heads = (parts.num_heads, groups, groups)
         self._heads = [
-            _HeadGradients(layer, self._logits, num_points, heads, parts.head_dim)
-            for layer in parts.layers
+            _HeadGradients(layer, self._logits, heads, parts.head_dim) for layer in parts.layers
         ]
-        self._mlps = [_MlpGradients(layer.mlp_norm, self._logits) for layer in parts.layers]
+        self._mlps = [torch.zeros_like(self._logits) for _ in parts.layers]
 
     def differentiated(self, record: Recording) -> list[Tensor]:
         """The recorded tensors whose gradients `add` takes, in this order."""
-        names = (*HEAD_KINDS, "mlp_normed")
+        names = (*HEAD_KINDS, "mlp_read")
         per_layer = (getattr(layer, name) for layer in record.layers for name in names)
         return [*per_layer, record.final_input]
 
     def begin_point(self, record: Recording) -> None:
         """Keep what all slots of the next point share."""
         with torch.no_grad():
-            for heads, mlp, layer in zip(self._heads, self._mlps, record.layers, strict=True):
+            for heads, layer in zip(self._heads, record.layers, strict=True):
                 heads.begin_point(layer)
-                mlp.begin_point(layer)
 
     def add(self, slot: int, index: int, gradient: Tensor) -> None:
         """Add one slot's gradient at the tensor that stands at `index` in `differentiated`."""
@@ -81,27 +92,31 @@ class DestinationGradients:
             elif place < len(HEAD_KINDS):
                 self._heads[layer].add(slot, place, gradient)
             else:
-                self._mlps[layer].add(slot, gradient)
+                self._mlps[layer][slot] += gradient
+
+    def norm_terms(self) -> list[NormTerm]:
+        """Of each layer, at the latest point, once all its slots have been added."""
+        return [heads.norm_term() for heads in self._heads]
 
     def directions(self, slot: int, rows: slice) -> Iterator[Direction]:
         """Gradients at what destinations read, in graph order, for some rows of the batch.
 
         One block for the q, k and v destinations of a layer, one for its MLP, one for `logits`.
+        Summed over points; of a block of heads the second term is missing.
         """
         for heads, mlp in zip(self._heads, self._mlps, strict=True):
             yield heads.direction(slot, rows)
-            yield mlp.total[slot, rows][:, None]
+            yield mlp[slot, rows][:, None]
         yield self._logits[slot, rows][:, None]
 
 
 class _HeadGradients:
-    """Sums over points for the q, then k, then v destinations of one layer."""
+    """For the q, then k, then v destinations of one layer: the first term summed over points."""
 
     def __init__(
         self,
         layer: LayerParts,
         like: Float[Tensor, "slot row position d_model"],
-        num_points: int,
         destinations: tuple[int, int, int],
         d_head: int,
     ) -> None:
@@ -116,16 +131,13 @@ class _HeadGradients:
         slots, rows, positions, self._d_model = like.shape
         cells = (rows, positions, sum(destinations))
         self._over_r = like.new_zeros((slots, *cells, d_head))
-        self._along_c = like.new_zeros((slots, num_points, *cells))
-        self._c: list[Float[Tensor, "row position d_model"]] = []
+        self._factor = like.new_zeros((slots, *cells))
         with torch.no_grad():
             self._biases = [self._bias(p, n) for p, n in self._projections]
 
     def begin_point(self, layer: LayerRecording) -> None:
-        x = layer.attention_input.detach().to(self._over_r.dtype)
-        self._c.append(self._norm.centred(x))
-        self._r = self._norm.divisor(self._c[-1])
         self._layer = layer
+        self._r = self._norm.divisor(self._c())
 
     def add(self, slot: int, kind: int, gradient: Float[Tensor, "row position d_kind"]) -> None:
         output = getattr(self._layer, HEAD_KINDS[kind]).detach()
@@ -133,14 +145,19 @@ class _HeadGradients:
         by_destination = self._by_destination(gradient)
         at = self._kinds[kind]
         self._over_r[slot, :, :, at] += by_destination / self._r[..., None]
-        along_c = (unbiased * by_destination).sum(dim=-1) / (self._d_model * self._r.square())
-        self._along_c[slot, len(self._c) - 1, :, :, at] = along_c
+        along_c = (unbiased * by_destination).sum(dim=-1)
+        self._factor[slot, :, :, at] = along_c / (self._d_model * self._r.square())
+
+    def norm_term(self) -> NormTerm:
+        return NormTerm(factor=self._factor, c=self._c())
 
     def direction(self, slot: int, rows: slice) -> Direction:
         weight = torch.cat([self._weight(p, n) for p, n in self._projections])
-        direction = torch.einsum("bpnk,nkd->bnpd", self._over_r[slot, rows], weight)
-        c = torch.stack([at_point[rows] for at_point in self._c])
-        return direction.sub_(torch.einsum("ibpn,ibpd->bnpd", self._along_c[slot, :, rows], c))
+        return torch.einsum("bpnk,nkd->bnpd", self._over_r[slot, rows], weight)
+
+    def _c(self) -> Float[Tensor, "row position d_model"]:
+        x = self._layer.attention_input.detach()
+        return self._norm.centred(x.to(self._over_r.dtype))
 
     def _by_destination(
         self, side_by_side: Float[Tensor, "row position d_kind"]
@@ -165,24 +182,6 @@ class _HeadGradients:
         if self._norm.bias is not None:
             bias += projection.weight.to(bias.dtype) @ self._norm.bias.to(bias.dtype)
         return _per_destination(bias.unflatten(0, (-1, self._d_head)), destinations)
-
-
-class _MlpGradients:
-    """Sum over points for the MLP of one layer."""
-
-    def __init__(self, norm: Norm, like: Float[Tensor, "slot row position d_model"]) -> None:
-        self._norm = norm
-        self.total = torch.zeros_like(like)
-
-    def begin_point(self, layer: LayerRecording) -> None:
-        self._layer = layer
-
-    def add(self, slot: int, gradient: Float[Tensor, "row position d_model"]) -> None:
-        weighted = self._norm.weight * gradient.to(self.total.dtype)
-        c = self._norm.centred(self._layer.mlp_input.detach().to(self.total.dtype))
-        r = self._norm.divisor(c)
-        along_c = (c * weighted).mean(dim=-1, keepdim=True) / r.pow(3)
-        self.total[slot] += self._norm.centred(weighted) / r - along_c * c
 
 
 def _per_destination(

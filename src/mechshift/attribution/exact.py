@@ -19,7 +19,7 @@ from torch import Tensor
 from mechshift.attribution.collecting import ScoreCollector
 from mechshift.attribution.edge_scores import EdgeScores
 from mechshift.attribution.path import refusing_large_batches
-from mechshift.attribution.source_differences import source_differences, source_outputs
+from mechshift.attribution.source_differences import SourceDifferences, written
 from mechshift.denoising import (
     Canvas,
     CanvasBatch,
@@ -116,19 +116,20 @@ def _score_batch(
     def measure(hidden: Float[Tensor, "row position d_model"]) -> Float[Tensor, "row slot"]:
         return score_readouts(metric, readout_logits(model, hidden, batch), batch, reference)
 
+    differences = SourceDifferences(model.parts, batch.clean_ids.shape, model.dtype)
     with recording(model.parts) as record:
         corrupted_metric = measure(
             model.hidden(batch.corrupted_ids, batch.attention_mask, batch.position_ids)
         )
-        corrupted = source_outputs(record)
+        differences.add_corrupted(record)
         clean_metric = measure(
             model.hidden(batch.clean_ids, batch.attention_mask, batch.position_ids)
         )
-        clean = source_outputs(record)
-    differences = source_differences(model.parts, corrupted, clean, model.dtype)
+        differences.subtract_clean(record)
+    by_source = written(model.parts, differences.outputs)
     scores = clean_metric.new_empty(*clean_metric.shape, graph.num_edges)
     for destination, edges in passes:
-        changes = differences[:, graph.edge_source[edges]].transpose(0, 1)
+        changes = by_source[:, graph.edge_source[edges]].transpose(0, 1)
         with added_to_destination(model.parts, graph, destination, changes.flatten(0, 1)):
             by_edge = _repeated_hidden(model, batch, len(changes))
         scores[..., edges] = torch.stack([clean_metric - measure(h) for h in by_edge], dim=-1)

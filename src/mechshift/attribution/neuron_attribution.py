@@ -25,7 +25,7 @@ from torch import Tensor
 from mechshift.attribution.collecting import collect_along_paths
 from mechshift.attribution.node_scores import NeuronScores
 from mechshift.attribution.output_gradients import OutputGradients
-from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, path_points
+from mechshift.attribution.path import InputPath, path_points
 from mechshift.attribution.source_differences import write_heads
 from mechshift.denoising import Canvas
 from mechshift.graph import Graph
@@ -65,26 +65,21 @@ def _score_batch(
 ) -> Float[Tensor, "row slot source d_model"]:
     gradients = OutputGradients(path.batch.num_slots, select=_written_to)
     path.add_gradients(points, gradients)
-    corrupted, clean = path.end(CORRUPTED).outputs, path.end(CLEAN).outputs
+    differences = path.differences
     first = gradients.total(0)
     scores = first.new_empty((*first.shape[:2], graph.num_sources, first.shape[-1]))
-
-    def difference(corrupted: Tensor, clean: Tensor) -> Float[Tensor, "row position d"]:
-        return corrupted.to(scores.dtype) - clean.to(scores.dtype)
 
     def products(
         written: Float[Tensor, "row node position d_model"], index: int
     ) -> Float[Tensor, "slot row node d_model"]:
         return torch.einsum("bnpd,sbpd->sbnd", written, gradients.total(index))
 
-    scores[:, :, :1] = products(difference(corrupted.embedding, clean.embedding)[:, None], 0)
+    scores[:, :, :1] = products(differences.embedding[:, None], 0)
     for index, layer in enumerate(path.model.parts.layers):
         head, mlp = graph.head_source(index), graph.mlp_source(index)
-        z = difference(corrupted.z[index], clean.z[index])
-        heads = write_heads(z, layer.output, path.model.parts.num_heads)
+        heads = write_heads(differences.z[index], layer.output, path.model.parts.num_heads)
         scores[:, :, head:mlp] = products(heads, 1 + 2 * index)
-        mlp_difference = difference(corrupted.mlp[index], clean.mlp[index])
-        scores[:, :, mlp : mlp + 1] = products(mlp_difference[:, None], 2 + 2 * index)
+        scores[:, :, mlp : mlp + 1] = products(differences.mlp[index][:, None], 2 + 2 * index)
     return scores.div_(-len(points)).transpose(0, 1)
 
 

@@ -29,7 +29,7 @@ from torch import Tensor
 from mechshift.attribution.collecting import collect_along_paths
 from mechshift.attribution.node_scores import NodeScores
 from mechshift.attribution.output_gradients import OutputGradients
-from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, path_points
+from mechshift.attribution.path import InputPath, path_points
 from mechshift.denoising import Canvas
 from mechshift.interventions import Recording
 from mechshift.models import LanguageModel
@@ -75,24 +75,21 @@ def node_attribution(
 def _score_batch(path: InputPath, points: Sequence[float]) -> Float[Tensor, "row slot source"]:
     gradients = OutputGradients(path.batch.num_slots, select=_outputs)
     path.add_gradients(points, gradients)
-    corrupted, clean = path.end(CORRUPTED).outputs, path.end(CLEAN).outputs
-    num_heads = path.model.parts.num_heads
+    differences, num_heads = path.differences, path.model.parts.num_heads
 
     def inner_products(
-        index: int, corrupted: Float[Tensor, "row position d"], clean: Tensor, nodes: int
+        index: int, difference: Float[Tensor, "row position d"], nodes: int
     ) -> Float[Tensor, "row slot nodes"]:
         """Of one recorded tensor, which holds the outputs of so many nodes side by side."""
-        gradient = gradients.total(index)
-        difference = corrupted.to(gradient.dtype) - clean.to(gradient.dtype)
-        products = (difference * gradient).unflatten(-1, (nodes, -1))
+        products = (difference * gradients.total(index)).unflatten(-1, (nodes, -1))
         return products.sum(dim=(2, 4)).transpose(0, 1)
 
-    blocks = [inner_products(0, corrupted.embedding, clean.embedding, 1)]
+    blocks = [inner_products(0, differences.embedding, 1)]
     for layer in range(len(path.model.parts.layers)):
         first = 1 + 2 * layer
         blocks += [
-            inner_products(first, corrupted.z[layer], clean.z[layer], num_heads),
-            inner_products(first + 1, corrupted.mlp[layer], clean.mlp[layer], 1),
+            inner_products(first, differences.z[layer], num_heads),
+            inner_products(first + 1, differences.mlp[layer], 1),
         ]
     return torch.cat(blocks, dim=-1).div_(-len(points))
 

@@ -23,6 +23,7 @@ head, pair of positions and scored step, of k and of v; nothing grows with the n
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -30,7 +31,7 @@ from torch import Tensor
 from torch.autograd.functional import jvp
 from torch.nn import functional
 
-from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath
+from mechshift.attribution.path import InputPath
 from mechshift.interventions import (
     Arguments,
     AttentionOperands,
@@ -95,19 +96,19 @@ class _PairFlowSums:
     """A `GradientSums` that turns each gradient into scores by position at once."""
 
     def __init__(self, path: InputPath, *, num_points: int) -> None:
+        self._path = path
         self._model = path.model
         parts = path.model.parts
         dtype = torch.promote_types(path.model.dtype, torch.float32)
         # The metric falls where the score rises; the sum over points becomes a mean.
         self._weight = -1.0 / num_points
         self._arguments = batch_arguments(path.model, path.batch)
-        self._differences = _residual_differences(path, dtype)
         self._dtype = dtype
+        self._differences: _ResidualDifferences | None = None
         self._heads: list[_HeadOperands] = []
-        self._mlp_tangents: list[Float[Tensor, "row position d_model"]] = []
         rows, positions = path.batch.clean_ids.shape
         slots, layers = path.batch.num_slots, len(parts.layers)
-        new = self._differences.final.new_zeros
+        new = partial(torch.zeros, dtype=dtype, device=path.model.device)
         pairs = (parts.num_heads, positions, positions)
         self.total = PairFlow(
             pairs=new((slots, layers, len(FLOW_KINDS), rows, *pairs)),
@@ -117,31 +118,32 @@ class _PairFlowSums:
         )
 
     def differentiated(self, record: Recording) -> list[Tensor]:
-        per_layer = (tensor for layer in record.layers for tensor in (layer.z, layer.mlp_normed))
+        per_layer = (tensor for layer in record.layers for tensor in (layer.z, layer.mlp_read))
         return [*per_layer, record.final_input]
 
     def begin_point(self, record: Recording) -> None:
-        self._heads, self._mlp_tangents = [], []
+        self._heads = []
+        if self._differences is None:
+            self._differences = _residual_differences(self._path, self._dtype)
         # The stock modules are hooked, and are now called by themselves.
         with torch.no_grad(), record.kept(), operands_returned(self._model):
             for index, layer in enumerate(self._model.parts.layers):
                 recorded = record.layers[index]
-                stream, before_mlp = recorded.attention_input.detach(), recorded.mlp_input.detach()
+                stream = recorded.attention_input.detach()
                 along = self._differences.attention[index].to(stream.dtype)
                 operands = _head_operands(layer, self._arguments[index], stream, along, self._dtype)
                 self._heads.append(operands)
-                along = self._differences.mlp[index].to(stream.dtype)
-                _, tangent = jvp(layer.mlp_norm, before_mlp, along)
-                self._mlp_tangents.append(tangent.to(self._dtype))
 
     def add(self, slot: int, index: int, gradient: Tensor) -> None:
         layer, is_mlp = divmod(index, 2)
+        differences = self._differences
+        assert differences is not None  # since the first point began
         with torch.no_grad():
             gradient = gradient.to(self._dtype) * self._weight
             if layer == len(self._heads):
-                self.total.logits[slot] += (gradient * self._differences.final).sum(dim=-1)
+                self.total.logits[slot] += (gradient * differences.final).sum(dim=-1)
             elif is_mlp:
-                self.total.mlp[slot, layer] += (gradient * self._mlp_tangents[layer]).sum(dim=-1)
+                self.total.mlp[slot, layer] += (gradient * differences.mlp[layer]).sum(dim=-1)
             else:
                 self._add_heads(slot, layer, gradient)
 
@@ -160,18 +162,17 @@ class _PairFlowSums:
 
 
 def _residual_differences(path: InputPath, dtype: torch.dtype) -> _ResidualDifferences:
-    corrupted, clean = path.end(CORRUPTED).outputs, path.end(CLEAN).outputs
-    parts = path.model.parts
-    stream = corrupted.embedding.to(dtype) - clean.embedding.to(dtype)
+    written, parts = path.differences, path.model.parts
+    stream = written.embedding.to(dtype)
     attention, mlp = [], []
     with torch.no_grad():
         for index, layer in enumerate(parts.layers):
             attention.append(stream)
-            z = corrupted.z[index].to(dtype) - clean.z[index].to(dtype)
             # The bias of the output projection cancels in the difference.
+            z = written.z[index].to(dtype)
             stream = stream + functional.linear(z, layer.output.weight.to(dtype))
             mlp.append(stream)
-            stream = stream + corrupted.mlp[index].to(dtype) - clean.mlp[index].to(dtype)
+            stream = stream + written.mlp[index].to(dtype)
     return _ResidualDifferences(attention=tuple(attention), mlp=tuple(mlp), final=stream)
 
 

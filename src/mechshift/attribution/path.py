@@ -10,11 +10,12 @@ EAP takes one end of it, EAP-IG several points. For each batch of canvases:
 1. one forward pass for each point, and for each denoising step one backward pass to the recorded
    tensors (`interventions.recording`); parameters need no gradient;
 2. each gradient is added to sums over the points as the backward pass makes it (`GradientSums`), so
-   memory holds neither all gradients of a pass nor those of several points;
-3. the ends that are not among the points are run without gradients, for D and the two metrics.
+   memory holds neither all gradients of a pass nor anything of several points;
+3. before that, an end that is not among the points is run without gradients. A point that is an end
+   comes first. So D is known when the first backward pass ends, for sums that need it then.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,13 +25,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from mechshift.attribution.source_differences import SourceOutputs, source_outputs
+from mechshift.attribution.source_differences import SourceDifferences, SourceOutputs
 from mechshift.denoising import CanvasBatch, clean_reference, readout_logits, score_readouts
 from mechshift.errors import AttributionError
 from mechshift.interventions import Recording, gradients_given, recording
 from mechshift.models import LanguageModel
 
-CORRUPTED, CLEAN = 0.0, 1.0
+CORRUPTED, CLEAN = ENDS = 0.0, 1.0
 """The ends of the path."""
 
 Rule = Literal["left", "midpoint", "right"]
@@ -62,18 +63,10 @@ class GradientSums(Protocol):
         """The recorded tensors whose gradients `add` takes, in this order."""
 
     def begin_point(self, record: Recording) -> None:
-        """Keep what all slots of the next point share; `record` is forgotten after the last."""
+        """Keep what all slots of the next point share; `record` is forgotten after it."""
 
     def add(self, slot: int, index: int, gradient: Tensor) -> None:
         """Add one slot's gradient at the tensor that stands at `index` in `differentiated`."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PathEnd:
-    """What the clean or the corrupted run gave."""
-
-    outputs: SourceOutputs
-    metric: Float[Tensor, "row slot"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,7 +80,8 @@ class InputPath:
     """From `clean_reference`."""
     record: Recording
     """Filled by each run."""
-    _ends: dict[float, PathEnd] = field(default_factory=dict)
+    _differences: SourceDifferences
+    _end_metric: dict[float, Float[Tensor, "row slot"]] = field(default_factory=dict)
 
     def run(self, point: float) -> Float[Tensor, "row slot"]:
         """The metric at a point, in a graph of the embeddings where gradients are enabled."""
@@ -105,20 +99,28 @@ class InputPath:
         ).last_hidden_state
         logits = readout_logits(self.model, hidden, batch)
         metric = score_readouts(self.metric, logits, batch, self.clean_logits)
-        if point in (CORRUPTED, CLEAN):
-            self._ends[point] = PathEnd(outputs=source_outputs(self.record), metric=metric.detach())
+        self._keep_end(point, metric.detach())
         return metric
 
-    def end(self, point: float) -> PathEnd:
-        """An end of the path, run only if it was not among the points."""
-        if point not in self._ends:
-            with torch.no_grad():
-                self.run(point)
-        return self._ends[point]
+    def add_gradients(
+        self,
+        points: Sequence[float],
+        sums: GradientSums,
+        after_point: Callable[[], None] | None = None,
+    ) -> None:
+        """Add the metric's gradients at every point, slot by slot, to `sums`; run both ends.
 
-    def add_gradients(self, points: Sequence[float], sums: GradientSums) -> None:
-        """Add the metric's gradients at every point, slot by slot, to `sums`."""
-        for point in points:
+        Args:
+            points: of them an end, if there is one, is visited first.
+            sums: see `GradientSums`.
+            after_point: called when all slots of a point have been added and its record is still
+                there. `differences` are known by then.
+        """
+        in_order = sorted(points, key=lambda point: point not in ENDS)
+        for end in ENDS:
+            if end != in_order[0]:
+                self.run_end(end)
+        for point in in_order:
             with torch.enable_grad():
                 # Rows do not touch each other, so the gradient of their sum is each row's own.
                 totals = self.run(point).sum(dim=0).unbind()
@@ -128,8 +130,36 @@ class InputPath:
                 with gradients_given(sums.differentiated(self.record), partial(sums.add, slot)):
                     # The embedding lies before all of them, so the pass goes by every one.
                     torch.autograd.grad(total, self.record.embedding, retain_graph=not last)
+            if after_point is not None:
+                after_point()
             # The next point's graph must not find this one's activations still in memory.
             self.record.forget()
+
+    def run_end(self, end: float) -> None:
+        """Run an end without gradients, if it has not been run."""
+        if end not in self._end_metric:
+            with torch.no_grad():
+                self.run(end)
+            self.record.forget()
+
+    def end_metric(self, end: float) -> Float[Tensor, "row slot"]:
+        """The metric at an end that has been run."""
+        return self._end_metric[end]
+
+    @property
+    def differences(self) -> SourceOutputs:
+        """D, in float32 at least; both ends must have been run."""
+        assert self._end_metric.keys() == set(ENDS)
+        return self._differences.outputs
+
+    def _keep_end(self, point: float, metric: Float[Tensor, "row slot"]) -> None:
+        if point not in ENDS or point in self._end_metric:
+            return
+        self._end_metric[point] = metric
+        if point == CORRUPTED:
+            self._differences.add_corrupted(self.record)
+        else:
+            self._differences.subtract_clean(self.record)
 
 
 @contextmanager
@@ -143,8 +173,14 @@ def input_path(
     """
     clean_logits = clean_reference(metric, model, batch)
     with refusing_large_batches(model, batch), recording(model.parts, grouped=grouped) as record:
+        dtype = torch.promote_types(model.dtype, torch.float32)
         yield InputPath(
-            model=model, batch=batch, metric=metric, clean_logits=clean_logits, record=record
+            model=model,
+            batch=batch,
+            metric=metric,
+            clean_logits=clean_logits,
+            record=record,
+            _differences=SourceDifferences(model.parts, batch.clean_ids.shape, dtype),
         )
 
 

@@ -1,6 +1,6 @@
 """What do scores of edges, nodes and neurons have in common, and how are parts of a pool joined?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -48,14 +48,25 @@ class ScoreRecord:
 
     def mean(self) -> Float[np.ndarray, "*unit"]:
         """Score of each unit: summed over an example's steps, averaged over examples."""
-        return self.values.sum(axis=1, dtype=np.float64).mean(axis=0)
+        total = np.zeros(self.values.shape[2:])
+        for steps in self.values:  # one at a time: the values may lie in a file
+            total += steps.sum(axis=0, dtype=np.float64)
+        return total / self.num_examples
 
 
 Record = TypeVar("Record", bound=ScoreRecord)
 
 
-def concatenate_scores(chunks: Sequence[Record]) -> Record:
+Allocate = Callable[[tuple[int, ...], np.dtype], np.ndarray]
+"""Makes an array of zeros from its shape and dtype."""
+
+
+def concatenate_scores(chunks: Sequence[Record], allocate: Allocate = np.zeros) -> Record:
     """Join scores of consecutive examples; shorter step axes are filled with 0.
+
+    Args:
+        chunks: of one graph.
+        allocate: makes the array of all scores; in a file, if it should not take memory.
 
     Raises:
         AttributionError: no chunks, or chunks of different graphs.
@@ -65,9 +76,10 @@ def concatenate_scores(chunks: Sequence[Record]) -> Record:
     graphs = {chunk.graph for chunk in chunks}
     if len(graphs) > 1:
         raise AttributionError(f"scores of different graphs cannot be joined: {graphs}.")
-    num_steps = max(chunk.values.shape[1] for chunk in chunks)
     joined: dict[str, Any] = {
-        name: np.concatenate([_fill_steps(getattr(chunk, name), num_steps) for chunk in chunks])
+        name: _join(
+            [getattr(chunk, name) for chunk in chunks], allocate if name == "values" else np.zeros
+        )
         for name in _stepwise(chunks[0])
     }
     return replace(
@@ -81,8 +93,15 @@ def _stepwise(record: ScoreRecord) -> list[str]:
     return [name for name in names if name not in ("graph", "num_steps")]
 
 
-def _fill_steps(
-    values: Float[np.ndarray, "example step *unit"], num_steps: int
-) -> Float[np.ndarray, "example more_steps *unit"]:
-    missing = num_steps - values.shape[1]
-    return np.pad(values, [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2))
+def _join(
+    parts: Sequence[Float[np.ndarray, "_ _ *unit"]], allocate: Allocate
+) -> Float[np.ndarray, "example step *unit"]:
+    num_examples = sum(len(part) for part in parts)
+    num_steps = max(part.shape[1] for part in parts)
+    shape = (num_examples, num_steps, *parts[0].shape[2:])
+    joined = allocate(shape, np.result_type(*parts))
+    start = 0
+    for part in parts:
+        joined[start : start + len(part), : part.shape[1]] = part
+        start += len(part)
+    return joined

@@ -1,7 +1,8 @@
 """What would each source write differently if the input were corrupted?
 
-A head's z is kept at d_head numbers and multiplied by its slice of the output projection only here,
-once for each batch. Biases of the output projection cancel in the difference.
+A head's z is kept at d_head numbers and multiplied by its slice of the output projection only in
+`written`, for a few rows of a batch at a time. Biases of the output projection cancel in the
+difference.
 """
 
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from mechshift.models import DecoderParts, Projection
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceOutputs:
-    """What all sources wrote in one forward pass, detached from it; heads still as z."""
+    """What all sources wrote in one forward pass, or a difference of two; heads still as z."""
 
     embedding: Float[Tensor, "row position d_model"]
     z: tuple[Float[Tensor, "row position d_query"], ...]
@@ -40,23 +41,56 @@ def source_outputs(record: Recording) -> SourceOutputs:
     )
 
 
-def source_differences(
-    parts: DecoderParts, corrupted: SourceOutputs, clean: SourceOutputs, dtype: torch.dtype
+class SourceDifferences:
+    """Corrupted minus clean outputs.
+
+    The two runs are taken in one after the other, in any order, so that the outputs of both are
+    never in memory together.
+    """
+
+    def __init__(self, parts: DecoderParts, cells: torch.Size, dtype: torch.dtype) -> None:
+        """Start at zero; `cells` are the numbers of rows and positions."""
+
+        def zeros(width: int) -> Float[Tensor, "row position d"]:
+            return parts.final_norm.weight.new_zeros((*cells, width), dtype=dtype)
+
+        d_query = parts.num_heads * parts.head_dim
+        self.outputs = SourceOutputs(
+            embedding=zeros(parts.d_model),
+            z=tuple(zeros(d_query) for _ in parts.layers),
+            mlp=tuple(zeros(parts.d_model) for _ in parts.layers),
+        )
+
+    def add_corrupted(self, record: Recording) -> None:
+        """Take in the corrupted run."""
+        self._add(source_outputs(record), 1)
+
+    def subtract_clean(self, record: Recording) -> None:
+        """Take in the clean run."""
+        self._add(source_outputs(record), -1)
+
+    def _add(self, outputs: SourceOutputs, sign: int) -> None:
+        self.outputs.embedding.add_(outputs.embedding, alpha=sign)
+        for total, z in zip(self.outputs.z, outputs.z, strict=True):
+            total.add_(z, alpha=sign)
+        for total, mlp in zip(self.outputs.mlp, outputs.mlp, strict=True):
+            total.add_(mlp, alpha=sign)
+
+
+def written(
+    parts: DecoderParts, outputs: SourceOutputs
 ) -> Float[Tensor, "row source position d_model"]:
-    """Corrupted minus clean output of every source, in graph order."""
-    rows, positions, d_model = clean.embedding.shape
+    """What every source adds to the residual stream, at full width and in graph order."""
+    rows, positions, d_model = outputs.embedding.shape
     block = parts.num_heads + 1
-    shape = (rows, 1 + len(parts.layers) * block, positions, d_model)
-    differences = torch.empty(shape, dtype=dtype, device=clean.embedding.device)
-    differences[:, 0] = corrupted.embedding.to(dtype) - clean.embedding.to(dtype)
+    full = outputs.embedding.new_empty((rows, 1 + len(parts.layers) * block, positions, d_model))
+    full[:, 0] = outputs.embedding
     for index, layer in enumerate(parts.layers):
         start = 1 + index * block
-        z_difference = corrupted.z[index].to(dtype) - clean.z[index].to(dtype)
-        heads = differences[:, start : start + parts.num_heads]
-        heads.copy_(write_heads(z_difference, layer.output, parts.num_heads))
-        mlp_difference = corrupted.mlp[index].to(dtype) - clean.mlp[index].to(dtype)
-        differences[:, start + parts.num_heads] = mlp_difference
-    return differences
+        heads = full[:, start : start + parts.num_heads]
+        heads.copy_(write_heads(outputs.z[index], layer.output, parts.num_heads))
+        full[:, start + parts.num_heads] = outputs.mlp[index]
+    return full
 
 
 def write_heads(

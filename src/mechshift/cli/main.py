@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import tyro
 
-from mechshift.cli import listings, stages, training
+from mechshift.cli import listings, planning, stages, training
 from mechshift.errors import MechshiftError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -51,6 +51,7 @@ def _app() -> tyro.extras.SubcommandApp:
     app = tyro.extras.SubcommandApp()
     commands: tuple[tuple[str, Callable[..., None]], ...] = (
         ("run", stages.run),
+        ("plan", planning.plan),
         ("pool", stages.pool),
         ("attribute", stages.attribute),
         ("flow", stages.flow),

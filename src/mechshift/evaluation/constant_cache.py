@@ -105,7 +105,6 @@ def _constant_activations(parts: DecoderParts, constants: SourceOutputs) -> Reco
         )
         kept.z = z
         kept.mlp_input = residual + layer.output(z)
-        kept.mlp_normed = layer.mlp_norm(kept.mlp_input)
         kept.mlp_output = mlp
         residual = kept.mlp_input + mlp
     record.final_input = residual

@@ -31,8 +31,9 @@ class ChunkedRecord(Generic[Record]):
     contents: Callable[[Record], Mapping[str, Any]]
     """Arrays, tables and texts, as `write_artifact` takes them."""
     read: Callable[[Path], Record]
-    join: Callable[[Sequence[Record]], Record]
-    """Records of consecutive chunks."""
+    join: Callable[[Sequence[Record], Path], Record]
+    """Records of consecutive chunks; what is too large for memory may lie in a file in the folder
+    that is given, until the joined record is written."""
 
 
 def write_in_chunks(
@@ -69,6 +70,6 @@ def write_in_chunks(
                 else:
                     made = record.make(chunk, advance)
                     write_artifact(part, **made_from, **record.contents(made))
-        joined = record.join([record.read(part) for part in folders])
+        joined = record.join([record.read(part) for part in folders], chunks)
         write_artifact(folder, **made_from, **record.contents(joined))
     shutil.rmtree(chunks, ignore_errors=True)

@@ -91,5 +91,5 @@ def _flow(
         make=make,
         contents=record_contents,
         read=read_flow,
-        join=concatenate_position_flows,
+        join=lambda flows, _: concatenate_position_flows(flows),
     )

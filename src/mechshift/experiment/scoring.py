@@ -1,8 +1,11 @@
 """Stage 2: how much does each edge of each model matter on the pooled examples?"""
 
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from mechshift.artifacts import artifact_hash
 from mechshift.attribution import EdgeScores, attribute, concatenate_scores
@@ -84,5 +87,16 @@ def _edge_scores(
         make=make,
         contents=lambda scores: {"arrays": scores_arrays(scores)},
         read=read_scores,
-        join=concatenate_scores,
+        join=_joined,
     )
+
+
+def _joined(chunks: Sequence[EdgeScores], scratch: Path) -> EdgeScores:
+    """The scores of all examples, in a file: they may not fit in memory where a chunk does."""
+
+    def in_file(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        return np.lib.format.open_memmap(
+            scratch / "joined.npy", mode="w+", dtype=dtype, shape=shape
+        )
+
+    return concatenate_scores(chunks, allocate=in_file)

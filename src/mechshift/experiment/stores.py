@@ -20,9 +20,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 from jaxtyping import Bool
+from safetensors import safe_open
 
 from mechshift.ablation import AblationRun
-from mechshift.artifacts import Artifact, Manifest, artifact_hash, read_artifact, read_manifest
+from mechshift.artifacts import (
+    ARRAYS_NAME,
+    Artifact,
+    Manifest,
+    artifact_hash,
+    read_artifact,
+    read_manifest,
+)
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison
 from mechshift.denoising import Schedule
@@ -206,11 +214,18 @@ def scores_arrays(scores: EdgeScores) -> dict[str, np.ndarray]:
 def read_scores(folder: Path) -> EdgeScores:
     """The edge scores of one model on one task, or of a chunk of its examples.
 
+    The scores stay in their file and are paged in as they are read: those of a 7B model can exceed
+    memory.
+
     Raises:
         ArtifactError: missing or damaged.
     """
     artifact = read_artifact(folder, stage=SCORES)
-    return EdgeScores(graph=_graph(artifact), **dict(artifact.arrays.items()))
+    others = {name: artifact.arrays[name] for name in artifact.arrays if name != "values"}
+    # Of safetensors' readers only torch's maps a file instead of copying it.
+    with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
+        values = file.get_tensor("values").numpy()
+    return EdgeScores(graph=_graph(artifact), values=values, **others)
 
 
 def circuit_metrics_arrays(by_owner: Mapping[Kind, CircuitMetrics]) -> dict[str, np.ndarray]:

@@ -9,6 +9,7 @@ from mechshift.figures.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,
+    Patch,
     finish,
     panels,
     percent,
@@ -41,14 +42,13 @@ def attention_roles(arm: AttentionRoles, mdm: AttentionRoles) -> go.Figure:
     figure.add_hline(
         y=arm.threshold, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, opacity=0.8
     )
-    whole = (0.0, 1.0, 0.0, 1.0)
     return finish(
         figure,
         "Roles of attention heads",
         f"filled: the whole {percent(arm.level)} bootstrap interval is above {arm.threshold:g};"
         f" n = {_samples(models)} sequences or examples",
-        wide={**_places(whole), "height": 460, "margin.b": 110},
-        narrow={**_places(whole), "height": 560, "margin.b": 130},
+        wide=_shape(height=460, below=110, angle=0, label_size=13),
+        narrow=_shape(height=560, below=150, angle=-90, label_size=10),
     )
 
 
@@ -140,10 +140,12 @@ def _same_roles(arm: AttentionRoles, mdm: AttentionRoles) -> dict[str, Attention
     return {"arm": arm, "mdm": mdm}
 
 
-def _places(rectangle: tuple[float, float, float, float]) -> dict[str, object]:
-    """The single panel, which has no title of its own."""
-    return {
-        name: value
-        for name, value in panels(rectangle).items()
-        if not name.startswith("annotations")
+def _shape(*, height: int, below: int, angle: int, label_size: int) -> Patch:
+    """The single panel, which has no title of its own, and its labels, which must not touch."""
+    place = panels((0.0, 1.0, 0.0, 1.0)).items()
+    return {name: value for name, value in place if not name.startswith("annotations")} | {
+        "height": height,
+        "margin.b": below,
+        "xaxis.tickangle": angle,
+        "xaxis.tickfont.size": label_size,
     }

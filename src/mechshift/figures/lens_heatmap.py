@@ -203,7 +203,7 @@ def _finished(
     bar["colorbar"]["tickformat"] = ticks
     figure.update_layout(coloraxis=bar)
     wide = panels((0.0, 0.41, 0.0, 1.0), (0.45, 0.86, 0.0, 1.0)) | colour_bar_right()
-    wide |= {"height": 440, "margin.b": 64, "yaxis2.showticklabels": False}
-    narrow = stacked(2, gap=0.14, bottom=0.16) | colour_bar_below()
-    narrow |= {"height": 860, "margin.b": 84, "yaxis2.showticklabels": True}
+    wide |= {"height": 440, "margin.l": 76, "margin.b": 64, "yaxis2.showticklabels": False}
+    narrow = stacked(2, gap=0.14, bottom=0.24) | colour_bar_below()
+    narrow |= {"height": 900, "margin.l": 76, "margin.b": 64, "yaxis2.showticklabels": True}
     return finish(figure, title, subtitle, wide=wide, narrow=narrow)

@@ -151,6 +151,6 @@ def _finish_heat_maps(
     shared: Patch = {"margin.l": 116, "xaxis.tickangle": tick_angle, "xaxis2.tickangle": tick_angle}
     wide = panels((0.0, 0.42, 0.0, 1.0), (0.46, 0.88, 0.0, 1.0)) | colour_bar_right() | shared
     wide |= {"height": 460, "margin.b": 96, "yaxis2.showticklabels": False}
-    narrow = stacked(2, gap=0.2, bottom=0.2) | colour_bar_below() | shared
-    narrow |= {"height": 900, "margin.b": 64, "yaxis2.showticklabels": True}
+    narrow = stacked(2, gap=0.2, bottom=0.26) | colour_bar_below() | shared
+    narrow |= {"height": 980, "margin.b": 64, "yaxis2.showticklabels": True}
     return finish(figure, title, subtitle, wide=wide, narrow=narrow)

@@ -32,12 +32,7 @@ def quantity_panels(rows: Rows, *, title: str, subtitle: str) -> go.Figure:
     titles = tuple(quantity.name for quantity in shown)
     figure = make_subplots(rows=1, cols=len(shown), subplot_titles=titles, shared_yaxes=True)
     for column, quantity in enumerate(shown, start=1):
-        figure.add_vline(
-            x=quantity.neutral,
-            line={"color": NEUTRAL_COLOUR, "width": 1, "dash": "dash"},
-            row=1,
-            col=column,
-        )
+        figure.add_trace(_neutral_line(rows, quantity), row=1, col=column)
         figure.add_trace(_points(rows, quantity), row=1, col=column)
         figure.update_xaxes(title_text=quantity.unit or "share", nticks=5, col=column)
     # Plotly's first category lies at the bottom.
@@ -74,6 +69,18 @@ def quantity_panels_table(rows: Rows) -> pl.DataFrame:
             )
     numbers = dict.fromkeys(("neutral", "value", "low", "high"), pl.Float64)
     return pl.DataFrame(lines, schema={"row": pl.String, "quantity": pl.String, **numbers})
+
+
+def _neutral_line(rows: Rows, quantity: Quantity) -> go.Scatter:
+    """A trace and not a shape, so that the axis always reaches it."""
+    return go.Scatter(
+        x=[quantity.neutral] * len(rows),
+        y=list(rows),
+        mode="lines",
+        line={"color": NEUTRAL_COLOUR, "width": 1.5, "dash": "dash"},
+        hoverinfo="skip",
+        name="no change",
+    )
 
 
 def _points(rows: Rows, quantity: Quantity) -> go.Scatter:

@@ -6,9 +6,9 @@
 1. what sources write: the embeddings, the heads' `z` (input of the output projection, before W_O
    mixes the heads) and the MLPs' output;
 2. what destinations read: the residual stream before each norm;
-3. where destinations are differentiated: the outputs of the q, k and v projections, the output of
-   the MLP's norm, and the final norm's input. Per-head copies of the residual stream are never
-   made; attribution maps these gradients back through projection and norm.
+3. where destinations are differentiated: the outputs of the q, k and v projections, and the inputs
+   of the MLP's and the final norm. Per-head copies of the residual stream are never made;
+   attribution maps the gradients of q, k and v back through projection and norm.
 """
 
 from collections.abc import Callable, Iterator
@@ -36,7 +36,8 @@ class LayerRecording:
     """Attention-weighted values, before the output projection."""
     mlp_input: Float[Tensor, "row position d_model"] = field(init=False)
     """The residual stream before the MLP's norm."""
-    mlp_normed: Float[Tensor, "row position d_model"] = field(init=False)
+    mlp_read: Float[Tensor, "row position d_model"] = field(init=False)
+    """A view of `mlp_input` that only the MLP's norm reads, so that its gradient is the MLP's."""
     mlp_output: Float[Tensor, "row position d_model"] = field(init=False)
 
 
@@ -99,21 +100,30 @@ def _layer_hooks(layer: LayerParts, record: LayerRecording) -> Iterator[Removabl
     inputs = {
         "attention_input": layer.attention_norm.module,
         "z": layer.output.module,
-        "mlp_input": layer.mlp_norm.module,
     }
     projections = {"query": layer.query, "key": layer.key, "value": layer.value}
-    outputs = {"mlp_normed": layer.mlp_norm.module, "mlp_output": layer.mlp}
     for name, module in inputs.items():
         yield module.register_forward_pre_hook(_keep_input(record, name))
     for name, projection in projections.items():
         yield projection.module.register_forward_hook(_keep_projected(record, name, projection))
-    for name, module in outputs.items():
-        yield module.register_forward_hook(_keep_output(record, name))
+    yield layer.mlp_norm.module.register_forward_pre_hook(_keep_mlp_input(record))
+    yield layer.mlp.register_forward_hook(_keep_output(record, "mlp_output"))
 
 
 def _keep_input(record: object, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         setattr(record, name, args[0])
+
+    return hook
+
+
+def _keep_mlp_input(
+    record: LayerRecording,
+) -> Callable[[nn.Module, tuple[Tensor, ...]], tuple[Tensor, ...]]:
+    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        record.mlp_input = args[0]
+        record.mlp_read = args[0].view_as(args[0])
+        return (record.mlp_read, *args[1:])
 
     return hook
 

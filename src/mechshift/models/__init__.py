@@ -2,8 +2,11 @@
 
 from mechshift.models.architecture import decoder_parts as decoder_parts
 from mechshift.models.catalogue import ModelPair as ModelPair
+from mechshift.models.catalogue import PairShape as PairShape
 from mechshift.models.catalogue import load_mdm as load_mdm
 from mechshift.models.catalogue import load_pair as load_pair
+from mechshift.models.catalogue import local_tokenizer as local_tokenizer
+from mechshift.models.catalogue import pair_shape as pair_shape
 from mechshift.models.controls import CONTROLS as CONTROLS
 from mechshift.models.controls import Controls as Controls
 from mechshift.models.controls import load_controls as load_controls
@@ -26,4 +29,7 @@ from mechshift.models.published import UNPAIRED_MDMS as UNPAIRED_MDMS
 from mechshift.models.published import MdmEntry as MdmEntry
 from mechshift.models.published import PairEntry as PairEntry
 from mechshift.models.rereading import read_like as read_like
+from mechshift.models.shapes import ModelShape as ModelShape
+from mechshift.models.shapes import model_shape as model_shape
+from mechshift.models.shapes import read_shape as read_shape
 from mechshift.models.tokenizers import load_tokenizer as load_tokenizer

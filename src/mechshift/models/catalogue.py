@@ -13,13 +13,25 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
-from mechshift.models.folders import ModelSource
+from mechshift.models.folders import ModelSource, local_folder
 from mechshift.models.language_model import LanguageModel
 from mechshift.models.loading import load_language_model
 from mechshift.models.published import PAIRS, UNPAIRED_MDMS, MdmEntry, PairEntry
+from mechshift.models.shapes import ModelShape, read_shape
+from mechshift.models.tokenizers import read_tokenizer
 
 PROBE_TEXT = "The war lasted from 1732 to 17; 3+4=7, said Mary\nto John."
 """Text that both tokenizers of a pair must split alike."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairShape:
+    """The shapes of both models of a pair."""
+
+    arm: ModelShape
+    mdm: ModelShape
+    read: bool
+    """Whether both come from a config.json; else from `published_shapes`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +72,45 @@ def load_pair(pair: str | PairEntry, *, device: str = "cpu", dtype: str = "float
         arm = load_entry_arm(entry.arm, f"{entry.name}-arm", device=device, dtype=dtype)
         mdm = load_entry_mdm(entry, arm.tokenizer, device=device, dtype=dtype)
     return ModelPair(name=entry.name, arm=arm, mdm=mdm)
+
+
+def pair_shape(entry: PairEntry) -> PairShape:
+    """The shapes of a pair from what is on this machine, or published; nothing is downloaded.
+
+    Raises:
+        ModelError: neither a config.json on this machine nor a published shape, or two models
+            whose edges do not correspond.
+    """
+    with ExitStack() as stack:
+        located = on_this_machine(entry, stack)
+        folders = [local_folder(source, "config.json") for source in (located.arm, located.mdm)]
+        shapes = [None if folder is None else read_shape(folder) for folder in folders]
+    published = entry.published_shape
+    arm, mdm = (shape or published for shape in shapes)
+    if arm is None or mdm is None:
+        unknown = entry.arm.path if arm is None else entry.mdm.path
+        raise ModelError(
+            f"the shape of '{unknown}' is not known: it is no folder, nothing of it has been"
+            " downloaded, and it is not published with the known pairs; give a folder that holds"
+            " its config.json."
+        )
+    if arm.graph() != mdm.graph() or arm.head_dim != mdm.head_dim or arm.d_model != mdm.d_model:
+        raise ModelError(f"the models of '{entry.name}' have different shapes: {arm} and {mdm}.")
+    return PairShape(arm=arm, mdm=mdm, read=None not in shapes)
+
+
+def local_tokenizer(entry: PairEntry) -> PreTrainedTokenizerFast | None:
+    """A tokenizer of the pair that is on this machine, the MDM's first; None: there is none."""
+    with ExitStack() as stack:
+        located = on_this_machine(entry, stack)
+        named = located.mdm.tokenizer_path
+        sources = [located.mdm, located.arm]
+        if named is not None:
+            sources = [ModelSource(path=named), *sources]
+        for source in sources:
+            if (folder := local_folder(source, "tokenizer.json")) is not None:
+                return read_tokenizer(folder)
+    return None
 
 
 def load_mdm(mdm: str | MdmEntry, *, device: str = "cpu", dtype: str = "float32") -> LanguageModel:

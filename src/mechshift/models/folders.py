@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from mechshift.errors import ModelError
@@ -52,6 +52,21 @@ def resolve_folder(path: str, revision: str | None) -> Path:
             f"'{path}' is not a local folder, and fetching it from the hub failed:"
             f" {first_line(error)}"
         ) from error
+
+
+def local_folder(source: ModelSource, name: str) -> Path | None:
+    """The folder on this machine that holds this file of a model; nothing is downloaded.
+
+    None: the file is neither in a folder of that path nor in the hub's cache.
+    """
+    folder = Path(source.path).expanduser()
+    if (folder / name).is_file():
+        return folder
+    try:
+        found = try_to_load_from_cache(source.path, name, revision=source.revision)
+    except HFValidationError:
+        return None
+    return Path(found).parent if isinstance(found, str) else None
 
 
 def read_json(path: Path) -> dict[str, Any]:

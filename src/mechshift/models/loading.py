@@ -151,7 +151,7 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
         with without_progress_bar():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
-                config=_stock_config(checkpoint, config),
+                config=stock_config(checkpoint, config),
                 dtype=dtype,
                 attn_implementation="sdpa",
                 use_safetensors=True,
@@ -168,7 +168,12 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
     return module
 
 
-def _stock_config(checkpoint: CheckpointFormat, config: dict[str, Any]) -> PreTrainedConfig:
+def stock_config(checkpoint: CheckpointFormat, config: dict[str, Any]) -> PreTrainedConfig:
+    """The stock class's configuration, from the content of a config.json of that format.
+
+    Raises:
+        ModelError: a setting is missing, or has a value that the class does not compute.
+    """
     config_class = checkpoint.model_class.config_class
     assert config_class is not None
     settings = checkpoint.translate(config)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import Attention
+from mechshift.models.published_shapes import PUBLISHED_SHAPES
+from mechshift.models.shapes import ModelShape
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,11 @@ class MdmEntry:
     verified: bool = False
     """Whether we have loaded the published weights with them."""
 
+    @property
+    def published_shape(self) -> ModelShape | None:
+        """The shape of the model, or of both models of a pair; None: only its config.json says."""
+        return PUBLISHED_SHAPES.get(self.mdm.path)
+
 
 @dataclass(frozen=True, kw_only=True)
 class PairEntry(MdmEntry):
@@ -44,6 +51,10 @@ class PairEntry(MdmEntry):
     """An MDM made from the same ARM by the same recipe with another seed, if there is one."""
     embedded: bool = False
     """Whether the paths are relative to the package's own `pairs` folder."""
+
+    @property
+    def published_shape(self) -> ModelShape | None:
+        return PUBLISHED_SHAPES.get(self.arm.path)
 
 
 DREAM = "code of DreamLM/Dream; stock Qwen2 gave equal logits on random weights"

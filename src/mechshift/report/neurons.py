@@ -124,7 +124,7 @@ def _context(
 ) -> ContextView:
     middle = len(ids) // 2
     return ContextView(
-        before="".join(_texts(ids[max(0, middle - radius) : middle], tokens)),
+        before="".join(_texts(ids[max(0, middle - radius) : middle], tokens)).lstrip(),
         token="".join(_texts(ids[middle : middle + 1], tokens)),
         after="".join(_texts(ids[middle + 1 : middle + 1 + radius], tokens)),
     )

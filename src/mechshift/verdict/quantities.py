@@ -1,7 +1,8 @@
 """Which numbers sum up how far a model is from the ARM on one task?
 
 The same for the MDM and for every control, so that a shift can be held against what a control
-shows without diffusion, without training, or with other chance.
+shows without diffusion, without training, or with other chance. Shifts in depth are cross-fitted,
+so that a model whose scores are noisier does not look moved (`comparison.depth`).
 """
 
 from dataclasses import dataclass
@@ -60,10 +61,11 @@ QUANTITIES = (
 
 def quantities(evidence: Evidence | ControlEvidence) -> dict[str, Estimate | None]:
     """Each of `QUANTITIES` by name; None where it is undefined or was not measured."""
+    depth = evidence.shift.circuit_depth.source
     found = (
         _overlap_ratio(evidence.shift),
-        evidence.shift.circuit_depth.source.thirds_shift.at(0),
-        evidence.shift.circuit_depth.source.centre_of_mass_shift,
+        depth.cross_fitted_shift("early"),
+        depth.cross_fitted_shift("centre_of_mass"),
         evidence.concentration.shift.effective_number,
         _right_to_left(evidence.direction),
     )

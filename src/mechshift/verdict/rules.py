@@ -14,7 +14,7 @@ thresholds of rule 1 are ours; the others ask only on which side of no change an
    nothing.
 7. cause, for each decided shift of rules 2 and 3: what the controls show. A control reaches the
    shift where its interval touches the MDM's; where none of the controls without diffusion does,
-   the shift is diffusion's own.
+   the shift is diffusion's own. A control that cannot do the task explains nothing and is left out.
 """
 
 from collections.abc import Iterator
@@ -29,6 +29,9 @@ NOT_MEASURED = "not measured"
 
 RETAINED, REWIRED = 0.8, 0.5
 """Shares of the ceiling from which a circuit counts as retained, and below which as rewired."""
+
+MIN_ACCURACY = 0.5
+"""A control counts that solves this share of what both models solve, up to its interval."""
 
 EARLY_HEADS = "early heads"
 """The ablation plan of rule 6, under the replacement `zero`."""
@@ -48,7 +51,7 @@ RULES = {
     "direction": "share of k/v flow from right to left in the MDM: above 0",
     "inheritance": "faithfulness of the MDM on the ARM's circuit minus on its own: below 0",
     "intervention": "share of the metric lost without early heads, MDM minus ARM: above or below 0",
-    "cause": "which controls' intervals touch the MDM's",
+    "cause": "which controls that can do the task have intervals that touch the MDM's",
 }
 """Axis of a statement -> its rule in words."""
 
@@ -184,7 +187,11 @@ def _early_ablation(evidence: Evidence) -> Estimate | None:
 
 
 def _causes(evidence: Evidence, found: dict[str, Estimate | None]) -> Iterator[Statement]:
-    by_control = {control.name: quantities(control) for control in evidence.controls}
+    by_control = {
+        control.name: quantities(control)
+        for control in evidence.controls
+        if control.accuracy.interval.high >= MIN_ACCURACY
+    }
     if not by_control:
         return
     for quantity in QUANTITIES:

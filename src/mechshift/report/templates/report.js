@@ -32,7 +32,8 @@
 
   function shape(layout) {
     const patch = Object.assign({}, narrow.matches ? layout.meta.narrow : layout.meta.wide);
-    patch["margin.l"] = narrow.matches ? 52 : 64;
+    // Rows that are named by words need more room, and say how much.
+    if (!("margin.l" in patch)) patch["margin.l"] = narrow.matches ? 52 : 64;
     patch["margin.r"] = narrow.matches ? 8 : 16;
     // Setting a height ends autosizing, unless asked otherwise.
     patch.autosize = true;
@@ -78,6 +79,19 @@
     });
   }
 
+  // A page of several tasks takes seconds to draw: what the reader looks at comes first.
+  function nearest(waiting) {
+    const middle = window.innerHeight / 2;
+    let best = null;
+    let least = Infinity;
+    for (const plot of waiting) {
+      const box = plot.getBoundingClientRect();
+      const distance = Math.max(box.top - middle, middle - box.bottom, 0);
+      if (distance < least) [best, least] = [plot, distance];
+    }
+    return best;
+  }
+
   button.addEventListener("click", function () {
     root.dataset.theme = isDark() ? "light" : "dark";
     recolour();
@@ -87,7 +101,10 @@
 
   label();
   (async function () {
-    for (const plot of plots) {
+    const waiting = new Set(plots);
+    while (waiting.size) {
+      const plot = nearest(waiting);
+      waiting.delete(plot);
       await draw(plot);
       // Let the page breathe between two figures, so that it can be scrolled while they appear.
       await new Promise((resolve) => setTimeout(resolve, 0));

@@ -1,0 +1,106 @@
+"""How are time, memory and agreement measured, alike in every benchmark?
+
+Time: what is compared runs in turn in one process, so that a machine whose speed drifts slows all
+alike. A ratio is the median of the ratios of the rounds.
+
+Memory: bytes of the tensors that are alive at the peak, beyond what was there before. That number
+is the same in every run, whatever the allocator keeps back. On CUDA it is torch's own peak.
+"""
+
+import gc
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+Work = Callable[[], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timings:
+    """Seconds of each work in each round."""
+
+    seconds: dict[str, list[float]]
+
+    def median(self, name: str) -> float:
+        return statistics.median(self.seconds[name])
+
+    def ratio(self, name: str, to: str) -> float:
+        """Median over rounds of how many times longer one work took than another."""
+        pairs = zip(self.seconds[name], self.seconds[to], strict=True)
+        return statistics.median(ours / theirs for ours, theirs in pairs)
+
+
+def timed_in_turn(works: Mapping[str, Work], rounds: int) -> Timings:
+    """Time every work once in each round, after a round that does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for round_ in range(rounds + 1):
+        for name, work in works.items():
+            gc.collect()
+            start = time.perf_counter()
+            work()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            if round_ > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return Timings(seconds=seconds)
+
+
+def peak_megabytes(work: Work) -> float:
+    """Tensors alive at the peak of `work`, without those that were there before [MB]."""
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        work()
+        return (torch.cuda.max_memory_allocated() - before) / 2**20
+    with _LiveBytes() as live:
+        work()
+    return live.peak / 2**20
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts every storage that an operation made, until it is freed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.peak = 0
+        self._alive: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        given = _storages((args, kwargs))
+        output = func(*args, **(kwargs or {}))
+        for identity, storage in _storages(output).items():
+            if identity not in self._alive and identity not in given:
+                self._alive[identity] = storage.nbytes()
+                self.now += storage.nbytes()
+                weakref.finalize(storage, self._freed, identity)
+        self.peak = max(self.peak, self.now)
+        return output
+
+    def _freed(self, identity: int) -> None:
+        self.now -= self._alive.pop(identity)
+
+
+def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
+    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return {storage._cdata: storage for storage in (t.untyped_storage() for t in tensors)}
+
+
+def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table: the first column names what a row is of, the others are numbers."""
+    table = Table(title=title, title_justify="left")
+    for index, name in enumerate(columns):
+        table.add_column(name, justify="right" if index else "left")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,189 @@
+"""What can the machine do: memory that is free, and operations per second?
+
+Of the machine at hand both are measured; another one is described by its data sheet.
+"""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from mechshift.errors import ConfigError
+
+GIGA, TERA = 1e9, 1e12
+
+SHARE_OF_PEAK = 0.4
+"""Of a data sheet's peak that whole passes are taken to reach: a guess, not measured by us."""
+
+SHARE_OF_MEASURED = 0.8
+"""Of the rate of one large measured product that whole passes reach: 0.78 to 0.90 in EAP-IG on a
+Qwen2 of 25 M parameters and one core (`benchmarks/plan.py`)."""
+
+FLOAT32_SLOWDOWN = 16
+"""bfloat16 over float32 peak of data-centre GPUs without TF32: A100 312 and 19.5, H100 989 and 67
+TFLOP/s."""
+
+MEASURED_SIZE = 1024
+MEASURED_SECONDS = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class MachineOptions:
+    """The machine to plan for; by default the one at hand."""
+
+    device: str = "auto"
+    """cpu, cuda, cuda:1; auto takes a GPU where there is one, or where --memory-gb is given."""
+    memory_gb: float | None = None
+    """Free memory of the device [10^9 bytes]; given, the machine is not the one at hand."""
+    host_memory_gb: float | None = None
+    """Free memory of the host [10^9 bytes], where scores are joined."""
+    matmul_tflops: float | None = None
+    """Peak of matrix products in the model's dtype, as the data sheet says [TFLOP/s]."""
+    float32_tflops: float | None = None
+    """The same in float32, in which scores are computed; by default a 16th of a bfloat16 peak."""
+    share_of_peak: float | None = None
+    """Of that peak that is reached; by default 0.4 of a data sheet's, 0.8 of a measured one."""
+    share_of_memory: float = 0.8
+    """Of the free memory that is filled: allocators round up and fragment."""
+
+    def __post_init__(self) -> None:
+        for name in ("memory_gb", "host_memory_gb", "matmul_tflops", "float32_tflops"):
+            value: float | None = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be above 0, not {value}.")
+        for name in ("share_of_peak", "share_of_memory"):
+            share: float | None = getattr(self, name)
+            if share is not None and not 0 < share <= 1:
+                raise ConfigError(f"{name} lies in (0, 1], not {share}.")
+        if self.memory_gb is not None and self.matmul_tflops is None:
+            raise ConfigError(
+                "--memory-gb describes another machine, so its speed cannot be measured; give its"
+                " --matmul-tflops too, such as 990 for an H100 in bfloat16."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What a plan fits into, and how fast it goes."""
+
+    device: str
+    memory: int
+    """Of the device, free before anything is loaded [bytes]."""
+    host_memory: int | None
+    """Of the host [bytes]; None: not known, so not checked."""
+    shared: bool
+    """Whether the device computes in the host's memory."""
+    flops: float
+    """Reached in the model's dtype [1/s]."""
+    float32_flops: float
+    """Reached in float32 [1/s]."""
+    share_of_memory: float
+    note: str
+    """How the speed is known, in one line."""
+
+    @property
+    def budget(self) -> int:
+        """Bytes of the device that a plan may fill."""
+        return int(self.share_of_memory * self.memory)
+
+
+def find_machine(options: MachineOptions, dtype: torch.dtype) -> Machine:
+    """The machine that the options describe, measured where they do not say.
+
+    Raises:
+        ConfigError: a CUDA device that is not there.
+    """
+    device = _device(options)
+    here = options.memory_gb is None
+    memory = _free_memory(device) if options.memory_gb is None else _bytes(options.memory_gb)
+    peak, float32_peak, measured = _peaks(options, device, dtype)
+    share = options.share_of_peak or (SHARE_OF_MEASURED if measured else SHARE_OF_PEAK)
+    host = memory if device.type == "cpu" else _free_memory(torch.device("cpu")) if here else None
+    if options.host_memory_gb is not None:
+        host = _bytes(options.host_memory_gb)
+    how = "a measured product's" if measured else "the given peak of"
+    return Machine(
+        device=_device_name(device) if here else f"a {device.type} device as given",
+        memory=memory,
+        host_memory=host,
+        shared=device.type == "cpu",
+        flops=share * peak,
+        float32_flops=share * float32_peak,
+        share_of_memory=options.share_of_memory,
+        note=f"{share:.0%} of {how} {peak / TERA:.3g} TFLOP/s, {float32_peak / TERA:.3g} in"
+        " float32",
+    )
+
+
+def _device(options: MachineOptions) -> torch.device:
+    name = options.device
+    if name == "auto":
+        given = options.memory_gb is not None
+        name = "cuda" if given or torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise ConfigError(f"unknown device '{name}'; use cpu or cuda.") from None
+    if options.memory_gb is None and device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(
+            f"there is no device '{name}' here; to plan for one, give its --memory-gb and"
+            " --matmul-tflops."
+        )
+    return device
+
+
+def _peaks(
+    options: MachineOptions, device: torch.device, dtype: torch.dtype
+) -> tuple[float, float, bool]:
+    """Operations per second in the model's dtype and in float32, and whether they were measured."""
+    if options.matmul_tflops is None:
+        peak = measured_flops(device, dtype)
+        wide = peak if dtype == torch.float32 else measured_flops(device, torch.float32)
+        return peak, wide, True
+    peak = options.matmul_tflops * TERA
+    wide = peak if dtype == torch.float32 else peak / FLOAT32_SLOWDOWN
+    if options.float32_tflops is not None:
+        wide = options.float32_tflops * TERA
+    return peak, wide, False
+
+
+@torch.no_grad()
+def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
+    """Operations per second of a large matrix product, timed for a fraction of a second."""
+    size = MEASURED_SIZE if device.type == "cpu" else 8 * MEASURED_SIZE
+    matrix = torch.ones(size, size, device=device, dtype=dtype)
+    _finish(matrix @ matrix)  # the first product also loads its kernel
+    products, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < MEASURED_SECONDS or not products:
+        _finish(matrix @ matrix)
+        products += 1
+    return 2.0 * size**3 * products / elapsed
+
+
+def _finish(product: torch.Tensor) -> None:
+    if product.is_cuda:
+        torch.cuda.synchronize(product.device)
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        return int(free)
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+        return 1024 * int(lines["MemAvailable"].split()[0])
+    # Where the system does not tell what is free: all that there is.
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def _device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return str(torch.cuda.get_device_name(device))
+    return f"cpu with {torch.get_num_threads()} threads"
+
+
+def _bytes(gigabytes: float) -> int:
+    return int(gigabytes * GIGA)

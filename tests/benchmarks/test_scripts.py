@@ -1,0 +1,107 @@
+"""Every benchmark runs and prints its table; what the numbers are is not a matter for tests."""
+
+import importlib
+from pathlib import Path
+
+import pytest
+import torch
+import tyro
+
+from mechshift.attribution import eap_ig
+
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TINY = [
+    *("--problem.layers", "2", "--problem.heads", "2", "--problem.width", "16"),
+    *("--problem.batch", "2", "--problem.tokens", "4"),
+]
+GROUPED = [*TINY, "--problem.key-value-heads", "1", "--problem.ig-steps", "2"]
+ARGUMENTS = {
+    "attribution": [*GROUPED, "--rounds", "1"],
+    "circuit_run": [*GROUPED, "--rounds", "1", "--edges", "20"],
+    "graphs": ["--rounds", "1"],
+    "precision": [*GROUPED, "--examples", "2", "--tasks", "infilling"],
+    "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
+    "side_by_side": [*TINY, "--problem.key-value-heads", "2", "--rounds", "1"],
+}
+EXPECTED = {
+    "attribution": ["bare passes, m = 2", "EAP-IG, m = 8"],
+    "circuit_run": ["forward pass", "top, 20 edges", "random, 20 edges"],
+    "graphs": ["LLaMA-2-7B", "1,592,881"],
+    "precision": ["random", "infilling, tiny-mdm"],
+    "scaling": ["4 examples, m = 2", "2 examples, m = 4"],
+    "side_by_side": ["skipped: auto-circuit cannot be imported", "TransformerLens 4.3"],
+}
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Import one script as it is when run from the command line."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("COLUMNS", "200")
+    threads = torch.get_num_threads()
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+
+
+def test_every_script_is_run_here():
+    shared = {"measuring", "random_problem"}
+    assert {path.stem for path in BENCHMARKS.glob("*.py")} == shared | ARGUMENTS.keys()
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_a_benchmark_prints_its_table(name, benchmark, capsys):
+    script = benchmark(name)
+    script.main(tyro.cli(script.Options, args=[*ARGUMENTS[name], *threads(script)]))
+    printed = capsys.readouterr().out
+    for expected in EXPECTED[name]:
+        assert expected in printed
+
+
+def threads(script):
+    return ["--threads", "1"] if "threads" in script.Options.__dataclass_fields__ else []
+
+
+def test_peak_memory_counts_what_is_alive_together(benchmark):
+    peak_megabytes = benchmark("measuring").peak_megabytes
+
+    def work():
+        kept = torch.zeros(2**18)  # 1 MB
+        for _ in range(3):
+            torch.zeros(2**19).add_(1)  # 2 MB, gone before the next
+        kept.view(2, -1)[0] += 1  # views take nothing
+
+    assert peak_megabytes(work) == pytest.approx(3.0, abs=0.01)
+
+
+def test_memory_of_eap_ig_grows_neither_with_points_nor_with_examples(benchmark):
+    peak_megabytes = benchmark("measuring").peak_megabytes
+    problem = benchmark("random_problem").Problem(
+        layers=2, heads=2, key_value_heads=1, width=64, batch=4, tokens=6
+    )
+    model = problem.model()
+    canvases = problem.canvases(model, 16)
+
+    def peak(num_examples, ig_steps):
+        return peak_megabytes(
+            lambda: eap_ig(
+                model,
+                canvases[:num_examples],
+                metric="logit_diff",
+                ig_steps=ig_steps,
+                batch_size=problem.batch,
+            )
+        )
+
+    once = peak(4, 3)
+    assert peak(4, 12) == pytest.approx(once, rel=0.01)
+    # The scores of one batch are still there when the next is begun.
+    assert peak(16, 3) == pytest.approx(once, rel=0.01)
+
+
+def test_side_by_side_compares_equal_numbers(benchmark):
+    script = benchmark("side_by_side")
+    rival = script.with_transformer_lens(
+        tyro.cli(script.Options, args=ARGUMENTS["side_by_side"]).problem
+    )
+    ours, theirs = rival.ours(2), rival.theirs()
+    assert abs(ours - theirs).max() < 1e-5 * abs(ours).max()

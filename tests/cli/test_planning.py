@@ -1,0 +1,30 @@
+import json
+
+from mechshift.cli.main import main
+
+DREAM = ["plan", "--pair", "dream-7b", "--tasks", "ioi", "--pool.num-examples", "100"]
+GPU = ["--dtype", "bfloat16", "--memory-gb", "80", "--matmul-tflops", "990"]
+
+
+def test_a_plan_shows_its_tables_its_assumptions_and_what_to_give_to_run(capsys):
+    assert main([*DREAM, *GPU]) == 0
+    shown = capsys.readouterr().out
+    for words in ("935,747 edges", "canvases", "backward", "gradient sums", "- speed: 40% of"):
+        assert words in shown
+    assert "Give mechshift run: --attribution.batch-size" in shown.splitlines()[-1]
+
+
+def test_a_plan_as_json_holds_every_number(capsys):
+    assert main([*DREAM, *GPU, "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["num_edges"] == 935747
+    assert plan["seconds"] == sum(stage["seconds"] for stage in plan["stages"])
+    assert plan["options"].startswith("--attribution.batch-size ")
+    assert plan["machine"]["memory"] == 80 * 10**9
+
+
+def test_what_does_not_fit_is_one_line_and_exit_status_2(capsys):
+    assert main([*DREAM, "--memory-gb", "40", "--matmul-tflops", "67"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == "" and len(shown.err.strip().splitlines()) == 1
+    assert "may be filled (80% of 40.00 GB free): use --dtype bfloat16" in shown.err

@@ -1,0 +1,58 @@
+import pytest
+
+from mechshift.denoising import Canvas, EncodedExample, Readout
+
+
+@pytest.fixture
+def plain_canvases():
+    """A function: canvases of one length, each with its last few positions scored, slot by slot."""
+
+    def make(rows, positions, slots, vocab_size):
+        def ids(seed):
+            return tuple((seed + 7 * place) % vocab_size for place in range(positions))
+
+        return [
+            Canvas(
+                example=row,
+                clean_ids=ids(row),
+                corrupted_ids=ids(row + 3),
+                readouts=tuple(
+                    Readout(
+                        step=slot,
+                        slot=slot,
+                        position=positions - slots + slot,
+                        target_position=slot,
+                        target_id=1,
+                        distractor_id=2,
+                        contrast=None,
+                    )
+                    for slot in range(slots)
+                ),
+            )
+            for row in range(rows)
+        ]
+
+    return make
+
+
+@pytest.fixture
+def encoded_examples():
+    """A function: examples of one length with a target of several tokens."""
+
+    def make(num_examples, prompt, target, vocab_size):
+        def ids(count, seed):
+            return tuple(4 + (seed + 7 * place) % (vocab_size - 4) for place in range(count))
+
+        return [
+            EncodedExample(
+                id=str(row),
+                task="plain",
+                prefix_ids=ids(prompt, row),
+                corrupted_prefix_ids=ids(prompt, row + 3),
+                target_ids=ids(target, row),
+                distractor_ids=ids(target, row + 1),
+            )
+            for row in range(num_examples)
+        ]
+
+    return make

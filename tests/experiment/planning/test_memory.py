@@ -1,0 +1,207 @@
+"""Planned peaks against the tensors that are alive while the real stages run.
+
+The models are wide enough for their tensors to dwarf what the formulas leave out: norms'
+statistics, ids and positions.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
+
+from mechshift.attribution import eap_ig, edge_gradients, exact_edge_scores
+from mechshift.circuits import Circuit
+from mechshift.denoising import batch_canvases, decode
+from mechshift.evaluation import evaluate_circuits
+from mechshift.experiment.planning.batches import Batch, Pass
+from mechshift.experiment.planning.memory import MemoryModel
+from mechshift.interventions import recording
+from mechshift.models import LanguageModel, freeze, model_shape, set_attention
+from mechshift.testing import toy_tokenizer
+from mechshift.testing.measuring import LiveBytes
+
+VOCAB_SIZE = 512
+SIZES = dict(
+    vocab_size=VOCAB_SIZE,
+    hidden_size=192,
+    num_hidden_layers=3,
+    num_attention_heads=6,
+    max_position_embeddings=64,
+    tie_word_embeddings=False,
+)
+CLASSES = {
+    "qwen2": (Qwen2Config, Qwen2ForCausalLM, dict(num_key_value_heads=2, intermediate_size=640)),
+    "qwen3": (
+        Qwen3Config,
+        Qwen3ForCausalLM,
+        dict(num_key_value_heads=2, intermediate_size=640, head_dim=48),
+    ),
+    "gpt2": (GPT2Config, GPT2LMHeadModel, dict(n_inner=768)),
+}
+BATCH = Batch(rows=6, positions=20, slots=3, readouts=18)
+
+
+def wide_model(architecture, dtype=torch.float32, kind="arm", **overrides):
+    config_class, model_class, sizes = CLASSES[architecture]
+    torch.manual_seed(0)
+    module = model_class(
+        config_class(**(SIZES | sizes | overrides), bos_token_id=0, eos_token_id=0)
+    ).to(dtype)
+    freeze(module)
+    set_attention(module, "causal" if kind == "arm" else "full")
+    return LanguageModel(
+        name="wide",
+        kind=kind,
+        module=module,
+        tokenizer=toy_tokenizer(["word"]),
+        attention="causal" if kind == "arm" else "full",
+        shift=True,
+        mask_token_id=None if kind == "arm" else 3,
+        weights_hash="made in memory",
+    )
+
+
+def memory_model(model, grouped=False, metric="logit_diff"):
+    shape = model_shape(model.module.config)
+    itemsize = model.dtype.itemsize
+    return MemoryModel(
+        shape=shape,
+        graph=model.graph(grouped=grouped),
+        itemsize=itemsize,
+        weights=itemsize * shape.num_parameters,
+        metric=metric,
+    )
+
+
+def alive(model):
+    return LiveBytes(*model.module.parameters(), *model.module.buffers())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("architecture", CLASSES)
+def test_a_layer_saves_and_records_what_is_planned(architecture, dtype, plain_canvases):
+    """Every storage that autograd saves or the hooks keep, of one layer more."""
+    model = wide_model(architecture, dtype)
+    fixed = {p.untyped_storage().data_ptr() for p in model.module.parameters()}
+    (batch,) = batch_canvases(model, plain_canvases(6, 20, 3, VOCAB_SIZE), 6)
+    kept = {}
+
+    def keep(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in fixed and tensor.is_floating_point():
+            kept[storage.data_ptr()] = tensor  # alive, so that no address is used twice
+        return tensor
+
+    def bytes_kept(num_layers):
+        kept.clear()
+        decoder = model.module.base_model
+        layers = decoder.h if architecture == "gpt2" else decoder.layers
+        parts = replace(model.parts, layers=model.parts.layers[:num_layers])
+        embeddings = parts.embedding(batch.clean_ids).requires_grad_()
+        with recording(parts) as record, torch.autograd.graph.saved_tensors_hooks(keep, keep):
+            hidden = embeddings
+            for layer in layers[:num_layers]:
+                arguments = {}
+                if architecture != "gpt2":
+                    angles = decoder.rotary_emb(hidden, batch.position_ids)
+                    arguments = {"position_embeddings": angles}
+                hidden = layer(hidden, attention_mask=None, **arguments)
+                hidden = hidden[0] if isinstance(hidden, tuple) else hidden
+            for layer_record in record.layers:
+                for tensor in vars(layer_record).values():
+                    keep(tensor)
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+    measured = (bytes_kept(3) - bytes_kept(2)) / batch.clean_ids.numel()
+    planned = memory_model(model).saved_per_token()
+    # Norms' statistics and log-sum-exps are counted elsewhere or not at all.
+    assert measured == pytest.approx(planned, rel=0.03) and measured >= planned
+
+
+@pytest.mark.parametrize(
+    ("architecture", "dtype", "options"),
+    [
+        ("qwen2", torch.float32, {}),
+        ("qwen2", torch.bfloat16, {}),
+        ("qwen2", torch.float32, {"grouped": True}),
+        ("qwen2", torch.float32, {"ig_steps": 1}),
+        ("qwen2", torch.float32, {"metric": "kl"}),
+        ("qwen3", torch.bfloat16, {"metric": "log_prob"}),
+        ("gpt2", torch.float32, {}),
+    ],
+)
+def test_the_peaks_of_eap_ig_are_those_planned(architecture, dtype, options, plain_canvases):
+    model = wide_model(architecture, dtype)
+    settings = {"metric": "logit_diff", "ig_steps": 5, "grouped": False} | options
+    canvases = plain_canvases(BATCH.rows, BATCH.positions, BATCH.slots, VOCAB_SIZE)
+    peaks = {}
+    with pytest.MonkeyPatch.context() as patch, alive(model) as live:
+        contract = edge_gradients._contract
+
+        def watched(*arguments):
+            peaks["gradients"] = live.peak
+            live.restart()
+            return contract(*arguments)
+
+        patch.setattr(edge_gradients, "_contract", watched)
+        eap_ig(model, canvases, batch_size=BATCH.rows, **settings)
+        peaks["contract"] = live.peak
+    memory = memory_model(model, settings["grouped"], settings["metric"])
+    for phase in ("gradients", "contract"):
+        planned = getattr(memory, phase)(BATCH, settings["ig_steps"], 0).total
+        assert planned == pytest.approx(peaks[phase], rel=0.05), phase
+
+
+def circuit_of(graph, num_edges):
+    chosen = np.random.default_rng(0).choice(graph.num_edges, num_edges, replace=False)
+    return Circuit(graph=graph, edges=np.sort(chosen), scores=np.ones(num_edges))
+
+
+@pytest.mark.parametrize(("share", "tightness"), [(1.0, 0.85), (0.7, 0.8), (0.1, 0.15)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_running_a_circuit_takes_no_more_than_planned(dtype, share, tightness, plain_canvases):
+    model = wide_model("qwen2", dtype)
+    graph = model.graph()
+    circuit = circuit_of(graph, int(share * graph.num_edges))
+    canvases = plain_canvases(BATCH.rows, BATCH.positions, BATCH.slots, VOCAB_SIZE)
+    with alive(model) as live:
+        evaluate_circuits(
+            model, canvases, [circuit], num_examples=BATCH.rows, batch_size=BATCH.rows
+        )
+    planned = memory_model(model).circuits(BATCH, circuit.num_edges)
+    own = live.peak - planned.weights
+    assert tightness * (planned.total - planned.weights) < own
+    assert own < 1.02 * (planned.total - planned.weights)
+
+
+def test_exact_patching_takes_about_what_is_planned(plain_canvases):
+    model = wide_model("qwen2", num_hidden_layers=1)
+    canvases = plain_canvases(2, BATCH.positions, BATCH.slots, VOCAB_SIZE)
+    with alive(model) as live:
+        exact_edge_scores(model, canvases, metric="logit_diff", edges_per_pass=4, batch_size=2)
+    batch = Batch(rows=2, positions=BATCH.positions, slots=BATCH.slots, readouts=6)
+    planned = memory_model(model).exact(batch, 4, 0)
+    own = planned.total - planned.weights
+    assert 0.6 * own < live.peak - planned.weights < 1.1 * own
+
+
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+def test_decoding_takes_about_what_is_planned(kind, encoded_examples):
+    model = wide_model("qwen2", kind=kind)
+    with alive(model) as live:
+        decode(model, encoded_examples(6, prompt=20, target=3, vocab_size=VOCAB_SIZE))
+    positions = 20 if kind == "arm" else 23
+    readouts = 6 if kind == "arm" else 18
+    call = Pass(rows=6, positions=positions, keys=positions, readouts=readouts)
+    planned = memory_model(model).decode(call, kind)
+    own = planned.total - planned.weights
+    assert 0.6 * own < live.peak - planned.weights < 1.1 * own
