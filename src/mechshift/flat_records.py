@@ -1,7 +1,8 @@
 """Records as named arrays and JSON values, and back, so that a run folder can hold them.
 
 Works for any nesting of dataclasses whose leaves are NumPy arrays, numbers, strings, None and
-tuples of these. A nested field's name is joined with a dot: `overlap.edges.value`.
+tuples of these. A nested field's name is joined with a dot: `overlap.edges.value`. A nested record
+may be optional, declared `Record | None`; None is kept under its own name.
 """
 
 import dataclasses
@@ -71,8 +72,10 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
     values: dict[str, Any] = {}
     for field in dataclasses.fields(record_type):  # type: ignore[arg-type]
         name, hint = prefix + field.name, hints[field.name]
-        if dataclasses.is_dataclass(hint):
-            values[field.name] = _build(typing.cast(type, hint), name + ".", flat, unused)
+        nested = _record_type(hint)
+        left_out = type(None) in _options(hint) and flat.scalars.get(name, nested) is None
+        if nested is not None and not left_out:
+            values[field.name] = _build(nested, name + ".", flat, unused)
             continue
         unused.discard(name)
         if name in flat.arrays:
@@ -87,11 +90,22 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
     return record_type(**values)
 
 
+def _record_type(hint: Any) -> type | None:
+    """The dataclass that a field declares, optional or not; None for any other field."""
+    for option in _options(hint):
+        if dataclasses.is_dataclass(option):
+            return typing.cast(type, option)
+    return None
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+
+
 def _as_declared(value: JsonValue, hint: Any) -> Any:
     """JSON has no tuples and no integer-valued floats; give back what the field declares."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
     if isinstance(value, list):
         return tuple(value)
-    if float in options and isinstance(value, int) and not isinstance(value, bool):
+    if float in _options(hint) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

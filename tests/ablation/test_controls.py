@@ -172,7 +172,9 @@ def test_a_draw_is_never_the_plan_itself_and_where_nothing_else_exists_there_is_
 def test_standard_plans_are_every_third_of_every_kind_and_the_circuit_with_their_controls(norms):
     scores = np.random.default_rng(1).normal(size=GRAPH.num_edges)
     circuit = select_top_edges(GRAPH, scores, 8)
-    settings = AblationSettings(norm_tolerance=0.1, num_control_draws=3)
+    settings = AblationSettings(
+        kinds=("heads", "mlps", "layers", "neurons"), norm_tolerance=0.1, num_control_draws=3
+    )
     found = standard_plans(norms, circuit, settings)
     structures = [plan.name for plan in found.plans if plan.role == "structure"]
     thirds = ("early", "middle", "late")
@@ -234,6 +236,11 @@ def test_the_seed_of_the_settings_draws_the_controls(norms):
         ({"kinds": ("mlps", "mlps")}, "each once"),
         ({"num_control_draws": 0}, "num_control_draws must be at least 1, not 0"),
         ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"num_examples": 9}, "num_examples must be at least 10, not 9: fewer leave nothing to"),
+        (
+            {"decode": True, "replacements": ("resample",)},
+            "'resample' has no meaning; add 'zero' or 'mean' to the replacements",
+        ),
         ({"norm_tolerance": 1.0}, "norm_tolerance lies between 0 and 1, not 1.0"),
     ],
 )

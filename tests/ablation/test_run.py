@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from mechshift.ablation import (
+    REPLACEMENTS,
     AblationSettings,
     Decoding,
+    ablate_single_components,
     ablation_effects,
     decode_ablated,
     max_num_runs,
@@ -21,7 +23,11 @@ from mechshift.tasks import PoolConfig, load_task_file
 from mechshift.testing import random_language_model
 
 SETTINGS = AblationSettings(
-    kinds=("heads", "neurons"), num_control_draws=3, norm_tolerance=0.3, num_resamples=50
+    kinds=("heads", "neurons"),
+    replacements=REPLACEMENTS,
+    num_control_draws=3,
+    norm_tolerance=0.3,
+    num_resamples=50,
 )
 
 
@@ -37,7 +43,7 @@ def circuit_of():
 
 
 @pytest.mark.parametrize("kind", ["arm", "mdm"])
-def test_one_call_is_norms_plans_and_sweep(kind, canvases_of, circuit_of):
+def test_one_call_is_norms_plans_sweep_and_single_ablations(kind, canvases_of, circuit_of):
     model = random_language_model("qwen2", kind)
     canvases, held_out = canvases_of(model, 12), canvases_of(model, 8, seed=5)
     circuit, seen = circuit_of(model), []
@@ -59,7 +65,12 @@ def test_one_call_is_norms_plans_and_sweep(kind, canvases_of, circuit_of):
         metric="logit_diff",
         mean_canvases=held_out,
     )
+    single = ablate_single_components(
+        model, canvases, metric="logit_diff", replacement="resample", batch_size=5
+    )
     assert found.decoded is None
+    assert found.single.replacement == "resample"
+    np.testing.assert_allclose(found.single.metric, single.metric, rtol=0, atol=1e-5)
     assert found.table.labels.names == table.labels.names
     assert found.table.left_out == standard.left_out
     np.testing.assert_array_equal(found.table.metric, table.metric)

@@ -15,7 +15,7 @@ from mechshift.ablation import (
     component_drops,
     rank_agreement,
 )
-from mechshift.attribution import NodeScores, node_attribution
+from mechshift.attribution import node_attribution
 from mechshift.errors import AblationError
 from mechshift.graph import Graph
 from mechshift.testing import random_language_model
@@ -29,7 +29,7 @@ def test_nearly_linear_models_rank_components_as_attribution_does(canvases_of):
     model = random_language_model("llama", "mdm", dtype=torch.float64, gain=0.1, num_layers=4)
     canvases = canvases_of(model, 12)
     single = ablate_single_components(model, canvases, metric="logit_diff", replacement="resample")
-    scores = node_attribution(model, canvases, metric="logit_diff")
+    scores = node_attribution(model, canvases, metric="logit_diff").values[..., 1:].sum(axis=1)
     assert rank_agreement(single, scores, SETTINGS).value > 0.95
 
 
@@ -43,29 +43,27 @@ def single_of(drop):
     )
 
 
-def scores_of(attributed):
-    """One step; the score of `input` is large, and must not count."""
-    shape = attributed.shape[:1] + (1,)
-    values = np.concatenate([np.full(shape, 99.0), attributed], axis=1)[:, None]
-    return NodeScores(
-        graph=GRAPH,
-        values=values,
-        num_steps=np.ones(len(values), dtype=np.int64),
-        clean_metric=np.zeros(shape),
-        corrupted_metric=np.zeros(shape),
-    )
-
-
 def test_agreement_is_spearmans_correlation_of_the_means_with_an_interval():
     drop, noise = np.random.default_rng(0).normal(size=(2, 30, 6))
     drop += np.arange(6)
-    found = rank_agreement(single_of(drop), scores_of(drop + 3 * noise), SETTINGS)
+    found = rank_agreement(single_of(drop), drop + 3 * noise, SETTINGS)
     expected = spearmanr(drop.mean(axis=0), (drop + 3 * noise).mean(axis=0)).statistic
     assert found.value == pytest.approx(expected)
     assert found.interval.low <= found.value <= found.interval.high
-    same = rank_agreement(single_of(drop), scores_of(2 * drop), SETTINGS)
+    same = rank_agreement(single_of(drop), 2 * drop, SETTINGS)
     assert same.value == same.interval.low == same.interval.high == pytest.approx(1.0)
-    assert rank_agreement(single_of(drop), scores_of(-drop), SETTINGS).value == pytest.approx(-1.0)
+    assert rank_agreement(single_of(drop), -drop, SETTINGS).value == pytest.approx(-1.0)
+
+
+def test_held_out_examples_are_resampled_apart_from_those_that_were_scored():
+    """Resampled together the same values always rank alike; resampled apart they do not."""
+    drop = np.random.default_rng(0).normal(size=(30, 6))
+    apart = rank_agreement(single_of(drop), drop, SETTINGS, same_examples=False)
+    assert apart.value == pytest.approx(1.0)
+    assert apart.interval.low < 0.9
+    fewer = rank_agreement(single_of(drop), drop[:9], SETTINGS, same_examples=False)
+    expected = spearmanr(drop.mean(axis=0), drop[:9].mean(axis=0)).statistic
+    assert fewer.value == pytest.approx(expected)
 
 
 def test_the_mean_drop_of_a_component_has_an_interval_as_wide_as_its_standard_error():
@@ -88,9 +86,9 @@ def test_both_models_are_put_side_by_side():
 def test_what_cannot_be_compared_is_refused():
     drop = np.random.default_rng(0).normal(size=(12, 6))
     with pytest.raises(AblationError, match=r"of shape \(12, 6\) and attribution of shape \(9, "):
-        rank_agreement(single_of(drop), scores_of(drop[:9]), SETTINGS)
+        rank_agreement(single_of(drop), drop[:9], SETTINGS)
     with pytest.raises(AblationError, match="equal for all components, so they have no ranks"):
-        rank_agreement(single_of(drop), scores_of(np.ones((12, 6))), SETTINGS)
+        rank_agreement(single_of(drop), np.ones((12, 6)), SETTINGS)
     resampled = replace(single_of(drop), replacement="resample")
     with pytest.raises(AblationError, match="differ in their replacement, zero and resample; abl"):
         compare_single_ablations(single_of(drop), resampled, SETTINGS)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from mechshift.ablation import (
+    REPLACEMENTS,
     AblationSettings,
     AblationTable,
     inventory_of,
@@ -22,7 +23,7 @@ from mechshift.testing import ARCHITECTURES, known_circuit, random_examples, ran
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 ZERO = AblationSettings(replacements=("zero",))
-ALL = AblationSettings()
+ALL = AblationSettings(replacements=REPLACEMENTS)
 
 
 # The circuit that is known.
@@ -180,7 +181,7 @@ def test_batch_size_and_order_of_canvases_change_nothing(kind, canvases_of, plan
     plans = [plan_of(model, "a0.h1", "m1", plan_name="nodes"), plan_of(model, "m0.n3", "m1.n4")]
 
     def sweep(batch_size, canvases, held_out):
-        settings = AblationSettings(batch_size=batch_size)
+        settings = replace(ALL, batch_size=batch_size)
         return sweep_ablations(
             model, canvases, plans, settings, metric="log_prob", mean_canvases=held_out
         )

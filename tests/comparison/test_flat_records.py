@@ -1,5 +1,5 @@
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from mechshift.comparison import (
 from mechshift.errors import ArtifactError
 from mechshift.flat_records import FlatRecord, from_flat, to_flat
 from mechshift.graph import Graph
+from mechshift.statistics import Interval
 
 GRAPH = Graph(num_layers=2, num_heads=2, num_key_value_groups=1)
 
@@ -29,7 +30,7 @@ def test_a_comparison_survives_json_and_arrays_exactly(comparison: Comparison) -
     text = json.dumps(flat.scalars)
     rebuilt = from_flat(Comparison, FlatRecord(arrays=flat.arrays, scalars=json.loads(text)))
     again = to_flat(rebuilt)
-    assert again.scalars == flat.scalars
+    assert json.dumps(again.scalars) == text  # as text, in which NaN equals itself
     assert again.arrays.keys() == flat.arrays.keys()
     for name, array in flat.arrays.items():
         assert again.arrays[name].dtype == array.dtype
@@ -59,3 +60,38 @@ def test_parts_that_do_not_make_the_record_are_refused(comparison: Comparison) -
     fewer = {name: value for name, value in flat.arrays.items() if name != "overlap.edges.low"}
     with pytest.raises(ArtifactError, match="lacks 'overlap.edges.low'; delete its folder"):
         from_flat(Comparison, FlatRecord(arrays=fewer, scalars=flat.scalars))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A number that may have an interval, and must have a place."""
+
+    value: float
+    interval: Interval | None
+    place: Graph
+
+
+@pytest.mark.parametrize("interval", [None, Interval(low=0.0, high=1.0, level=0.9)])
+def test_a_nested_record_may_be_left_out(interval: Interval | None) -> None:
+    reading = Reading(value=0.5, interval=interval, place=GRAPH)
+    flat = to_flat(reading)
+    assert ("interval" in flat.scalars) == (interval is None)
+    text = json.dumps(flat.scalars)
+    rebuilt = from_flat(Reading, FlatRecord(arrays=flat.arrays, scalars=json.loads(text)))
+    assert rebuilt == reading
+
+
+def test_a_nested_record_is_never_taken_for_one_that_was_left_out() -> None:
+    flat = to_flat(Reading(value=0.5, interval=None, place=GRAPH))
+    whole = to_flat(
+        Reading(value=0.5, interval=Interval(low=0.0, high=1.0, level=0.9), place=GRAPH)
+    )
+    without = {name: value for name, value in flat.scalars.items() if name != "interval"}
+    with pytest.raises(ArtifactError, match="lacks 'interval.low'"):
+        from_flat(Reading, FlatRecord(arrays={}, scalars=without))
+    both = {**flat.scalars, **whole.scalars}
+    with pytest.raises(ArtifactError, match=r"unknown parts \['interval.high', 'interval.level'"):
+        from_flat(Reading, FlatRecord(arrays={}, scalars=both))
+    no_place = {n: v for n, v in flat.scalars.items() if not n.startswith("place.")}
+    with pytest.raises(ArtifactError, match="lacks 'place.num_layers'"):
+        from_flat(Reading, FlatRecord(arrays={}, scalars={**no_place, "place": None}))

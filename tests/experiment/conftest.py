@@ -2,6 +2,7 @@
 
 import pytest
 
+from mechshift.ablation import AblationSettings
 from mechshift.comparison import ComparisonSettings
 from mechshift.experiment import (
     AttributionSettings,
@@ -20,6 +21,7 @@ SMALL = RunSettings(
     comparison=ComparisonSettings(
         num_resamples=50, num_splits=10, num_shuffles=5, num_exchanges=20
     ),
+    ablation=AblationSettings(kinds=("heads",), num_control_draws=1, num_resamples=50),
     semantics=SemanticsSettings(
         ig_steps=1, num_neurons=3, num_contexts=2, num_sequences=10, num_resamples=50
     ),

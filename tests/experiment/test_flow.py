@@ -120,9 +120,10 @@ def test_stages_that_are_skipped_leave_nothing_and_the_report_says_so(small_run,
     run = tmp_path / "run"
     for stage in ("pool", "scores", "faithfulness", "comparison"):
         shutil.copytree(small_run / stage, run / stage)
-    settings = replace(small, skip=("flow", "semantics"))
+    settings = replace(small, skip=("flow", "semantics", "ablation"))
     page = run_experiment(run, settings, device="cpu", quiet=True).read_text(encoding="utf-8")
-    assert not (run / "flow").exists() and not (run / "semantics").exists()
-    assert "mechshift flow" in page and "mechshift analyse" in page
+    assert not any((run / stage).exists() for stage in settings.skip)
+    commands = ("mechshift flow", "mechshift analyse", "mechshift ablate")
+    assert all(command in page for command in commands)
     whole = (small_run / "report" / "report.html").read_text(encoding="utf-8")
-    assert "mechshift flow" not in whole and "mechshift analyse" not in whole
+    assert not any(command in whole for command in commands)

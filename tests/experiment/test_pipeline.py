@@ -44,12 +44,13 @@ WORDS = (
     " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5"
     " --semantics.ig-steps 1 --semantics.num-neurons 3 --semantics.num-contexts 2"
     " --semantics.num-sequences 10 --semantics.num-resamples 50"
+    " --ablation.kinds heads --ablation.num-control-draws 1 --ablation.num-resamples 50"
     " --comparison.num-exchanges 20"
     " --device cpu --quiet"
 ).split()
 """The settings of the small experiment (conftest.py) on the command line."""
 
-STAGES = ("pool", "attribution", "evaluation", "comparison", "semantics")
+STAGES = ("pool", "attribution", "evaluation", "comparison", "semantics", "ablation")
 """Before the dot of such an option."""
 
 
@@ -73,6 +74,7 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
             ("flow", ("/arm", "/mdm")),
             ("semantics", ("/arm", "/mdm")),
             ("faithfulness", ("/arm", "/mdm")),
+            ("ablation", ("/arm", "/mdm")),
             ("comparison", ("/mdm",)),
         )
         for model in models
@@ -241,6 +243,7 @@ def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, tmp_path)
     assert main(["flow", run, *options["attribution"], *device]) == 0
     assert main(["analyse", run, *options["semantics"], *device]) == 0
     assert main(["evaluate", run, *options["evaluation"], *device]) == 0
+    assert main(["ablate", run, *options["ablation"], *device]) == 0
     assert main(["compare", run, *options["comparison"], "--quiet"]) == 0
     assert main(["report", run]) == 0
     assert files_of(tmp_path / "run") == files_of(small_run)

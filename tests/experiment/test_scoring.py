@@ -90,7 +90,7 @@ def test_scores_of_one_gradient_go_through_every_stage_and_the_report_says_so(tm
         attribution=AttributionSettings(method="eap"),
         evaluation=EvaluationSettings(fractions=(0.1,)),
         comparison=ComparisonSettings(num_resamples=20, num_splits=4, num_shuffles=2),
-        skip=("flow", "semantics"),
+        skip=("flow", "semantics", "ablation"),
     )
     page = run_experiment(tmp_path / "run", settings, device="cpu", quiet=True)
     text = page.read_text(encoding="utf-8")

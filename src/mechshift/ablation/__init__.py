@@ -25,6 +25,7 @@ from mechshift.ablation.run import AblationRun as AblationRun
 from mechshift.ablation.run import Decoding as Decoding
 from mechshift.ablation.run import max_num_runs as max_num_runs
 from mechshift.ablation.run import run_ablations as run_ablations
+from mechshift.ablation.settings import MIN_EXAMPLES as MIN_EXAMPLES
 from mechshift.ablation.settings import REPLACEMENTS as REPLACEMENTS
 from mechshift.ablation.settings import AblationSettings as AblationSettings
 from mechshift.ablation.settings import Replacement as Replacement

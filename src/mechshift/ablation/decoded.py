@@ -20,11 +20,11 @@ from mechshift.ablation.replacements import PositionMeans, Substitutes, ablated,
 from mechshift.ablation.settings import AblationSettings, Replacement
 from mechshift.ablation.sweep import check_plans, union
 from mechshift.ablation.table import PlanLabels, plan_labels
-from mechshift.denoising import Canvas, decode
+from mechshift.denoising import Canvas
 from mechshift.errors import AblationError
 from mechshift.models import LanguageModel
 from mechshift.statistics import Estimates
-from mechshift.tasks import Example, PoolConfig, Task, encode_pool
+from mechshift.tasks import Example, PoolConfig, Task, answer
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -80,25 +80,13 @@ def decode_ablated(
     means: PositionMeans | None = None
     if "mean" in replacements:
         means = position_means(model, mean_canvases, union(plans), batch_size=settings.batch_size)
-    encoded = encode_pool(task, examples, model)
 
     def correct(ablation: AbstractContextManager[None]) -> Bool[np.ndarray, " example"]:
         with ablation:
-            decoded = decode(
-                model,
-                encoded,
-                num_steps=pool.num_steps,
-                order=pool.order,
-                seed=pool.seed,
-                batch_size=settings.batch_size,
-                progress=progress,
+            answers = answer(
+                model, task, examples, pool, batch_size=settings.batch_size, progress=progress
             )
-        texts = (
-            str(model.tokenizer.decode(list(tokens), skip_special_tokens=True))
-            for tokens in decoded.tokens
-        )
-        judged = zip(examples, texts, strict=True)
-        return np.array([task.is_correct(example, text) for example, text in judged], dtype=bool)
+        return answers.correct
 
     substitutes = Substitutes(means=means)
     found = [

@@ -25,7 +25,7 @@ from jaxtyping import Bool, Float, Float64, Int
 from scipy.special import ndtri, stdtrit
 
 from mechshift.ablation.output_norms import RemovedOutputs
-from mechshift.ablation.settings import AblationSettings
+from mechshift.ablation.settings import MIN_EXAMPLES, AblationSettings
 from mechshift.ablation.table import PlanLabels
 from mechshift.errors import AblationError
 from mechshift.statistics import (
@@ -34,9 +34,6 @@ from mechshift.statistics import (
     centred_estimates,
     proportion_interval,
 )
-
-MIN_EXAMPLES = 10
-"""Fewer leave nothing to resample."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,6 +4,7 @@
    the ablations are measured on: so neither the neurons nor the controls are chosen on these.
 2. The standard plans are made, with several draws of every control.
 3. The plans are swept; and, where that is asked for, the model decodes under each.
+4. Every head and every MLP is ablated by itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 from mechshift.ablation.decoded import DecodedAblations, decode_ablated, num_decodings
 from mechshift.ablation.output_norms import measure_output_norms
 from mechshift.ablation.settings import AblationSettings
+from mechshift.ablation.single_components import SingleAblations, ablate_single_components
 from mechshift.ablation.standard_plans import max_num_plans, standard_plans
 from mechshift.ablation.sweep import num_runs, sweep_ablations
 from mechshift.ablation.table import AblationTable
@@ -39,6 +41,7 @@ class AblationRun:
     table: AblationTable
     decoded: DecodedAblations | None
     """None: not asked for."""
+    single: SingleAblations
 
 
 def run_ablations(
@@ -67,8 +70,11 @@ def run_ablations(
             control do not exist.
 
     Raises:
-        AblationError: as `standard_plans`, `sweep_ablations` and `decode_ablated` do.
+        AblationError: as `standard_plans`, `sweep_ablations`, `decode_ablated` and
+            `ablate_single_components` do.
     """
+    report = progress or (lambda _count: None)
+    num_components = model.graph().num_sources - 1
     norms = measure_output_norms(model, mean_canvases, batch_size=settings.batch_size)
     standard = standard_plans(norms, circuit, settings)
     table = sweep_ablations(
@@ -92,7 +98,19 @@ def run_ablations(
             mean_canvases=mean_canvases,
             progress=progress,
         )
-    return AblationRun(table=replace(table, left_out=standard.left_out), decoded=decoded)
+    single = ablate_single_components(
+        model,
+        canvases,
+        metric=metric,
+        replacement=settings.single_replacement,
+        mean_canvases=mean_canvases,
+        components_per_pass=1,  # so that a pass is as large as the settings allow, and no larger
+        batch_size=settings.batch_size,
+        progress=lambda count: report(count * num_components),
+    )
+    return AblationRun(
+        table=replace(table, left_out=standard.left_out), decoded=decoded, single=single
+    )
 
 
 def max_num_runs(
@@ -105,7 +123,8 @@ def max_num_runs(
 ) -> int:
     """The most that `run_ablations` reports, known before any plan is made."""
     num_plans = max_num_plans(graph, settings, with_circuit=with_circuit)
+    single = len(canvases) * (graph.num_sources - 1)
     swept = num_runs(canvases, num_plans, settings)
     if decoding is None:
-        return swept
-    return swept + num_decodings(len(decoding.examples), num_plans, settings)
+        return swept + single
+    return swept + single + num_decodings(len(decoding.examples), num_plans, settings)

@@ -8,7 +8,6 @@ from scipy.stats import rankdata
 
 from mechshift.ablation.settings import AblationSettings
 from mechshift.ablation.single_components import SingleAblations
-from mechshift.attribution import NodeScores
 from mechshift.errors import AblationError
 from mechshift.graph import Graph
 from mechshift.statistics import (
@@ -76,24 +75,38 @@ def component_drops(single: SingleAblations, settings: AblationSettings) -> Esti
 
 
 def rank_agreement(
-    single: SingleAblations, scores: NodeScores, settings: AblationSettings
+    single: SingleAblations,
+    attributed: Float[np.ndarray, "scored component"],
+    settings: AblationSettings,
+    *,
+    same_examples: bool = True,
 ) -> Estimate:
     """Spearman correlation over components of mean drop and mean attribution score, in [-1, 1].
+
+    Args:
+        single: the ablations.
+        attributed: score of each component of the same model, example by example, summed over
+            steps (`attribution.NodeScores`, without `input`).
+        settings: resamples, level and seed.
+        same_examples: whether both are of the same examples, which are then resampled together.
+            Held-out examples are resampled apart from those that were scored.
 
     Raises:
         AblationError: other examples or another graph, or values that are all equal, which have
             no ranks.
     """
-    attributed = scores.values[..., 1:].sum(axis=1, dtype=np.float64)
-    if attributed.shape != single.metric.shape:
+    compared = slice(None) if same_examples else slice(1, None)
+    if attributed.shape[compared] != single.metric.shape[compared]:
         raise AblationError(
             f"ablations [example, component] of shape {single.metric.shape} and attribution of"
             f" shape {attributed.shape} are not of the same examples and graph."
         )
-    examples = single.num_examples
-    resamples = bootstrap_weights(examples, settings.num_resamples, settings.seed)
-    weights = np.concatenate([np.full((1, examples), 1 / examples), resamples])
-    correlation = _rank_correlation(weights @ single.drop, weights @ attributed)
+    # Other examples get a seed of their own: with one seed the two samples would vary together.
+    seed = settings.seed if same_examples else settings.seed + 1
+    correlation = _rank_correlation(
+        _resampled_means(single.drop, settings, settings.seed),
+        _resampled_means(attributed, settings, seed),
+    )
     if not np.isfinite(correlation).all():
         raise AblationError(
             "drops or attribution scores are equal for all components, so they have no ranks; check"
@@ -102,6 +115,14 @@ def rank_agreement(
     return centred_estimate(
         float(correlation[0]), correlation[1:], level=settings.level, bounds=(-1.0, 1.0)
     )
+
+
+def _resampled_means(
+    values: Float[np.ndarray, "example component"], settings: AblationSettings, seed: int
+) -> Float[np.ndarray, "row component"]:
+    """Means over the examples as they are, row 0, and over each resample of them."""
+    weights = bootstrap_weights(len(values), settings.num_resamples, seed)
+    return np.concatenate([values.mean(axis=0, keepdims=True), weights @ values])
 
 
 def _rank_correlation(

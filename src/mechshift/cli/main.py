@@ -57,6 +57,7 @@ def _app() -> tyro.extras.SubcommandApp:
         ("flow", stages.flow),
         ("analyse", stages.analyse),
         ("evaluate", stages.evaluate),
+        ("ablate", stages.ablate),
         ("compare", stages.compare),
         ("report", stages.report),
         ("export", stages.export),

@@ -1,5 +1,6 @@
 """The stages of a run in order: what can be asked of each, and how its results are stored."""
 
+from mechshift.experiment.ablating import ablate_pair as ablate_pair
 from mechshift.experiment.analysing import analyse_pair as analyse_pair
 from mechshift.experiment.comparing import compare_pair as compare_pair
 from mechshift.experiment.controlling import ask_controls as ask_controls

@@ -1,4 +1,4 @@
-"""What of a run's flow and semantics stands in the report, as far as they were computed.
+"""What of a run's flow, semantics and ablations stands in the report, as far as they were computed.
 
 A stage counts where both models' results are whole; one that is missing is left out and named.
 """
@@ -9,10 +9,13 @@ from typing import Any
 
 from mechshift.artifacts import MANIFEST_NAME, artifact_hash, read_manifest
 from mechshift.comparison import ComparisonSettings, DirectionOfFlow, direction_of_flow
+from mechshift.experiment.ablation_reporting import stored_settings
 from mechshift.experiment.stores import (
+    ABLATION,
     FLOW,
     KINDS,
     SEMANTICS,
+    ablation_folder,
     flow_folder,
     read_flow,
     read_semantics,
@@ -22,10 +25,11 @@ from mechshift.experiment.stores import (
 from mechshift.report import ModelSemantics, TaskSemantics
 from mechshift.semantics import Semantics, SemanticsSettings, lens_profile, semantics_shift
 
-FOLDERS = {FLOW: flow_folder, SEMANTICS: semantics_folder}
+FOLDERS = {FLOW: flow_folder, SEMANTICS: semantics_folder, ABLATION: ablation_folder}
 
 COMMANDS = {
     FLOW: "Flow between positions was not traced on {tasks}: `mechshift flow RUN` does it.",
+    ABLATION: "No structures were ablated on {tasks}: `mechshift ablate RUN` does it.",
     SEMANTICS: "Components were not analysed on {tasks}: `mechshift analyse RUN` does it.",
 }
 """What the report says of a stage that is missing."""
@@ -92,6 +96,7 @@ def component_facts(run: Path, tasks: Sequence[str]) -> dict[str, Any]:
     return {
         "flow": config.get(FLOW),
         "semantics": SemanticsSettings(**config[SEMANTICS]) if SEMANTICS in config else None,
+        "ablation": stored_settings(config[ABLATION]) if ABLATION in config else None,
         "not_done": _sentences(missing),
     }
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from mechshift.ablation import AblationComparison
 from mechshift.artifacts import MANIFEST_NAME
 from mechshift.comparison import Comparison, ComparisonSettings, DirectionOfFlow, direction_of_flow
 from mechshift.experiment.analysing import source_scores
@@ -31,7 +32,11 @@ from mechshift.verdict import ControlEvidence, Evidence
 
 
 def task_evidence(
-    run: Path, task: str, comparison: Comparison, direction: DirectionOfFlow | None
+    run: Path,
+    task: str,
+    comparison: Comparison,
+    direction: DirectionOfFlow | None,
+    ablation: AblationComparison | None,
 ) -> Evidence:
     """Everything that was measured on one task and that a rule looks at.
 
@@ -52,6 +57,7 @@ def task_evidence(
         concentration=_concentration(run, task, "mdm", settings),
         direction=direction,
         inheritance=_inheritance(run, task, comparison),
+        ablation=ablation,
         controls=tuple(_control(run, task, name, settings) for name in controls),
     )
 

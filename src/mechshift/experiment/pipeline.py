@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from mechshift.errors import ArtifactError, ConfigError
+from mechshift.experiment.ablating import ablate_pair, check_num_examples
 from mechshift.experiment.analysing import analyse_pair
 from mechshift.experiment.comparing import compare_pair
 from mechshift.experiment.controlling import ask_controls
@@ -39,6 +40,8 @@ def run_experiment(
     """
     settings = settings or RunSettings()
     tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
+    if "ablation" not in settings.skip:
+        check_num_examples(settings.pool.num_held_out)
     pair = settings.models.load(device, controls="controls" not in settings.skip)
     make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
     score_edges(run, pair, settings.attribution, quiet=quiet)
@@ -54,6 +57,14 @@ def run_experiment(
         circuit_size=settings.comparison.circuit_size,
         quiet=quiet,
     )
+    if "ablation" not in settings.skip:
+        ablate_pair(
+            run,
+            pair,
+            settings.ablation,
+            circuit_size=settings.comparison.circuit_size,
+            quiet=quiet,
+        )
     compare_pair(run, settings.comparison, quiet=quiet)
     return write_report(run)
 

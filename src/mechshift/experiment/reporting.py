@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mechshift.artifacts import Manifest, artifact_hash, read_manifest, write_artifact
+from mechshift.experiment.ablation_reporting import reported_ablations
 from mechshift.experiment.circuit_reporting import (
     evaluation_config,
     faithfulness_parts,
@@ -83,13 +84,17 @@ def _task_report(run: Path, task_name: str) -> TaskReport:
     example = pool.examples[0]
     gap = f"⟨{example.target}⟩{example.suffix}"
     flow = reported_flow(run, task_name, comparison.settings)
+    ablations = reported_ablations(run, task_name)
     return TaskReport(
         comparison=comparison,
-        evidence=task_evidence(run, task_name, comparison, flow),
+        evidence=task_evidence(
+            run, task_name, comparison, flow, ablations.structures if ablations else None
+        ),
         pool=_pool_summary(pool),
         **faithfulness_parts(run, task_name, comparison),
         flow=flow,
         semantics=reported_semantics(run, task_name),
+        ablations=ablations,
         metric=read_manifest(scores_folder(run, task_name, "arm")).config["attribution"]["metric"],
         description=pooled_task(task_name, pool).summary,
         example=f"{example.prompt}{gap}",

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from mechshift.ablation import AblationSettings
 from mechshift.attribution import End, Rule, check_options, method_options
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
@@ -208,6 +209,7 @@ class RunSettings:
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
     semantics: SemanticsSettings = field(default_factory=SemanticsSettings)
+    ablation: AblationSettings = field(default_factory=AblationSettings)
     skip: tuple[Skippable, ...] = ()
     """Stages to leave out."""
 

@@ -5,6 +5,7 @@ RUN/scores/TASK/MEMBER         edge scores of each example; MEMBER is arm, mdm o
 RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
 RUN/flow/TASK/MEMBER           between which spans of each example information flows
 RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts of their tokens
+RUN/ablation/TASK/MODEL        what the model loses without some structures, or single components
 RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
 RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
 RUN/report                     report.html and a CSV file for each figure
@@ -21,6 +22,7 @@ import polars as pl
 from jaxtyping import Bool
 from safetensors import safe_open
 
+from mechshift.ablation import AblationRun
 from mechshift.artifacts import (
     ARRAYS_NAME,
     Artifact,
@@ -42,6 +44,7 @@ from mechshift.tasks import CommonPool, Example, Split
 
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
 FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
+ABLATION = "ablation"
 
 RECORD_VALUES = "values.json"
 """Holds what of a record is no array."""
@@ -96,6 +99,11 @@ def flow_folder(run: Path, task: str, member: str) -> Path:
 def semantics_folder(run: Path, task: str, kind: Kind) -> Path:
     """Where it is kept what one model's components do."""
     return run / SEMANTICS / task / kind
+
+
+def ablation_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where it is kept what ablations do to one model."""
+    return run / ABLATION / task / kind
 
 
 def comparison_folder(run: Path, task: str, member: str = "mdm") -> Path:
@@ -342,6 +350,15 @@ def read_semantics(run: Path, task: str, kind: Kind) -> Semantics:
     """
     artifact = read_artifact(semantics_folder(run, task, kind), stage=SEMANTICS)
     return _record(Semantics, artifact)
+
+
+def read_ablations(run: Path, task: str, kind: Kind) -> AblationRun:
+    """What ablations do to one model on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return _record(AblationRun, read_artifact(ablation_folder(run, task, kind), stage=ABLATION))
 
 
 def read_token_texts(run: Path, task: str, kind: Kind) -> dict[int, str]:

@@ -16,6 +16,7 @@ from mechshift.figures import (
     step_view,
     step_view_table,
 )
+from mechshift.report.ablation_exhibits import ablation_exhibits
 from mechshift.report.conclusions import control_exhibits
 from mechshift.report.definitions import ABLATED_EDGES
 from mechshift.report.exhibit import Exhibit
@@ -31,8 +32,8 @@ NEURONS = "neurons"
 def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
     """All figures of one task, in reading order.
 
-    Faithfulness, flow and components only if they were measured, steps only if there is more than
-    one.
+    Faithfulness, flow, components and ablations only if they were measured, steps only if there is
+    more than one.
     """
     comparison = task.comparison
     shown = [
@@ -108,6 +109,7 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
         )
     shown += flow_exhibits(task)
     shown += semantics_exhibits(task)
+    shown += ablation_exhibits(task)
     shown += control_exhibits(task)
     return tuple(shown)
 

@@ -10,12 +10,14 @@ Each finding states its rule's outcome only if an interval decides it; otherwise
    intervals do not touch. That is stricter than necessary, since both share their examples.
 5. Better than random circuits: the interval of the difference in faithfulness excludes 0.
 
-Those on flow and components stand in `component_findings`.
+Those on flow and components stand in `component_findings`, those on ablations in
+`ablation_findings`.
 """
 
 from mechshift.comparison import Comparison, DepthProfiles
 from mechshift.figures import FaithfulnessSeries
 from mechshift.figures.theme import MODEL_NAMES
+from mechshift.report.ablation_findings import ablation_findings
 from mechshift.report.component_findings import component_findings
 from mechshift.report.finding import NOT_DECIDED, Finding, by_sign
 from mechshift.report.formats import in_words, number
@@ -34,6 +36,7 @@ def findings(task: TaskReport) -> tuple[Finding, ...]:
         *_other_circuit(task),
         *(_random_circuits(task, compared) for compared in task.baselines),
         *component_findings(task),
+        *ablation_findings(task),
     )
 
 

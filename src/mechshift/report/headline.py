@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from mechshift.comparison import Comparison
 from mechshift.comparison.direction import RIGHT_TO_LEFT
+from mechshift.report.ablated import Drop, Side, agreement_cell, early_cell, own_answers_cell
 from mechshift.report.finding import NOT_DECIDED
 from mechshift.report.findings import find_series, findings
 from mechshift.report.formats import (
@@ -84,6 +85,24 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
         row("Answer's rank, MDM", "log10, in the components' lenses", _rank_cell("mdm")),
         row("Answer's rank, shift", "above 0: says less of the answer", _rank_cell("shift")),
     )
+    ablation = (
+        row("Accuracy lost, ARM", "of all examples", _early_cells("arm", "accuracy_drop")),
+        row("Accuracy lost, MDM", "of all examples", _early_cells("mdm", "accuracy_drop")),
+        row(
+            "Accuracy lost, difference",
+            "MDM minus ARM",
+            _early_cells("difference", "accuracy_drop"),
+        ),
+        row("Metric lost, ARM", "share of the clean metric", _early_cells("arm", "share_lost")),
+        row("Metric lost, MDM", "share of the clean metric", _early_cells("mdm", "share_lost")),
+        row("Metric lost, difference", "MDM minus ARM", _early_cells("difference", "share_lost")),
+        row("Own answers right, ARM", "share", lambda t: own_answers_cell(t, "arm")),
+        row("Own answers right, MDM", "share", lambda t: own_answers_cell(t, "mdm")),
+    )
+    single = (
+        row("Rank agreement, ARM", "with attribution", lambda t: agreement_cell(t, "arm")),
+        row("Rank agreement, MDM", "with attribution", lambda t: agreement_cell(t, "mdm")),
+    )
     return (
         _verdicts(tasks),
         Group(name="Behaviour", rows=behaviour),
@@ -91,6 +110,8 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
         Group(name="Depth, by writing layer", rows=depth),
         Group(name="What the circuits carry", rows=faithfulness),
         *_if_measured(Group(name="Flow and components", rows=components)),
+        *_if_measured(Group(name="Early layers ablated", rows=ablation)),
+        *_if_measured(Group(name="Single components ablated", rows=single)),
     )
 
 
@@ -202,6 +223,10 @@ def _rank_cell(side: str) -> Callable[[TaskReport], Cell]:
         return _shift_cell(found) if side == "shift" else estimate_cell(found)
 
     return cell
+
+
+def _early_cells(side: Side, drop: Drop) -> Callable[[TaskReport], Cell]:
+    return lambda task: early_cell(task, side, drop, NOT_DECIDED)
 
 
 def _shift_cell(shift: Estimate) -> Cell:

@@ -16,6 +16,8 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
+from mechshift.report.ablation_definitions import ABLATION_TERMS, ablation_method
+from mechshift.report.ablation_findings import ablation_notes
 from mechshift.report.component_definitions import (
     FLOW_TERMS,
     SEMANTICS_TERMS,
@@ -131,6 +133,7 @@ def render_report(report: ReportInput) -> str:
             *TERMS,
             *(FLOW_TERMS if report.facts.flow else ()),
             *(SEMANTICS_TERMS if report.facts.semantics else ()),
+            *(ABLATION_TERMS if report.facts.ablation else ()),
         ),
         method=(
             edge_score_definition(report.facts.attribution),
@@ -139,6 +142,7 @@ def render_report(report: ReportInput) -> str:
             RANDOM_CIRCUITS,
             *(flow_method(report.facts.flow) if report.facts.flow else ()),
             *(semantics_method(report.facts.semantics) if report.facts.semantics else ()),
+            *(ablation_method(report.facts.ablation) if report.facts.ablation else ()),
         ),
         completeness=completeness_meaning(report.facts.attribution),
         open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
@@ -262,4 +266,4 @@ def _checks(task: TaskReport) -> tuple[str, ...]:
             f"{name}: corruption lowers the metric by {drop}; the scores of the edges out of the"
             f" input sum to {number(check.attributed.value)} (gap {percentage(check.relative_gap)})"
         )
-    return (*lines, *comparison.overlap.notes)
+    return (*lines, *comparison.overlap.notes, *ablation_notes(task))

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from mechshift.ablation import AblationComparison, AblationSettings, SingleEffects
 from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
@@ -16,7 +17,7 @@ from mechshift.semantics import (
     SemanticsSettings,
     SemanticsShift,
 )
-from mechshift.statistics import Estimate, proportion_interval
+from mechshift.statistics import Estimate, Estimates, proportion_interval
 from mechshift.verdict import Evidence
 
 
@@ -102,6 +103,31 @@ class TaskSemantics:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OwnAnswers:
+    """How often the answers that one model writes itself are right under ablations."""
+
+    plans: tuple[str, ...]
+    """Structures and pooled controls."""
+    replacements: tuple[str, ...]
+    accuracy: Estimates
+    """[plan, replacement], in [0, 1]."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskAblations:
+    """What both models lose without some structures, and without single components."""
+
+    structures: AblationComparison
+    single: SingleEffects
+    arm_agreement: Estimate
+    """Rank correlation of single ablations with attribution, in [-1, 1]."""
+    mdm_agreement: Estimate
+    arm_answers: OwnAnswers | None = None
+    """None if the models did not write their own answers."""
+    mdm_answers: OwnAnswers | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskReport:
     """Everything the report says about one task."""
 
@@ -124,6 +150,9 @@ class TaskReport:
 
     semantics: TaskSemantics | None = None
     """None if components were not analysed."""
+
+    ablations: TaskAblations | None = None
+    """None if no structures were ablated."""
 
     evidence: Evidence | None = None
     """What the verdict rests on; None where there is to be no verdict."""
@@ -157,6 +186,9 @@ class RunFacts:
 
     semantics: SemanticsSettings | None = None
     """How components were read; None if they were not."""
+
+    ablation: AblationSettings | None = None
+    """How structures were ablated; None if they were not."""
 
     config: Mapping[str, Any]
     """The run's configuration, as JSON values."""
