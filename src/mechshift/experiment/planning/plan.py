@@ -199,8 +199,9 @@ def _notes(
         " upper estimate"
     )
     yield (
-        "not planned: flow, semantics, what controls answer, the comparison; time counts matrix"
-        " products only, not the disk, or the reading of weights that slows decoding by the token"
+        "not planned: flow, semantics, ablation, what controls answer, the comparison; time counts"
+        " matrix products only, not the disk, or the reading of weights that slows decoding by the"
+        " token"
     )
     if machine.host_memory is None:
         yield "the host's memory is not known (--host-memory-gb), so joining scores is not checked"
