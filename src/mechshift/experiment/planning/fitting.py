@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from mechshift.errors import ConfigError
 from mechshift.experiment.planning.machine import GIGA, Machine
-from mechshift.experiment.planning.workload import JOINING_COPIES, Use, Workload
+from mechshift.experiment.planning.workload import Use, Workload
 from mechshift.experiment.settings import RunSettings
 from mechshift.experiment.stores import member_title
 
@@ -56,26 +56,29 @@ def check_decoding(workload: Workload, machine: Machine, remake: Remake) -> None
 
 
 def check_host(workload: Workload, machine: Machine) -> None:
-    """Refuse a host in whose memory a task's scores cannot be joined.
+    """Refuse a host beside the device whose memory cannot hold a chunk's scores.
 
     Raises:
-        ConfigError: with the number of examples that would fit.
+        ConfigError: with the size of a chunk that would fit.
     """
-    if machine.host_memory is None:
-        return
-    weights = workload.memory[0].weights if machine.shared else 0
-    room = int(machine.share_of_memory * machine.host_memory) - weights
+    if machine.shared or machine.host_memory is None:
+        return  # where the host is the device, the stage's own peak counts the chunk
+    room = int(machine.share_of_memory * machine.host_memory)
     for model in workload.models:
-        needed = JOINING_COPIES * workload.score_bytes(model)
+        needed = workload.chunk_bytes(model)
         if needed > room:
-            wanted = workload.settings.pool.num_examples
-            fitting = max(0, room * wanted // needed)
+            one = workload.example_bytes(model)
             raise ConfigError(
-                f"joining the scores of '{model.task}' takes {gigabytes(needed)} of the host's"
-                f" memory, and {gigabytes(max(0, room))} may be filled: {wanted} examples of"
-                f" {model.num_steps} steps and {model.graph.num_edges:,} edges. Use"
-                f" --pool.num-examples {fitting} or fewer steps, --pool.num-steps."
+                f"a chunk's scores of '{model.task}' by {member_title(model.model)} take"
+                f" {gigabytes(needed)} of the host's memory, {gigabytes(one)} for each example, and"
+                f" {gigabytes(room)} may be filled: {_smaller_chunk(room // one)}."
             )
+
+
+def _smaller_chunk(fitting: int) -> str:
+    if fitting:
+        return f"use --attribution.chunk-size {fitting}"
+    return "use fewer steps, --pool.num-steps, or a host with more memory"
 
 
 def peak(uses: Iterable[Use]) -> Use:

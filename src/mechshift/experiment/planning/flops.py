@@ -6,7 +6,8 @@ the time in large models; elementwise work is not.
 - Forward: 2 for each weight of a layer and token, 4 d_head for each head and pair of positions,
   2 d_model vocabulary at each readout. Embeddings are looked up, not multiplied.
 - Backward: parameters need no gradient, so every linear map costs what it costs forward, once. A
-  fused attention kernel computes its scores again: 5 products instead of 2.
+  fused attention kernel computes its scores again: 5 products instead of 2. GIM's attention, which
+  is made of plain products, takes 4.
 - Causal attention is counted whole, as kernels with a mask compute it.
 
 `torch.utils.flop_counter` counts alike (the tests compare), but does not see the CPU's fused
@@ -15,12 +16,14 @@ attention kernel.
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from mechshift.experiment.planning.batches import Batch, Pass
-from mechshift.graph import Graph
+from mechshift.graph import KEY, QUERY, VALUE, Graph
 from mechshift.models import ModelShape
 
-ATTENTION_BACKWARD = 2.5
-"""Matrix products of a fused attention kernel's backward pass, over those of its forward pass."""
+FUSED_BACKWARD, PLAIN_BACKWARD = 2.5, 2.0
+"""Matrix products of attention's backward pass, over those of its forward pass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,11 +50,12 @@ def forward_flops(shape: ModelShape, call: Pass) -> Flops:
     )
 
 
-def backward_flops(shape: ModelShape, call: Pass) -> Flops:
+def backward_flops(shape: ModelShape, call: Pass, *, gim: bool = False) -> Flops:
     """Of one backward pass from the readouts to the embeddings."""
+    attention = PLAIN_BACKWARD if gim else FUSED_BACKWARD
     return Flops(
         model=_linear(shape, call.tokens)
-        + ATTENTION_BACKWARD * _attention(shape, call)
+        + attention * _attention(shape, call)
         + _unembedding(shape, call.readouts)
     )
 
@@ -59,16 +63,24 @@ def backward_flops(shape: ModelShape, call: Pass) -> Flops:
 def contraction_flops(shape: ModelShape, graph: Graph, batch: Batch, num_points: int) -> Flops:
     """Of turning a batch's differences and gradients into scores (`attribution.edge_gradients`).
 
-    For each token: every head's z through its slice of the output projection; for each slot also
-    every destination's gradient through its projection, the norm's second term for each point, and
-    an inner product of d_model numbers for each edge.
+    For each token:
+
+    - after each point, and after the last, every head's z through its slice of the output
+      projection;
+    - after each point, inner products of all sources with every attention norm's input, which each
+      slot multiplies with a factor for each edge into a head;
+    - after the last, for each slot, every head's gradient through its projection, and an inner
+      product of d_model numbers for each edge.
     """
     destinations = shape.num_heads + 2 * graph.num_key_value_groups
     writes = shape.num_layers * shape.d_query * shape.d_model
-    directions = shape.num_layers * destinations * (shape.head_dim + num_points) * shape.d_model
+    along_inputs = shape.num_layers * graph.num_sources * shape.d_model
+    into_heads = graph.num_parents[np.isin(graph.destination_kind, (QUERY, KEY, VALUE))].sum()
+    at_point = writes + along_inputs + batch.slots * int(into_heads)
+    directions = shape.num_layers * destinations * shape.head_dim * shape.d_model
     products = graph.num_edges * shape.d_model
-    per_token = 2.0 * (writes + batch.slots * (directions + products))
-    return Flops(float32=batch.tokens * per_token)
+    at_end = writes + batch.slots * (directions + products)
+    return Flops(float32=batch.tokens * 2.0 * (num_points * at_point + at_end))
 
 
 def circuit_flops(shape: ModelShape, graph: Graph, batch: Batch, num_edges: int) -> Flops:

@@ -27,6 +27,8 @@ class MethodPasses:
     intervened: int = 0
     """Further calls, each with the batch repeated for up to `edges_per_pass` changed edges."""
     edges_per_pass: int = 0
+    gim: bool = False
+    """Whether attention is GIM's."""
 
     def backward(self, num_slots: int) -> int:
         """Backward passes: one for each point and scored step."""
@@ -51,4 +53,8 @@ def method_passes(settings: AttributionSettings, metric: str, graph: Graph) -> M
         assert settings.method == "eap", f"plan knows not all of {', '.join(METHODS)}"
         points = (ENDS[options["gradient_at"]],)
     other_ends = {CORRUPTED, CLEAN} - set(points)
-    return MethodPasses(num_points=len(points), forward=len(points) + len(other_ends) + reference)
+    return MethodPasses(
+        num_points=len(points),
+        forward=len(points) + len(other_ends) + reference,
+        gim=options["gim"],
+    )

@@ -13,12 +13,7 @@ from mechshift.experiment.planning.lengths import task_lengths
 from mechshift.experiment.planning.machine import Machine, MachineOptions, find_machine
 from mechshift.experiment.planning.members import run_members
 from mechshift.experiment.planning.stages import DECODING_BATCH_SIZE, ModelOnTask, StageCost
-from mechshift.experiment.planning.workload import (
-    JOINING_COPIES,
-    Use,
-    Workload,
-    make_workload,
-)
+from mechshift.experiment.planning.workload import Use, Workload, make_workload
 from mechshift.experiment.settings import RunSettings
 from mechshift.experiment.stores import KINDS
 from mechshift.models import PairShape, local_tokenizer, pair_shape
@@ -44,8 +39,8 @@ class TaskPlan:
     """Discovery canvases of all examples."""
     score_bytes: int
     """Scores of all examples, steps and edges, on disk."""
-    joining_bytes: int
-    """The host's memory while they are joined."""
+    chunk_bytes: int
+    """Of them, what the host's memory holds at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,7 +162,7 @@ def _task_plan(workload: Workload, model: ModelOnTask) -> TaskPlan:
         num_steps=model.num_steps,
         num_canvases=len(batches),
         score_bytes=workload.score_bytes(model),
-        joining_bytes=JOINING_COPIES * workload.score_bytes(model),
+        chunk_bytes=workload.chunk_bytes(model),
     )
 
 
@@ -204,4 +199,7 @@ def _notes(
         " token"
     )
     if machine.host_memory is None:
-        yield "the host's memory is not known (--host-memory-gb), so joining scores is not checked"
+        yield (
+            "the host's memory is not known (--host-memory-gb), so it is not checked that it holds"
+            " a chunk's scores"
+        )

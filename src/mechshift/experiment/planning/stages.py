@@ -152,7 +152,7 @@ def _scoring_flops(model: ModelOnTask, batch: Batch) -> Flops:
     backward = passes.backward(batch.slots)
     flops = Flops(
         model=forward * forward_flops(shape, batch.forward).model
-        + backward * backward_flops(shape, batch.forward).model
+        + backward * backward_flops(shape, batch.forward, gim=passes.gim).model
     )
     if passes.num_points:
         flops += contraction_flops(shape, model.graph, batch, passes.num_points)

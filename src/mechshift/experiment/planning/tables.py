@@ -25,7 +25,7 @@ def task_table(plan: RunPlan) -> pl.DataFrame:
                 "steps": task.num_steps,
                 "canvases": task.num_canvases,
                 "scores [GB]": task.score_bytes / GIGA,
-                "to join [GB]": task.joining_bytes / GIGA,
+                "a chunk [GB]": task.chunk_bytes / GIGA,
             }
             for task in plan.tasks
         ]

@@ -23,10 +23,6 @@ from mechshift.models import Kind, ModelShape, PairShape
 from mechshift.models.loading import DTYPES
 from mechshift.tasks import Task
 
-JOINING_COPIES = 3
-"""Copies of a task's scores in the host's memory while chunks are joined: as they are read, padded
-to as many steps, and joined."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
@@ -69,8 +65,8 @@ class Workload:
                     [memory.exact(batch, passes.edges_per_pass, held)]
                     if not passes.num_points
                     else [
-                        memory.gradients(batch, passes.num_points, held),
-                        memory.contract(batch, passes.num_points, held),
+                        memory.gradients(batch, held),
+                        memory.contract(batch, held),
                     ]
                 )
             ]
@@ -110,14 +106,18 @@ class Workload:
 
     def score_bytes(self, model: ModelOnTask) -> int:
         """A model's scores of one task, on disk."""
-        return self.settings.pool.num_examples * self._example_bytes(model)
+        return self.settings.pool.num_examples * self.example_bytes(model)
 
     def chunk_bytes(self, model: ModelOnTask) -> int:
-        """Scores that are held in the host's memory before they are saved."""
-        chunk = min(self.settings.attribution.chunk_size, self.settings.pool.num_examples)
-        return chunk * self._example_bytes(model)
+        """Scores that are held in the host's memory before they are saved.
 
-    def _example_bytes(self, model: ModelOnTask) -> int:
+        Chunks are joined in a file, which is mapped where it is read, so no more are held at once.
+        """
+        chunk = min(self.settings.attribution.chunk_size, self.settings.pool.num_examples)
+        return chunk * self.example_bytes(model)
+
+    def example_bytes(self, model: ModelOnTask) -> int:
+        """Scores of one example."""
         return model.num_steps * model.graph.num_edges * WIDE
 
 
@@ -155,6 +155,7 @@ def make_workload(
         metric = attribution.metric or task.metric
         for member in members:
             shape: ModelShape = getattr(shapes, member.weights)
+            passes = method_passes(attribution, metric, graph)
             models.append(
                 ModelOnTask(
                     task=task.name,
@@ -165,12 +166,17 @@ def make_workload(
                     lengths=lengths[task.name][member.kind],
                     sampler=sampler_named(settings.pool.order),
                     pool=settings.pool,
-                    passes=method_passes(attribution, metric, graph),
+                    passes=passes,
                 )
             )
             memory.append(
                 MemoryModel(
-                    shape=shape, graph=graph, itemsize=itemsize, weights=weights, metric=metric
+                    shape=shape,
+                    graph=graph,
+                    itemsize=itemsize,
+                    weights=weights,
+                    metric=metric,
+                    gim=passes.gim,
                 )
             )
     compared = settings.comparison.circuit_size_in(graph.num_edges)
