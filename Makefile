@@ -3,7 +3,7 @@
 #   make test    the whole test suite
 #   make lint    formatting, types and the import order
 #   make docs    the documentation, in site/
-#   make tiny    train the embedded pair again, in build/tiny/ (about 45 minutes on one core)
+#   make tiny    train the embedded pair again, in build/tiny/ (about 70 minutes on one core)
 #   make clean   forget the environment and what was built
 
 PYTHON ?= python3
@@ -52,6 +52,7 @@ tiny: export OMP_NUM_THREADS = 1
 tiny: setup
 	$(BIN)/mechshift posttrain build/tiny/arm --parent untrained-tiny --objective ar --num-steps 1600 --seed 1
 	$(BIN)/mechshift posttrain build/tiny/mdm --parent build/tiny/arm --num-steps 2200 --muon-learning-rate 0.01 --seed 2
+	$(BIN)/mechshift posttrain build/tiny/continued-arm --parent build/tiny/arm --objective ar --num-steps 2200 --muon-learning-rate 0.01 --seed 2
 
 clean:
 	rm -rf $(VENV) site build dist

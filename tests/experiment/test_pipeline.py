@@ -64,18 +64,20 @@ def files_of(run):
 
 
 def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
+    controls = tuple(f"/{name}" for name in ("arm-full", "mdm-causal", "arm-continued"))
     folders = {str(path.parent.relative_to(small_run)) for path in small_run.rglob("manifest.json")}
     assert folders == {"report"} | {
         f"{stage}/{task}{model}"
         for task in ("ioi", "infilling")
         for stage, models in (
             ("pool", ("",)),
-            ("scores", ("/arm", "/mdm")),
-            ("flow", ("/arm", "/mdm")),
+            ("scores", ("/arm", "/mdm", *controls)),
+            ("flow", ("/arm", "/mdm", *controls)),
             ("semantics", ("/arm", "/mdm")),
             ("faithfulness", ("/arm", "/mdm")),
             ("ablation", ("/arm", "/mdm")),
-            ("comparison", ("/mdm",)),
+            ("comparison", ("/mdm", *controls)),
+            ("controls", controls),
         )
         for model in models
     }
