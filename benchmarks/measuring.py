@@ -10,17 +10,14 @@ is the same in every run, whatever the allocator keeps back. On CUDA it is torch
 import gc
 import statistics
 import time
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+
+from mechshift.testing.measuring import LiveBytes
 
 Work = Callable[[], object]
 
@@ -63,37 +60,9 @@ def peak_megabytes(work: Work) -> float:
         before = torch.cuda.memory_allocated()
         work()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    with _LiveBytes() as live:
+    with LiveBytes() as live:
         work()
     return live.peak / 2**20
-
-
-class _LiveBytes(TorchDispatchMode):
-    """Counts every storage that an operation made, until it is freed."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = self.peak = 0
-        self._alive: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = _storages((args, kwargs))
-        output = func(*args, **(kwargs or {}))
-        for identity, storage in _storages(output).items():
-            if identity not in self._alive and identity not in given:
-                self._alive[identity] = storage.nbytes()
-                self.now += storage.nbytes()
-                weakref.finalize(storage, self._freed, identity)
-        self.peak = max(self.peak, self.now)
-        return output
-
-    def _freed(self, identity: int) -> None:
-        self.now -= self._alive.pop(identity)
-
-
-def _storages(tree: Any) -> dict[int, torch.UntypedStorage]:
-    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-    return {storage._cdata: storage for storage in (t.untyped_storage() for t in tensors)}
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -1,7 +1,7 @@
 """How close is a plan to what a run really takes: passes, operations, memory and time?
 
-Two workloads: EAP-IG and circuits on one batch size of a random Qwen2 of 20 M parameters, as in
-benchmarks/attribution.py, and the whole run of the embedded pair. Memory is that of live tensors
+Two workloads: EAP-IG and circuits on the random model of `random_problem`, and pool, attribution
+and evaluation of the embedded pair. Memory is that of live tensors, weights among them
 (`mechshift.testing.measuring`); an allocator adds to it.
 
     python benchmarks/plan.py --help
@@ -10,20 +10,19 @@ benchmarks/attribution.py, and the whole run of the embedded pair. Memory is tha
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 import tyro
-from rich.console import Console
-from rich.table import Table
+from measuring import show
+from random_problem import Problem
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from transformers import Qwen2Config, Qwen2ForCausalLM
 
 from mechshift.attribution import eap_ig
 from mechshift.circuits import Circuit
-from mechshift.denoising import EncodedExample, build_canvases, left_to_right, sampler_named
+from mechshift.denoising import sampler_named
 from mechshift.evaluation import circuit_sizes, evaluate_circuits
 from mechshift.experiment import RunSettings, evaluate_pair, make_pools, score_edges
 from mechshift.experiment.planning import MachineOptions, find_machine, plan_run
@@ -38,25 +37,23 @@ from mechshift.experiment.planning.stages import (
     attribution_cost,
     evaluation_cost,
 )
-from mechshift.models import LanguageModel, freeze, load_pair, model_shape, set_attention
+from mechshift.graph import Graph
+from mechshift.models import LanguageModel, load_pair, model_shape
 from mechshift.tasks import PoolConfig, find_tasks
-from mechshift.testing import toy_tokenizer
 from mechshift.testing.measuring import LiveBytes, MatrixFlops, counted_passes
-
-VOCAB_SIZE = 2048
 
 
 @dataclass(frozen=True)
 class Options:
     """By default a few minutes on two cores."""
 
-    rows: int = 64
-    """Examples of the random model."""
-    batch: int = 16
-    tokens: int = 30
-    ig_steps: int = 5
+    problem: Problem = field(default_factory=Problem)
+    batches: int = 4
+    """Of the random model's examples."""
+    tasks: tuple[str, ...] = ()
+    """Of the embedded pair; by default all four."""
     examples: int = 60
-    """Of each of the embedded pair's tasks."""
+    """Of each of them, and as many held out."""
     threads: int = 2
 
 
@@ -70,9 +67,11 @@ def main(options: Options) -> None:
 
 
 def random_model_workload(options: Options, machine: Machine) -> None:
-    model = random_model()
-    work = planned_work(model, options)
-    canvases = random_canvases(model, options)
+    problem = options.problem
+    model = problem.model()
+    num_examples = options.batches * problem.batch
+    work = planned_work(model, problem, num_examples)
+    canvases = problem.canvases(model, num_examples)
     memory = MemoryModel(
         shape=work.shape,
         graph=work.graph,
@@ -80,38 +79,36 @@ def random_model_workload(options: Options, machine: Machine) -> None:
         weights=work.shape.num_parameters * model.dtype.itemsize,
         metric="logit_diff",
     )
-    batches = work.discovery_batches(options.batch, None)
-    peak = max(memory.gradients(b, options.ig_steps, 0).total for b in batches)
-    peak = max(peak, *(memory.contract(b, options.ig_steps, 0).total for b in batches))
-    show(
-        "EAP-IG, random Qwen2",
+    batches = work.discovery_batches(problem.batch, None)
+    compare(
+        "EAP-IG",
         attribution_cost(work, batches),
         machine,
-        peak,
+        max(use.total for b in batches for use in (memory.gradients(b, 0), memory.contract(b, 0))),
         model,
         lambda: eap_ig(
             model,
             canvases,
             metric="logit_diff",
-            ig_steps=options.ig_steps,
-            batch_size=options.batch,
+            ig_steps=problem.ig_steps,
+            batch_size=problem.batch,
         ),
     )
     sizes = circuit_sizes(work.graph.num_edges).tolist()
     circuits = [random_circuit(work.graph, size) for size in sizes]
-    show(
-        f"{len(sizes)} random circuits, random Qwen2",
+    compare(
+        f"{len(sizes)} random circuits",
         evaluation_cost(work, batches, sizes),
         machine,
         max(memory.circuits(b, size).total for b in batches for size in sizes),
         model,
         lambda: evaluate_circuits(
-            model, canvases, circuits, num_examples=options.rows, batch_size=options.batch
+            model, canvases, circuits, num_examples=num_examples, batch_size=problem.batch
         ),
     )
 
 
-def show(
+def compare(
     title: str,
     cost: StageCost,
     machine: Machine,
@@ -130,23 +127,30 @@ def show(
         work()
     with LiveBytes(*model.module.parameters()) as live:
         work()
-    table = Table(title=title)
-    for name in ("", "planned", "measured", "planned / measured"):
-        table.add_column(name, justify="right")
-    for name, planned, measured in (
-        ("forward passes", cost.forward_passes, passes.forward),
-        ("backward passes", cost.backward_passes, passes.backward),
-        ("GFLOP", cost.flops.total / 1e9, counter.get_total_flops() / 1e9),
-        ("peak [MB]", peak / 1e6, live.peak / 1e6),
-        ("seconds", estimated_seconds(cost, machine), seconds),
-    ):
-        ratio = f"{planned / measured:.2f}" if measured else ""
-        table.add_row(name, f"{planned:,.2f}", f"{measured:,.2f}", ratio)
-    Console().print(table)
+    rows = [
+        row(name, planned, measured)
+        for name, planned, measured in (
+            ("forward passes", cost.forward_passes, passes.forward),
+            ("backward passes", cost.backward_passes, passes.backward),
+            ("GFLOP", cost.flops.total / 1e9, counter.get_total_flops() / 1e9),
+            ("peak [MB]", peak / 1e6, live.peak / 1e6),
+            ("seconds", estimated_seconds(cost, machine), seconds),
+        )
+    ]
+    show(f"{title}, random model", ("", *COLUMNS), rows)
+
+
+COLUMNS = ("planned", "measured", "planned / measured")
+
+
+def row(name: str, planned: float, measured: float) -> list[str]:
+    ratio = f"{planned / measured:.2f}" if measured else ""
+    return [name, f"{planned:,.2f}", f"{measured:,.2f}", ratio]
 
 
 def embedded_pair_workload(options: Options) -> None:
     settings = RunSettings(
+        tasks=options.tasks,
         pool=PoolConfig(num_examples=options.examples, num_held_out=options.examples),
         skip=("controls",),
     )
@@ -154,9 +158,7 @@ def embedded_pair_workload(options: Options) -> None:
     attribution = replace(settings.attribution, batch_size=plan.attribution_batch_size)
     evaluation = replace(settings.evaluation, batch_size=plan.evaluation_batch_size)
     pair, tasks = load_pair("tiny"), find_tasks(settings.task_names())
-    table = Table(title=f"the embedded pair, {options.examples} examples of each task")
-    for name in ("stage", "planned passes", "passes", "planned s", "s", "planned / measured s"):
-        table.add_column(name, justify="right")
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
         stages: dict[str, Callable[[], object]] = {
@@ -172,81 +174,29 @@ def embedded_pair_workload(options: Options) -> None:
             with counted_passes(pair.arm) as arm, counted_passes(pair.mdm) as mdm:
                 work()
             seconds = time.perf_counter() - start
-            planned = sum(s.seconds for s in own)
-            table.add_row(
-                stage,
-                f"{sum(s.cost.forward_passes + s.cost.backward_passes for s in own):,}",
-                f"{arm.forward + arm.backward + mdm.forward + mdm.backward:,}",
-                f"{planned:.1f}",
-                f"{seconds:.1f}",
-                f"{planned / seconds:.2f}",
-            )
-    Console().print(table)
+            passes = sum(s.cost.forward_passes + s.cost.backward_passes for s in own)
+            measured = arm.forward + arm.backward + mdm.forward + mdm.backward
+            rows.append(row(f"{stage}: passes", passes, measured))
+            rows.append(row(f"{stage}: seconds", sum(s.seconds for s in own), seconds))
+    show(f"the embedded pair, {options.examples} examples of each task", ("", *COLUMNS), rows)
 
 
-def planned_work(model: LanguageModel, options: Options) -> ModelOnTask:
-    ones = np.ones(options.rows, dtype=np.int64)
+def planned_work(model: LanguageModel, problem: Problem, num_examples: int) -> ModelOnTask:
+    ones = np.ones(num_examples, dtype=np.int64)
     return ModelOnTask(
         task="random",
         model="arm",
         kind="arm",
         shape=model_shape(model.module.config),
         graph=model.graph(),
-        lengths=ExampleLengths(prefix=options.tokens * ones, target=ones, suffix=0 * ones),
+        lengths=ExampleLengths(prefix=problem.tokens * ones, target=ones, suffix=0 * ones),
         sampler=sampler_named("left-to-right"),
-        pool=PoolConfig(num_examples=options.rows, num_held_out=options.rows),
-        passes=MethodPasses(num_points=options.ig_steps, forward=options.ig_steps + 1),
+        pool=PoolConfig(num_examples=num_examples, num_held_out=num_examples),
+        passes=MethodPasses(num_points=problem.ig_steps, forward=problem.ig_steps + 1),
     )
 
 
-def random_model() -> LanguageModel:
-    """A model whose weights mean nothing; time and memory do not depend on them."""
-    torch.manual_seed(0)
-    config = Qwen2Config(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=512,
-        intermediate_size=2048,
-        num_hidden_layers=6,
-        num_attention_heads=8,
-        num_key_value_heads=2,
-        tie_word_embeddings=False,
-    )
-    module = Qwen2ForCausalLM(config)
-    freeze(module)
-    set_attention(module, "causal")
-    return LanguageModel(
-        name="random",
-        kind="arm",
-        module=module,
-        tokenizer=toy_tokenizer(["word"]),
-        attention="causal",
-        shift=True,
-        mask_token_id=None,
-        weights_hash="made in memory",
-    )
-
-
-def random_canvases(model: LanguageModel, options: Options):
-    generator = np.random.default_rng(1)
-
-    def draw(count: int) -> tuple[int, ...]:
-        return tuple(generator.integers(VOCAB_SIZE, size=count).tolist())
-
-    examples = [
-        EncodedExample(
-            id=f"{row}",
-            task="random",
-            prefix_ids=draw(options.tokens),
-            corrupted_prefix_ids=draw(options.tokens),
-            target_ids=draw(1),
-            distractor_ids=draw(1),
-        )
-        for row in range(options.rows)
-    ]
-    return build_canvases(model, examples, left_to_right([1] * len(examples)))
-
-
-def random_circuit(graph, num_edges: int) -> Circuit:
+def random_circuit(graph: Graph, num_edges: int) -> Circuit:
     chosen = np.random.default_rng(0).choice(graph.num_edges, num_edges, replace=False)
     return Circuit(graph=graph, edges=np.sort(chosen), scores=np.ones(num_edges))
 

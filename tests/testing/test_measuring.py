@@ -18,6 +18,14 @@ def test_the_peak_holds_what_was_alive_together_and_no_more():
     assert (live.now, live.peak) == (400, 800)
 
 
+def test_what_was_there_before_counts_only_where_it_is_named():
+    named, other = torch.ones(10), torch.ones(20)
+    with LiveBytes(named) as live:
+        other.add_(1)  # in place, and
+        other.view(4, 5).mul_(named[:5])  # through a view: nothing is made
+    assert (live.now, live.peak) == (40, 40)
+
+
 def test_a_matrix_product_counts_two_operations_for_each_product():
     left, right = torch.ones(3, 5, requires_grad=True), torch.ones(5, 7)
     with MatrixFlops() as counter:

@@ -1,15 +1,15 @@
 """What did some work really do: passes of the decoder, matrix products, memory of live tensors?
 
-For comparison with `mechshift.experiment.planning`, which predicts all three.
+For benchmarks, and for comparison with `mechshift.experiment.planning`, which predicts all three.
 """
 
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, UntypedStorage, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
@@ -78,17 +78,17 @@ class _NoModules(ModuleTracker):
 class LiveBytes(TorchDispatchMode):
     """Bytes of the tensors that are alive inside the block, now and at the peak.
 
-    Counts every storage that an operation returns until it is freed, on any device. It does not see
-    what a kernel allocates for itself, nor what an allocator keeps back.
+    Counts every storage that an operation made until it is freed, on any device; those that were
+    there before only where they are named. It does not see what a kernel allocates for itself, nor
+    what an allocator keeps back.
     """
 
     def __init__(self, *before: Tensor) -> None:
-        """Start with the tensors that were there before."""
+        """Start with these tensors, which are there already."""
         super().__init__()
         self.now = self.peak = 0
         self._alive: dict[int, int] = {}
-        for tensor in before:
-            self._see(tensor)
+        self._count(_storages(before))
 
     def __torch_dispatch__(
         self,
@@ -97,25 +97,30 @@ class LiveBytes(TorchDispatchMode):
         args: Any = (),
         kwargs: Any = None,
     ) -> Any:
-        """Run the operation and look at what it returns."""
+        """Run the operation and look at what it made."""
+        given = _storages((args, kwargs))
         output = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(output):
-            if isinstance(leaf, Tensor):
-                self._see(leaf)
+        returned = _storages(output)
+        # An operation in place, or a view, returns what it was given.
+        self._count({key: returned[key] for key in returned.keys() - given.keys()})
         return output
 
     def restart(self) -> None:
         """Forget the peak, not what is alive."""
         self.peak = self.now
 
-    def _see(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        identity = storage._cdata
-        if identity not in self._alive:
-            self._alive[identity] = storage.nbytes()
-            self.now += storage.nbytes()
-            self.peak = max(self.peak, self.now)
-            weakref.finalize(storage, self._freed, identity)
+    def _count(self, storages: Mapping[int, UntypedStorage]) -> None:
+        for key in storages.keys() - self._alive.keys():
+            self._alive[key] = storages[key].nbytes()
+            self.now += storages[key].nbytes()
+            weakref.finalize(storages[key], self._freed, key)
+        self.peak = max(self.peak, self.now)
 
-    def _freed(self, identity: int) -> None:
-        self.now -= self._alive.pop(identity)
+    def _freed(self, key: int) -> None:
+        self.now -= self._alive.pop(key)
+
+
+def _storages(tree: Any) -> dict[int, UntypedStorage]:
+    """Of all tensors in a structure of arguments, by identity."""
+    tensors = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return {storage._cdata: storage for storage in (t.untyped_storage() for t in tensors)}

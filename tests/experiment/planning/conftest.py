@@ -5,32 +5,37 @@ from mechshift.denoising import Canvas, EncodedExample, Readout
 
 @pytest.fixture
 def plain_canvases():
-    """A function: canvases of one length, each with its last few positions scored, slot by slot."""
+    """A function: canvases with their last few positions scored, slot by slot.
 
-    def make(rows, positions, slots, vocab_size):
+    The first is shorter by one position than the others, so that a batch is padded and masked, as
+    most are.
+    """
+
+    def canvas(row, positions, slots, vocab_size):
         def ids(seed):
             return tuple((seed + 7 * place) % vocab_size for place in range(positions))
 
-        return [
-            Canvas(
-                example=row,
-                clean_ids=ids(row),
-                corrupted_ids=ids(row + 3),
-                readouts=tuple(
-                    Readout(
-                        step=slot,
-                        slot=slot,
-                        position=positions - slots + slot,
-                        target_position=slot,
-                        target_id=1,
-                        distractor_id=2,
-                        contrast=None,
-                    )
-                    for slot in range(slots)
-                ),
-            )
-            for row in range(rows)
-        ]
+        return Canvas(
+            example=row,
+            clean_ids=ids(row),
+            corrupted_ids=ids(row + 3),
+            readouts=tuple(
+                Readout(
+                    step=slot,
+                    slot=slot,
+                    position=positions - slots + slot,
+                    target_position=slot,
+                    target_id=1,
+                    distractor_id=2,
+                    contrast=None,
+                )
+                for slot in range(slots)
+            ),
+        )
+
+    def make(rows, positions, slots, vocab_size):
+        lengths = [positions - 1] + (rows - 1) * [positions]
+        return [canvas(row, length, slots, vocab_size) for row, length in enumerate(lengths)]
 
     return make
 

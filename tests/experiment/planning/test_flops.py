@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mechshift.attribution import eap_ig
+from mechshift.attribution import eap, eap_ig
 from mechshift.circuits import Circuit
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.evaluation import evaluate_circuits
@@ -57,6 +57,19 @@ def test_eap_ig_takes_exactly_the_planned_operations(model, canvases, grouped):
     )
     fused_only = backward * 0.5 * attention_flops(shape)
     assert counter.get_total_flops() == planned - fused_only
+
+
+def test_gim_takes_exactly_the_planned_operations(model, canvases):
+    """Its attention is made of plain products, so that nothing is hidden from the counter."""
+    shape, graph = model_shape(model.module.config), model.graph()
+    with MatrixFlops() as counter:
+        eap(model, canvases, metric="logit_diff", gim=True)
+    planned = (
+        2 * forward_flops(shape, BATCH.forward).total
+        + TARGETS * backward_flops(shape, BATCH.forward, gim=True).total
+        + contraction_flops(shape, graph, BATCH, num_points=1).total
+    )
+    assert counter.get_total_flops() == planned
 
 
 def circuit_of(graph, num_edges, seed):

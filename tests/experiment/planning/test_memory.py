@@ -4,6 +4,7 @@ The models are wide enough for their tensors to dwarf what the formulas leave ou
 statistics, ids and positions.
 """
 
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from mechshift.attribution import eap_ig, edge_gradients, exact_edge_scores
 from mechshift.circuits import Circuit
 from mechshift.denoising import batch_canvases, decode
 from mechshift.evaluation import evaluate_circuits
+from mechshift.experiment.planning import memory as planning_memory
 from mechshift.experiment.planning.batches import Batch, Pass
 from mechshift.experiment.planning.memory import MemoryModel
 from mechshift.interventions import recording
@@ -70,7 +72,7 @@ def wide_model(architecture, dtype=torch.float32, kind="arm", **overrides):
     )
 
 
-def memory_model(model, grouped=False, metric="logit_diff"):
+def memory_model(model, grouped=False, metric="logit_diff", gim=False):
     shape = model_shape(model.module.config)
     itemsize = model.dtype.itemsize
     return MemoryModel(
@@ -79,6 +81,7 @@ def memory_model(model, grouped=False, metric="logit_diff"):
         itemsize=itemsize,
         weights=itemsize * shape.num_parameters,
         metric=metric,
+        gim=gim,
     )
 
 
@@ -127,6 +130,47 @@ def test_a_layer_saves_and_records_what_is_planned(architecture, dtype, plain_ca
     assert measured == pytest.approx(planned, rel=0.03) and measured >= planned
 
 
+@contextmanager
+def watched_peaks(model):
+    """Peaks of EAP-IG's two phases: inside what contracts gradients and outside of it."""
+    peaks = dict.fromkeys(("gradients", "contract"), 0)
+    with pytest.MonkeyPatch.context() as patch, alive(model) as live:
+
+        def end_of(phase):
+            peaks[phase] = max(peaks[phase], live.peak)
+            live.restart()
+
+        def watch(contract):
+            def watched(sums):
+                end_of("gradients")
+                contract(sums)
+                end_of("contract")
+
+            patch.setattr(edge_gradients._ScoreSums, contract.__name__, watched)
+
+        watch(edge_gradients._ScoreSums.subtract_norm_terms)
+        watch(edge_gradients._ScoreSums.add_directions)
+        yield peaks
+
+
+def check_peaks(model, canvases, batch, grouped=False, metric="logit_diff", gim=False, ig_steps=3):
+    with watched_peaks(model) as peaks:
+        eap_ig(
+            model,
+            canvases,
+            metric=metric,
+            ig_steps=ig_steps,
+            gim=gim,
+            grouped=grouped,
+            batch_size=batch.rows,
+        )
+    memory = memory_model(model, grouped, metric, gim)
+    for phase, measured in peaks.items():
+        planned = getattr(memory, phase)(batch, 0)
+        own = planned.total - planned.weights
+        assert own == pytest.approx(measured - planned.weights, rel=0.05), phase
+
+
 @pytest.mark.parametrize(
     ("architecture", "dtype", "options"),
     [
@@ -135,30 +179,44 @@ def test_a_layer_saves_and_records_what_is_planned(architecture, dtype, plain_ca
         ("qwen2", torch.float32, {"grouped": True}),
         ("qwen2", torch.float32, {"ig_steps": 1}),
         ("qwen2", torch.float32, {"metric": "kl"}),
+        ("qwen2", torch.bfloat16, {"gim": True}),
         ("qwen3", torch.bfloat16, {"metric": "log_prob"}),
         ("gpt2", torch.float32, {}),
+        ("gpt2", torch.float32, {"gim": True}),
     ],
 )
 def test_the_peaks_of_eap_ig_are_those_planned(architecture, dtype, options, plain_canvases):
-    model = wide_model(architecture, dtype)
-    settings = {"metric": "logit_diff", "ig_steps": 5, "grouped": False} | options
     canvases = plain_canvases(BATCH.rows, BATCH.positions, BATCH.slots, VOCAB_SIZE)
-    peaks = {}
-    with pytest.MonkeyPatch.context() as patch, alive(model) as live:
-        contract = edge_gradients._contract
+    check_peaks(wide_model(architecture, dtype), canvases, BATCH, **options)
 
-        def watched(*arguments):
-            peaks["gradients"] = live.peak
-            live.restart()
-            return contract(*arguments)
 
-        patch.setattr(edge_gradients, "_contract", watched)
-        eap_ig(model, canvases, batch_size=BATCH.rows, **settings)
-        peaks["contract"] = live.peak
-    memory = memory_model(model, settings["grouped"], settings["metric"])
-    for phase in ("gradients", "contract"):
-        planned = getattr(memory, phase)(BATCH, settings["ig_steps"], 0).total
-        assert planned == pytest.approx(peaks[phase], rel=0.05), phase
+def test_the_scores_of_the_batch_before_are_planned(plain_canvases):
+    """In a deep and narrow model, where they are more than the tolerance."""
+    model = wide_model("qwen2", hidden_size=48, intermediate_size=48, num_hidden_layers=8)
+    batch = Batch(rows=4, positions=6, slots=4, readouts=16)
+    canvases = plain_canvases(3 * batch.rows, batch.positions, batch.slots, VOCAB_SIZE)
+    check_peaks(model, canvases, batch)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_differences_at_full_width_are_planned_block_by_block(dtype, plain_canvases):
+    model = wide_model("qwen2", dtype)
+    two_rows = 2 * model.graph().num_sources * BATCH.positions * SIZES["hidden_size"] * 4
+    canvases = plain_canvases(BATCH.rows, BATCH.positions, BATCH.slots, VOCAB_SIZE)
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (edge_gradients, planning_memory):
+            patch.setattr(module, "CONTRACTED_BYTES", two_rows)
+        check_peaks(model, canvases, BATCH)
+
+
+def test_gim_is_planned_to_keep_attention_of_all_pairs_of_positions(plain_canvases):
+    """Long canvases in a narrow model, whose attention is most of what is held."""
+    model = wide_model("qwen2", hidden_size=48, intermediate_size=48)
+    batch = Batch(rows=4, positions=60, slots=2, readouts=8)
+    canvases = plain_canvases(batch.rows, batch.positions, batch.slots, VOCAB_SIZE)
+    check_peaks(model, canvases, batch, gim=True)
+    memory = memory_model(model, gim=True).gradients(batch, 0)
+    assert memory.attention > memory.activations / 2
 
 
 def circuit_of(graph, num_edges):
@@ -166,10 +224,15 @@ def circuit_of(graph, num_edges):
     return Circuit(graph=graph, edges=np.sort(chosen), scores=np.ones(num_edges))
 
 
-@pytest.mark.parametrize(("share", "tightness"), [(1.0, 0.85), (0.7, 0.8), (0.1, 0.15)])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_running_a_circuit_takes_no_more_than_planned(dtype, share, tightness, plain_canvases):
-    model = wide_model("qwen2", dtype)
+@pytest.mark.parametrize(("share", "tightness"), [(1.0, 0.85), (0.7, 0.7), (0.1, 0.15)])
+@pytest.mark.parametrize(
+    ("architecture", "dtype"),
+    [("qwen2", torch.float32), ("qwen2", torch.bfloat16), ("gpt2", torch.float32)],
+)
+def test_running_a_circuit_takes_no_more_than_planned(
+    architecture, dtype, share, tightness, plain_canvases
+):
+    model = wide_model(architecture, dtype)
     graph = model.graph()
     circuit = circuit_of(graph, int(share * graph.num_edges))
     canvases = plain_canvases(BATCH.rows, BATCH.positions, BATCH.slots, VOCAB_SIZE)

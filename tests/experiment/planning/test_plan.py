@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 
 from mechshift.errors import ConfigError
-from mechshift.experiment import AttributionSettings, PairOptions, RunSettings
+from mechshift.experiment import AttributionSettings, PairOptions, RunSettings, Skippable
 from mechshift.experiment.planning import (
     MachineOptions,
     memory_table,
@@ -107,16 +108,38 @@ def test_a_chunk_that_does_not_fit_is_refused_with_a_smaller_one():
         plan_run(replace(settings, pool=replace(DREAM.pool, num_examples=4000)), cpu(1.6))
 
 
-def test_scores_that_cannot_be_joined_are_refused_with_the_examples_that_can():
-    settings = replace(DREAM, pool=replace(DREAM.pool, num_examples=4000))
-    options = replace(H100, host_memory_gb=20.0)
-    with pytest.raises(ConfigError, match="joining the scores of 'ioi' takes 44.92 GB") as refused:
+def test_a_chunk_that_the_host_cannot_hold_is_refused_with_one_that_it_can():
+    settings = replace(DREAM, attribution=AttributionSettings(chunk_size=200))
+    options = replace(H100, host_memory_gb=0.5)
+    message = "scores of 'ioi' by ARM take 0.75 GB of the host's memory, and 0.40 GB may be filled"
+    with pytest.raises(ConfigError, match=message) as refused:
         plan_run(settings, options)
-    fitting = int(re.search(r"--pool.num-examples (\d+)", str(refused.value))[1])
-    plan = plan_run(replace(settings, pool=replace(DREAM.pool, num_examples=fitting)), options)
-    assert plan.tasks[0].joining_bytes <= 0.8 * 20e9
-    with pytest.raises(ConfigError, match="joining"):
-        plan_run(replace(settings, pool=replace(DREAM.pool, num_examples=fitting + 1)), options)
+    fitting = int(re.search(r"--attribution.chunk-size (\d+)", str(refused.value))[1])
+
+    def chunked(size):
+        return replace(settings, attribution=AttributionSettings(chunk_size=size))
+
+    assert plan_run(chunked(fitting), options).tasks[0].chunk_bytes <= 0.8 * 0.5e9
+    with pytest.raises(ConfigError, match="the host's memory"):
+        plan_run(chunked(fitting + 1), options)
+
+
+def test_more_examples_take_no_more_of_the_host():
+    """Chunks are joined in a file."""
+    options = replace(H100, host_memory_gb=1.0)
+    plan = plan_run(replace(DREAM, pool=replace(DREAM.pool, num_examples=2000)), options)
+    assert plan.tasks[0].score_bytes > 7e9
+    assert plan.tasks[0].chunk_bytes == 50 * 935_747 * 4
+
+
+def test_a_host_that_cannot_hold_one_example_is_refused():
+    with pytest.raises(ConfigError, match="use fewer steps, --pool.num-steps, or a host with more"):
+        plan_run(DREAM, replace(H100, host_memory_gb=0.001))
+
+
+def test_every_stage_that_a_run_can_skip_is_said_not_to_be_planned(dream):
+    (note,) = (note for note in dream.notes if note.startswith("not planned"))
+    assert all(stage in note for stage in get_args(Skippable))
 
 
 def test_the_embedded_pair_fits_a_small_computer_with_its_own_tokenizer():

@@ -67,11 +67,11 @@ def check_host(workload: Workload, machine: Machine) -> None:
     for model in workload.models:
         needed = workload.chunk_bytes(model)
         if needed > room:
-            one = workload.example_bytes(model)
+            fitting = room // workload.example_bytes(model)
             raise ConfigError(
                 f"a chunk's scores of '{model.task}' by {member_title(model.model)} take"
-                f" {gigabytes(needed)} of the host's memory, {gigabytes(one)} for each example, and"
-                f" {gigabytes(room)} may be filled: {_smaller_chunk(room // one)}."
+                f" {gigabytes(needed)} of the host's memory, and {gigabytes(room)} may be filled:"
+                f" {_smaller_chunk(fitting)}."
             )
 
 

@@ -78,7 +78,7 @@ class MemoryModel:
 
     @property
     def _keys(self) -> int:
-        """Width of one layer's keys, or values: those of KV heads where destinations are grouped."""
+        """Width of one layer's keys, or values: of KV heads where destinations are grouped."""
         return self.graph.num_key_value_groups * self.shape.head_dim
 
     def decode(self, call: Pass, kind: str) -> MemoryUse:
@@ -132,7 +132,7 @@ class MemoryModel:
         copied = self.itemsize < WIDE or shape.family.layer_norm
         inputs = shape.num_layers * shape.d_model * WIDE
         along_inputs = shape.num_layers * self.graph.num_sources * WIDE
-        recorded = self._recorded_per_token() + (inputs if copied else 0)
+        recorded = self._recorded_per_token(self._keys) + (inputs if copied else 0)
         block = self._contracted_rows(batch) * batch.positions
         return self._contracting(
             batch,
@@ -204,7 +204,8 @@ class MemoryModel:
         return MemoryUse(
             phase="exact",
             weights=self.weights,
-            activations=batch.tokens * (self._recorded_per_token() + copies * layer),
+            # Recorded per query head, whatever the graph.
+            activations=batch.tokens * (self._recorded_per_token(shape.d_query) + copies * layer),
             attention=copies * self._mask(batch.forward),
             logits=2 * self._logits(batch.readouts),
             differences=self._differences(batch, self.itemsize) + full_width,
@@ -216,19 +217,22 @@ class MemoryModel:
         """The peak of running a circuit of so many edges, as if it had as many live sources."""
         shape, graph = self.shape, self.graph
         live = min(graph.num_sources, num_edges)
-        recorded = 6 * shape.d_model + 2 * (shape.d_query + shape.d_key)
+        # The run that ablated edges carry, and the difference of the embeddings.
+        cached = self._recorded_per_token(shape.d_key) + shape.d_model * self.itemsize
         # In the full graph the destinations of a layer all have the same parents.
         full = num_edges >= graph.num_edges
         distinct = 1 if full else min(self._destinations, num_edges)
         # The sum, and RMSNorm's two float32 copies of it; then what heads, or the MLP, make.
         inputs = distinct * shape.d_model * (self.itemsize + 2 * WIDE)
         written = self.itemsize * (shape.num_heads * shape.d_model + 6 * shape.d_query)
-        hidden = self.itemsize * 3 * shape.d_mlp
+        hidden = self.itemsize * (
+            (3 if shape.family.gated_mlp else 4) * shape.d_mlp + 2 * shape.d_model
+        )
         per_token = live * shape.d_model * self.itemsize + max(inputs + written, hidden)
         return MemoryUse(
             phase="circuits",
             weights=self.weights,
-            activations=batch.tokens * shape.num_layers * recorded * self.itemsize,
+            activations=batch.tokens * cached,
             attention=self._mask(batch.forward),
             logits=3 * self._logits(batch.readouts) // 2,
             differences=round(batch.tokens * per_token),
@@ -241,8 +245,13 @@ class MemoryModel:
         what the MLP's product and activation saved.
         """
         shape, family = self.shape, self.shape.family
-        # Each of q, k and v is put back into a copy of the fused output.
-        heads = 13 * shape.d_query if family.fused_projections else 3 * (shape.d_query + self._keys)
+        heads = 6 * shape.d_query
+        if family.fused_projections:
+            # Each of q, k and v is put back into a copy of the fused output.
+            heads = 13 * shape.d_query
+        elif self._keys < shape.d_query:
+            # Beside a mask the kernel takes keys and values that are repeated for query heads.
+            heads = 5 * shape.d_query + 2 * self._keys
         hidden = 3 if family.gated_mlp else 4
         numbers = 3 * shape.d_model + heads + hidden * shape.d_mlp
         copied = 0
@@ -251,12 +260,12 @@ class MemoryModel:
             copied = 2 * shape.d_model + family.head_norms * (shape.d_query + self._keys)
         return numbers * self.itemsize + copied * WIDE
 
-    def _recorded_per_token(self) -> int:
-        """Bytes that the hooks keep of a run."""
+    def _recorded_per_token(self, keys: int) -> int:
+        """Bytes that the hooks keep of a run; `keys` is the width of a layer's keys, or values."""
         shape = self.shape
         # A part of a fused output keeps all of it in memory.
         fused = shape.family.fused_projections
-        heads = 10 * shape.d_query if fused else 2 * (shape.d_query + self._keys)
+        heads = 10 * shape.d_query if fused else 2 * (shape.d_query + keys)
         layers = shape.num_layers * (3 * shape.d_model + heads)
         return (layers + shape.d_model) * self.itemsize
 
