@@ -86,8 +86,9 @@ def _score_batch(
     path: InputPath, *, points: Sequence[float], layers: Sequence[int]
 ) -> Float[Tensor, "row slot layer unit"]:
     gradients = OutputGradients(path.batch.num_slots, select=_mlp_outputs(layers))
-    path.add_gradients(points, gradients)
+    # Before the gradients, which then find that both ends have been run.
     corrupted, clean = (_units_at(path, end, layers) for end in (CORRUPTED, CLEAN))
+    path.add_gradients(points, gradients)
     scores = []
     for index, layer in enumerate(layers):
         total = gradients.total(index)
@@ -103,7 +104,7 @@ def _units_at(
     path: InputPath, end: float, layers: Sequence[int]
 ) -> dict[int, Float[Tensor, "row position unit"]]:
     with recorded_hidden_units(path.model.parts, layers) as units, torch.no_grad():
-        path.run(end)
+        path.run_end(end)
     return units
 
 
