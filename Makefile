@@ -15,7 +15,8 @@ STAMP := $(VENV)/.installed
 PYTEST_ARGS ?= -n auto
 
 DEMO_RUN ?= runs/demo
-DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100
+# Without controls and flow, which take as long again as all the rest; `mechshift run` has them.
+DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100 --skip controls flow
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint docs tiny clean
