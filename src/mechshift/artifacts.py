@@ -164,6 +164,11 @@ def is_current(
     return True
 
 
+def is_written(folder: Path) -> bool:
+    """Whether a folder holds results, whatever they were made from; they are not looked at."""
+    return (folder / MANIFEST_NAME).is_file()
+
+
 def artifact_hash(folder: Path) -> str:
     """SHA-256 of the manifest, and so of settings, inputs, versions and every file's hash."""
     read_manifest(folder)

@@ -4,8 +4,7 @@ from dataclasses import asdict
 from json import dumps
 from typing import Annotated
 
-import tyro
-
+from mechshift.cli.stages import Unprefixed
 from mechshift.cli.tables import print_table
 from mechshift.comparison import ComparisonSettings
 from mechshift.experiment import (
@@ -28,8 +27,6 @@ from mechshift.experiment.planning.plan import SOLVED
 from mechshift.experiment.planning.tables import duration
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
-
-Unprefixed = tyro.conf.arg(name="")
 
 
 def plan(

@@ -11,7 +11,7 @@ from mechshift.ablation import (
     compare_single_ablations,
     rank_agreement,
 )
-from mechshift.artifacts import MANIFEST_NAME, read_manifest
+from mechshift.artifacts import is_written, read_manifest
 from mechshift.experiment.analysing import source_scores
 from mechshift.experiment.stores import (
     ABLATION,
@@ -34,7 +34,7 @@ def reported_ablations(run: Path, task: str) -> TaskAblations | None:
         AblationError: the models were not ablated alike.
     """
     folders = [ablation_folder(run, task, kind) for kind in KINDS]
-    if not all((folder / MANIFEST_NAME).is_file() for folder in folders):
+    if not all(map(is_written, folders)):
         return None
     settings = stored_settings(read_manifest(folders[0]).config[ABLATION])
     arm, mdm = (read_ablations(run, task, kind) for kind in KINDS)

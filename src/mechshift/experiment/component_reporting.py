@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mechshift.artifacts import MANIFEST_NAME, artifact_hash, read_manifest
+from mechshift.artifacts import artifact_hash, is_written, read_manifest
 from mechshift.comparison import ComparisonSettings, DirectionOfFlow, direction_of_flow
 from mechshift.experiment.ablation_reporting import stored_settings
 from mechshift.experiment.stores import (
@@ -116,4 +116,4 @@ def _of_model(semantics: Semantics) -> ModelSemantics:
 
 
 def _is_there(run: Path, stage: str, task: str) -> bool:
-    return all((FOLDERS[stage](run, task, kind) / MANIFEST_NAME).is_file() for kind in KINDS)
+    return all(is_written(FOLDERS[stage](run, task, kind)) for kind in KINDS)

@@ -2,11 +2,8 @@
 
 from pathlib import Path
 
-import numpy as np
-from jaxtyping import Float
-
 from mechshift.ablation import AblationComparison
-from mechshift.artifacts import MANIFEST_NAME
+from mechshift.artifacts import is_written
 from mechshift.comparison import Comparison, ComparisonSettings, DirectionOfFlow, direction_of_flow
 from mechshift.experiment.analysing import source_scores
 from mechshift.experiment.stores import (
@@ -22,7 +19,7 @@ from mechshift.experiment.stores import (
     scores_folder,
 )
 from mechshift.semantics import (
-    ConcentrationShift,
+    ComponentMagnitudes,
     SemanticsSettings,
     concentration_shift,
     resample_magnitudes,
@@ -48,28 +45,32 @@ def task_evidence(
     controls = [
         name
         for name in scored_members(run, task)[2:]
-        if _is_there(control_folder(run, task, name))
-        and _is_there(comparison_folder(run, task, name))
+        if is_written(control_folder(run, task, name))
+        and is_written(comparison_folder(run, task, name))
     ]
     settings = comparison.settings
+    arm, mdm = (_magnitudes(run, task, name, settings) for name in ("arm", "mdm"))
     return Evidence(
         comparison=comparison,
-        concentration=_concentration(run, task, "mdm", settings),
+        concentration=concentration_shift(arm, mdm, level=settings.level),
         direction=direction,
         inheritance=_inheritance(run, task, comparison),
         ablation=ablation,
-        controls=tuple(_control(run, task, name, settings) for name in controls),
+        controls=tuple(_control(run, task, name, arm, settings) for name in controls),
     )
 
 
-def _control(run: Path, task: str, name: str, settings: ComparisonSettings) -> ControlEvidence:
+def _control(
+    run: Path, task: str, name: str, arm: ComponentMagnitudes, settings: ComparisonSettings
+) -> ControlEvidence:
+    own = _magnitudes(run, task, name, settings)
     correct = read_control_answers(run, task, name)
     accuracy = proportion_interval(int(correct.sum()), len(correct), settings.level)
     return ControlEvidence(
         name=name,
         accuracy=Estimate(value=float(correct.mean()), interval=accuracy),
         shift=read_control_shift(run, task, name),
-        concentration=_concentration(run, task, name, settings),
+        concentration=concentration_shift(arm, own, level=settings.level),
         direction=_direction(run, task, name, settings),
     )
 
@@ -78,25 +79,19 @@ def _direction(
     run: Path, task: str, member: str, settings: ComparisonSettings
 ) -> DirectionOfFlow | None:
     folders = [flow_folder(run, task, name) for name in ("arm", member)]
-    if not all(map(_is_there, folders)):
+    if not all(map(is_written, folders)):
         return None
     arm, other = map(read_flow, folders)
     return direction_of_flow(arm, other, settings)
 
 
-def _concentration(
+def _magnitudes(
     run: Path, task: str, member: str, settings: ComparisonSettings
-) -> ConcentrationShift:
-    """On heads and MLPs; `input`, which every circuit has, is left out."""
+) -> ComponentMagnitudes:
+    """Of heads and MLPs; `input`, which every circuit has, is left out."""
+    scores = source_scores(read_scores(scores_folder(run, task, member)))
     resampling = SemanticsSettings(num_resamples=settings.num_resamples, seed=settings.seed)
-    arm, other = (
-        resample_magnitudes(_node_scores(run, task, name), resampling) for name in ("arm", member)
-    )
-    return concentration_shift(arm, other, level=settings.level)
-
-
-def _node_scores(run: Path, task: str, member: str) -> Float[np.ndarray, "example node"]:
-    return source_scores(read_scores(scores_folder(run, task, member)))[:, 1:]
+    return resample_magnitudes(scores[:, 1:], resampling)
 
 
 def _inheritance(run: Path, task: str, comparison: Comparison) -> Estimate | None:
@@ -113,7 +108,3 @@ def _inheritance(run: Path, task: str, comparison: Comparison) -> Estimate | Non
         resampled = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
         samples.append(resampled[:, at])
     return centred_estimate(values[0] - values[1], samples[0] - samples[1], level=settings.level)
-
-
-def _is_there(folder: Path) -> bool:
-    return (folder / MANIFEST_NAME).exists()

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import polars as pl
 
-from mechshift.artifacts import read_manifest
 from mechshift.circuits.formats import read_circuit
 from mechshift.evaluation import evaluate_circuits, find_ablation
 from mechshift.experiment.pooling import pool_canvases
 from mechshift.experiment.settings import EvaluationSettings
-from mechshift.experiment.stores import pool_manifests, read_pool, scores_folder
+from mechshift.experiment.stores import pool_manifests, read_pool, scored_metric
 from mechshift.models import ModelPair
 from mechshift.progress import progress_bar
 
@@ -48,7 +47,7 @@ def evaluate_files(
     rows = []
     with progress_bar("run circuits", 2 * len(tasks) * len(files), quiet=quiet) as advance:
         for task in tasks:
-            metric = read_manifest(scores_folder(run, task, "arm")).config["attribution"]["metric"]
+            metric = scored_metric(run, task)
             for model in pair.models:
                 held_out = pool_canvases(read_pool(run, task, "held-out"), model)
                 ablation = find_ablation(

@@ -28,6 +28,7 @@ from mechshift.experiment.stores import (
     pool_manifests,
     read_comparison,
     read_pool,
+    scored_metric,
     scores_folder,
 )
 from mechshift.report import (
@@ -95,7 +96,7 @@ def _task_report(run: Path, task_name: str) -> TaskReport:
         flow=flow,
         semantics=reported_semantics(run, task_name),
         ablations=ablations,
-        metric=read_manifest(scores_folder(run, task_name, "arm")).config["attribution"]["metric"],
+        metric=scored_metric(run, task_name),
         description=pooled_task(task_name, pool).summary,
         example=f"{example.prompt}{gap}",
     )

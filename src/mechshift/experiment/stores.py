@@ -139,6 +139,16 @@ def pool_manifests(run: Path) -> dict[str, Manifest]:
     return dict(sorted(manifests.items(), key=lambda item: item[1].config["position"]))
 
 
+def scored_metric(run: Path, task: str) -> str:
+    """What the scores of a task explain; the same of every member.
+
+    Raises:
+        ArtifactError: the ARM has not been scored.
+    """
+    config = read_manifest(scores_folder(run, task, "arm")).config
+    return str(config["attribution"]["metric"])
+
+
 def score_inputs(run: Path, task: str, members: Sequence[str] = KINDS) -> dict[str, str]:
     """Hashes of the members' scores, for the manifests of what is made from them.
 

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -64,8 +65,8 @@ def counted(pair, tmp_path_factory):
             work()
 
     tasks = find_tasks(SETTINGS.task_names())
-    make = lambda: make_pools(run, pair, SETTINGS.models, tasks, SETTINGS.pool, quiet=True)  # noqa: E731
-    count("pool", make)
+    pool_settings = (SETTINGS.models, tasks, SETTINGS.pool)
+    count("pool", lambda: make_pools(run, pair, *pool_settings, quiet=True))
     count("attribution", lambda: score_edges(run, pair, SETTINGS.attribution, quiet=True))
     count("evaluation", lambda: evaluate_pair(run, pair, SETTINGS.evaluation, quiet=True))
     return counts, run
@@ -142,10 +143,7 @@ def test_measuring_sources_adds_passes_over_discovery_canvases(workload):
 @pytest.mark.parametrize("rule", ["left", "right", "midpoint"])
 def test_the_passes_of_eap_ig_are_counted_for_every_rule(rule, metric):
     settings = AttributionSettings(ig_steps=3, rule=rule)
-    work = lambda model, canvases: eap_ig(  # noqa: E731
-        model, canvases, metric=metric, ig_steps=3, rule=rule
-    )
-    check_passes(settings, metric, work)
+    check_passes(settings, metric, partial(eap_ig, metric=metric, ig_steps=3, rule=rule))
 
 
 def test_the_passes_of_eap_are_counted():
