@@ -193,13 +193,14 @@ def _step(
 ) -> float:
     """Accumulates the gradient of one step over its parts and returns the loss."""
     num_targets = sum(int(part.is_target.sum()) for part in parts)
+    visible = _visible_now(config, parts, step, generator)
     total = 0.0
     for part in parts:
         if config.objective == "ar":
             logits = module(input_ids=part.ids, attention_mask=part.present).logits
             weights = part.is_target.float()
         else:
-            logits, weights = _denoise(module, tokenizer, config, part, step, generator)
+            logits, weights = _denoise(module, tokenizer, part, visible, generator)
         loss = weighted_cross_entropy(logits, part.ids, weights, num_targets=num_targets)
         loss.backward()
         total += loss.item()
@@ -210,12 +211,21 @@ def _step(
     return total
 
 
+def _visible_now(
+    config: PosttrainConfig, parts: list[Corpus], step: int, generator: torch.Generator
+) -> Tensor | None:
+    """The step's one draw of visible positions, as wide as its widest part; None once all are."""
+    ratio = annealing_ratio(step, config.annealing_steps)
+    if config.objective == "ar" or ratio == 1.0:
+        return None
+    return visible_positions(ratio, max(part.ids.shape[1] for part in parts), generator)
+
+
 def _denoise(
     module: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    config: PosttrainConfig,
     part: Corpus,
-    step: int,
+    visible: Tensor | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """Logits over a noised batch, and each token's weight: 1/t where it was masked, else 0."""
@@ -223,11 +233,10 @@ def _denoise(
     ids, masked = mask_targets(
         part.ids, part.is_target, noise, mask_token_id=tokenizer.mask_token_id, generator=generator
     )
-    ratio = annealing_ratio(step, config.annealing_steps)
     attention = part.present
-    if ratio < 1.0:
-        visible = visible_positions(ratio, ids.shape[1], generator)
-        attention = additive_mask(visible, part.present, module.dtype)
+    if visible is not None:
+        width = ids.shape[1]
+        attention = additive_mask(visible[:width, :width], part.present, module.dtype)
     return module(input_ids=ids, attention_mask=attention).logits, masked / noise[:, None]
 
 
