@@ -9,7 +9,7 @@ from transformers import LlamaForCausalLM
 
 from mechshift.errors import ModelError
 from mechshift.models import load_language_model
-from mechshift.models.supply.gguf_file import convert_smollm_gguf
+from mechshift.models.supply.gguf_file import check_gguf_can_be_read, convert_smollm_gguf
 
 GPT2_WORDS = regex.compile(
     r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"
@@ -111,3 +111,9 @@ def enumerate_letters(file):
     printing = [*range(33, 127), *range(161, 173), *range(174, 256)]
     order = [*printing, *(byte for byte in range(256) if byte not in printing)]
     return zip(order, file.tokens[4 : 4 + 256], strict=True)
+
+
+def test_without_the_optional_package_the_refusal_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("mechshift.models.supply.gguf_file.find_spec", lambda name: None)
+    with pytest.raises(ModelError, match=r"needs the package gguf; run `pip install 'mechshift\[s"):
+        check_gguf_can_be_read()

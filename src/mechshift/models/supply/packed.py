@@ -32,7 +32,7 @@ from mechshift.errors import ModelError
 from mechshift.models.folders import first_line, weight_files, weights_hash
 
 LEVELS = 31
-"""Steps from no change to a row's largest. 63 halve the error, for 18 % more bytes."""
+"""Steps from no change to a row's largest. 63 would halve the error, for 18 % more bytes."""
 
 HEADER = "mechshift"
 SUFFIX = ".safetensors"

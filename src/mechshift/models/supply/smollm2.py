@@ -29,9 +29,9 @@ SMOLLM2_FILE = PackagedFile(
 
 MASK_TOKEN = "<empty_output>"
 """A special token for code notebooks that the model never learned: its embedding is that of ten
-other special tokens but for rounding (0.008, of a length of 3.3), where tokens drift
-that no text contains. No task's text contains it, and the embedding keeps its 49,152 rows.
-Published MDMs too take an unused token for the mask."""
+other special tokens but for rounding (0.008, of a length of 3.3), where tokens that no text has
+drift together. No task's text has it, and the embedding keeps its 49,152 rows. Published MDMs too
+take an unused token for the mask."""
 
 KINDS: tuple[Kind, ...] = ("arm", "mdm")
 
