@@ -30,11 +30,6 @@ def test_the_version_is_that_of_the_package(capsys):
     assert capsys.readouterr().out.startswith("mechshift 0.")
 
 
-def test_pairs_lists_the_embedded_pair(capsys):
-    assert main(["pairs"]) == 0
-    assert "tiny" in capsys.readouterr().out
-
-
 def test_tasks_lists_every_task(capsys):
     assert main(["tasks"]) == 0
     shown = capsys.readouterr().out

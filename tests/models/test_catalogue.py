@@ -121,6 +121,13 @@ def test_an_mdm_without_a_parent_is_no_pair_and_is_named_where_it_is_asked_for()
         load_mdm("tiny")
 
 
+def test_an_arm_without_an_mdm_is_no_pair_and_the_refusal_says_how_to_make_one():
+    with pytest.raises(
+        ModelError, match="'smollm2' is an ARM without an MDM; make one with `mechshift posttrain"
+    ):
+        load_pair("smollm2")
+
+
 @pytest.mark.parametrize("known", [*PAIRS.values(), *UNPAIRED_MDMS.values()], ids=lambda e: e.name)
 def test_every_entry_says_what_it_is_and_where_its_settings_were_read(known):
     assert {**PAIRS, **UNPAIRED_MDMS}[known.name] is known

@@ -34,6 +34,7 @@ from mechshift.testing import ARCHITECTURES, random_language_model
         ("openai-community/gpt2", 124_439_808),
         ("openai-community/gpt2-medium", 354_823_168),
         ("GSAI-ML/LLaDA-8B-Base", 8_015_581_184),
+        ("smollm2", 134_515_008),
     ],
 )
 def test_the_parameters_of_a_published_shape_are_as_many_as_published(hub, total):

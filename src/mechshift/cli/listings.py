@@ -1,4 +1,4 @@
-"""The commands that tell what there is: pairs, tasks and their examples."""
+"""The command that tells which tasks there are, and what their examples look like."""
 
 from typing import Annotated
 
@@ -7,20 +7,9 @@ import tyro
 from tyro.conf import Positional
 
 from mechshift.cli.tables import print_table
-from mechshift.models import PAIRS, UNPAIRED_MDMS, MdmEntry, ModelSource, load_tokenizer
+from mechshift.models import load_tokenizer
 from mechshift.posttraining import tiny_tokenizer
 from mechshift.tasks import SPLITS, TASKS, encode_example, find_task
-
-
-def pairs() -> None:
-    """List the pairs that are known by name.
-
-    A pair of your own needs no entry: give its two folders or hub ids with --arm and --mdm.
-    `shift`: the logits at position i predict token i + 1. `verified`: we have loaded the published
-    weights with these settings; the others were read in published code.
-    """
-    rows = [_pair_row(entry, entry.arm, entry.embedded) for entry in PAIRS.values()]
-    print_table(pl.DataFrame(rows + [_pair_row(entry) for entry in UNPAIRED_MDMS.values()]))
 
 
 def tasks(
@@ -66,17 +55,3 @@ def tasks(
                 }
             )
     print_table(pl.DataFrame(rows))
-
-
-def _pair_row(
-    entry: MdmEntry, arm: ModelSource | None = None, embedded: bool = False
-) -> dict[str, str]:
-    """One line of the list; a model trained from scratch has no ARM."""
-    return {
-        "pair": entry.name,
-        "ARM": "embedded" if embedded else "none" if arm is None else arm.path,
-        "MDM": "embedded" if embedded else entry.mdm.path,
-        "attention": entry.attention,
-        "shift": "yes" if entry.shift else "no",
-        "verified": "yes" if entry.verified else "no",
-    }

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import tyro
 
-from mechshift.cli import listings, planning, stages, training
+from mechshift.cli import listings, pairs, planning, stages, training
 from mechshift.errors import MechshiftError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -61,7 +61,7 @@ def _app() -> tyro.extras.SubcommandApp:
         ("compare", stages.compare),
         ("report", stages.report),
         ("export", stages.export),
-        ("pairs", listings.pairs),
+        ("pairs", pairs.pairs),
         ("tasks", listings.tasks),
         ("posttrain", training.train_model),
     )

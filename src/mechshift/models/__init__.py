@@ -10,6 +10,7 @@ from mechshift.models.catalogue import pair_shape as pair_shape
 from mechshift.models.controls import CONTROLS as CONTROLS
 from mechshift.models.controls import Controls as Controls
 from mechshift.models.controls import load_controls as load_controls
+from mechshift.models.fetched import cache_folder as cache_folder
 from mechshift.models.folders import ModelSource as ModelSource
 from mechshift.models.language_model import Attention as Attention
 from mechshift.models.language_model import Kind as Kind
@@ -25,7 +26,9 @@ from mechshift.models.parts import LayerParts as LayerParts
 from mechshift.models.parts import Norm as Norm
 from mechshift.models.parts import Projection as Projection
 from mechshift.models.published import PAIRS as PAIRS
+from mechshift.models.published import UNPAIRED_ARMS as UNPAIRED_ARMS
 from mechshift.models.published import UNPAIRED_MDMS as UNPAIRED_MDMS
+from mechshift.models.published import ArmEntry as ArmEntry
 from mechshift.models.published import MdmEntry as MdmEntry
 from mechshift.models.published import PairEntry as PairEntry
 from mechshift.models.rereading import read_like as read_like

@@ -1,7 +1,8 @@
 """Where are the files of a checkpoint, and which of them are read?
 
 A hub id is downloaded first: configuration, tokenizer and safetensors files only, no code and no
-pickles. From there on there is a local folder.
+pickles. From there on there is a local folder. A name that `mechshift pairs get` knows is never
+asked of the hub (`fetched`).
 """
 
 import hashlib
@@ -14,6 +15,7 @@ from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
 from mechshift.errors import ModelError
+from mechshift.models.fetched import fetched_folder
 
 DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
 """What is fetched from the hub."""
@@ -26,7 +28,8 @@ class ModelSource:
     """Where the weights and the tokenizer of one model are."""
 
     path: str
-    """A local folder, or a repository on the Hugging Face hub."""
+    """A local folder, a name that `mechshift pairs get` knows, or a repository on the Hugging Face
+    hub."""
     revision: str | None = None
     """Commit, tag or branch on the hub."""
     tokenizer_path: str | None = None
@@ -38,11 +41,19 @@ def resolve_folder(path: str, revision: str | None) -> Path:
     """The local folder of a model; a hub id is downloaded, without code and pickles.
 
     Raises:
-        ModelError: neither a folder nor a hub id, or the download failed.
+        ModelError: neither a folder nor a hub id, the download failed, or a model that
+            `mechshift pairs get` has not fetched yet.
     """
     folder = Path(path).expanduser()
     if folder.is_dir():
         return folder
+    if (fetched := fetched_folder(path)) is not None:
+        if not fetched.is_dir():
+            raise ModelError(
+                f"'{path}' is not on this machine: there is no {fetched};"
+                f" run `mechshift pairs get {path.partition('/')[0]}`."
+            )
+        return fetched
     try:
         return Path(snapshot_download(path, revision=revision, allow_patterns=list(DOWNLOADED)))
     except HFValidationError as error:
@@ -57,11 +68,13 @@ def resolve_folder(path: str, revision: str | None) -> Path:
 def local_folder(source: ModelSource, name: str) -> Path | None:
     """The folder on this machine that holds this file of a model; nothing is downloaded.
 
-    None: the file is neither in a folder of that path nor in the hub's cache.
+    None: the file is neither in a folder of that path nor fetched nor in the hub's cache.
     """
     folder = Path(source.path).expanduser()
     if (folder / name).is_file():
         return folder
+    if (fetched := fetched_folder(source.path)) is not None:
+        return fetched if (fetched / name).is_file() else None
     try:
         found = try_to_load_from_cache(source.path, name, revision=source.revision)
     except HFValidationError:

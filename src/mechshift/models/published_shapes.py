@@ -76,6 +76,17 @@ QWEN3_0_6B = _qwen3(28, 1024, 16, 3072)
 QWEN3_1_7B = _qwen3(28, 2048, 16, 6144)
 QWEN3_4B = _qwen3(36, 2560, 32, 9728)
 QWEN3_8B = _qwen3(36, 4096, 32, 12288)
+SMOLLM2_135M = ModelShape(
+    family=FAMILIES["llama"],
+    num_layers=30,
+    d_model=576,
+    num_heads=9,
+    num_key_value_heads=3,
+    head_dim=64,
+    d_mlp=1536,
+    vocab_size=49152,
+    tied=True,
+)
 LLADA_8B = _llama(12288, 126464)
 
 PUBLISHED_SHAPES: dict[str, ModelShape] = {
@@ -94,8 +105,9 @@ PUBLISHED_SHAPES: dict[str, ModelShape] = {
     "meta-llama/Llama-2-7b-hf": _llama(11008, 32000),
     "openai-community/gpt2": _gpt2(12, 768, 12),
     "openai-community/gpt2-medium": _gpt2(24, 1024, 16),
+    "smollm2": SMOLLM2_135M,
     "GSAI-ML/LLaDA-8B-Base": LLADA_8B,
     "GSAI-ML/LLaDA-8B-Instruct": LLADA_8B,
     "GSAI-ML/LLaDA-1.5": LLADA_8B,
 }
-"""Hub id of an ARM, or of an MDM without one -> its shape."""
+"""Hub id of an ARM, or of an MDM without one, or name of a fetched ARM -> its shape."""
