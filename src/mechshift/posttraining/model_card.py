@@ -1,7 +1,7 @@
 """What should a person know who finds the folder of a trained model?
 
-The card is the README.md that model hubs show. It holds no date and no path, so that the same
-training writes the same card.
+The card is the README.md that model hubs show. It holds no date, no path and not the folder's name,
+so that the same training writes the same card.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,6 @@ from mechshift.posttraining.config import PosttrainConfig
 
 
 def model_card(
-    name: str,
     parent: str,
     parent_hash: str | None,
     config: PosttrainConfig,
@@ -19,7 +18,6 @@ def model_card(
     """The text of the card.
 
     Args:
-        name: the folder's.
         parent: what was trained.
         parent_hash: SHA-256 of its weights; None: it was untrained.
         config: the recipe.
@@ -27,7 +25,7 @@ def model_card(
     """
     sections = [
         _front_matter(parent, parent_hash),
-        f"# {name}\n\n{_what(parent, config)}",
+        _what(parent, config),
         "## Recipe\n\n" + _table("setting", "value", _recipe(parent_hash, config)),
         "## Data\n\n"
         + _table(
@@ -39,7 +37,7 @@ def model_card(
             },
         ),
         "## Held-out accuracy\n\n" + _accuracy(config, accuracy),
-        f"## Use\n\n{_use(name, config)}",
+        f"## Use\n\n{_use(config)}",
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -53,8 +51,14 @@ def _front_matter(parent: str, parent_hash: str | None) -> str:
 
 def _what(parent: str, config: PosttrainConfig) -> str:
     if config.objective == "ar":
-        return f"`{parent}`, trained on with its own autoregressive objective by mechshift."
-    return f"A masked diffusion language model, post-trained from `{parent}` by mechshift."
+        return (
+            f"# {parent}, trained on\n\n"
+            "An autoregressive model, trained on with its own objective by mechshift."
+        )
+    return (
+        f"# {parent} as a masked diffusion model\n\n"
+        f"A masked diffusion language model, post-trained from `{parent}` by mechshift."
+    )
 
 
 def _recipe(parent_hash: str | None, config: PosttrainConfig) -> dict[str, str]:
@@ -99,10 +103,10 @@ def _accuracy(config: PosttrainConfig, accuracy: Mapping[str, float]) -> str:
     )
 
 
-def _use(name: str, config: PosttrainConfig) -> str:
+def _use(config: PosttrainConfig) -> str:
     stock = (
         "```python\nfrom transformers import AutoModelForCausalLM\n\n"
-        f'model = AutoModelForCausalLM.from_pretrained("{name}")\n```'
+        'model = AutoModelForCausalLM.from_pretrained("FOLDER")\n```'
     )
     if config.objective == "ar":
         return stock
@@ -112,7 +116,7 @@ def _use(name: str, config: PosttrainConfig) -> str:
     return (
         f"{stock}\n\nIts attention is {config.attention}, as `config.is_causal` says"
         " (transformers 5.2 or newer). Compare it with its parent:\n\n"
-        f"```console\n$ mechshift run runs/{name} --arm PARENT --mdm {name}{options}\n```"
+        f"```console\n$ mechshift run runs/first --arm PARENT --mdm FOLDER{options}\n```"
     )
 
 

@@ -80,7 +80,7 @@ def posttrain(
     if trainer.is_main:
         write_model(partial, trained, tokenizer, config)
         write_adapters(partial, trainer.module)
-        card = model_card(out.name, str(recipe["parent"]), parent_hash, config, accuracy)
+        card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
         (partial / CARD_NAME).write_text(card, encoding="utf-8")
         shutil.rmtree(partial / STATE_NAME, ignore_errors=True)
         partial.rename(out)
@@ -112,7 +112,8 @@ def _train(
             step = trainer.step
             is_last = step == config.num_steps
             journal.record_step(step, result.loss)
-            if trainer.is_main and (is_last or _is_due(step, config.evaluate_every)):
+            asks = config.num_evaluated > 0 and (is_last or _is_due(step, config.evaluate_every))
+            if asks and trainer.is_main:
                 accuracy = held_out_accuracy(trainer.whole_model(), tokenizer, config)
                 journal.record_accuracy(step, accuracy)
             if step in checkpoints:

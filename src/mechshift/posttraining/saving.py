@@ -29,6 +29,7 @@ def write_checkpoint(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     write_model(partial, module, tokenizer, config)
+    shutil.rmtree(folder, ignore_errors=True)  # of a training that was killed before its next state
     partial.rename(folder)
 
 

@@ -80,7 +80,7 @@ class Trainer:
         self.accelerator = _accelerator(config)
         set_attention(module, "causal" if config.objective == "ar" else "full")
         if config.gradient_checkpointing:
-            module.gradient_checkpointing_enable({"use_reentrant": False})
+            module.activation_checkpointing_enable({"use_reentrant": False})
         module.train()
         trained = (
             with_adapters(module, config, mask_token_id=self._mask_token_id)

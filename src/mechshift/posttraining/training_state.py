@@ -27,6 +27,8 @@ from mechshift.errors import PosttrainingError
 
 _WEIGHTS, _OPTIMIZERS, _REST = "weights.safetensors", "optimizers.safetensors", "state.json"
 _GENERATOR = "generator"
+_OF = "//"
+"""Between the name of a parameter and that of what an optimizer remembers of it."""
 _PREFIX = "state-"
 
 
@@ -51,20 +53,26 @@ def save_state(
     is_main: bool,
 ) -> None:
     """Write a state into `folder` and remove older ones; every process must call it."""
-    weights, optimizer_state = get_state_dict(model, list(optimizers), options=_options())
+    gathered: Any = get_state_dict(model, list(optimizers), options=_options())
+    weights, moments = gathered
     if not is_main:
         return
     name = f"{_PREFIX}{progress.step:08d}"
     partial, final = folder / f".{name}.partial", folder / name
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    tensors: dict[str, Any] = {}
-    numbers: dict[str, Any] = {}
-    for key, value in optimizer_state.items():
-        (tensors if isinstance(value, Tensor) else numbers)[key] = value
     _save(weights, partial / _WEIGHTS)
+    tensors = {
+        f"{parameter}{_OF}{name}": tensor
+        for parameter, own in moments["state"].items()
+        for name, tensor in own.items()
+    }
     _save({**tensors, _GENERATOR: progress.generator}, partial / _OPTIMIZERS)
-    rest = {"step": progress.step, "losses": progress.losses, "optimizers": numbers}
+    rest = {
+        "step": progress.step,
+        "losses": progress.losses,
+        "param_groups": moments["param_groups"],
+    }
     (partial / _REST).write_text(json.dumps(rest), encoding="utf-8")
     partial.rename(final)
     for older in _states(folder):
@@ -83,16 +91,19 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
         return None
     try:
         weights: dict[str, Any] = dict(load_file(states[-1] / _WEIGHTS))
-        tensors: dict[str, Any] = dict(load_file(states[-1] / _OPTIMIZERS))
+        tensors = load_file(states[-1] / _OPTIMIZERS)
         rest = json.loads((states[-1] / _REST).read_text(encoding="utf-8"))
         generator = tensors.pop(_GENERATOR)
         progress = Progress(step=rest["step"], losses=tuple(rest["losses"]), generator=generator)
-        numbers: dict[str, Any] = rest["optimizers"]
+        moments: dict[str, Any] = {}
+        for key, tensor in tensors.items():
+            parameter, _, name = key.partition(_OF)
+            moments.setdefault(parameter, {})[name] = tensor
         set_state_dict(
             model,
             list(optimizers),
             model_state_dict=weights,
-            optim_state_dict={**numbers, **tensors},
+            optim_state_dict={"state": moments, "param_groups": rest["param_groups"]},
             options=_options(),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -103,9 +114,7 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
 
 
 def _options() -> StateDictOptions:
-    return StateDictOptions(
-        full_state_dict=True, cpu_offload=True, flatten_optimizer_state_dict=True
-    )
+    return StateDictOptions(full_state_dict=True, cpu_offload=True)
 
 
 def _states(folder: Path) -> list[Path]:
