@@ -1,7 +1,8 @@
 """How does a person see that long work goes on, and how long it will take?"""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -13,8 +14,12 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-Advance = Callable[[int], None]
-"""Called with how much more is done."""
+
+class Advance(Protocol):
+    """Called with how much more is done, and perhaps a note to show beside the bar."""
+
+    def __call__(self, done: int, /, note: str = "") -> None:
+        """Move the bar on."""
 
 
 @contextmanager
@@ -30,9 +35,14 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
-        bar = progress.add_task(description, total=total)
-        yield lambda done: progress.advance(bar, done)
+        bar = progress.add_task(description, total=total, note="")
+
+        def advance(done: int, /, note: str = "") -> None:
+            progress.update(bar, advance=done, note=note)
+
+        yield advance
         # Work that ends early, as a pool does once it is full, is done all the same.
         progress.update(bar, total=progress.tasks[0].completed, refresh=True)

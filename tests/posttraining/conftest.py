@@ -51,6 +51,7 @@ def micro_config():
             annealing_steps=2,
             learning_rate=1e-2,
             log_every=1,
+            num_evaluated=0,
         )
         return PosttrainConfig(**(settings | overrides))
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mechshift.errors import PosttrainingError, TaskError
-from mechshift.posttraining.corpus import Corpus, Mixture, build_corpus, rows_by_weight
+from mechshift.posttraining.corpus import Mixture, build_corpus, rows_by_weight
+from mechshift.posttraining.corpus_rows import Corpus
 from mechshift.tasks import find_task
 
 TASKS = ("ioi", "greater-than", "countdown-small", "infilling")
@@ -15,7 +16,7 @@ def training_examples(name, tokenizer, num_examples):
 
 
 def corpus_of(name, tokenizer, kind, num_examples=8):
-    return build_corpus(name, tokenizer, kind, num_examples=num_examples, seed=3)
+    return build_corpus(name, tokenizer, kind, num_examples=num_examples, seed=3, context_length=64)
 
 
 @pytest.mark.parametrize("name", TASKS)

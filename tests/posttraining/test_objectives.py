@@ -3,18 +3,11 @@ import math
 import pytest
 import torch
 
-from mechshift.posttraining.objectives import (
-    MIN_NOISE,
-    mask_targets,
-    noise_levels,
-    weighted_cross_entropy,
-)
+from mechshift.posttraining.objectives import weighted_cross_entropy
 
 LN2 = math.log(2)
-
-
-def seeded(seed=0):
-    return torch.Generator().manual_seed(seed)
+SHIFTED = torch.tensor([0, 0, 1])
+"""Position i predicts token i + 1, and nothing predicts token 0."""
 
 
 # The loss by hand. Two rows of three tokens, three words. Position i predicts token i + 1, with the
@@ -28,10 +21,20 @@ IDS = [[0, 2, 1], [0, 0, 1]]
 # So the tokens 1 and 2 of row 0 have the probabilities 1/2 and 1/4, and those of row 1 1/8 and 1/2.
 
 
+def loss_of(logits, ids, weights, num_targets):
+    return weighted_cross_entropy(
+        logits, ids, torch.tensor(weights), predicted_from=SHIFTED, num_targets=num_targets
+    )
+
+
 def loss_and_gradient(weights, num_targets):
     logits = torch.tensor(PROBABILITIES).log().requires_grad_()
     loss = weighted_cross_entropy(
-        logits, torch.tensor(IDS), torch.tensor(weights), num_targets=num_targets
+        logits,
+        torch.tensor(IDS),
+        torch.tensor(weights),
+        predicted_from=SHIFTED,
+        num_targets=num_targets,
     )
     loss.backward()
     return loss.item(), logits.grad
@@ -69,70 +72,27 @@ def test_a_batch_in_which_nothing_was_masked_costs_nothing_and_moves_nothing():
 def test_parts_of_a_batch_add_up_to_the_whole():
     weights = [[0.0, 2.0, 0.5], [0.0, 0.0, 4.0]]
     logits, ids = torch.tensor(PROBABILITIES).log(), torch.tensor(IDS)
-    whole = weighted_cross_entropy(logits, ids, torch.tensor(weights), num_targets=4)
+    whole = weighted_cross_entropy(
+        logits, ids, torch.tensor(weights), predicted_from=SHIFTED, num_targets=4
+    )
     parts = [
-        weighted_cross_entropy(logits[[row]], ids[[row]], torch.tensor([w]), num_targets=4)
+        weighted_cross_entropy(
+            logits[[row]], ids[[row]], torch.tensor([w]), predicted_from=SHIFTED, num_targets=4
+        )
         for row, w in enumerate(weights)
     ]
     torch.testing.assert_close(sum(parts), whole)
 
 
-# Noise.
-
-
-def test_noise_levels_lie_between_the_smallest_and_one():
-    generator = seeded()
-    levels = torch.cat([noise_levels(5, generator) for _ in range(2000)])
-    assert levels.min() >= MIN_NOISE and levels.max() <= 1.0
-    assert levels.min() < 0.01 and levels.max() > 0.99
-
-
-def test_noise_levels_fall_one_into_each_part_of_the_range():
-    generator = seeded()
-    for num_rows in (1, 2, 7, 192):
-        levels = noise_levels(num_rows, generator)
-        gaps = levels.sort().values.diff()
-        torch.testing.assert_close(
-            gaps, torch.full_like(gaps, (1 - MIN_NOISE) / num_rows), rtol=0, atol=1e-6
-        )
-
-
-def test_the_weights_are_unbiased():
-    """Masked with chance t and weighed by 1/t, every target counts once in the mean."""
-    generator = seeded()
-    noise = noise_levels(4000, generator)
-    ids = torch.zeros(4000, 50, dtype=torch.long)
-    _, masked = mask_targets(
-        ids, torch.ones(4000, 50, dtype=torch.bool), noise, mask_token_id=1, generator=generator
+def test_without_the_shift_position_i_predicts_token_i():
+    # Tokens 0 and 1 of row 0 have the probabilities 1/4 and 1/4, and token 1 of row 1 has 1/4.
+    logits = torch.tensor(PROBABILITIES).log().requires_grad_()
+    weights = torch.tensor([[1.0, 1.0, 0.0], [0.0, 3.0, 0.0]])
+    loss = weighted_cross_entropy(
+        logits, torch.tensor(IDS), weights, predicted_from=torch.arange(3), num_targets=2
     )
-    # Variance 1/t - 1, which over t averages ln(1 / MIN_NOISE) - 1 = 5.9; four standard errors.
-    mean = (masked / noise[:, None]).mean().item()
-    assert mean == pytest.approx(1.0, abs=4 * (5.9 / 200_000) ** 0.5)
-
-
-def test_only_targets_are_masked_and_at_the_rate_of_their_row():
-    ids = torch.arange(3 * 40_000).reshape(3, -1)
-    is_target = torch.zeros_like(ids, dtype=torch.bool)
-    is_target[:, ::2] = True
-    before = ids.clone()
-    noised, masked = mask_targets(
-        ids, is_target, torch.tensor([0.1, 0.5, 0.9]), mask_token_id=-7, generator=seeded()
-    )
-    assert not masked[~is_target].any()
-    assert torch.equal(noised == -7, masked)
-    assert torch.equal(noised[~masked], before[~masked]) and torch.equal(ids, before)
-    # 20,000 targets a row: four standard errors are at most 0.0142.
-    rates = masked.sum(dim=1) / 20_000
-    torch.testing.assert_close(rates, torch.tensor([0.1, 0.5, 0.9]), rtol=0, atol=0.0142)
-
-
-def test_at_full_noise_every_target_is_masked():
-    is_target = torch.tensor([[False, True, True, False]])
-    noised, _ = mask_targets(
-        torch.tensor([[5, 6, 7, 8]]),
-        is_target,
-        torch.tensor([1.0]),
-        mask_token_id=3,
-        generator=seeded(),
-    )
-    assert noised.tolist() == [[5, 3, 3, 8]]
+    assert loss.item() == pytest.approx((2 + 2 + 3 * 2) * LN2 / 2, rel=1e-6)
+    loss.backward()
+    # 3 (p - 1 at the right word, p elsewhere) / 2.
+    torch.testing.assert_close(logits.grad[1, 1], torch.tensor([-9 / 8, 3 / 4, 3 / 8]))
+    assert not logits.grad[1, [0, 2]].any()

@@ -34,4 +34,5 @@ def additive_mask(
     Additive and floating on purpose: Hugging Face's eager attention adds boolean masks as 0 and 1.
     """
     seen = visible[None, None] & present.bool()[:, None, None, :]
-    return torch.where(seen, 0.0, torch.finfo(dtype).min).to(dtype)
+    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+    return mask.masked_fill(~seen, torch.finfo(dtype).min)

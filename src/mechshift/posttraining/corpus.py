@@ -5,59 +5,60 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Int
-from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.errors import PosttrainingError
+from mechshift.posttraining.config import PosttrainConfig
+from mechshift.posttraining.corpus_rows import Corpus, pad_rows
+from mechshift.posttraining.text_corpus import build_text_corpus, is_text_file
+from mechshift.progress import progress_bar
 from mechshift.tasks import Example, encode_example, find_task
 
 
-@dataclass(frozen=True, kw_only=True)
-class Corpus:
-    """Encoded training examples of one task, padded on the right."""
-
-    ids: Int[Tensor, "example position"]
-    present: Int[Tensor, "example position"]
-    """1 for tokens, 0 for padding."""
-    is_target: Bool[Tensor, "example position"]
-
-
 def build_corpus(
-    task_name: str,
+    source: str,
     tokenizer: PreTrainedTokenizerBase,
     kind: Literal["arm", "mdm"],
     *,
     num_examples: int,
     seed: int,
+    context_length: int,
 ) -> Corpus:
-    """The training split of a task, laid out as a model of this kind reads it.
+    """Texts, or the training split of a task laid out as a model of this kind reads it.
 
     Raises:
         TaskError: no such task.
-        PosttrainingError: its training split holds fewer examples than asked for.
+        PosttrainingError: the source holds fewer rows than asked for, or cannot be read.
     """
-    task = find_task(task_name)
+    if is_text_file(source):
+        return build_text_corpus(
+            source, tokenizer, num_rows=num_examples, context_length=context_length
+        )
+    task = find_task(source)
+    if num_examples < 1:
+        raise PosttrainingError(
+            f"say how many examples of '{source}' to train on; 0 means all, which only a file of"
+            " texts has."
+        )
     examples: list[Example] = task.generate(
         tokenizer, split="train", num_examples=num_examples, seed=seed
     )
     if len(examples) < num_examples:
         raise PosttrainingError(
-            f"task '{task_name}' has {len(examples)} training examples for this tokenizer, not"
+            f"task '{source}' has {len(examples)} training examples for this tokenizer, not"
             f" {num_examples}; ask for fewer."
         )
     encoded = [encode_example(task, example, tokenizer, kind) for example in examples]
-    rows = [e.prefix_ids + e.target_ids + e.suffix_ids for e in encoded]
-    width = max(map(len, rows))
-    ids = torch.full((len(rows), width), tokenizer.pad_token_id or 0)
-    present = torch.zeros(len(rows), width, dtype=torch.long)
-    is_target = torch.zeros(len(rows), width, dtype=torch.bool)
-    for index, (row, example) in enumerate(zip(rows, encoded, strict=True)):
-        start = len(example.prefix_ids)
-        ids[index, : len(row)] = torch.tensor(row)
-        present[index, : len(row)] = 1
-        is_target[index, start : start + len(example.target_ids)] = True
-    return Corpus(ids=ids, present=present, is_target=is_target)
+    return pad_rows(
+        [
+            (
+                [*e.prefix_ids, *e.target_ids, *e.suffix_ids],
+                slice(len(e.prefix_ids), len(e.prefix_ids) + len(e.target_ids)),
+            )
+            for e in encoded
+        ],
+        tokenizer,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,32 @@ class Mixture:
             _random_rows(corpus, num_rows, generator)
             for corpus, num_rows in zip(self.corpora, self.rows, strict=True)
         ]
+
+
+def build_mixture(
+    tokenizer: PreTrainedTokenizerBase, config: PosttrainConfig, *, quiet: bool = False
+) -> Mixture:
+    """All that a recipe trains on.
+
+    Raises:
+        TaskError, PosttrainingError: as `build_corpus`, or a mixture of nothing.
+    """
+    corpora: list[Corpus] = []
+    with progress_bar("make examples", len(config.mixture), quiet=quiet) as advance:
+        for source, _, num_examples in config.mixture:
+            corpora.append(
+                build_corpus(
+                    source,
+                    tokenizer,
+                    "arm" if config.objective == "ar" else "mdm",
+                    num_examples=num_examples,
+                    seed=config.seed,
+                    context_length=config.context_length,
+                )
+            )
+            advance(1)
+    weights = [weight for _, weight, _ in config.mixture]
+    return Mixture(corpora=tuple(corpora), rows=rows_by_weight(weights, config.batch_size))
 
 
 def rows_by_weight(weights: Sequence[float], batch_size: int) -> tuple[int, ...]:

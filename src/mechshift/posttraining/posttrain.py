@@ -1,69 +1,136 @@
 """How does a folder with a model become a folder with the model trained on?
 
 1. Load the parent: a folder, a hub id, or the untrained start of the embedded pair.
-2. Train it (trainer.py).
-3. Write weights (safetensors), tokenizer, `recipe.json` and `training_log.jsonl` to a hidden folder
-   and rename it, so that a folder under its final name is whole.
+2. Train it (trainer.py) in `OUT.partial`, which holds the log, the checkpoints and the last state.
+   The same call goes on from there after it was killed, and ends with the same bytes.
+3. Write weights (safetensors), tokenizer, `recipe.json`, `training_log.jsonl` and a model card, and
+   rename the folder to its name: a folder under its final name is whole.
 """
 
 import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from tempfile import mkdtemp
+from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import PosttrainingError
-from mechshift.models import load_language_model, without_progress_bar
+from mechshift.models import load_language_model
+from mechshift.posttraining.accuracy import evaluated_tasks, held_out_accuracy
+from mechshift.posttraining.adapters import write_adapters
+from mechshift.posttraining.config import PosttrainConfig
+from mechshift.posttraining.journal import Journal
+from mechshift.posttraining.model_card import model_card
+from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, write_model
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
 from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
-from mechshift.posttraining.trainer import PosttrainConfig, train
+from mechshift.posttraining.trainer import Trainer, take_steps
 
 UNTRAINED_TINY = "untrained-tiny"
 """The parent that stands for the embedded ARM before its first step."""
 
 RECIPE_NAME = "recipe.json"
 LOG_NAME = "training_log.jsonl"
+CARD_NAME = "README.md"
+STATE_NAME = "state"
 
 
-def posttrain(out: Path, *, parent: str, config: PosttrainConfig, quiet: bool = False) -> None:
+def posttrain(
+    out: Path,
+    *,
+    parent: str,
+    config: PosttrainConfig,
+    tensorboard: Path | None = None,
+    quiet: bool = False,
+) -> None:
     """Train a model and write it to `out`, where the stock class and mechshift can load it.
 
     Args:
-        out: a folder that does not exist yet.
+        out: a folder that does not exist yet. A killed training goes on from `OUT.partial`.
         parent: a folder or hub id of an ARM, or `untrained-tiny`.
         config: the recipe.
+        tensorboard: a folder for TensorBoard events.
         quiet: no progress bar.
 
     Raises:
-        PosttrainingError: `out` exists, or training fails.
+        PosttrainingError: `out` exists, `OUT.partial` holds another training, or training fails.
         ModelError: the parent cannot be loaded.
     """
     if out.exists():
         raise PosttrainingError(f"{out} exists already; choose another folder or delete it.")
+    evaluated_tasks(config)  # a wrong name costs no wait for the model
     module, tokenizer, parent_hash = _load_parent(parent)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    recipe = _recipe(parent, parent_hash, config)
+    partial = out.with_name(f"{out.name}.partial")
+    _check_same_recipe(partial, recipe)
+    trainer = Trainer(module, tokenizer, config, quiet=quiet)
+    if trainer.is_main:
+        partial.mkdir(parents=True, exist_ok=True)
+        (partial / RECIPE_NAME).write_text(_json(recipe), encoding="utf-8")
+    trainer.accelerator.wait_for_everyone()
+    losses = trainer.resume(partial / STATE_NAME)
     try:
-        train(module, tokenizer, config, log_file=partial / LOG_NAME, quiet=quiet)
-        if config.objective == "mdm":
-            module.config.mask_token_id = tokenizer.mask_token_id
-        with without_progress_bar():
-            module.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
-        _write_recipe(partial, parent, parent_hash, config)
-        partial.chmod(0o755)  # mkdtemp makes it private
+        accuracy = _train(trainer, tokenizer, partial, losses, tensorboard, quiet=quiet)
+    except PosttrainingError:
+        shutil.rmtree(partial, ignore_errors=True)  # no other recipe could go on from here
+        raise
+    trained = trainer.whole_model()
+    if trainer.is_main:
+        write_model(partial, trained, tokenizer, config)
+        write_adapters(partial, trainer.module)
+        card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
+        (partial / CARD_NAME).write_text(card, encoding="utf-8")
+        shutil.rmtree(partial / STATE_NAME, ignore_errors=True)
         partial.rename(out)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    trainer.accelerator.wait_for_everyone()
 
 
-def _write_recipe(
-    folder: Path, parent: str, parent_hash: str | None, config: PosttrainConfig
-) -> None:
-    recipe = {
+def _train(
+    trainer: Trainer,
+    tokenizer: PreTrainedTokenizerFast,
+    folder: Path,
+    losses: tuple[float, ...],
+    tensorboard: Path | None,
+    *,
+    quiet: bool,
+) -> dict[str, float]:
+    """Take all steps that are left, keeping what is due, and return the last accuracy."""
+    config = trainer.config
+    checkpoints = config.checkpoint_steps()
+    accuracy: dict[str, float] = {}
+    journal = Journal(
+        folder / LOG_NAME if trainer.is_main else None,
+        config,
+        num_steps_done=trainer.step,
+        losses=losses,
+        tensorboard=tensorboard,
+    )
+    with journal:
+        for result in take_steps(trainer, quiet=quiet):
+            step = trainer.step
+            is_last = step == config.num_steps
+            journal.record_step(step, result.loss)
+            asks = config.num_evaluated > 0 and (is_last or _is_due(step, config.evaluate_every))
+            if asks and trainer.is_main:
+                accuracy = held_out_accuracy(trainer.whole_model(), tokenizer, config)
+                journal.record_accuracy(step, accuracy)
+            if step in checkpoints:
+                module = trainer.whole_model()
+                if trainer.is_main:
+                    write_checkpoint(checkpoint_folder(folder, step), module, tokenizer, config)
+            if _is_due(step, config.state_every) and not is_last:
+                trainer.save(folder / STATE_NAME, tuple(journal.losses))
+    return accuracy
+
+
+def _is_due(step: int, every: int) -> bool:
+    return every > 0 and step % every == 0
+
+
+def _recipe(parent: str, parent_hash: str | None, config: PosttrainConfig) -> dict[str, Any]:
+    return {
         # A path says nothing on another machine, and the hash says which weights they were.
         "parent": Path(parent).name if Path(parent).exists() else parent,
         "parent_weights": parent_hash,
@@ -71,7 +138,33 @@ def _write_recipe(
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
     }
-    (folder / RECIPE_NAME).write_text(json.dumps(recipe, indent=2) + "\n", encoding="utf-8")
+
+
+def _json(recipe: dict[str, Any]) -> str:
+    return json.dumps(recipe, indent=2) + "\n"
+
+
+def _check_same_recipe(partial: Path, recipe: dict[str, Any]) -> None:
+    """Refuse to go on with a training that was begun with other settings.
+
+    Raises:
+        PosttrainingError: and says which.
+    """
+    path = partial / RECIPE_NAME
+    if not path.exists():
+        return
+    begun, wanted = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), _json(recipe)))
+    differing = [name for name in wanted if begun.get(name) != wanted[name]]
+    if differing:
+        name = differing[0]
+        raise PosttrainingError(
+            f"{partial} holds a training that was begun with {name} {begun.get(name)}, not"
+            f" {wanted[name]}; give the same settings to go on with it, or delete it."
+        )
+
+
+def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
+    return {**recipe, **recipe["config"], "config": None}
 
 
 def _load_parent(parent: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str | None]:

@@ -1,88 +1,256 @@
 """How is a model trained on, with its own objective or into an MDM?
 
 For each step:
-1. Draw rows of every task in the stated mixture.
-2. `ar`: read them causally. `mdm`: noise the targets, and read them with the attention of the
-   annealing schedule (annealing.py).
-3. Take one optimizer step on the loss (objectives.py); the rates warm up linearly and then fall
-   along a cosine to zero.
+1. Draw the batches of the step (batches.py), the same in every process, and take one's own rows.
+2. Forward and backward in passes of `rows_per_pass` rows; the gradients add up.
+3. Clip, and take one step of the optimizers at the step's rates (optimizers.py).
 
-The optimizer is AdamW, or Muon for the matrices inside the blocks with AdamW for the rest (Jordan
-et al. 2024; torch.optim.Muon), which reaches the same loss in about half the steps here.
-
-Everything random comes from one seeded generator, so a run on one CPU thread count is repeatable.
+Everything random comes from one seeded generator, so a run on one CPU thread count is repeatable,
+and what is drawn does not depend on how many processes share the rows. Processes, devices and
+precision are Hugging Face accelerate's: `accelerate launch -m mechshift posttrain ...`.
 """
 
-import json
 import math
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import cast
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import DistributedType
+from peft import PeftModel
 from torch import Tensor
-from torch.optim import AdamW, Muon, Optimizer
-from torch.optim.lr_scheduler import LambdaLR
+from torch.optim import Optimizer
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mechshift.errors import PosttrainingError
 from mechshift.models import set_attention
-from mechshift.posttraining.annealing import additive_mask, annealing_ratio, visible_positions
-from mechshift.posttraining.corpus import Corpus, Mixture, build_corpus, rows_by_weight
-from mechshift.posttraining.objectives import (
-    mask_targets,
-    noise_levels,
-    weighted_cross_entropy,
-)
+from mechshift.posttraining.adapters import whole_model, with_adapters
+from mechshift.posttraining.annealing import additive_mask
+from mechshift.posttraining.batches import Batch, draw_step
+from mechshift.posttraining.config import PosttrainConfig
+from mechshift.posttraining.corpus import Mixture, build_mixture
+from mechshift.posttraining.journal import Journal
+from mechshift.posttraining.objectives import weighted_cross_entropy
+from mechshift.posttraining.optimizers import make_optimizers, rate_share
+from mechshift.posttraining.saving import stock_copy
+from mechshift.posttraining.training_state import Progress, load_state, save_state
 from mechshift.progress import progress_bar
-
-Objective = Literal["ar", "mdm"]
-OptimizerName = Literal["adamw", "muon"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PosttrainConfig:
-    """How to train; the defaults are those of the embedded pair's MDM."""
+class StepResult:
+    """What one step did."""
 
-    objective: Objective = "mdm"
-    """`mdm` makes a masked diffusion model, `ar` trains on with the model's own objective."""
-    mixture: tuple[tuple[str, float, int], ...] = (
-        ("ioi", 1.0, 8000),
-        ("greater-than", 1.0, 8000),
-        ("countdown-small", 13.0, 120000),
-        ("infilling", 1.0, 8000),
-    )
-    """For each task its name, its weight in every batch, and how many distinct examples it has."""
-    num_steps: int = 1000
-    batch_size: int = 192
-    optimizer: OptimizerName = "muon"
-    """`muon` for the matrices inside the blocks and AdamW for the rest, or `adamw` for all."""
-    learning_rate: float = 3e-4
-    """Of what AdamW updates."""
-    muon_learning_rate: float = 0.02
-    """Of what Muon updates."""
-    warmup_steps: int = 100
-    annealing_steps: int = 300
-    """Steps over which attention opens up; only for `mdm`. 0 opens it at once."""
-    weight_decay: float = 0.01
-    max_gradient_norm: float = 1.0
-    seed: int = 0
-    log_every: int = 50
-    """Steps between lines of `training_log.jsonl`."""
+    loss: float
+    """Nats per target token."""
+    num_tokens: int
+    """Tokens that were read, padding not counted, by all processes."""
 
-    def __post_init__(self) -> None:
-        for name, value, known in (
-            ("objective", self.objective, get_args(Objective)),
-            ("optimizer", self.optimizer, get_args(OptimizerName)),
-        ):
-            if value not in known:
-                raise PosttrainingError(f"no {name} '{value}'; known are {', '.join(known)}.")
-        rates = (self.learning_rate, self.muon_learning_rate)
-        if min(self.num_steps, self.batch_size, self.log_every) < 1 or min(rates) <= 0:
+
+class Trainer:
+    """A model that is trained step by step, in place."""
+
+    def __init__(
+        self,
+        module: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        config: PosttrainConfig,
+        *,
+        quiet: bool = False,
+    ) -> None:
+        """Make the training examples, and hand the model to accelerate.
+
+        Raises:
+            PosttrainingError: the tokenizer has no mask token, or a source lacks rows.
+        """
+        if config.objective == "mdm" and tokenizer.mask_token_id is None:
             raise PosttrainingError(
-                "steps, batch size and learning rates must be positive, not"
-                f" {self.num_steps}, {self.batch_size} and {rates}."
+                "the tokenizer has no mask token; set one (tokenizer.mask_token) before"
+                " post-training."
             )
+        self.config = config
+        self.step = 0
+        self._mask_token_id = tokenizer.mask_token_id
+        self._mixture: Mixture = build_mixture(tokenizer, config, quiet=quiet)
+        self._generator = torch.Generator().manual_seed(config.seed)
+        self.accelerator = _accelerator(config)
+        set_attention(module, "causal" if config.objective == "ar" else "full")
+        if config.gradient_checkpointing:
+            module.activation_checkpointing_enable({"use_reentrant": False})
+        module.train()
+        trained = (
+            with_adapters(module, config, mask_token_id=self._mask_token_id)
+            if config.lora_rank
+            else module
+        )
+        peaks = make_optimizers(trained, config)
+        self._peak_rates = list(peaks.values())
+        # FSDP wants a model and its optimizers prepared in one call.
+        self._model, *self._optimizers = self.accelerator.prepare(trained, *peaks)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes."""
+        return bool(self.accelerator.is_main_process)
+
+    def whole_model(self) -> PreTrainedModel:
+        """The model with all its weights, of the stock class; every process must call it."""
+        if self.accelerator.distributed_type == DistributedType.FSDP:
+            weights = self.accelerator.get_state_dict(self._model)
+            return stock_copy(cast(PreTrainedModel, self.module), weights)
+        return whole_model(self.module)
+
+    @property
+    def module(self) -> PreTrainedModel | PeftModel:
+        """The model by itself."""
+        return self.accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
+
+    def save(self, folder: Path, losses: Sequence[float]) -> None:
+        """Write all that is needed to go on; every process must call it.
+
+        Args:
+            folder: where states are kept; older ones are removed.
+            losses: of the steps since the last line of the log.
+        """
+        progress = Progress(
+            step=self.step, losses=tuple(losses), generator=self._generator.get_state()
+        )
+        is_main = self.accelerator.is_main_process
+        save_state(folder, self._model, self._bare_optimizers(), progress, is_main=is_main)
+
+    def resume(self, folder: Path) -> tuple[float, ...]:
+        """Go on from the last saved state, if there is one, and return its losses.
+
+        Raises:
+            PosttrainingError: the state is damaged.
+        """
+        progress = load_state(folder, self._model, self._bare_optimizers())
+        if progress is None:
+            return ()
+        self.step = progress.step
+        self._generator.set_state(progress.generator)
+        return progress.losses
+
+    def advance(self) -> StepResult:
+        """Take one step.
+
+        Raises:
+            PosttrainingError: the loss is not finite.
+        """
+        config = self.config
+        batches = draw_step(
+            self._mixture,
+            config,
+            step=self.step,
+            mask_token_id=self._mask_token_id,
+            generator=self._generator,
+        )
+        num_targets = max(1, sum(batch.num_targets for batch in batches))
+        with torch.random.fork_rng(self._forked_devices()):
+            # Dropout, where a model has it, is as repeatable as all else, and differs by process.
+            torch.manual_seed(
+                (config.seed * config.num_steps + self.step) * self.accelerator.num_processes
+                + self.accelerator.process_index
+            )
+            loss = self._accumulate(batches, num_targets)
+        if not math.isfinite(loss):
+            raise PosttrainingError(
+                f"the loss is {loss} at step {self.step + 1}; {_CALMER.format(config=config)}"
+            )
+        self.accelerator.clip_grad_norm_(self._model.parameters(), config.max_gradient_norm)
+        share = rate_share(self.step, config)
+        for optimizer, peak in zip(self._optimizers, self._peak_rates, strict=True):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * share
+            optimizer.step()
+            optimizer.zero_grad()
+        self.step += 1
+        return StepResult(loss=loss, num_tokens=sum(int(b.present.sum()) for b in batches))
+
+    def _accumulate(self, batches: list[Batch], num_targets: int) -> float:
+        """Add up the gradient of one step, and return its loss, both over all processes."""
+        world, rank = self.accelerator.num_processes, self.accelerator.process_index
+        passes = [part for batch in batches for part in self._passes(_share(batch, rank, world))]
+        total = torch.zeros((), device=self.accelerator.device, dtype=torch.float64)
+        for index, batch in enumerate(passes):
+            with ExitStack() as stack:
+                if index < len(passes) - 1:
+                    stack.enter_context(self.accelerator.no_sync(self._model))
+                loss = self._loss(batch, num_targets)
+                # Processes' gradients are averaged, and the loss is a sum over all rows.
+                self.accelerator.backward(loss * world)
+            total += loss.detach()
+        return float(self.accelerator.reduce(total, reduction="sum"))
+
+    def _passes(self, batch: Batch) -> list[Batch]:
+        num_rows = len(batch.ids)
+        size = self.config.rows_per_pass or num_rows
+        return [batch.rows(rows) for rows in torch.arange(num_rows).split(size)]
+
+    def _loss(self, batch: Batch, num_targets: int) -> Tensor:
+        device = self.accelerator.device
+        present = batch.present.to(device)
+        attention = present
+        if batch.visible is not None:
+            attention = additive_mask(batch.visible.to(device), present, torch.float32)
+        logits = self._model(
+            input_ids=batch.ids.to(device),
+            attention_mask=attention,
+            position_ids=batch.position_ids.to(device).expand(len(batch.ids), -1),
+            use_cache=False,
+        ).logits
+        return weighted_cross_entropy(
+            logits,
+            batch.tokens.to(device),
+            batch.weights.to(device),
+            predicted_from=batch.predicted_from.to(device),
+            num_targets=num_targets,
+        )
+
+    def _bare_optimizers(self) -> list[Optimizer]:
+        return [optimizer.optimizer for optimizer in self._optimizers]
+
+    def _forked_devices(self) -> list[torch.device]:
+        device = self.accelerator.device
+        return [] if device.type == "cpu" else [device]
+
+    def finish(self) -> None:
+        """Put the model into eval mode.
+
+        Raises:
+            PosttrainingError: the last update, whose loss nobody has seen, spoilt a weight.
+        """
+        for name, parameter in self.module.named_parameters():
+            if not parameter.isfinite().all():
+                raise PosttrainingError(
+                    f"the weights {name} are not finite after the last step;"
+                    f" {_CALMER.format(config=self.config)}"
+                )
+        self.module.eval()
+
+
+def take_steps(trainer: Trainer, *, quiet: bool = False) -> Iterator[StepResult]:
+    """Take all steps that are left, with a progress bar.
+
+    Raises:
+        PosttrainingError: the loss or a weight is not finite.
+    """
+    config = trainer.config
+    title = f"train ({config.objective})"
+    with progress_bar(title, config.num_steps, quiet=quiet or not trainer.is_main) as advance:
+        advance(trainer.step)
+        began, num_tokens = time.perf_counter(), 0
+        while trainer.step < config.num_steps:
+            result = trainer.advance()
+            num_tokens += result.num_tokens
+            speed = num_tokens / (time.perf_counter() - began)
+            advance(1, f"{speed:,.0f} tokens/s, loss {result.loss:.3f}")
+            yield result
+    trainer.finish()
 
 
 def train(
@@ -93,42 +261,15 @@ def train(
     log_file: Path | None = None,
     quiet: bool = False,
 ) -> None:
-    """Trains `module` in place and leaves its config saying how it attends.
-
-    Args:
-        log_file: JSON lines of step, mean loss [nats per target token], share of the peak rates
-            and, for `mdm`, the probability that a later position is visible.
+    """Train a model in place, in memory; `posttrain` writes it and survives being killed.
 
     Raises:
         PosttrainingError: the tokenizer has no mask token, or the loss or a weight is not finite.
     """
-    if config.objective == "mdm" and tokenizer.mask_token_id is None:
-        raise PosttrainingError(
-            "the tokenizer has no mask token; set one (tokenizer.mask_token) before post-training."
-        )
-    generator = torch.Generator().manual_seed(config.seed)
-    mixture = _mixture(tokenizer, config, quiet)
-    optimizers = _optimizers(module, config)
-    schedules = [LambdaLR(o, lambda step: _rate_share(step, config)) for o in optimizers]
-    module.train()
-    set_attention(module, "causal" if config.objective == "ar" else "full")
-    losses: list[float] = []
-    with progress_bar(f"train ({config.objective})", config.num_steps, quiet=quiet) as advance:
-        for step in range(config.num_steps):
-            losses.append(
-                _step(module, tokenizer, config, mixture.draw(generator), step, generator)
-            )
-            torch.nn.utils.clip_grad_norm_(module.parameters(), config.max_gradient_norm)
-            for optimizer, schedule in zip(optimizers, schedules, strict=True):
-                optimizer.step()
-                optimizer.zero_grad()
-                schedule.step()
-            advance(1)
-            if (step + 1) % config.log_every == 0 or step + 1 == config.num_steps:
-                _log(log_file, step, losses, config)
-                losses = []
-    _check_finite(module, config)
-    module.eval()
+    trainer = Trainer(module, tokenizer, config, quiet=quiet)
+    with Journal(log_file, config) as journal:
+        for result in take_steps(trainer, quiet=quiet):
+            journal.record_step(trainer.step, result.loss)
 
 
 _CALMER = (
@@ -137,125 +278,33 @@ _CALMER = (
 )
 
 
-def _check_finite(module: PreTrainedModel, config: PosttrainConfig) -> None:
-    """Refuse weights that the last update, whose loss nobody has seen, has spoilt."""
-    for name, parameter in module.named_parameters():
-        if not parameter.isfinite().all():
+def _accelerator(config: PosttrainConfig) -> Accelerator:
+    accelerator = Accelerator(
+        mixed_precision="bf16" if config.precision == "bfloat16" else "no",
+        cpu=not torch.cuda.is_available(),
+    )
+    if accelerator.distributed_type == DistributedType.FSDP:
+        if config.optimizer == "muon":
             raise PosttrainingError(
-                f"the weights {name} are not finite after the last step;"
-                f" {_CALMER.format(config=config)}"
+                "Muon needs whole matrices, which FSDP cuts; add --optimizer adamw."
             )
-
-
-def _optimizers(module: PreTrainedModel, config: PosttrainConfig) -> list[Optimizer]:
-    named = list(module.named_parameters())
-    matrices = [
-        parameter
-        for name, parameter in named
-        if config.optimizer == "muon" and parameter.ndim == 2 and ".layers." in name
-    ]
-    inside = {id(parameter) for parameter in matrices}
-    rest = [parameter for _, parameter in named if id(parameter) not in inside]
-    adamw = AdamW(
-        rest, lr=config.learning_rate, betas=(0.9, 0.98), weight_decay=config.weight_decay
-    )
-    if not matrices:
-        return [adamw]
-    muon = Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay)
-    return [muon, adamw]
-
-
-def _mixture(tokenizer: PreTrainedTokenizerBase, config: PosttrainConfig, quiet: bool) -> Mixture:
-    corpora: list[Corpus] = []
-    with progress_bar("make examples", len(config.mixture), quiet=quiet) as advance:
-        for name, _, num_examples in config.mixture:
-            corpora.append(
-                build_corpus(
-                    name,
-                    tokenizer,
-                    "arm" if config.objective == "ar" else "mdm",
-                    num_examples=num_examples,
-                    seed=config.seed,
-                )
+        if config.num_evaluated:
+            raise PosttrainingError(
+                "accuracy cannot be measured on a model that FSDP has cut; add --num-evaluated 0"
+                " and use `mechshift pool` afterwards."
             )
-            advance(1)
-    weights = [weight for _, weight, _ in config.mixture]
-    return Mixture(corpora=tuple(corpora), rows=rows_by_weight(weights, config.batch_size))
+    return accelerator
 
 
-def _step(
-    module: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    config: PosttrainConfig,
-    parts: list[Corpus],
-    step: int,
-    generator: torch.Generator,
-) -> float:
-    """Accumulates the gradient of one step over its parts and returns the loss."""
-    num_targets = sum(int(part.is_target.sum()) for part in parts)
-    visible = _visible_now(config, parts, step, generator)
-    total = 0.0
-    for part in parts:
-        if config.objective == "ar":
-            logits = module(input_ids=part.ids, attention_mask=part.present).logits
-            weights = part.is_target.float()
-        else:
-            logits, weights = _denoise(module, tokenizer, part, visible, generator)
-        loss = weighted_cross_entropy(logits, part.ids, weights, num_targets=num_targets)
-        loss.backward()
-        total += loss.item()
-    if not math.isfinite(total):
-        raise PosttrainingError(
-            f"the loss is {total} at step {step + 1}; {_CALMER.format(config=config)}"
-        )
-    return total
+def _share(batch: Batch, rank: int, world: int) -> Batch:
+    """One process's rows, equally many for each, so that all take equally many passes.
 
-
-def _visible_now(
-    config: PosttrainConfig, parts: list[Corpus], step: int, generator: torch.Generator
-) -> Tensor | None:
-    """The step's one draw of visible positions, as wide as its widest part; None once all are."""
-    ratio = annealing_ratio(step, config.annealing_steps)
-    if config.objective == "ar" or ratio == 1.0:
-        return None
-    return visible_positions(ratio, max(part.ids.shape[1] for part in parts), generator)
-
-
-def _denoise(
-    module: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    part: Corpus,
-    visible: Tensor | None,
-    generator: torch.Generator,
-) -> tuple[Tensor, Tensor]:
-    """Logits over a noised batch, and each token's weight: 1/t where it was masked, else 0."""
-    noise = noise_levels(len(part.ids), generator)
-    ids, masked = mask_targets(
-        part.ids, part.is_target, noise, mask_token_id=tokenizer.mask_token_id, generator=generator
-    )
-    attention = part.present
-    if visible is not None:
-        width = ids.shape[1]
-        attention = additive_mask(visible[:width, :width], part.present, module.dtype)
-    return module(input_ids=ids, attention_mask=attention).logits, masked / noise[:, None]
-
-
-def _rate_share(step: int, config: PosttrainConfig) -> float:
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
-    done = (step - config.warmup_steps) / max(1, config.num_steps - config.warmup_steps)
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _log(log_file: Path | None, step: int, losses: list[float], config: PosttrainConfig) -> None:
-    if log_file is None:
-        return
-    line = {
-        "step": step + 1,
-        "loss": round(sum(losses) / len(losses), 5),
-        "rate_share": round(_rate_share(step, config), 5),
-    }
-    if config.objective == "mdm":
-        line["mask_ratio"] = round(annealing_ratio(step, config.annealing_steps), 5)
-    with log_file.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(line) + "\n")
+    Where they do not divide, the last row is read again and counts nothing.
+    """
+    if world == 1:
+        return batch
+    num_rows = len(batch.ids)
+    each = -(-num_rows // world)
+    wanted = torch.arange(rank * each, (rank + 1) * each)
+    own = batch.rows(wanted.clamp(max=num_rows - 1))
+    return replace(own, weights=own.weights * (wanted < num_rows)[:, None])

@@ -1,0 +1,141 @@
+"""How do texts of one's own become training rows?
+
+- A `.txt` file is one document, and a line of a `.jsonl` file with `text` is one too. Documents
+  are packed: joined, each ended by the tokenizer's end token, and cut into rows of equal length,
+  so that no row is padded. A rest that fills no row is left out.
+- A line with `prompt` and `response` is a row of its own, of which the response and the end token
+  are the target.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from mechshift.errors import PosttrainingError
+from mechshift.posttraining.corpus_rows import Corpus, pad_rows
+
+TEXT_KEYS, DIALOGUE_KEYS = {"text"}, {"prompt", "response"}
+
+
+def is_text_file(source: str) -> bool:
+    """Whether a source is a file of texts rather than a task or a task file.
+
+    Raises:
+        PosttrainingError: the file cannot be read.
+    """
+    path = Path(source)
+    if path.suffix == ".txt":
+        return True
+    if path.suffix != ".jsonl":
+        return False
+    first = next(_lines(path), None)
+    return first is not None and set(_read_line(path, *first)) in (TEXT_KEYS, DIALOGUE_KEYS)
+
+
+def build_text_corpus(
+    source: str, tokenizer: PreTrainedTokenizerBase, *, num_rows: int, context_length: int
+) -> Corpus:
+    """Rows of a file of texts.
+
+    Args:
+        source: a `.txt` or `.jsonl` file.
+        tokenizer: of the model that is trained.
+        num_rows: the first so many; 0: all.
+        context_length: tokens of a packed row, and the most that prompt and response may have.
+
+    Raises:
+        PosttrainingError: a line is not as it should be, or there are fewer rows than asked for.
+    """
+    path = Path(source)
+    if path.suffix == ".txt":
+        rows = _pack([_read(path)], tokenizer, context_length)
+    else:
+        lines = [(number, _read_line(path, number, line)) for number, line in _lines(path)]
+        keys = set(lines[0][1])
+        for number, fields in lines:
+            if set(fields) != keys:
+                raise PosttrainingError(
+                    f"{path}, line {number}: has the keys {', '.join(sorted(fields))}, and the"
+                    f" first line has {', '.join(sorted(keys))}; use one kind of line in a file."
+                )
+        if keys == TEXT_KEYS:
+            rows = _pack([fields["text"] for _, fields in lines], tokenizer, context_length)
+        else:
+            rows = [
+                _dialogue(path, number, fields, tokenizer, context_length)
+                for number, fields in lines
+            ]
+    if len(rows) < max(1, num_rows):
+        raise PosttrainingError(
+            f"{path} gives {len(rows)} rows of at most {context_length} tokens, not"
+            f" {max(1, num_rows)}; ask for fewer, or lower --context-length."
+        )
+    return pad_rows(rows[: num_rows or None], tokenizer)
+
+
+def _pack(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, length: int
+) -> list[tuple[list[int], slice]]:
+    ends = _end(tokenizer)
+    ids = list(
+        chain.from_iterable(
+            [*tokenizer.encode(text, add_special_tokens=False), *ends] for text in texts
+        )
+    )
+    # The first token of a row has nothing to be predicted from.
+    return [
+        (ids[start : start + length], slice(1, length))
+        for start in range(0, len(ids) - length + 1, length)
+    ]
+
+
+def _dialogue(
+    path: Path,
+    number: int,
+    fields: dict[str, str],
+    tokenizer: PreTrainedTokenizerBase,
+    length: int,
+) -> tuple[list[int], slice]:
+    prompt = tokenizer.encode(fields["prompt"], add_special_tokens=True)
+    response = tokenizer.encode(fields["response"], add_special_tokens=False) + _end(tokenizer)
+    if not prompt or len(prompt) + len(response) > length:
+        raise PosttrainingError(
+            f"{path}, line {number}: prompt and response have {len(prompt)} and {len(response)}"
+            f" tokens; both are needed, and together at most {length} (--context-length)."
+        )
+    return prompt + response, slice(len(prompt), len(prompt) + len(response))
+
+
+def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    return [] if tokenizer.eos_token_id is None else [int(tokenizer.eos_token_id)]
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise PosttrainingError(f"cannot read {path}: {error}.") from None
+
+
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    for number, line in enumerate(_read(path).splitlines(), start=1):
+        if line.strip():
+            yield number, line
+
+
+def _read_line(path: Path, number: int, line: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise PosttrainingError(f"{path}, line {number}: not JSON ({error.msg}).") from None
+    if not isinstance(fields, dict) or not fields:
+        raise PosttrainingError(f"{path}, line {number}: must be a JSON object with keys.")
+    if set(fields) <= TEXT_KEYS | DIALOGUE_KEYS and not all(
+        isinstance(value, str) and value for value in fields.values()
+    ):
+        raise PosttrainingError(f"{path}, line {number}: its values must be text, not empty.")
+    return fields

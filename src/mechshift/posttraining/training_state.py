@@ -1,0 +1,128 @@
+"""What must be saved so that a killed training goes on as if nothing had happened?
+
+Weights and optimizers as safetensors, and the step, the state of the generator and the losses since
+the last line of the log beside them. No pickle. A new state is complete before the old one goes.
+
+Gathering and spreading over processes is left to torch.distributed.checkpoint.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.distributed.checkpoint.state_dict import (
+    StateDictOptions,
+    get_state_dict,
+    set_state_dict,
+)
+from torch.optim import Optimizer
+
+from mechshift.errors import PosttrainingError
+
+_WEIGHTS, _OPTIMIZERS, _REST = "weights.safetensors", "optimizers.safetensors", "state.json"
+_GENERATOR = "generator"
+_OF = "//"
+"""Between the name of a parameter and that of what an optimizer remembers of it."""
+_PREFIX = "state-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a training has come, besides its weights and optimizers."""
+
+    step: int
+    """Steps that are done."""
+    losses: tuple[float, ...]
+    """Of the steps since the last line of the log."""
+    generator: Tensor
+    """The state of what draws batches and noise."""
+
+
+def save_state(
+    folder: Path,
+    model: nn.Module,
+    optimizers: Sequence[Optimizer],
+    progress: Progress,
+    *,
+    is_main: bool,
+) -> None:
+    """Write a state into `folder` and remove older ones; every process must call it."""
+    gathered: Any = get_state_dict(model, list(optimizers), options=_options())
+    weights, moments = gathered
+    if not is_main:
+        return
+    name = f"{_PREFIX}{progress.step:08d}"
+    partial, final = folder / f".{name}.partial", folder / name
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    _save(weights, partial / _WEIGHTS)
+    tensors = {
+        f"{parameter}{_OF}{name}": tensor
+        for parameter, own in moments["state"].items()
+        for name, tensor in own.items()
+    }
+    _save({**tensors, _GENERATOR: progress.generator}, partial / _OPTIMIZERS)
+    rest = {
+        "step": progress.step,
+        "losses": progress.losses,
+        "param_groups": moments["param_groups"],
+    }
+    (partial / _REST).write_text(json.dumps(rest), encoding="utf-8")
+    partial.rename(final)
+    for older in _states(folder):
+        if older != final:
+            shutil.rmtree(older)
+
+
+def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) -> Progress | None:
+    """Put the last state in `folder` into the model and its optimizers; None: there is none.
+
+    Raises:
+        PosttrainingError: the state is damaged.
+    """
+    states = _states(folder)
+    if not states:
+        return None
+    try:
+        weights: dict[str, Any] = dict(load_file(states[-1] / _WEIGHTS))
+        tensors = load_file(states[-1] / _OPTIMIZERS)
+        rest = json.loads((states[-1] / _REST).read_text(encoding="utf-8"))
+        generator = tensors.pop(_GENERATOR)
+        progress = Progress(step=rest["step"], losses=tuple(rest["losses"]), generator=generator)
+        moments: dict[str, Any] = {}
+        for key, tensor in tensors.items():
+            parameter, _, name = key.partition(_OF)
+            moments.setdefault(parameter, {})[name] = tensor
+        set_state_dict(
+            model,
+            list(optimizers),
+            model_state_dict=weights,
+            optim_state_dict={"state": moments, "param_groups": rest["param_groups"]},
+            options=_options(),
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise PosttrainingError(
+            f"the state {states[-1]} cannot be read ({error}); delete it to begin again."
+        ) from error
+    return progress
+
+
+def _options() -> StateDictOptions:
+    return StateDictOptions(full_state_dict=True, cpu_offload=True)
+
+
+def _states(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_PREFIX}*"))
+
+
+def _save(tensors: dict[str, Any], path: Path) -> None:
+    """Tied weights are written once under each of their names: a state is short-lived."""
+    save_file(
+        {name: tensor.detach().clone().contiguous() for name, tensor in tensors.items()}, path
+    )

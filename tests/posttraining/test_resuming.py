@@ -1,0 +1,134 @@
+"""A training that is killed, and gone on with by the same command."""
+
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from mechshift.errors import PosttrainingError
+from mechshift.posttraining import PosttrainConfig, posttrain
+from mechshift.posttraining.trainer import Trainer
+
+COMMAND = """
+import sys
+from pathlib import Path
+
+import torch
+
+from mechshift.posttraining import PosttrainConfig, posttrain
+
+torch.set_num_threads(1)
+config = PosttrainConfig(**eval(sys.argv[3]))
+posttrain(Path(sys.argv[1]), parent=sys.argv[2], config=config, quiet=True)
+"""
+
+
+@pytest.fixture
+def parent(tmp_path, micro_llama, tokenizer):
+    folder = tmp_path / "micro-arm"
+    micro_llama().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def settings(**overrides):
+    return dict(
+        mixture=(("ioi", 1.0, 6), ("infilling", 1.0, 4)),
+        batch_size=4,
+        warmup_steps=3,
+        annealing_steps=100,
+        log_every=7,
+        first_checkpoint=5,
+        num_evaluated=2,
+    ) | dict(overrides)
+
+
+LONG = settings(num_steps=200, state_every=4, evaluate_every=50)
+
+
+def contents(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def start(out, parent):
+    words = [sys.executable, "-c", COMMAND, str(out), str(parent), repr(LONG)]
+    return subprocess.Popen(words)
+
+
+def kill_after(process, num_states, folder):
+    """Kill a training without warning, once so many states were written."""
+    seen = set()
+    deadline = time.monotonic() + 120
+    while len(seen) < num_states and process.poll() is None and time.monotonic() < deadline:
+        seen |= {path.name for path in folder.glob("state/state-*")}
+        time.sleep(0.002)
+    process.send_signal(signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "it had ended by itself"
+    assert len(seen) >= num_states
+
+
+def test_a_training_killed_twice_ends_with_the_bytes_of_one_that_was_not(parent, tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    untouched = start(whole, parent)
+    for _ in range(2):
+        kill_after(start(out, parent), 3, tmp_path / "out.partial")
+        assert not out.exists()
+    assert start(out, parent).wait() == 0
+    assert untouched.wait() == 0
+    assert contents(out) == contents(whole)
+    assert not (tmp_path / "out.partial").exists()
+    names = set(contents(out))
+    assert {
+        f"checkpoints/step-{step:06d}/model.safetensors" for step in (5, 10, 20, 40, 80)
+    } <= names
+    assert not any(name.startswith("state") or name.endswith((".bin", ".pt")) for name in names)
+
+
+@pytest.fixture
+def interrupted(parent, tmp_path, monkeypatch):
+    """A training of two steps that was stopped after a state was written."""
+    original = Trainer.save
+
+    def save_and_stop(trainer, *arguments):
+        original(trainer, *arguments)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "out"
+    config = PosttrainConfig(**settings(num_steps=2, state_every=1, first_checkpoint=1))
+    monkeypatch.setattr(Trainer, "save", save_and_stop)
+    with pytest.raises(KeyboardInterrupt):
+        posttrain(out, parent=str(parent), config=config, quiet=True)
+    monkeypatch.undo()
+    return out, config
+
+
+def test_other_settings_do_not_go_on_with_a_training_and_leave_it_alone(parent, interrupted):
+    out, config = interrupted
+    partial = out.with_name("out.partial")
+    before = contents(partial)
+    other = replace(config, learning_rate=0.5)
+    message = r"out.partial holds a training that was begun with learning_rate 0.0003, not 0.5"
+    with pytest.raises(PosttrainingError, match=message):
+        posttrain(out, parent=str(parent), config=other, quiet=True)
+    assert contents(partial) == before
+    posttrain(out, parent=str(parent), config=config, quiet=True)
+
+
+def test_a_damaged_state_is_refused_and_can_be_deleted(parent, interrupted):
+    out, config = interrupted
+    (state,) = out.with_name("out.partial").glob("state/state-*")
+    weights = state / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(PosttrainingError, match=r"state-00000001 cannot be read .*; delete it"):
+        posttrain(out, parent=str(parent), config=config, quiet=True)
+    shutil.rmtree(state)
+    posttrain(out, parent=str(parent), config=config, quiet=True)
+    assert (out / "model.safetensors").exists()
