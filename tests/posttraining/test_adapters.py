@@ -68,7 +68,7 @@ def test_a_folder_holds_the_whole_model_and_the_adapters_by_themselves(
         whole_logits, merged_later, untrained = (
             m(IDS).logits for m in (whole, again.eval(), before)
         )
-    torch.testing.assert_close(whole_logits, merged_later, rtol=0, atol=1e-5)
+    torch.testing.assert_close(whole_logits, merged_later, rtol=0, atol=1e-4)
     assert (whole_logits - untrained).abs().max() > 1e-3
     checkpoint = LlamaForCausalLM.from_pretrained(out / "checkpoints" / "step-000001")
     assert not checkpoint.model.norm.weight.isnan().any()
