@@ -3,6 +3,8 @@ import math
 import pytest
 import torch
 
+from mechshift.posttraining.block_diffusion import predicted_from
+from mechshift.posttraining.noising import context_weights, inverse_noise
 from mechshift.posttraining.objectives import weighted_cross_entropy
 
 LN2 = math.log(2)
@@ -96,3 +98,38 @@ def test_without_the_shift_position_i_predicts_token_i():
     # 3 (p - 1 at the right word, p elsewhere) / 2.
     torch.testing.assert_close(logits.grad[1, 1], torch.tensor([-9 / 8, 3 / 4, 3 / 8]))
     assert not logits.grad[1, [0, 2]].any()
+
+
+def test_the_cart_loss_weighs_by_what_is_visible():
+    # Token 1 of row 0 is masked; tokens 0 and 2, both at distance 1, give 1/4 each with p = 1/2.
+    logits = torch.tensor(PROBABILITIES[:1]).log().requires_grad_()
+    masked = torch.tensor([[False, True, False]])
+    weights = context_weights(masked, torch.ones(1, 3, dtype=torch.long), p=0.5)
+    loss = weighted_cross_entropy(
+        logits, torch.tensor(IDS[:1]), weights, predicted_from=SHIFTED, num_targets=1
+    )
+    assert loss.item() == pytest.approx(LN2 / 2, rel=1e-6)
+    loss.backward()
+    expected = torch.tensor([[[1 / 8, 1 / 8, -1 / 4], [0.0] * 3, [0.0] * 3]])
+    torch.testing.assert_close(logits.grad, expected)
+
+
+def test_the_block_loss_reads_the_first_token_of_a_block_in_the_clean_half():
+    # Blocks of two: token 1 at t = 1/2 is read at noised place 0, and token 2, which begins the
+    # second block at t = 1/4, at clean place 1, the fifth of six: 2 ln 2 + 4 x 2 ln 2 over two.
+    other = [0.2, 0.3, 0.5]
+    places = [PROBABILITIES[0][0], other, other, other, PROBABILITIES[0][1], other]
+    logits = torch.tensor([places]).log().requires_grad_()
+    masked, noise = torch.tensor([[False, True, True]]), torch.tensor([[0.5, 0.5, 0.25]])
+    loss = weighted_cross_entropy(
+        logits,
+        torch.tensor(IDS[:1]),
+        inverse_noise(masked, noise),
+        predicted_from=predicted_from(3, 2, shift=True),
+        num_targets=2,
+    )
+    assert loss.item() == pytest.approx(5 * LN2, rel=1e-6)
+    loss.backward()
+    torch.testing.assert_close(logits.grad[0, 0], torch.tensor([1 / 4, 1 / 4, -1 / 2]))
+    torch.testing.assert_close(logits.grad[0, 4], torch.tensor([1.0, -3 / 2, 1 / 2]))
+    assert not logits.grad[0, [1, 2, 3, 5]].any()
