@@ -3,7 +3,7 @@
 #   make test    the whole test suite
 #   make lint    formatting, types and the import order
 #   make docs    the documentation, in site/
-#   make tiny    train the embedded pair again, in build/tiny/ (about 70 minutes on one core)
+#   make tiny    train the embedded family again, in build/tiny/ (about two hours on one core)
 #   make clean   forget the environment and what was built
 
 PYTHON ?= python3
@@ -48,12 +48,19 @@ lint: setup
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
-# One thread, so that a machine with other cores rounds alike. The folders must not exist yet.
+# One thread, so that a machine with other cores rounds alike. A killed training is gone on with.
 tiny: export OMP_NUM_THREADS = 1
 tiny: setup
-	$(BIN)/mechshift posttrain build/tiny/arm --parent untrained-tiny --objective ar --num-steps 1600 --seed 1
-	$(BIN)/mechshift posttrain build/tiny/mdm --parent build/tiny/arm --num-steps 2200 --muon-learning-rate 0.01 --seed 2
-	$(BIN)/mechshift posttrain build/tiny/continued-arm --parent build/tiny/arm --objective ar --num-steps 2200 --muon-learning-rate 0.01 --seed 2
+	$(BIN)/mechshift posttrain build/tiny/arm --parent untrained-tiny --objective ar --num-steps 1600 --seed 1 $(TINY)
+	$(BIN)/mechshift posttrain build/tiny/mdm $(FROM_ARM) --seed 2 --first-checkpoint 32
+	$(BIN)/mechshift posttrain build/tiny/other-mdm $(FROM_ARM) --seed 3
+	$(BIN)/mechshift posttrain build/tiny/continued-arm $(FROM_ARM) --objective ar --seed 2 --first-checkpoint 32
+	for member in mdm continued-arm; do \
+	    $(BIN)/mechshift pairs pack build/tiny/arm build/tiny/$$member/checkpoints build/tiny/$$member-checkpoints; \
+	done
+
+TINY := --save-dtype bfloat16 --num-evaluated 200
+FROM_ARM := --parent build/tiny/arm --num-steps 2200 --muon-learning-rate 0.01 $(TINY)
 
 clean:
 	rm -rf $(VENV) site build dist

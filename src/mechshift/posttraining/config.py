@@ -85,7 +85,8 @@ class PosttrainConfig:
 
     # What is kept and shown.
     save_dtype: Precision = "float32"
-    """Of the weights that are written."""
+    """Of the finished model's weights. Checkpoints stay in float32: what changes between early ones
+    is less than bfloat16 can tell apart."""
     first_checkpoint: int = 0
     """A model is kept after so many steps, after twice as many, and so on up to half of all; 0:
     none. `mechshift trajectory` compares them."""

@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -25,10 +26,10 @@ def write_checkpoint(
     tokenizer: PreTrainedTokenizerBase,
     config: PosttrainConfig,
 ) -> None:
-    """Write a model to a folder that is whole once it has its name."""
+    """Write a model, in float32, to a folder that is whole once it has its name."""
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    write_model(partial, module, tokenizer, config)
+    write_model(partial, module, tokenizer, replace(config, save_dtype="float32"))
     shutil.rmtree(folder, ignore_errors=True)  # of a training that was killed before its next state
     partial.rename(folder)
 
