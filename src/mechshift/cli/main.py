@@ -59,6 +59,7 @@ def _app() -> tyro.extras.SubcommandApp:
         ("evaluate", stages.evaluate),
         ("ablate", stages.ablate),
         ("compare", stages.compare),
+        ("sweep", stages.sweep),
         ("report", stages.report),
         ("export", stages.export),
         ("pairs", listings.pairs),

@@ -15,8 +15,13 @@ from mechshift.experiment.pooling import make_pools as make_pools
 from mechshift.experiment.pooling import pool_table as pool_table
 from mechshift.experiment.reporting import write_report as write_report
 from mechshift.experiment.scoring import score_edges as score_edges
+from mechshift.experiment.settings import Addable as Addable
 from mechshift.experiment.settings import AttributionSettings as AttributionSettings
 from mechshift.experiment.settings import EvaluationSettings as EvaluationSettings
 from mechshift.experiment.settings import PairOptions as PairOptions
 from mechshift.experiment.settings import RunSettings as RunSettings
 from mechshift.experiment.settings import Skippable as Skippable
+from mechshift.experiment.settings import SweepSettings as SweepSettings
+from mechshift.experiment.sweep_reporting import left_out as left_out
+from mechshift.experiment.sweep_reporting import sweep_table as sweep_table
+from mechshift.experiment.sweeping import sweep_num_steps as sweep_num_steps

@@ -22,6 +22,7 @@ from mechshift.experiment.stores import (
     read_token_texts,
     semantics_folder,
 )
+from mechshift.experiment.sweep_reporting import sweep_notes
 from mechshift.report import ModelSemantics, TaskSemantics
 from mechshift.semantics import Semantics, SemanticsSettings, lens_profile, semantics_shift
 
@@ -97,7 +98,7 @@ def component_facts(run: Path, tasks: Sequence[str]) -> dict[str, Any]:
         "flow": config.get(FLOW),
         "semantics": SemanticsSettings(**config[SEMANTICS]) if SEMANTICS in config else None,
         "ablation": stored_settings(config[ABLATION]) if ABLATION in config else None,
-        "not_done": _sentences(missing),
+        "not_done": _sentences(missing) + sweep_notes(run, tasks),
     }
 
 

@@ -31,6 +31,9 @@ DEFAULT_TASKS = {
 Skippable = Literal["flow", "semantics", "ablation", "controls"]
 """Stages that a run can do without; the report then lacks their parts."""
 
+Addable = Literal["sweep"]
+"""Stages that a run does only if asked, for what they cost."""
+
 USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
 
 
@@ -198,6 +201,28 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """With which numbers of denoising steps the MDM is scored anew."""
+
+    num_steps: tuple[int, ...] = ()
+    """Numbers of steps S; by default 1, 2, 4, ..., the pool's own and the longest target's tokens.
+    Each must be possible on one task at least; the others leave it out."""
+    batch_size: int = 32
+    """Canvases per forward pass; changes time and memory, not scores."""
+    chunk_size: int = 50
+    """Examples after which scores are saved; a killed run loses at most these."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_steps, default=1) < 1:
+            raise ConfigError(f"a number of steps must be at least 1, not {min(self.num_steps)}.")
+        for name in ("batch_size", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"sweep setting {name} must be at least 1, not {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything that `mechshift run` does, stage by stage."""
 
@@ -212,6 +237,9 @@ class RunSettings:
     ablation: AblationSettings = field(default_factory=AblationSettings)
     skip: tuple[Skippable, ...] = ()
     """Stages to leave out."""
+    also: tuple[Addable, ...] = ()
+    """Stages that are left out unless they are named here."""
+    sweep: SweepSettings = field(default_factory=SweepSettings)
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mechshift.ablation import AblationComparison, AblationSettings, SingleEffects
-from mechshift.comparison import Comparison, DirectionOfFlow
+from mechshift.comparison import Comparison, DirectionOfFlow, NumStepsSweep
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
 from mechshift.figures import FaithfulnessSeries, MetricSample
@@ -144,6 +144,9 @@ class TaskReport:
 
     ablation: AblationName = "resample"
     """What edges outside a circuit carry where faithfulness was measured."""
+
+    num_steps: NumStepsSweep | None = None
+    """None if numbers of denoising steps were not compared, or there is only one."""
 
     flow: DirectionOfFlow | None = None
     """None if flow between positions was not traced."""
