@@ -56,6 +56,7 @@ def _app() -> tyro.extras.SubcommandApp:
         ("attribute", stages.attribute),
         ("flow", stages.flow),
         ("analyse", stages.analyse),
+        ("explain", stages.explain),
         ("evaluate", stages.evaluate),
         ("ablate", stages.ablate),
         ("compare", stages.compare),

@@ -16,6 +16,7 @@ from mechshift.experiment import (
     Addable,
     AttributionSettings,
     EvaluationSettings,
+    ExplanationSettings,
     FormatName,
     PairOptions,
     RunSettings,
@@ -27,6 +28,7 @@ from mechshift.experiment import (
     compare_pair,
     evaluate_files,
     evaluate_pair,
+    explain_run,
     export_circuits,
     left_out,
     load_stored_pair,
@@ -198,6 +200,30 @@ def analyse(
         quiet: no progress bars.
     """
     analyse_pair(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+
+
+def explain(
+    folder: Positional[Path],
+    settings: Annotated[ExplanationSettings, Unprefixed],
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Ask a language model for one sentence on when each described neuron fires; never part of run.
+
+    The sentence is made from half of the neuron's contexts, and scored on the other half: by the
+    correlation of the activations that the same model guesses from it with the real ones. Texts of
+    the run are sent to the endpoint. An endpoint's key is read from an environment variable. Write
+    the report anew afterwards. Examples:
+    mechshift explain runs/first --endpoint http://localhost:8000/v1 --model my-model
+    mechshift explain runs/first --local models/my-chat-model --num-neurons 3
+
+    Args:
+        folder: a run folder whose components were analysed.
+        settings: the text model, and how many neurons.
+        device: of a local model: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    explain_run(folder, settings, device=device, quiet=quiet)
 
 
 def evaluate(

@@ -98,10 +98,8 @@ class PairOptions:
             device: `cpu`, `cuda`, `cuda:1`, or `auto`.
             controls: with every control that the pair can have.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         entry = self.entry()
-        pair = load_pair(entry, device=device, dtype=self.dtype)
+        pair = load_pair(entry, device=find_device(device), dtype=self.dtype)
         return replace(pair, controls=load_controls(pair, entry).models) if controls else pair
 
     def default_tasks(self) -> tuple[str, ...]:
@@ -223,6 +221,38 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExplanationSettings:
+    """Which text model is asked for sentences on neurons, and on how many; no part of a run."""
+
+    endpoint: str | None = None
+    """OpenAI-compatible address, up to its version: http://localhost:8000/v1."""
+    model: str | None = None
+    """The name by which the endpoint knows its model."""
+    local: str | None = None
+    """Instead of an endpoint: folder or hub id of a stock transformers model, which is run here."""
+    num_neurons: int = 8
+    """Neurons explained of each model on each task, most attributed first; the page shows 8."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key. The key itself is no option, and is
+    stored nowhere."""
+    max_tokens: int = 512
+    """Longest reply [tokens]."""
+    timeout: float = 60.0
+    """How long one reply of the endpoint may take [seconds]."""
+
+    def __post_init__(self) -> None:
+        if (self.endpoint is None) == (self.local is None):
+            raise ConfigError("give either --endpoint with --model, or --local, to explain with.")
+        if (self.endpoint is None) != (self.model is None):
+            raise ConfigError("--endpoint and --model belong together.")
+        for name in ("num_neurons", "max_tokens", "timeout"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(
+                    f"explanation setting {name} must be above 0, not {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything that `mechshift run` does, stage by stage."""
 
@@ -244,6 +274,13 @@ class RunSettings:
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""
         return self.tasks or self.models.default_tasks()
+
+
+def find_device(device: str) -> str:
+    """A device by its name; `auto` is a GPU where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
 
 
 def _source(path: str | None, tokenizer: str | None = None) -> ModelSource | None:

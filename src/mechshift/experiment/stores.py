@@ -8,6 +8,7 @@ RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts o
 RUN/ablation/TASK/MODEL        what the model loses without some structures, or single components
 RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
 RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
+RUN/explanations/TASK/MODEL    sentences on when neurons fire, and how well they predict it
 RUN/sweep/TASK/S/mdm           edge scores of the MDM with S denoising steps, unless the pool has S
 RUN/sweep/TASK/S/shift         what the ARM's circuit shares with the MDM's at S steps
 RUN/report                     report.html and a CSV file for each figure
@@ -47,7 +48,7 @@ from mechshift.tasks import CommonPool, Example, Split
 
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
 FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
-ABLATION, SWEEP = "ablation", "sweep"
+ABLATION, SWEEP, EXPLANATIONS = "ablation", "sweep", "explanations"
 
 RECORD_VALUES = "values.json"
 """Holds what of a record is no array."""
@@ -102,6 +103,11 @@ def flow_folder(run: Path, task: str, member: str) -> Path:
 def semantics_folder(run: Path, task: str, kind: Kind) -> Path:
     """Where it is kept what one model's components do."""
     return run / SEMANTICS / task / kind
+
+
+def explanations_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where sentences on one model's neurons are kept."""
+    return run / EXPLANATIONS / task / kind
 
 
 def ablation_folder(run: Path, task: str, kind: Kind) -> Path:

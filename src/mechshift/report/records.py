@@ -12,6 +12,7 @@ from mechshift.evaluation import AblationName
 from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.semantics import (
     AttentionRoles,
+    Explanations,
     LensProfile,
     Neurons,
     SemanticsSettings,
@@ -89,6 +90,9 @@ class ModelSemantics:
     lens: LensProfile
     roles: AttentionRoles
     neurons: Neurons
+    explanations: Explanations | None = None
+    """Sentences on some of the neurons, written by a model and so not to be trusted; None if none
+    were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
