@@ -1,6 +1,9 @@
-"""What holds for every test: one thread a process, and no network."""
+"""What holds for every test: one thread a process, and no network but a server of our own."""
 
+import json
 import os
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 # Set before torch or a tokenizer is imported. The tests run in several processes, one per core.
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -23,3 +26,43 @@ torch.set_num_threads(1)
 def seeded() -> None:
     """Start every test from the same global seed, so that one run alone is as in the suite."""
     torch.manual_seed(0)
+
+
+class Endpoint:
+    """A server that speaks the protocol; `answer` maps a prompt to a reply."""
+
+    def __init__(self):
+        self.answer = lambda prompt: ""
+        self.raw = None
+        self.status = 200
+        self.requests = []
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+                endpoint.requests.append((self.path, dict(self.headers), body))
+                reply = endpoint.answer(body["messages"][0]["content"])
+                message = {"choices": [{"message": {"role": "assistant", "content": reply}}]}
+                self.send_response(endpoint.status)
+                if endpoint.status == 307:
+                    self.send_header("Location", "/v1/elsewhere")
+                self.end_headers()
+                self.wfile.write(endpoint.raw or json.dumps(message).encode())
+
+            def log_message(self, *_args):
+                pass
+
+        self.server = HTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
+
+
+@pytest.fixture
+def endpoint():
+    made = Endpoint()
+    thread = Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield made
+    made.server.shutdown()
+    thread.join()
+    made.server.server_close()

@@ -16,7 +16,19 @@ def test_without_words_the_command_teaches_what_it_can_do(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "pool", "attribute", "flow", "analyse", "evaluate", "compare", "report", "export"],
+    [
+        "run",
+        "pool",
+        "attribute",
+        "flow",
+        "analyse",
+        "explain",
+        "evaluate",
+        "compare",
+        "sweep",
+        "report",
+        "export",
+    ],
 )
 def test_every_stage_explains_its_options(command, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -57,6 +69,10 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["flow", "RUN"], "holds no pool; run `mechshift pool"),
         (["analyse", "RUN"], "holds no pool; run `mechshift pool"),
         (["analyse", "RUN", "--ig-steps", "0"], "ig_steps must be at least 1, not 0"),
+        (["explain", "RUN", "--local", "x"], "holds no pool; run `mechshift pool"),
+        (["explain", "RUN"], "give either --endpoint with --model, or --local"),
+        (["sweep", "RUN"], "holds no pool; run `mechshift pool"),
+        (["sweep", "RUN", "--num-steps", "0"], "a number of steps must be at least 1, not 0"),
         (["compare", "RUN"], "holds no pool; run `mechshift pool"),
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
         (["export", "RUN", "OUT", "--format", "graphml"], "holds no pool; run `mechshift pool"),

@@ -1,16 +1,19 @@
 """Sweeps: the lines show the record's numbers, and so do the tables."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
 
-from mechshift.comparison import Comparison, sweep_over_num_steps
+from mechshift.comparison import Comparison, NumStepsSweep, sweep_over_num_steps
 from mechshift.figures import (
     depth_sweep,
     depth_sweep_table,
     num_steps_sweep,
     num_steps_sweep_table,
 )
+from mechshift.statistics import Estimate, Estimates, Interval
 
 
 @pytest.mark.parametrize(
@@ -54,13 +57,58 @@ def test_a_point_without_a_shift_is_empty_in_the_table(comparison: Comparison) -
     assert depth_sweep_table(comparison.half_sweep)["centre_of_mass"].null_count() == 4
 
 
-def test_overlap_is_drawn_against_the_number_of_steps(comparison: Comparison) -> None:
-    sweep = sweep_over_num_steps({1: comparison, 8: comparison})
+def shifts(first: float) -> Estimates:
+    """Of two points: four different numbers each, and an interval of 1 to either side."""
+    value = first + np.arange(8.0).reshape(2, 4)
+    return Estimates(value=value, low=value - 1, high=value + 1, level=0.95)
+
+
+@pytest.fixture
+def sweep(comparison: Comparison) -> NumStepsSweep:
+    """Shifts are made by hand: the scores of the comparison are noise, and have none."""
+    few, many = (
+        Estimate(value=value, interval=Interval(low=value - 1, high=value + 1, level=0.95))
+        for value in (1.5, -2.5)
+    )
+    found = sweep_over_num_steps({1: comparison, 8: comparison}, {1: few, 8: many})
+    return replace(found, source=shifts(0.0), destination=shifts(10.0))
+
+
+def test_the_models_are_drawn_against_the_number_of_steps(sweep: NumStepsSweep) -> None:
+    """`CROSS_FITTED` has the early share first and the centre of mass last."""
     figure = num_steps_sweep(sweep)
-    shown = {trace.name: trace for trace in figure.data}
-    np.testing.assert_array_equal(shown["edge overlap (Jaccard)"].y, sweep.overlap.value)
-    np.testing.assert_array_equal(shown["ratio to its ceiling"].y, sweep.ratio.value)
-    assert list(shown["ratio to its ceiling"].x) == [1, 8]
+    shown = {(trace.name, trace.xaxis): trace for trace in figure.data}
+    for name, panel, values in (
+        ("edge overlap (Jaccard)", "x", sweep.overlap.value.tolist()),
+        ("ratio to its ceiling", "x", sweep.ratio.value.tolist()),
+        ("by writing layer", "x2", [0, 4]),
+        ("by reading layer", "x2", [10, 14]),
+        ("by writing layer", "x3", [3, 7]),
+        ("by reading layer", "x3", [13, 17]),
+        ("effective components", "x4", [1.5, -2.5]),
+    ):
+        assert list(shown[name, panel].y) == values
+        assert list(shown[name, panel].x) == [1, 8]
+        assert len(shown[f"{name} interval", panel].y) == 4
+    assert figure.layout.xaxis.ticktext == ("1", "8")
+    in_legend = [trace.name for trace in figure.data if trace.showlegend]
+    assert len(in_legend) == len(set(in_legend)) == 5
+
+
+def test_the_table_of_a_sweep_has_a_row_for_each_number_of_steps(
+    sweep: NumStepsSweep, comparison: Comparison
+) -> None:
     table = num_steps_sweep_table(sweep)
     assert table["num_steps"].to_list() == [1, 8]
     assert table["overlap_low"].to_list() == sweep.overlap.low.tolist()
+    assert table["source_centre_of_mass_low"].to_list() == [2, 6]
+    assert table["destination_early_share_high"].to_list() == [11, 15]
+    assert table["effective_number_high"].to_list() == [2.5, -1.5]
+    undefined = num_steps_sweep_table(sweep_over_num_steps({1: comparison, 8: comparison}))
+    assert undefined["destination_early_share"].null_count() == 2
+    assert "effective_number" not in undefined.columns
+
+
+def test_without_concentration_a_sweep_has_a_panel_less(comparison: Comparison) -> None:
+    figure = num_steps_sweep(sweep_over_num_steps({2: comparison}))
+    assert {trace.xaxis for trace in figure.data} == {"x", "x2", "x3"}

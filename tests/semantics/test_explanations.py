@@ -3,8 +3,7 @@
 import json
 import math
 import re
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from threading import Thread
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,50 +20,11 @@ from mechshift.semantics.neurons import Neurons
 from mechshift.semantics.text_models import EndpointModel, LocalModel, load_local_model
 from mechshift.semantics.unit_activations import NO_TOKEN, Contexts
 from mechshift.statistics import Estimates
-from mechshift.testing import random_language_model, toy_tokenizer
+from mechshift.testing import random_language_model
 
 WORDS = ("Ann", "Bob", "so", "then", "says")
 ANN, BOB, SO, THEN, SAYS = range(4, 9)
-
-
-class Endpoint:
-    """A server that speaks the protocol; `answer` maps a prompt to a reply."""
-
-    def __init__(self):
-        self.answer = lambda prompt: ""
-        self.raw = None
-        self.status = 200
-        self.requests = []
-        endpoint = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                endpoint.requests.append((self.path, dict(self.headers), body))
-                reply = endpoint.answer(body["messages"][0]["content"])
-                message = {"choices": [{"message": {"role": "assistant", "content": reply}}]}
-                self.send_response(endpoint.status)
-                if endpoint.status == 307:
-                    self.send_header("Location", "/v1/elsewhere")
-                self.end_headers()
-                self.wfile.write(endpoint.raw or json.dumps(message).encode())
-
-            def log_message(self, *_args):
-                pass
-
-        self.server = HTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}/v1"
-
-
-@pytest.fixture
-def endpoint():
-    made = Endpoint()
-    thread = Thread(target=made.server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield made
-    made.server.shutdown()
-    thread.join()
-    made.server.server_close()
+TEXTS = dict(zip(range(4, 9), WORDS, strict=True))
 
 
 def neurons_of(*contexts):
@@ -113,7 +73,7 @@ def simulate_by(guess):
 def test_a_right_simulation_scores_one_and_sees_only_held_out_contexts(endpoint, fires_on_names):
     endpoint.answer = simulate_by({"Ann": 10, "Bob": 5})
     model = EndpointModel(base_url=endpoint.url, model="tiny", api_key_variable="NO_SUCH_KEY")
-    found = explain_neurons(fires_on_names, toy_tokenizer(WORDS), model)
+    found = explain_neurons(fires_on_names, TEXTS, model)
     assert (found.neurons, found.text, found.notes) == (("m0.n7",), ("It fires on names.",), ("",))
     assert found.score[0] == pytest.approx(1)
     assert found.num_tokens[0] == 5
@@ -133,7 +93,7 @@ def test_the_score_is_the_correlation_over_held_out_tokens_by_hand(endpoint, fir
     """Real: 0 4 2 2 0; guessed: 0 1 0 0 0. Covariance 2.4 / 5, variances 11.2 / 5 and 0.8 / 5."""
     endpoint.answer = simulate_by({"Ann": 1})
     model = EndpointModel(base_url=endpoint.url, model="tiny")
-    found = explain_neurons(fires_on_names, toy_tokenizer(WORDS), model)
+    found = explain_neurons(fires_on_names, TEXTS, model)
     assert found.score[0] == pytest.approx(2.4 / math.sqrt(11.2 * 0.8))
 
 
@@ -168,7 +128,7 @@ def test_an_unreadable_simulation_is_left_out_and_said(endpoint, fires_on_names)
     right = simulate_by({"Ann": 10, "Bob": 5})
     endpoint.answer = lambda prompt: "[1, 2]; rm -rf" if '"then"' in prompt else right(prompt)
     model = EndpointModel(base_url=endpoint.url, model="tiny")
-    found = explain_neurons(fires_on_names, toy_tokenizer(WORDS), model)
+    found = explain_neurons(fires_on_names, TEXTS, model)
     assert found.score[0] == pytest.approx(1)
     assert (found.num_tokens[0], found.notes) == (
         2,
@@ -183,7 +143,7 @@ def test_an_unreadable_simulation_is_left_out_and_said(endpoint, fires_on_names)
 def test_a_simulation_that_says_nothing_has_no_score(endpoint, fires_on_names, guess, note):
     endpoint.answer = simulate_by(guess) if isinstance(guess, dict) else lambda prompt: guess
     model = EndpointModel(base_url=endpoint.url, model="tiny")
-    found = explain_neurons(fires_on_names, toy_tokenizer(WORDS), model)
+    found = explain_neurons(fires_on_names, TEXTS, model)
     assert np.isnan(found.score[0])
     assert note in found.notes[0]
 
@@ -249,7 +209,7 @@ def test_a_random_local_model_explains_nothing_and_says_so(fires_on_names):
     model = LocalModel(
         name="random", module=source.module, tokenizer=source.tokenizer, max_new_tokens=5
     )
-    found = explain_neurons(fires_on_names, toy_tokenizer(WORDS), model)
+    found = explain_neurons(fires_on_names, TEXTS, model)
     assert np.isnan(found.score[0])
     assert found.notes == ("2 of 2 simulations were no list of numbers",)
 
@@ -281,6 +241,13 @@ def test_a_reply_in_another_format_is_refused(endpoint, raw):
         EndpointModel(base_url=endpoint.url, model="tiny").complete("hello")
 
 
+@pytest.mark.parametrize("url", ["http://me:secret@localhost/v1", "http://localhost/v1?key=secret"])
+def test_an_address_that_holds_a_key_is_refused_without_repeating_it(url):
+    with pytest.raises(SemanticsError, match="put the key into the environment.*OPENAI") as refused:
+        EndpointModel(base_url=url, model="tiny")
+    assert "secret" not in str(refused.value)
+
+
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "localhost:8000", "http://"])
 def test_an_address_that_is_not_http_is_refused(url):
     with pytest.raises(SemanticsError, match="is no http or https address"):
@@ -301,4 +268,20 @@ def test_a_single_context_cannot_be_split():
     neurons = neurons_of([(SO, 0), (ANN, 4), (SAYS, 0)])
     model = EndpointModel(base_url="http://127.0.0.1:9", model="tiny")
     with pytest.raises(SemanticsError, match="each neuron has 1; use more examples"):
-        explain_neurons(neurons, toy_tokenizer(WORDS), model)
+        explain_neurons(neurons, TEXTS, model)
+
+
+def test_only_so_many_of_the_strongest_are_asked_about_and_each_is_counted(endpoint):
+    """Three times the same neuron, of which two are wanted."""
+    contexts = [[(SO, 0), (ANN, 4), (SAYS, 0)], [(THEN, 0), (ANN, 4), (BOB, 2)]]
+    one = neurons_of(*contexts)
+    fields = ("layer", "index", "direction", "share", "promoted_ids", "suppressed_ids")
+    thrice = {name: np.repeat(getattr(one, name), 3, axis=0) for name in fields}
+    shown = {name: np.repeat(values, 3, axis=0) for name, values in vars(one.contexts).items()}
+    neurons = replace(one, **thrice, contexts=Contexts(**shown))
+    endpoint.answer = simulate_by({"Ann": 10, "Bob": 5})
+    model, done = EndpointModel(base_url=endpoint.url, model="tiny"), []
+    found = explain_neurons(neurons, TEXTS, model, num_neurons=2, progress=done.append)
+    assert found.neurons == ("m0.n7", "m0.n7") and len(found.score) == 2
+    assert done == [1, 1]
+    assert len(endpoint.requests) == 4

@@ -13,24 +13,31 @@ from mechshift.ablation import AblationSettings
 from mechshift.cli.tables import print_table
 from mechshift.comparison import ComparisonSettings
 from mechshift.experiment import (
+    Addable,
     AttributionSettings,
     EvaluationSettings,
+    ExplanationSettings,
     FormatName,
     PairOptions,
     RunSettings,
     Skippable,
+    SweepSettings,
     ablate_pair,
     analyse_pair,
     ask_controls,
     compare_pair,
     evaluate_files,
     evaluate_pair,
+    explain_run,
     export_circuits,
+    left_out,
     load_stored_pair,
     make_pools,
     pool_table,
     run_experiment,
     score_edges,
+    sweep_num_steps,
+    sweep_table,
     trace_flow,
     write_report,
 )
@@ -54,6 +61,8 @@ def run(
     semantics: SemanticsSettings = SemanticsSettings(),
     ablation: AblationSettings = AblationSettings(),
     skip: tuple[Skippable, ...] = (),
+    also: tuple[Addable, ...] = (),
+    sweep: SweepSettings = SweepSettings(),
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
@@ -73,6 +82,8 @@ def run(
         semantics: how components are read.
         ablation: what is ablated, how, and on how many examples.
         skip: stages to leave out; the report then lacks their parts.
+        also: stages that are left out unless they are named here: sweep.
+        sweep: with which other numbers of denoising steps the models are compared.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
@@ -86,9 +97,13 @@ def run(
         semantics=semantics,
         ablation=ablation,
         skip=skip,
+        also=also,
+        sweep=sweep,
     )
     page = run_experiment(folder, settings, device=device, quiet=quiet)
     print_table(pool_table(folder))
+    if "sweep" in also:
+        _print_sweep(folder, sweep)
     print(f"\nThe report: {page}")
 
 
@@ -187,6 +202,30 @@ def analyse(
     analyse_pair(folder, load_stored_pair(folder, device), settings, quiet=quiet)
 
 
+def explain(
+    folder: Positional[Path],
+    settings: Annotated[ExplanationSettings, Unprefixed],
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Ask a language model for one sentence on when each described neuron fires; never part of run.
+
+    The sentence is made from half of the neuron's contexts, and scored on the other half: by the
+    correlation of the activations that the same model guesses from it with the real ones. Texts of
+    the run are sent to the endpoint. An endpoint's key is read from an environment variable. Write
+    the report anew afterwards. Examples:
+    mechshift explain runs/first --endpoint http://localhost:8000/v1 --model my-model
+    mechshift explain runs/first --local models/my-chat-model --num-neurons 3
+
+    Args:
+        folder: a run folder whose components were analysed.
+        settings: the text model, and how many neurons.
+        device: of a local model: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    explain_run(folder, settings, device=device, quiet=quiet)
+
+
 def evaluate(
     folder: Positional[Path],
     settings: Annotated[EvaluationSettings, Unprefixed] = EvaluationSettings(),
@@ -254,6 +293,39 @@ def compare(
         quiet: no progress bar.
     """
     compare_pair(folder, settings, quiet=quiet)
+
+
+def sweep(
+    folder: Positional[Path],
+    settings: Annotated[SweepSettings, Unprefixed] = SweepSettings(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Compare the models with other numbers of denoising steps, all else equal.
+
+    Tasks differ in the length of their answers, so what looks like a difference between tasks may
+    be one between numbers of steps. The MDM is scored on the pooled examples with S steps, by the
+    method of the run, in the order in which it filled them in; the ARM's scores are the same for
+    every S. By default that is less than twice the passes of the MDM's own `attribute`. Tasks whose
+    answers are single tokens have one step, and are named. Write the report anew afterwards.
+    Example: mechshift sweep runs/first --num-steps 1 2 4
+
+    Args:
+        folder: a run folder that was scored and compared.
+        settings: which numbers of steps, batch and chunk size.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    sweep_num_steps(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+    _print_sweep(folder, settings)
+
+
+def _print_sweep(folder: Path, settings: SweepSettings) -> None:
+    table = sweep_table(folder)
+    if len(table):
+        print_table(table)
+    for line in left_out(folder, settings):
+        print(line)
 
 
 def report(folder: Positional[Path]) -> None:

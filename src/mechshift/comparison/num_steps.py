@@ -2,6 +2,10 @@
 
 Tasks differ in their number of steps, so a difference between tasks may be one between numbers of
 steps. Here one task is compared with several numbers of steps S, everything else equal.
+
+Shifts in depth come twice: as in the other sweeps, with the distance that noise alone makes, and
+cross-fitted (`depth.py`, 5), as the verdict takes them. With few steps an MDM has to guess more, so
+its scores may be noisier, and only the latter do not take noise for a shift.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from mechshift.comparison.circuit_shift import CircuitShift
 from mechshift.comparison.comparison import Comparison
 from mechshift.comparison.depth import SideProfiles
 from mechshift.comparison.depth_shift import ShiftCurve
@@ -26,6 +31,13 @@ class NumStepsSweep:
     depth: DepthSweep
     """Its `points` are the numbers of steps, ascending."""
 
+    source: Estimates
+    """Cross-fitted shifts by the layer that writes an edge; axes `point` and `CROSS_FITTED`. NaN
+    where a model's scores on one half of the examples do not carry over to the other."""
+
+    destination: Estimates
+    """The same by the layer that reads an edge."""
+
     overlap: Estimates
     """Jaccard of the two circuits; axis `point`."""
 
@@ -35,21 +47,36 @@ class NumStepsSweep:
     noise_p: Float[np.ndarray, " point"]
     """P-value of: no less alike than the two models would be with one circuit."""
 
+    effective_number: Estimates | None
+    """MDM's minus ARM's effective number of components; above 0: the MDM is more distributed. None
+    where it was not measured."""
 
-def sweep_over_num_steps(comparisons: Mapping[int, Comparison]) -> NumStepsSweep:
+
+def sweep_over_num_steps(
+    comparisons: Mapping[int, Comparison | CircuitShift],
+    effective_number: Mapping[int, Estimate] | None = None,
+) -> NumStepsSweep:
     """Line up comparisons of one task that differ in their number of denoising steps.
 
     Args:
         comparisons: number of steps -> comparison of the models' scores at that schedule.
+        effective_number: number of steps -> MDM's minus ARM's effective number of components, for
+            the same numbers of steps.
 
     Raises:
-        ComparisonError: there is none, or they differ in task, graph, circuit size or level.
+        ComparisonError: there is none, or they differ in task, graph, circuit size, level or
+            numbers of steps.
     """
     if not comparisons:
         raise ComparisonError("a sweep over numbers of steps needs at least one comparison.")
     points = sorted(comparisons)
     ordered = [comparisons[point] for point in points]
     _check_alike(ordered)
+    if effective_number is not None and effective_number.keys() != comparisons.keys():
+        raise ComparisonError(
+            f"effective numbers of components at {sorted(effective_number)} steps do not belong to"
+            f" comparisons at {points} steps."
+        )
     first = ordered[0]
     depths = [one.circuit_depth for one in ordered]
     depth = DepthSweep(
@@ -58,7 +85,7 @@ def sweep_over_num_steps(comparisons: Mapping[int, Comparison]) -> NumStepsSweep
         source=_curve([one.source for one in depths]),
         destination=_curve([one.destination for one in depths]),
         circuit_sizes=np.array([one.circuit_size for one in ordered]),
-        num_examples=np.array([one.num_examples for one in ordered]),
+        num_examples=np.array([one.num_examples for one in depths]),
         num_layers=first.graph.num_layers,
         num_resamples=first.settings.num_resamples,
         level=first.settings.level,
@@ -68,6 +95,8 @@ def sweep_over_num_steps(comparisons: Mapping[int, Comparison]) -> NumStepsSweep
     return NumStepsSweep(
         task=first.task,
         depth=depth,
+        source=_joined([one.source.cross_fitted for one in depths]),
+        destination=_joined([one.destination.cross_fitted for one in depths]),
         overlap=_picked([one.overlap.edges for one in ordered], positions),
         ratio=_picked([one.overlap.ratio for one in ordered], positions),
         noise_p=np.array(
@@ -76,11 +105,14 @@ def sweep_over_num_steps(comparisons: Mapping[int, Comparison]) -> NumStepsSweep
                 for one, position in zip(ordered, positions, strict=True)
             ]
         ),
+        effective_number=None
+        if effective_number is None
+        else _stacked([effective_number[point] for point in points]),
     )
 
 
-def _check_alike(comparisons: Sequence[Comparison]) -> None:
-    def settings_of(one: Comparison) -> dict[str, object]:
+def _check_alike(comparisons: Sequence[Comparison | CircuitShift]) -> None:
+    def settings_of(one: Comparison | CircuitShift) -> dict[str, object]:
         return {
             "task": one.task,
             "graph": one.graph,
@@ -112,6 +144,15 @@ def _stacked(estimates: Sequence[Estimate]) -> Estimates:
         low=np.array([one.interval.low for one in estimates]),
         high=np.array([one.interval.high for one in estimates]),
         level=estimates[0].interval.level,
+    )
+
+
+def _joined(estimates: Sequence[Estimates]) -> Estimates:
+    return Estimates(
+        value=np.stack([one.value for one in estimates]),
+        low=np.stack([one.low for one in estimates]),
+        high=np.stack([one.high for one in estimates]),
+        level=estimates[0].level,
     )
 
 

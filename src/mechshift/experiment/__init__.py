@@ -5,6 +5,7 @@ from mechshift.experiment.analysing import analyse_pair as analyse_pair
 from mechshift.experiment.comparing import compare_pair as compare_pair
 from mechshift.experiment.controlling import ask_controls as ask_controls
 from mechshift.experiment.evaluating import evaluate_pair as evaluate_pair
+from mechshift.experiment.explaining import explain_run as explain_run
 from mechshift.experiment.exporting import FormatName as FormatName
 from mechshift.experiment.exporting import export_circuits as export_circuits
 from mechshift.experiment.flow import trace_flow as trace_flow
@@ -15,8 +16,14 @@ from mechshift.experiment.pooling import make_pools as make_pools
 from mechshift.experiment.pooling import pool_table as pool_table
 from mechshift.experiment.reporting import write_report as write_report
 from mechshift.experiment.scoring import score_edges as score_edges
+from mechshift.experiment.settings import Addable as Addable
 from mechshift.experiment.settings import AttributionSettings as AttributionSettings
 from mechshift.experiment.settings import EvaluationSettings as EvaluationSettings
+from mechshift.experiment.settings import ExplanationSettings as ExplanationSettings
 from mechshift.experiment.settings import PairOptions as PairOptions
 from mechshift.experiment.settings import RunSettings as RunSettings
 from mechshift.experiment.settings import Skippable as Skippable
+from mechshift.experiment.settings import SweepSettings as SweepSettings
+from mechshift.experiment.sweep_reporting import left_out as left_out
+from mechshift.experiment.sweep_reporting import sweep_table as sweep_table
+from mechshift.experiment.sweeping import sweep_num_steps as sweep_num_steps

@@ -12,18 +12,29 @@ from mechshift.comparison import ComparisonSettings, DirectionOfFlow, direction_
 from mechshift.experiment.ablation_reporting import stored_settings
 from mechshift.experiment.stores import (
     ABLATION,
+    EXPLANATIONS,
     FLOW,
     KINDS,
     SEMANTICS,
     ablation_folder,
+    explanations_folder,
     flow_folder,
     read_flow,
+    read_record,
     read_semantics,
     read_token_texts,
     semantics_folder,
 )
+from mechshift.experiment.sweep_reporting import sweep_notes
+from mechshift.models import Kind
 from mechshift.report import ModelSemantics, TaskSemantics
-from mechshift.semantics import Semantics, SemanticsSettings, lens_profile, semantics_shift
+from mechshift.semantics import (
+    Explanations,
+    Semantics,
+    SemanticsSettings,
+    lens_profile,
+    semantics_shift,
+)
 
 FOLDERS = {FLOW: flow_folder, SEMANTICS: semantics_folder, ABLATION: ablation_folder}
 
@@ -58,10 +69,11 @@ def reported_semantics(run: Path, task: str) -> TaskSemantics | None:
     if not _is_there(run, SEMANTICS, task):
         return None
     arm, mdm = (read_semantics(run, task, kind) for kind in KINDS)
+    sentences = [_explanations(run, task, kind) for kind in KINDS]
     texts = [read_token_texts(run, task, kind) for kind in KINDS]
     return TaskSemantics(
-        arm=_of_model(arm),
-        mdm=_of_model(mdm),
+        arm=_of_model(arm, sentences[0]),
+        mdm=_of_model(mdm, sentences[1]),
         shift=semantics_shift(arm, mdm),
         tokens=texts[0] | texts[1],
     )
@@ -75,6 +87,11 @@ def component_inputs(run: Path, tasks: Sequence[str]) -> dict[str, str]:
         for task in tasks
         if _is_there(run, stage, task)
         for kind in KINDS
+    } | {
+        f"{task}.{EXPLANATIONS}.{kind}": artifact_hash(explanations_folder(run, task, kind))
+        for task in tasks
+        for kind in KINDS
+        if is_written(explanations_folder(run, task, kind))
     }
 
 
@@ -97,7 +114,7 @@ def component_facts(run: Path, tasks: Sequence[str]) -> dict[str, Any]:
         "flow": config.get(FLOW),
         "semantics": SemanticsSettings(**config[SEMANTICS]) if SEMANTICS in config else None,
         "ablation": stored_settings(config[ABLATION]) if ABLATION in config else None,
-        "not_done": _sentences(missing),
+        "not_done": _sentences(missing) + sweep_notes(run, tasks),
     }
 
 
@@ -107,11 +124,17 @@ def _sentences(missing: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
     )
 
 
-def _of_model(semantics: Semantics) -> ModelSemantics:
+def _explanations(run: Path, task: str, kind: Kind) -> Explanations | None:
+    folder = explanations_folder(run, task, kind)
+    return read_record(Explanations, folder, stage=EXPLANATIONS) if is_written(folder) else None
+
+
+def _of_model(semantics: Semantics, explanations: Explanations | None) -> ModelSemantics:
     return ModelSemantics(
         lens=lens_profile(semantics.lens, semantics.settings),
         roles=semantics.roles,
         neurons=semantics.neurons,
+        explanations=explanations,
     )
 
 

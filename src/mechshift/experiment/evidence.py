@@ -4,6 +4,7 @@ from pathlib import Path
 
 from mechshift.ablation import AblationComparison
 from mechshift.artifacts import is_written
+from mechshift.attribution import EdgeScores
 from mechshift.comparison import Comparison, ComparisonSettings, DirectionOfFlow, direction_of_flow
 from mechshift.experiment.analysing import source_scores
 from mechshift.experiment.stores import (
@@ -88,10 +89,13 @@ def _direction(
 def _magnitudes(
     run: Path, task: str, member: str, settings: ComparisonSettings
 ) -> ComponentMagnitudes:
+    return component_magnitudes(read_scores(scores_folder(run, task, member)), settings)
+
+
+def component_magnitudes(scores: EdgeScores, settings: ComparisonSettings) -> ComponentMagnitudes:
     """Of heads and MLPs; `input`, which every circuit has, is left out."""
-    scores = source_scores(read_scores(scores_folder(run, task, member)))
     resampling = SemanticsSettings(num_resamples=settings.num_resamples, seed=settings.seed)
-    return resample_magnitudes(scores[:, 1:], resampling)
+    return resample_magnitudes(source_scores(scores)[:, 1:], resampling)
 
 
 def _inheritance(run: Path, task: str, comparison: Comparison) -> Estimate | None:

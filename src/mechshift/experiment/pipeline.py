@@ -14,6 +14,7 @@ from mechshift.experiment.reporting import write_report
 from mechshift.experiment.scoring import score_edges
 from mechshift.experiment.settings import PairOptions, RunSettings
 from mechshift.experiment.stores import pool_manifests
+from mechshift.experiment.sweeping import sweep_num_steps
 from mechshift.models import ModelPair
 from mechshift.tasks import find_tasks
 
@@ -66,6 +67,8 @@ def run_experiment(
             quiet=quiet,
         )
     compare_pair(run, settings.comparison, quiet=quiet)
+    if "sweep" in settings.also:
+        sweep_num_steps(run, pair, settings.sweep, quiet=quiet)
     return write_report(run)
 
 

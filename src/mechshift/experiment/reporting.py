@@ -31,6 +31,7 @@ from mechshift.experiment.stores import (
     scored_metric,
     scores_folder,
 )
+from mechshift.experiment.sweep_reporting import reported_sweep, sweep_inputs
 from mechshift.report import (
     VERDICTS_NAME,
     PoolSummary,
@@ -72,7 +73,8 @@ def write_report(run: Path) -> Path:
         stage=REPORT,
         config={},
         inputs={task: artifact_hash(comparison_folder(run, task)) for task in tasks}
-        | component_inputs(run, tasks),
+        | component_inputs(run, tasks)
+        | sweep_inputs(run, tasks),
         texts=texts,
         tables=examples,
     )
@@ -93,6 +95,7 @@ def _task_report(run: Path, task_name: str) -> TaskReport:
         ),
         pool=_pool_summary(pool),
         **faithfulness_parts(run, task_name, comparison),
+        num_steps=reported_sweep(run, task_name),
         flow=flow,
         semantics=reported_semantics(run, task_name),
         ablations=ablations,

@@ -41,32 +41,39 @@ def score_edges(
         metric = settings.metric or pooled_task(task_name, pool).metric
         resolved = replace(settings, metric=metric)
         for member, model in pair.members.items():
-            made_from: dict[str, Any] = {
-                "stage": SCORES,
-                "config": {
-                    "task": task_name,
-                    "model": model.name,
-                    "graph": asdict(model.graph(grouped=settings.grouped)),
-                    "attribution": resolved.manifest_config(),
-                },
-                "inputs": {
-                    "pool": artifact_hash(pool_folder(run, task_name)),
-                    "weights": model.weights_hash,
-                },
-            }
             write_in_chunks(
                 scores_folder(run, task_name, member),
-                made_from,
+                scores_made_from(run, task_name, model, resolved),
                 pool_canvases(pool, model),
-                _edge_scores(f"{task_name}: score {member_title(member)}", model, resolved),
+                scores_record(f"{task_name}: score {member_title(member)}", model, resolved),
                 chunk_size=settings.chunk_size,
                 quiet=quiet,
             )
 
 
-def _edge_scores(
+def scores_made_from(
+    run: Path, task: str, model: LanguageModel, settings: AttributionSettings
+) -> dict[str, Any]:
+    """What decides the scores of a model on the pool's own schedule, as `is_current` takes it."""
+    return {
+        "stage": SCORES,
+        "config": {
+            "task": task,
+            "model": model.name,
+            "graph": asdict(model.graph(grouped=settings.grouped)),
+            "attribution": settings.manifest_config(),
+        },
+        "inputs": {
+            "pool": artifact_hash(pool_folder(run, task)),
+            "weights": model.weights_hash,
+        },
+    }
+
+
+def scores_record(
     title: str, model: LanguageModel, settings: AttributionSettings
 ) -> ChunkedRecord[EdgeScores]:
+    """How edge scores are made chunk by chunk, with a metric that is settled."""
     metric = settings.metric
     assert metric is not None
 

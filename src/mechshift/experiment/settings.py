@@ -31,6 +31,9 @@ DEFAULT_TASKS = {
 Skippable = Literal["flow", "semantics", "ablation", "controls"]
 """Stages that a run can do without; the report then lacks their parts."""
 
+Addable = Literal["sweep"]
+"""Stages that a run does only if asked, for what they cost."""
+
 USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
 
 
@@ -95,10 +98,8 @@ class PairOptions:
             device: `cpu`, `cuda`, `cuda:1`, or `auto`.
             controls: with every control that the pair can have.
         """
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
         entry = self.entry()
-        pair = load_pair(entry, device=device, dtype=self.dtype)
+        pair = load_pair(entry, device=find_device(device), dtype=self.dtype)
         return replace(pair, controls=load_controls(pair, entry).models) if controls else pair
 
     def default_tasks(self) -> tuple[str, ...]:
@@ -198,6 +199,60 @@ class EvaluationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """With which numbers of denoising steps the MDM is scored anew."""
+
+    num_steps: tuple[int, ...] = ()
+    """Numbers of steps S; by default 1, 2, 4, ..., the pool's own and the longest target's tokens.
+    Each must be possible on one task at least; the others leave it out."""
+    batch_size: int = 32
+    """Canvases per forward pass; changes time and memory, not scores."""
+    chunk_size: int = 50
+    """Examples after which scores are saved; a killed run loses at most these."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_steps, default=1) < 1:
+            raise ConfigError(f"a number of steps must be at least 1, not {min(self.num_steps)}.")
+        for name in ("batch_size", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"sweep setting {name} must be at least 1, not {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplanationSettings:
+    """Which text model is asked for sentences on neurons, and on how many; no part of a run."""
+
+    endpoint: str | None = None
+    """OpenAI-compatible address, up to its version: http://localhost:8000/v1."""
+    model: str | None = None
+    """The name by which the endpoint knows its model."""
+    local: str | None = None
+    """Instead of an endpoint: folder or hub id of a stock transformers model, which is run here."""
+    num_neurons: int = 8
+    """Neurons explained of each model on each task, most attributed first; the page shows 8."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key. The key itself is no option, and is
+    stored nowhere."""
+    max_tokens: int = 512
+    """Longest reply [tokens]."""
+    timeout: float = 60.0
+    """How long one reply of the endpoint may take [seconds]."""
+
+    def __post_init__(self) -> None:
+        if (self.endpoint is None) == (self.local is None):
+            raise ConfigError("give either --endpoint with --model, or --local, to explain with.")
+        if (self.endpoint is None) != (self.model is None):
+            raise ConfigError("--endpoint and --model belong together.")
+        for name in ("num_neurons", "max_tokens", "timeout"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(
+                    f"explanation setting {name} must be above 0, not {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything that `mechshift run` does, stage by stage."""
 
@@ -212,10 +267,20 @@ class RunSettings:
     ablation: AblationSettings = field(default_factory=AblationSettings)
     skip: tuple[Skippable, ...] = ()
     """Stages to leave out."""
+    also: tuple[Addable, ...] = ()
+    """Stages that are left out unless they are named here."""
+    sweep: SweepSettings = field(default_factory=SweepSettings)
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""
         return self.tasks or self.models.default_tasks()
+
+
+def find_device(device: str) -> str:
+    """A device by its name; `auto` is a GPU where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
 
 
 def _source(path: str | None, tokenizer: str | None = None) -> ModelSource | None:

@@ -8,6 +8,9 @@ RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts o
 RUN/ablation/TASK/MODEL        what the model loses without some structures, or single components
 RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
 RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
+RUN/explanations/TASK/MODEL    sentences on when neurons fire, and how well they predict it
+RUN/sweep/TASK/S/mdm           edge scores of the MDM with S denoising steps, unless the pool has S
+RUN/sweep/TASK/S/shift         what the ARM's circuit shares with the MDM's at S steps
 RUN/report                     report.html and a CSV file for each figure
 """
 
@@ -28,11 +31,12 @@ from mechshift.artifacts import (
     Artifact,
     Manifest,
     artifact_hash,
+    is_written,
     read_artifact,
     read_manifest,
 )
 from mechshift.attribution import EdgeScores, PositionFlow
-from mechshift.comparison import CircuitShift, Comparison
+from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError
 from mechshift.evaluation import Baselines, CircuitMetrics
@@ -44,7 +48,7 @@ from mechshift.tasks import CommonPool, Example, Split
 
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
 FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
-ABLATION = "ablation"
+ABLATION, SWEEP, EXPLANATIONS = "ablation", "sweep", "explanations"
 
 RECORD_VALUES = "values.json"
 """Holds what of a record is no array."""
@@ -101,6 +105,11 @@ def semantics_folder(run: Path, task: str, kind: Kind) -> Path:
     return run / SEMANTICS / task / kind
 
 
+def explanations_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where sentences on one model's neurons are kept."""
+    return run / EXPLANATIONS / task / kind
+
+
 def ablation_folder(run: Path, task: str, kind: Kind) -> Path:
     """Where it is kept what ablations do to one model."""
     return run / ABLATION / task / kind
@@ -109,6 +118,17 @@ def ablation_folder(run: Path, task: str, kind: Kind) -> Path:
 def comparison_folder(run: Path, task: str, member: str = "mdm") -> Path:
     """Where the comparison of the ARM with another member is kept."""
     return run / COMPARISON / task / member
+
+
+def sweep_folder(run: Path, task: str, num_steps: int) -> Path:
+    """Where the MDM's scores and its shift with so many denoising steps are kept."""
+    return run / SWEEP / task / str(num_steps)
+
+
+def swept_num_steps(run: Path, task: str) -> list[int]:
+    """The numbers of denoising steps at which the models were compared, ascending."""
+    shifts = (run / SWEEP / task).glob("*/shift/manifest.json")
+    return sorted(int(path.parent.parent.name) for path in shifts)
 
 
 def control_folder(run: Path, task: str, control: str) -> Path:
@@ -147,6 +167,21 @@ def scored_metric(run: Path, task: str) -> str:
     """
     config = read_manifest(scores_folder(run, task, "arm")).config
     return str(config["attribution"]["metric"])
+
+
+def stored_comparison_settings(run: Path, task: str) -> ComparisonSettings:
+    """With which settings the two models were compared on a task.
+
+    Raises:
+        ArtifactError: they were not.
+    """
+    folder = comparison_folder(run, task)
+    if not is_written(folder):
+        raise ArtifactError(
+            f"{run} holds no comparison of '{task}'; run `mechshift compare {run}` first."
+        )
+    config = read_manifest(folder).config[COMPARISON]
+    return ComparisonSettings(**{**config, "sizes": tuple(config["sizes"])})
 
 
 def score_inputs(run: Path, task: str, members: Sequence[str] = KINDS) -> dict[str, str]:
@@ -321,6 +356,15 @@ def record_contents(record: Any) -> dict[str, Any]:
 def _record(record_type: type[Record], artifact: Artifact) -> Record:
     scalars = json.loads(artifact.texts[RECORD_VALUES])
     return from_flat(record_type, FlatRecord(arrays=dict(artifact.arrays.items()), scalars=scalars))
+
+
+def read_record(record_type: type[Record], folder: Path, *, stage: str) -> Record:
+    """A record that `record_contents` took apart.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return _record(record_type, read_artifact(folder, stage=stage))
 
 
 def read_comparison(run: Path, task: str) -> Comparison:

@@ -1,58 +1,189 @@
-"""Figure: overlap of the two circuits against the number of denoising steps."""
+"""Figure: how the two models differ against the number of denoising steps.
+
+Shifts in depth are cross-fitted, as the verdict takes them; `depth_sweep` of the record's `depth`
+shows the others, beside the distance that noise makes.
+"""
+
+from dataclasses import dataclass
 
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
+from jaxtyping import Float
+from plotly.subplots import make_subplots
 
-from mechshift.comparison import NumStepsSweep
-from mechshift.figures.theme import NEUTRAL_COLOUR, PAIR_COLOUR, band, finish, percent
+from mechshift.comparison import CROSS_FITTED, NumStepsSweep
+from mechshift.figures.theme import (
+    NEGATIVE_COLOUR,
+    NEUTRAL_COLOUR,
+    PAIR_COLOUR,
+    band,
+    finish,
+    panels,
+    percent,
+    stacked,
+)
+from mechshift.statistics import Estimates
 
-CURVES = (("overlap", "edge overlap (Jaccard)", "solid"), ("ratio", "ratio to its ceiling", "dash"))
-"""Field of the record, legend name and dash."""
+EARLY, CENTRE = CROSS_FITTED.index("early"), CROSS_FITTED.index("centre_of_mass")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One line of a panel."""
+
+    field: str
+    """Column of the table."""
+    name: str
+    """In the legend and where one points."""
+    colour: str
+    dash: str
+    estimates: Estimates
+
+
+@dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Curves that share an axis."""
+
+    title: str
+    neutral: float
+    """Where the curves would lie if the models did not differ."""
+    curves: tuple[Curve, ...]
 
 
 def num_steps_sweep(sweep: NumStepsSweep) -> go.Figure:
-    """Overlap and ratio to the ceiling; the shift in depth is `depth_sweep` of its `depth`."""
-    figure = go.Figure()
+    """Overlap and its ratio to the ceiling, both shifts in depth, and that in concentration."""
+    shown = _panels(sweep)
+    titles = tuple(panel.title for panel in shown)
+    figure = make_subplots(rows=2, cols=2, subplot_titles=titles)
     points = sweep.depth.points
-    x = points.astype(np.float64)
-    for field, name, dash in CURVES:
-        estimates = getattr(sweep, field)
-        figure.add_trace(band(x, estimates, PAIR_COLOUR, group=name))
-        figure.add_trace(
-            go.Scatter(
-                x=x,
-                y=estimates.value,
-                mode="lines+markers",
-                line={"color": PAIR_COLOUR, "width": 2.5, "dash": dash},
-                marker={"size": 7, "symbol": "circle" if dash == "solid" else "circle-open"},
-                customdata=np.stack([estimates.low, estimates.high, sweep.noise_p], axis=-1),
-                hovertemplate="%{x} steps: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}],"
-                " p of no difference %{customdata[2]:.3f}<extra>" + name + "</extra>",
-                cliponaxis=False,
-                name=name,
-                legendgroup=name,
-            )
+    legend: set[str] = set()
+    for index, panel in enumerate(shown):
+        place = {"row": 1 + index // 2, "col": 1 + index % 2}
+        for curve in panel.curves:
+            x = points.astype(np.float64)
+            figure.add_trace(band(x, curve.estimates, curve.colour, group=curve.name), **place)
+            line = _line(x, curve, sweep.noise_p if panel is shown[0] else None)
+            figure.add_trace(line.update(showlegend=curve.name not in legend), **place)
+            legend.add(curve.name)
+        figure.add_hline(
+            y=panel.neutral, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, **place
         )
-    figure.add_hline(y=1, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR})
-    figure.update_xaxes(title_text="number of denoising steps S", tickvals=points.tolist())
-    figure.update_yaxes(title_text="overlap, ratio", rangemode="tozero")
+    figure.update_xaxes(
+        type="log",
+        title_text="number of denoising steps S",
+        tickvals=points.tolist(),
+        ticktext=[f"{point}" for point in points],
+    )
+    figure.update_yaxes(rangemode="tozero", row=1, col=1)
+    top, bottom = (0.6, 1.0), (0.0, 0.4)
+    grid = [(0.0, 0.44, *top), (0.56, 1.0, *top), (0.0, 0.44, *bottom), (0.56, 1.0, *bottom)]
     return finish(
         figure,
-        f"Overlap against the number of steps, {sweep.task}",
-        f"top {sweep.depth.circuit_sizes[0]:,} edges; n = {sweep.depth.num_examples.min()};"
-        f" bands: {percent(sweep.depth.level)} bootstrap intervals",
-        wide={"height": 430, "margin.b": 88},
-        narrow={"height": 510, "margin.b": 130},
+        f"The models against the number of steps, {sweep.task}",
+        f"top {sweep.depth.circuit_sizes[0]:,} edges; n = {sweep.depth.num_examples.min()}; bands:"
+        f" {percent(sweep.depth.level)} bootstrap intervals; dotted: no difference",
+        wide=panels(*grid[: len(shown)]) | {"height": 720, "margin.b": 110},
+        narrow=stacked(len(shown), gap=0.09) | {"height": 330 * len(shown), "margin.b": 180},
     )
 
 
 def num_steps_sweep_table(sweep: NumStepsSweep) -> pl.DataFrame:
     """One row per number of steps."""
     columns: dict[str, object] = {"task": sweep.task, "num_steps": sweep.depth.points}
-    for field, _, _ in CURVES:
-        estimates = getattr(sweep, field)
-        columns[field] = estimates.value
-        columns[f"{field}_low"] = estimates.low
-        columns[f"{field}_high"] = estimates.high
+    for panel in _panels(sweep):
+        for curve in panel.curves:
+            columns[curve.field] = curve.estimates.value
+            columns[f"{curve.field}_low"] = curve.estimates.low
+            columns[f"{curve.field}_high"] = curve.estimates.high
     return pl.DataFrame(columns | {"noise_p": sweep.noise_p}).fill_nan(None)
+
+
+def _panels(sweep: NumStepsSweep) -> list[Panel]:
+    found = [
+        Panel(
+            title="overlap of the circuits",
+            neutral=1.0,
+            curves=(
+                Curve(
+                    field="overlap",
+                    name="edge overlap (Jaccard)",
+                    colour=PAIR_COLOUR,
+                    dash="solid",
+                    estimates=sweep.overlap,
+                ),
+                Curve(
+                    field="ratio",
+                    name="ratio to its ceiling",
+                    colour=PAIR_COLOUR,
+                    dash="dash",
+                    estimates=sweep.ratio,
+                ),
+            ),
+        ),
+        _depth_panel(sweep, "early share, MDM minus ARM", "early_share", EARLY),
+        _depth_panel(sweep, "centre of mass, MDM minus ARM [layers]", "centre_of_mass", CENTRE),
+    ]
+    if sweep.effective_number is not None:
+        curve = Curve(
+            field="effective_number",
+            name="effective components",
+            colour=PAIR_COLOUR,
+            dash="dashdot",
+            estimates=sweep.effective_number,
+        )
+        title = "effective components, MDM minus ARM"
+        found.append(Panel(title=title, neutral=0.0, curves=(curve,)))
+    return found
+
+
+def _depth_panel(sweep: NumStepsSweep, title: str, field: str, index: int) -> Panel:
+    sides = (
+        ("source", "by writing layer", PAIR_COLOUR, "solid"),
+        ("destination", "by reading layer", NEGATIVE_COLOUR, "solid"),
+    )
+    return Panel(
+        title=title,
+        neutral=0.0,
+        curves=tuple(
+            Curve(
+                field=f"{side}_{field}",
+                name=name,
+                colour=colour,
+                dash=dash,
+                estimates=_entry(getattr(sweep, side), index),
+            )
+            for side, name, colour, dash in sides
+        ),
+    )
+
+
+def _entry(estimates: Estimates, index: int) -> Estimates:
+    """One of several numbers, at every point."""
+    return Estimates(
+        value=estimates.value[:, index],
+        low=estimates.low[:, index],
+        high=estimates.high[:, index],
+        level=estimates.level,
+    )
+
+
+def _line(
+    x: Float[np.ndarray, " point"], curve: Curve, p: Float[np.ndarray, " point"] | None
+) -> go.Scatter:
+    estimates = curve.estimates
+    columns = [estimates.low, estimates.high, *([] if p is None else [p])]
+    says_p = "" if p is None else ", p of no difference %{customdata[2]:.3f}"
+    return go.Scatter(
+        x=x,
+        y=estimates.value,
+        mode="lines+markers",
+        line={"color": curve.colour, "width": 2.5, "dash": curve.dash},
+        marker={"size": 7, "symbol": "circle" if curve.dash == "solid" else "circle-open"},
+        customdata=np.stack(columns, axis=-1),
+        hovertemplate="%{x} steps: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
+        f"{says_p}<extra>{curve.name}</extra>",
+        cliponaxis=False,
+        name=curve.name,
+        legendgroup=curve.name,
+    )

@@ -22,6 +22,7 @@ from mechshift.report.definitions import ABLATED_EDGES
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.flow_exhibits import flow_exhibits
 from mechshift.report.neurons import neurons_table
+from mechshift.report.num_steps_exhibits import num_steps_exhibits
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 from mechshift.report.semantics_exhibits import semantics_exhibits
 
@@ -107,6 +108,7 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
                 " each model is, with the clean and with the corrupted prompt.",
             )
         )
+    shown += num_steps_exhibits(task)
     shown += flow_exhibits(task)
     shown += semantics_exhibits(task)
     shown += ablation_exhibits(task)

@@ -1,6 +1,7 @@
 """The most attributed neurons of both models as a reader sees them: when they fire, what they say.
 
-Tokens come from a tokenizer and are shown as they are, so whoever writes them must escape them.
+Tokens come from a tokenizer and sentences from a language model, and both are shown as they are, so
+whoever writes them must escape them.
 """
 
 from collections.abc import Mapping
@@ -12,8 +13,8 @@ from jaxtyping import Int
 
 from mechshift.figures.theme import MODEL_NAMES
 from mechshift.report.formats import UNDEFINED, Cell, entry_cell, number, percentage
-from mechshift.report.records import TaskSemantics
-from mechshift.semantics import NO_TOKEN, Neurons
+from mechshift.report.records import ModelSemantics, TaskSemantics
+from mechshift.semantics import NO_TOKEN, Explanations
 
 SHOWN_NEURONS, SHOWN_CONTEXTS, SHOWN_RADIUS = 8, 3, 7
 """On the page; the table beside it holds all."""
@@ -35,6 +36,22 @@ class ContextView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SentenceView:
+    """What a text model says of a neuron."""
+
+    text: str
+    score: float
+    """Correlation on held-out contexts, in [-1, 1]; NaN where there is none."""
+    note: str
+    """Why the score is missing or rests on less; empty for nothing to say."""
+
+    @property
+    def cell(self) -> Cell:
+        scored = number(self.score) if np.isfinite(self.score) else UNDEFINED
+        return Cell(text=scored, note=self.note)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NeuronView:
     """A line of the table of neurons."""
 
@@ -45,6 +62,8 @@ class NeuronView:
     contexts: tuple[ContextView, ...]
     promoted: tuple[str, ...]
     suppressed: tuple[str, ...]
+    sentence: SentenceView | None
+    """None if this neuron was not explained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +74,8 @@ class NeuronsView:
     """`ARM` or `MDM`."""
     rows: tuple[NeuronView, ...]
     num_scored: int
+    explainer: str
+    """Name of the text model that wrote the sentences; empty if there are none."""
 
 
 def neurons_views(semantics: TaskSemantics) -> tuple[NeuronsView, ...]:
@@ -63,22 +84,29 @@ def neurons_views(semantics: TaskSemantics) -> tuple[NeuronsView, ...]:
         NeuronsView(
             model=MODEL_NAMES[model],
             rows=tuple(
-                _view(neurons, unit, semantics.tokens, SHOWN_CONTEXTS, SHOWN_RADIUS)
-                for unit in range(min(SHOWN_NEURONS, len(neurons.layer)))
+                _view(of_model, unit, semantics.tokens, SHOWN_CONTEXTS, SHOWN_RADIUS)
+                for unit in range(min(SHOWN_NEURONS, len(of_model.neurons.layer)))
             ),
-            num_scored=neurons.num_scored,
+            num_scored=of_model.neurons.num_scored,
+            explainer=of_model.explanations.explainer if of_model.explanations else "",
         )
-        for model, neurons in _by_model(semantics).items()
+        for model, of_model in _by_model(semantics).items()
     )
 
 
 def neurons_table(semantics: TaskSemantics) -> pl.DataFrame:
-    """One row per model and neuron; several texts in a cell stand apart by ` | `."""
+    """One row per model and neuron; several texts in a cell stand apart by ` | `.
+
+    Columns of sentences are there if some neuron has one.
+    """
     rows = []
-    for model, neurons in _by_model(semantics).items():
+    models = _by_model(semantics)
+    explained = any(of_model.explanations for of_model in models.values())
+    for model, of_model in models.items():
+        neurons = of_model.neurons
         num_contexts, window = neurons.contexts.token_ids.shape[1:]
         for unit, name in enumerate(neurons.names):
-            view = _view(neurons, unit, semantics.tokens, num_contexts, window // 2)
+            view = _view(of_model, unit, semantics.tokens, num_contexts, window // 2)
             rows.append(
                 {
                     "model": model,
@@ -92,17 +120,43 @@ def neurons_table(semantics: TaskSemantics) -> pl.DataFrame:
                     "promotes": " | ".join(view.promoted),
                     "suppresses": " | ".join(view.suppressed),
                 }
+                | (_sentence_columns(of_model, view.sentence) if explained else {})
             )
     return pl.DataFrame(rows).fill_nan(None)
 
 
-def _by_model(semantics: TaskSemantics) -> dict[str, Neurons]:
-    return {"arm": semantics.arm.neurons, "mdm": semantics.mdm.neurons}
+def _by_model(semantics: TaskSemantics) -> dict[str, ModelSemantics]:
+    return {"arm": semantics.arm, "mdm": semantics.mdm}
+
+
+def _sentence_columns(
+    of_model: ModelSemantics, sentence: SentenceView | None
+) -> dict[str, str | float | None]:
+    explanations = of_model.explanations
+    if explanations is None or sentence is None:
+        return dict.fromkeys(("explanation", "explanation_score", "explained_by"))
+    return {
+        "explanation": sentence.text,
+        "explanation_score": sentence.score,
+        "explained_by": explanations.explainer,
+    }
+
+
+def _sentence(explanations: Explanations | None, name: str) -> SentenceView | None:
+    if explanations is None or name not in explanations.neurons:
+        return None
+    unit = explanations.neurons.index(name)
+    return SentenceView(
+        text=explanations.text[unit],
+        score=float(explanations.score[unit]),
+        note=explanations.notes[unit],
+    )
 
 
 def _view(
-    neurons: Neurons, unit: int, tokens: Mapping[int, str], num_contexts: int, radius: int
+    of_model: ModelSemantics, unit: int, tokens: Mapping[int, str], num_contexts: int, radius: int
 ) -> NeuronView:
+    neurons = of_model.neurons
     selectivity = float(neurons.selectivity.value[unit])
     contexts = neurons.contexts
     fires = contexts.rates[unit].max(axis=1) > 0
@@ -116,6 +170,7 @@ def _view(
         ),
         promoted=_texts(neurons.promoted_ids[unit], tokens),
         suppressed=_texts(neurons.suppressed_ids[unit], tokens),
+        sentence=_sentence(of_model.explanations, neurons.names[unit]),
     )
 
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mechshift.ablation import AblationComparison, AblationSettings, SingleEffects
-from mechshift.comparison import Comparison, DirectionOfFlow
+from mechshift.comparison import Comparison, DirectionOfFlow, NumStepsSweep
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
 from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.semantics import (
     AttentionRoles,
+    Explanations,
     LensProfile,
     Neurons,
     SemanticsSettings,
@@ -89,6 +90,9 @@ class ModelSemantics:
     lens: LensProfile
     roles: AttentionRoles
     neurons: Neurons
+    explanations: Explanations | None = None
+    """Sentences on some of the neurons, written by a model and so not to be trusted; None if none
+    were asked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,6 +148,9 @@ class TaskReport:
 
     ablation: AblationName = "resample"
     """What edges outside a circuit carry where faithfulness was measured."""
+
+    num_steps: NumStepsSweep | None = None
+    """None if numbers of denoising steps were not compared, or there is only one."""
 
     flow: DirectionOfFlow | None = None
     """None if flow between positions was not traced."""

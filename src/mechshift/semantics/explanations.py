@@ -21,12 +21,12 @@ the probabilities; here it is the reply's number).
 
 import json
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
-from transformers import PreTrainedTokenizerBase
 
 from mechshift.errors import SemanticsError
 from mechshift.semantics.neurons import Neurons
@@ -93,11 +93,23 @@ class _Simulation:
 
 
 def explain_neurons(
-    neurons: Neurons, tokenizer: PreTrainedTokenizerBase, text_model: TextModel
+    neurons: Neurons,
+    texts: Mapping[int, str],
+    text_model: TextModel,
+    *,
+    num_neurons: int | None = None,
+    progress: Callable[[int], None] | None = None,
 ) -> Explanations:
-    """Explain each neuron and score the explanation on contexts that it was not made from.
+    """Explain neurons and score each explanation on contexts that it was not made from.
 
     One reply per neuron for the explanation, and one for each held-out context.
+
+    Args:
+        neurons: strongest first.
+        texts: the text of every token of their contexts, by id.
+        text_model: is asked.
+        num_neurons: how many, from the strongest on; None means all.
+        progress: called with 1 after each neuron.
 
     Raises:
         SemanticsError: the text model does not answer, or there are fewer than two contexts.
@@ -107,16 +119,19 @@ def explain_neurons(
             "an explanation needs a context to make it from and one to test it on, and each neuron"
             f" has {neurons.contexts.rates.shape[1]}; use more examples or num_contexts."
         )
-    texts, found = [], []
-    for unit in range(len(neurons.names)):
-        contexts = _contexts(neurons, unit, tokenizer)
+    sentences, found = [], []
+    names = neurons.names[:num_neurons]
+    for unit in range(len(names)):
+        contexts = _contexts(neurons, unit, texts)
         largest = max(float(context.rates.max()) for context in contexts)
-        texts.append(_explain(contexts[::2], largest, text_model))
-        found.append(_simulate(contexts[1::2], texts[-1], text_model))
+        sentences.append(_explain(contexts[::2], largest, text_model))
+        found.append(_simulate(contexts[1::2], sentences[-1], text_model))
+        if progress is not None:
+            progress(1)
     return Explanations(
         explainer=text_model.name,
-        neurons=tuple(neurons.names),
-        text=tuple(texts),
+        neurons=tuple(names),
+        text=tuple(sentences),
         score=np.array([one.score for one in found]),
         notes=tuple(one.note for one in found),
         num_tokens=np.array([one.num_tokens for one in found]),
@@ -141,14 +156,14 @@ def one_line(reply: str) -> str:
     return " ".join(printable.split())[:MAX_CHARACTERS]
 
 
-def _contexts(neurons: Neurons, unit: int, tokenizer: PreTrainedTokenizerBase) -> list[_Context]:
+def _contexts(neurons: Neurons, unit: int, texts: Mapping[int, str]) -> list[_Context]:
     """A neuron's contexts as text, strongest first."""
     found = []
     for ids, rates in zip(
         neurons.contexts.token_ids[unit], neurons.contexts.rates[unit], strict=True
     ):
         inside = ids != NO_TOKEN
-        tokens = tuple(str(tokenizer.decode([token])) for token in ids[inside].tolist())
+        tokens = tuple(texts[token] for token in ids[inside].tolist())
         found.append(_Context(tokens=tokens, rates=rates[inside]))
     return found
 

@@ -70,6 +70,11 @@ class EndpointModel:
                 f"the endpoint '{self.base_url}' is no http or https address; write it like"
                 " 'http://localhost:8000/v1'."
             )
+        if parts.username is not None or parts.query:
+            raise SemanticsError(
+                f"the endpoint at '{parts.hostname}' must be a bare address, without user, password"
+                f" or '?'; put the key into the environment variable {self.api_key_variable}."
+            )
 
     @property
     def name(self) -> str:
