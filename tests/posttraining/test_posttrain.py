@@ -151,6 +151,29 @@ def test_a_parent_without_a_mask_token_cannot_become_an_mdm(parent, tmp_path, mi
     assert not (tmp_path / "out").exists()
 
 
+def test_a_token_of_the_vocabulary_can_stand_for_a_mask(parent, tmp_path, micro_config):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(parent)
+    tokenizer.mask_token = None
+    tokenizer.save_pretrained(parent)
+    out, config = tmp_path / "out", micro_config(mask_token="<unk>")
+    posttrain(out, parent=str(parent), config=config, quiet=True)
+    assert load(out, "mdm", "full").mask_token_id == tokenizer.convert_tokens_to_ids("<unk>")
+
+
+@pytest.mark.parametrize(
+    ("token", "message"),
+    [
+        ("<nothing>", "the vocabulary has no token '<nothing>'; name one that it has"),
+        ("<unk>", "the tokenizer's mask token is '<mask>'; leave out --mask-token"),
+    ],
+)
+def test_a_mask_token_that_cannot_be_is_refused(parent, tmp_path, micro_config, token, message):
+    with pytest.raises(PosttrainingError, match=message):
+        posttrain(
+            tmp_path / "out", parent=str(parent), config=micro_config(mask_token=token), quiet=True
+        )
+
+
 def test_a_parent_that_cannot_be_loaded_is_refused_before_anything_is_written(
     parent, tmp_path, micro_config
 ):

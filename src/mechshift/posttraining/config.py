@@ -54,6 +54,9 @@ class PosttrainConfig:
     """Smallest noise level t, so that 1/t stays finite."""
     shift: bool = True
     """Position i goes on predicting token i + 1, as in the ARM; without, token i (LLaDA, A2D)."""
+    mask_token: str | None = None
+    """A token of the vocabulary to stand for a mask, where the tokenizer names none: one that texts
+    do not hold, such as a reserved or special token."""
     annealing_steps: int = 300
     """Steps over which attention opens up; 0 opens it at once."""
 

@@ -62,6 +62,8 @@ def posttrain(
         raise PosttrainingError(f"{out} exists already; choose another folder or delete it.")
     evaluated_tasks(config)  # a wrong name costs no wait for the model
     module, tokenizer, parent_hash = _load_parent(parent)
+    if config.mask_token is not None:
+        _name_mask_token(tokenizer, config.mask_token)
     recipe = _recipe(parent, parent_hash, config)
     partial = out.with_name(f"{out.name}.partial")
     _check_same_recipe(partial, recipe)
@@ -161,6 +163,24 @@ def _check_same_recipe(partial: Path, recipe: dict[str, Any]) -> None:
             f"{partial} holds a training that was begun with {name} {begun.get(name)}, not"
             f" {wanted[name]}; give the same settings to go on with it, or delete it."
         )
+
+
+def _name_mask_token(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
+    """Let a token that exists stand for a mask, so that the embeddings keep their shape.
+
+    Raises:
+        PosttrainingError: the vocabulary lacks it, or the tokenizer has another mask token.
+    """
+    if token not in tokenizer.get_vocab():
+        raise PosttrainingError(
+            f"the vocabulary has no token '{token}'; name one that it has, such as one of"
+            f" {', '.join(tokenizer.all_special_tokens) or 'its reserved tokens'}."
+        )
+    if tokenizer.mask_token not in (None, token):
+        raise PosttrainingError(
+            f"the tokenizer's mask token is '{tokenizer.mask_token}'; leave out --mask-token."
+        )
+    tokenizer.mask_token = token
 
 
 def _flat(recipe: dict[str, Any]) -> dict[str, Any]:

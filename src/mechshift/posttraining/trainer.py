@@ -69,8 +69,8 @@ class Trainer:
         """
         if config.objective == "mdm" and tokenizer.mask_token_id is None:
             raise PosttrainingError(
-                "the tokenizer has no mask token; set one (tokenizer.mask_token) before"
-                " post-training."
+                "the tokenizer has no mask token; set one (--mask-token, or tokenizer.mask_token)"
+                " before post-training."
             )
         self.config = config
         self.step = 0
