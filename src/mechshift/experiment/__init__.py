@@ -20,3 +20,5 @@ from mechshift.experiment.settings import EvaluationSettings as EvaluationSettin
 from mechshift.experiment.settings import PairOptions as PairOptions
 from mechshift.experiment.settings import RunSettings as RunSettings
 from mechshift.experiment.settings import Skippable as Skippable
+from mechshift.experiment.trajectory import TrajectorySettings as TrajectorySettings
+from mechshift.experiment.trajectory import run_trajectory as run_trajectory
