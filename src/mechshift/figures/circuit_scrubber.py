@@ -73,7 +73,7 @@ def circuit_scrubber(
     wide |= {"height": height, "margin.b": 196}
     # Between map and slider lie the map's ticks and the colour bar.
     narrow = panels((0.0, 1.0, 130 / (height - 150), 1.0)) | colour_bar_below()
-    narrow |= {"height": height + 140, "margin.b": 196}
+    narrow |= {"height": height + 190, "margin.b": 246}
     size = trajectory.circuit_size
     return finish(
         figure,
@@ -122,15 +122,14 @@ def _traces(
     """As many, in the same order, for every checkpoint: a frame replaces trace by trace."""
     kept = np.isin(panel.edges, _parent_circuit(trajectory))
     widths, signs = width_classes(panel), np.sign(panel.scores)
-    traces = [_lost_edges(trajectory, point, num_drawn)]
+    traces = [*_legend(), _lost_edges(trajectory, point, num_drawn)]
     for origin, colour in ORIGINS:
         for sign, dash in SIGNS:
             for width in range(NUM_WIDTHS):
                 chosen = (kept == (origin == KEPT)) & (signs == sign) & (widths == width)
                 lines = edge_lines(panel, width, chosen)
                 lines.line.update(color=colour, dash=dash)
-                shown = sign == 1 and width == NUM_WIDTHS - 1
-                traces.append(lines.update(name=origin, legendgroup=origin, showlegend=shown))
+                traces.append(lines.update(name=origin, legendgroup=origin, showlegend=False))
     nodes = node_traces(panel, f"step {point.step}")
     return [_rounded(trace) for trace in (*traces, edge_hover(panel), *nodes)]
 
@@ -141,7 +140,24 @@ def _lost_edges(trajectory: Trajectory, point: TrajectoryPoint, num_drawn: int) 
     circuit = top_edges(trajectory.graph, point.scores, trajectory.circuit_size)
     lines = edge_lines(panel, 0, ~np.isin(panel.edges, circuit))
     lines.line.update(color=NEUTRAL_COLOUR, dash="dash", width=1.2)
-    return lines.update(name=LOST, legendgroup=LOST, showlegend=True)
+    return lines.update(name=LOST, legendgroup=LOST, showlegend=False)
+
+
+def _legend() -> list[go.Scatter]:
+    """Traces of their own: plotly names no trace that is empty, as many are at some checkpoint."""
+    styles = {KEPT: (PAIR_COLOUR, "solid"), NEW: (NEGATIVE_COLOUR, "solid")}
+    styles[LOST] = (NEUTRAL_COLOUR, "dash")
+    return [
+        go.Scatter(
+            x=[np.nan],
+            y=[np.nan],
+            mode="lines",
+            line={"color": colour, "dash": dash, "width": 3},
+            name=name,
+            legendgroup=name,
+        )
+        for name, (colour, dash) in styles.items()
+    ]
 
 
 def _rounded(trace: go.Scatter) -> go.Scatter:

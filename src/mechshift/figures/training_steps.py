@@ -41,10 +41,16 @@ class StepAxis:
         """Where a step stands [decades]."""
         return float(np.log10(step)) if step > 0 else self._zero
 
+    def _round_steps(self) -> list[int]:
+        """1, 10, 100, ...; where fewer than two of them lie on the axis, what lies between too."""
+        positive = np.array([step for step in self.steps if step > 0])
+        ticks: list[int] = log_ticks(positive)["tickvals"]
+        powers = [tick for tick in ticks if set(str(tick)) <= {"0", "1"}]
+        return powers if len(powers) > 1 else ticks
+
     def layout(self) -> dict[str, object]:
         """Attributes of the axis: its range, and ticks at 0 and at round steps."""
-        positive = np.array([step for step in self.steps if step > 0])
-        ticks = [0, *log_ticks(positive)["tickvals"]]
+        ticks = [0, *self._round_steps()]
         left, right = self.place(self.steps[0]), self.place(self.steps[-1])
         margin = 0.06 * max(right - left, FALLBACK_GAP)
         return {

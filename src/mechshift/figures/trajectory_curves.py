@@ -22,7 +22,7 @@ from mechshift.figures.theme import (
 )
 from mechshift.figures.training_steps import StepAxis
 from mechshift.statistics import Estimates
-from mechshift.verdict import TRACKED, Tracked, Training, Trajectory, TrajectoryPoint
+from mechshift.verdict import FAITHFULNESS, TRACKED, Tracked, Training, Trajectory, TrajectoryPoint
 
 TRAINING_COLOURS: dict[Training, str] = {"diffusion": MDM_COLOUR, "control": ARM_COLOUR}
 TRAINING_NAMES: dict[Training, str] = {
@@ -58,8 +58,7 @@ def trajectory_curves(trajectories: Sequence[Trajectory]) -> go.Figure:
             for trace in _panel(trajectory, tracked, axis, named):
                 figure.add_trace(trace, row=row, col=column)
         figure.update_yaxes(title_text=tracked.unit or "ratio", row=row, col=1)
-        if tracked.unit == "faithfulness":
-            figure.update_yaxes(range=SHOWN_FAITHFULNESS, row=row)
+        figure.update_yaxes(range=_shown_range(trajectories, tracked), row=row)
     figure.update_yaxes(nticks=4)
     figure.update_xaxes(**axis.layout(), showgrid=False)
     figure.update_xaxes(title_text="training steps", row=num_rows)
@@ -124,6 +123,23 @@ def _panel(
         if missing:
             traces.append(_missing(points, x, missing, tracked, training))
     return traces
+
+
+def _shown_range(trajectories: Sequence[Trajectory], tracked: Tracked) -> tuple[float, float]:
+    """All intervals of a number, and what it is read against, with a margin."""
+    found = [
+        bound
+        for trajectory in trajectories
+        for point in trajectory.points
+        if (one := point.measured[tracked.name].estimate) is not None
+        for bound in (one.interval.low, one.interval.high)
+    ]
+    found.append(0.0 if tracked.reference is None else tracked.reference)
+    low, high = min(found), max(found)
+    if tracked.unit == FAITHFULNESS:
+        low, high = max(low, SHOWN_FAITHFULNESS[0]), min(high, SHOWN_FAITHFULNESS[1])
+    margin = 0.08 * ((high - low) or 1.0)
+    return low - margin, high + margin
 
 
 def _estimates(points: Sequence[TrajectoryPoint], tracked: Tracked, level: float) -> Estimates:

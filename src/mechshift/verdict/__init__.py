@@ -4,6 +4,7 @@ from mechshift.verdict.evidence import ControlEvidence, Evidence
 from mechshift.verdict.quantities import QUANTITIES, Quantity, quantities
 from mechshift.verdict.rules import NOT_DECIDED, RULES, Statement, Verdict, verdict
 from mechshift.verdict.trajectory import (
+    FAITHFULNESS,
     TRACKED,
     TRAININGS,
     Measured,
@@ -15,6 +16,7 @@ from mechshift.verdict.trajectory import (
 )
 
 __all__ = [
+    "FAITHFULNESS",
     "NOT_DECIDED",
     "QUANTITIES",
     "RULES",

@@ -21,6 +21,9 @@ Training = Literal["diffusion", "control"]
 
 TRAININGS: tuple[Training, ...] = ("diffusion", "control")
 
+FAITHFULNESS = "faithfulness"
+"""Unit of the first three below."""
+
 OWN, INHERITED, RETURNED, ACCURACY = (
     "own circuit",
     "the ARM's circuit in it",
@@ -47,21 +50,21 @@ TRACKED: tuple[Tracked, ...] = (
     ),
     Tracked(
         name=OWN,
-        unit="faithfulness",
+        unit=FAITHFULNESS,
         meaning="share of the checkpoint's metric that its own circuit keeps; what the next two are"
         " to be held against",
         reference=1.0,
     ),
     Tracked(
         name=INHERITED,
-        unit="faithfulness",
+        unit=FAITHFULNESS,
         meaning="share of the checkpoint's metric that the ARM's circuit keeps: does the old"
         " circuit still carry the task?",
         reference=1.0,
     ),
     Tracked(
         name=RETURNED,
-        unit="faithfulness",
+        unit=FAITHFULNESS,
         meaning="share of the ARM's metric that the checkpoint's circuit keeps",
         reference=1.0,
     ),
