@@ -82,7 +82,7 @@ def find_checkpoints(
     for training in trainings:
         final = _final_source(entry, training)
         folder = _folder(final, OPTIONS[training])
-        num_steps = _num_steps(folder, training, parent)
+        num_steps = _num_steps(folder, entry, training, parent)
         found += [
             one
             for one in _of_training(folder, final, training, num_steps, parent)
@@ -152,14 +152,20 @@ def _folder(source: ModelSource, option: str) -> Path:
     return folder
 
 
-def _num_steps(folder: Path, training: Training, parent: str) -> int:
+def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) -> int:
     """Steps of the whole training, from a recipe that must be of this kind and this parent."""
     path = folder / RECIPE_NAME
     recipe = read_json(path)
-    config: dict[str, Any] = recipe.get("config") or {}
+    stated = recipe.get("config")
+    config: dict[str, Any] = stated if isinstance(stated, dict) else {}
     num_steps, objective = config.get("num_steps"), config.get("objective")
     if not isinstance(num_steps, int) or not isinstance(objective, str):
         raise ModelError(f"{path} lacks config.num_steps or config.objective.")
+    shift = config.get("shift", entry.shift)
+    if training == "diffusion" and shift != entry.shift:
+        raise ModelError(
+            f"{folder} was trained with shift {shift}; give {'--shift' if shift else '--no-shift'}."
+        )
     if (objective == AR_OBJECTIVE) != (training == "control"):
         wanted = f"'{AR_OBJECTIVE}'" if training == "control" else "one of diffusion"
         raise ModelError(
@@ -208,7 +214,7 @@ def _of_training(
     if not found:
         raise ModelError(
             f"{folder} holds no {CHECKPOINTS}/step-000032 or alike between its start and its end;"
-            " train it with checkpoints."
+            " train it with --first-checkpoint."
         )
     last = Checkpoint(
         training=training,
