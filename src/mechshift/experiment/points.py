@@ -127,7 +127,7 @@ def _point(
     return TrajectoryPoint(
         training=checkpoint.training,
         step=checkpoint.step,
-        measured=measured_quantities(evidence, _faithfulness(crossed, settings)),
+        measured=measured_quantities(evidence, measured_faithfulness(crossed, settings)),
         share=shift.circuit_depth.source.mdm.share,
         scores=other.mean(),
     )
@@ -144,10 +144,14 @@ def _direction(run: Path, task: str, member: str, settings: ComparisonSettings) 
     return direction_of_flow(arm, other, settings)
 
 
-def _faithfulness(
+def measured_faithfulness(
     crossed: Mapping[str, CircuitMetrics], settings: ComparisonSettings
 ) -> dict[str, Measured]:
-    """Each circuit's faithfulness; early in training a model may gain nothing from its edges."""
+    """Each circuit's faithfulness by name, or why it is undefined.
+
+    Early in training a model may gain nothing from its edges: what it scores in full is then no
+    different from what it scores with all of them ablated.
+    """
     found = {}
     for name, metrics in crossed.items():
         try:
