@@ -16,7 +16,18 @@ def test_without_words_the_command_teaches_what_it_can_do(capsys):
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "pool", "attribute", "flow", "analyse", "evaluate", "compare", "report", "export"],
+    [
+        "run",
+        "pool",
+        "attribute",
+        "flow",
+        "analyse",
+        "evaluate",
+        "compare",
+        "report",
+        "export",
+        "trajectory",
+    ],
 )
 def test_every_stage_explains_its_options(command, capsys):
     with pytest.raises(SystemExit) as stopped:
@@ -64,6 +75,7 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["analyse", "RUN", "--ig-steps", "0"], "ig_steps must be at least 1, not 0"),
         (["compare", "RUN"], "holds no pool; run `mechshift pool"),
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
+        (["trajectory", "RUN", "--arm", "here"], "--arm and --mdm belong together"),
         (["export", "RUN", "OUT", "--format", "graphml"], "holds no pool; run `mechshift pool"),
         (["run", "RUN", "--tasks", "no-such.jsonl"], "cannot read the task file no-such.jsonl"),
         (["run", "RUN", "--tasks", "ioi", "ioi"], "hold a name twice"),

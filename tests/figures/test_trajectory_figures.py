@@ -94,12 +94,28 @@ def test_the_legend_names_each_training_once(curves):
     assert shown == ["diffusion", "control: the ARM's own objective"]
 
 
-def test_panels_of_a_phone_lie_in_two_columns_each_with_its_task(curves):
-    narrow = curves.layout.meta["narrow"]
-    assert narrow["xaxis.domain"][1] < narrow["xaxis2.domain"][0]
-    assert narrow["annotations[1].text"] == "" or "infilling" in narrow["annotations[1].text"]
-    bottoms = [narrow[f"yaxis{2 * row + 1 if row else ''}.domain"][0] for row in range(9)]
-    assert bottoms == sorted(bottoms, reverse=True) and len(set(bottoms)) == 9
+def test_a_column_is_named_after_its_task_on_a_wide_page_and_a_panel_on_a_phone(curves):
+    wide, narrow = curves.layout.meta["wide"], curves.layout.meta["narrow"]
+    header = f"annotations[{2 * len(TRACKED)}].text"
+    assert (wide[header], narrow[header]) == ("<b>ioi</b>", "")
+    assert wide["annotations[0].text"] == "<b>overlap ratio</b>"
+    assert narrow["annotations[0].text"] == "<b>overlap ratio</b><br>ioi"
+    assert wide["annotations[1].text"] == ""
+    assert narrow["annotations[1].text"] == "infilling &amp; more"
+
+
+def test_three_tasks_lie_in_one_row_on_a_wide_page_and_in_two_on_a_phone(make_trajectory):
+    meta = trajectory_curves([make_trajectory(task) for task in ("a", "b", "c")]).layout.meta
+    domains = {
+        name: [meta[name][f"yaxis{index}.domain"][0] for index in ("", 2, 3, 4)]
+        for name in ("wide", "narrow")
+    }
+    first, second, third, next_number = domains["wide"]
+    assert first == second == third > next_number
+    first, second, third, next_number = domains["narrow"]
+    assert first == second > third > next_number
+    assert meta["narrow"]["yaxis2.showticklabels"] is False
+    assert meta["narrow"]["yaxis3.showticklabels"] is True
 
 
 def test_the_table_holds_every_number_and_every_reason(tasks):

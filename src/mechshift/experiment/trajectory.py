@@ -98,7 +98,7 @@ def run_trajectory(
         measuring = _Measuring(
             run=run, settings=settings, entry=entry, parent=parent, tasks=tasks, quiet=quiet
         )
-        measuring.score("arm", parent.arm)
+        measuring.score("arm", parent.arm, tasks)
         for checkpoint in checkpoints:
             measuring.measure(checkpoint)
     notes = () if parent.as_mdm is not None else (f"diffusion has no step 0: {parent.why_not}",)
@@ -142,9 +142,9 @@ class _Measuring:
     def with_flow(self) -> bool:
         return "flow" not in self.settings.skip
 
-    def score(self, member: str, model: LanguageModel) -> None:
+    def score(self, member: str, model: LanguageModel, tasks: Sequence[Task]) -> None:
         """Score a model's edges and trace its flow, where that is missing."""
-        of_model, names = {member: model}, [task.name for task in self.tasks]
+        of_model, names = {member: model}, [task.name for task in tasks]
         attribution = self.settings.attribution
         score_members(self.run, of_model, names, attribution, quiet=self.quiet)
         if self.with_flow:
@@ -167,7 +167,7 @@ class _Measuring:
             return
         dtype = self.settings.models.dtype
         model = load_checkpoint(checkpoint, self.parent, self.entry, dtype=dtype)
-        self.score(checkpoint.member, model)
+        self.score(checkpoint.member, model, missing)
         for task in missing:
             ask_checkpoint(self.run, task, checkpoint.member, model, quiet=self.quiet)
             cross_circuits(

@@ -61,10 +61,10 @@ def trajectory_curves(trajectories: Sequence[Trajectory]) -> go.Figure:
         figure.update_yaxes(range=_shown_range(trajectories, tracked), row=row)
     figure.update_yaxes(nticks=4)
     figure.update_xaxes(**axis.layout(), showgrid=False)
-    figure.update_xaxes(title_text="training steps", row=num_rows)
     names = [trajectory.task for trajectory in trajectories]
     for name in names:
         figure.add_annotation(text=name, xref="paper", yref="paper", showarrow=False)
+    figure.update_annotations(align="left")
     any_one = trajectories[0]
     return finish(
         figure,
@@ -73,8 +73,8 @@ def trajectory_curves(trajectories: Sequence[Trajectory]) -> go.Figure:
         f" {any_one.num_held_out} for circuits; bands: {percent(any_one.level)} intervals over"
         " examples; dashed: as the parent, or fully faithful; crosses: undefined;"
         f" faithfulness beyond {SHOWN_FAITHFULNESS[0]:g} to {SHOWN_FAITHFULNESS[1]:g} is not drawn",
-        wide=_grid(names, columns=num_columns) | _headers(names, shown=True),
-        narrow=_grid(names, columns=min(2, num_columns)) | _headers(names, shown=False),
+        wide=_grid(names, num_columns, each_named=False) | _headers(names, shown=True),
+        narrow=_grid(names, min(2, num_columns), each_named=True) | _headers(names, shown=False),
     )
 
 
@@ -220,8 +220,8 @@ def _reference(value: float, axis: StepAxis) -> go.Scatter:
     )
 
 
-def _grid(tasks: Sequence[str], *, columns: int) -> Patch:
-    """Panels in so many columns; where the tasks of one number take several rows, each is named."""
+def _grid(tasks: Sequence[str], columns: int, *, each_named: bool) -> Patch:
+    """Panels in so many columns, row by row number by number; `each_named` after its task."""
     rows_each = -(-len(tasks) // columns)
     num_rows = len(TRACKED) * rows_each
     height = num_rows * PANEL_HEIGHT + (num_rows - 1) * GAP_HEIGHT
@@ -234,10 +234,11 @@ def _grid(tasks: Sequence[str], *, columns: int) -> Patch:
         left = column * (width + GAP_WIDTH)
         rectangles.append((left, left + width, max(0.0, top - PANEL_HEIGHT) / height, top / height))
         name = f"<b>{TRACKED[number].name}</b>" if task == 0 else ""
-        if rows_each > 1:
+        if each_named:
             name = f"{name}<br>{escape(tasks[task])}".removeprefix("<br>")
         suffix = str(place + 1) if place else ""
         patch[f"yaxis{suffix}.showticklabels"] = column == 0
+        patch[f"xaxis{suffix}.title.text"] = "training steps" if row == num_rows - 1 else ""
         patch[f"annotations[{place}].text"] = name
         patch[f"annotations[{place}].xanchor"] = "left"
     patch |= panels(*rectangles)

@@ -1,10 +1,11 @@
 """The page that shows a post-training checkpoint by checkpoint."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import plotly.graph_objects as go
 import polars as pl
 
 from mechshift.figures import (
@@ -16,14 +17,16 @@ from mechshift.figures import (
 )
 from mechshift.figures.theme import percent
 from mechshift.figures.trajectory_curves import TRAINING_NAMES
-from mechshift.report.exhibit import Exhibit
 from mechshift.report.formats import UNDEFINED, Cell, estimate_cell
 from mechshift.report.page import FigureView, figure_view, render_page
 from mechshift.report.records import task_slug
-from mechshift.verdict import TRACKED, Measured, Training, Trajectory
+from mechshift.verdict import TRACKED, Measured, Trajectory
 
 TABLE_CSV = "trajectory.csv"
 """All numbers of all tasks; the figure of the curves shows them."""
+
+DEPTH, CIRCUIT = "depth", "circuit"
+"""Parts of the names of figures and files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,55 +97,54 @@ def render_trajectory(shown: TrajectoryInput) -> str:
 
 
 def trajectory_csvs(shown: TrajectoryInput) -> dict[str, pl.DataFrame]:
-    """File name -> the numbers behind one figure."""
-    return {
-        _csv_name(trajectory, exhibit): exhibit.table
-        for trajectory in shown.tasks
-        for exhibit in trajectory_exhibits(trajectory)
-    }
+    """File name -> the numbers behind one figure of one task."""
+    tables = {}
+    for trajectory in shown.tasks:
+        tables[_csv_name(trajectory, DEPTH)] = depth_over_training_table(trajectory)
+        for training in trajectory.trainings:
+            name = _csv_name(trajectory, f"{CIRCUIT}-{training}")
+            tables[name] = circuit_scrubber_table(trajectory, training)
+    return tables
 
 
-def trajectory_exhibits(trajectory: Trajectory) -> tuple[Exhibit, ...]:
-    """The figures of one task: depth, and the circuits of each training."""
-    depth = Exhibit(
-        name="depth",
-        figure=depth_over_training(trajectory),
-        table=depth_over_training_table(trajectory),
-        reading="A column is a checkpoint; brighter layers write more of the circuit. Work that"
-        " moves to earlier layers moves down.",
+def _figures(trajectory: Trajectory) -> Iterator[FigureView]:
+    """Depth, and the circuits of each training."""
+    yield _figure_view(
+        trajectory,
+        DEPTH,
+        depth_over_training(trajectory),
+        "A column is a checkpoint; brighter layers write more of the circuit. Work that moves to"
+        " earlier layers moves down.",
     )
-    return (depth, *(_scrubber(trajectory, training) for training in trajectory.trainings))
+    for training in trajectory.trainings:
+        yield _figure_view(
+            trajectory,
+            f"{CIRCUIT}-{training}",
+            circuit_scrubber(trajectory, training),
+            "Move the slider from the parent to the final model. Green edges are the parent's too,"
+            " pink ones are new; grey ones are among the parent's strongest and are lost.",
+        )
 
 
-def _scrubber(trajectory: Trajectory, training: Training) -> Exhibit:
-    return Exhibit(
-        name=f"circuit-{training}",
-        figure=circuit_scrubber(trajectory, training),
-        table=circuit_scrubber_table(trajectory, training),
-        reading="Move the slider from the parent to the final model. Green edges are the parent's"
-        " too, pink ones are new; grey ones are among the parent's strongest and are lost.",
+def _figure_view(trajectory: Trajectory, name: str, figure: go.Figure, reading: str) -> FigureView:
+    return figure_view(
+        figure,
+        anchor=f"{task_slug(trajectory.task)}-{name}",
+        reading=reading,
+        csv=_csv_name(trajectory, name),
     )
 
 
-def _csv_name(trajectory: Trajectory, exhibit: Exhibit) -> str:
-    return f"{task_slug(trajectory.task)}-{exhibit.name}.csv"
+def _csv_name(trajectory: Trajectory, name: str) -> str:
+    return f"{task_slug(trajectory.task)}-{name}.csv"
 
 
 def _task_view(shown: TrajectoryInput, trajectory: Trajectory) -> TaskView:
-    anchor = task_slug(trajectory.task)
     return TaskView(
-        anchor=anchor,
+        anchor=task_slug(trajectory.task),
         name=trajectory.task,
         description=shown.descriptions[trajectory.task],
-        figures=tuple(
-            figure_view(
-                exhibit.figure,
-                anchor=f"{anchor}-{exhibit.name}",
-                reading=exhibit.reading,
-                csv=_csv_name(trajectory, exhibit),
-            )
-            for exhibit in trajectory_exhibits(trajectory)
-        ),
+        figures=tuple(_figures(trajectory)),
         trainings=tuple(
             TrainingView(
                 name=TRAINING_NAMES[training],
