@@ -16,6 +16,12 @@ from mechshift.report.records import (
     TaskSemantics,
     task_slug,
 )
+from mechshift.report.trajectory import (
+    TrajectoryFacts,
+    TrajectoryInput,
+    render_trajectory,
+    trajectory_csvs,
+)
 
 __all__ = [
     "VERDICTS_NAME",
@@ -30,9 +36,13 @@ __all__ = [
     "TaskAblations",
     "TaskReport",
     "TaskSemantics",
+    "TrajectoryFacts",
+    "TrajectoryInput",
     "exhibits",
     "per_example_name",
     "render_report",
+    "render_trajectory",
     "report_tables",
     "task_slug",
+    "trajectory_csvs",
 ]

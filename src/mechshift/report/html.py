@@ -1,21 +1,9 @@
-"""One self-contained HTML page from a run's records.
-
-Everything is inline: style, script and plotly.js, which appears once. The page needs no network.
-Only the links to the CSV files point outside, to files beside it.
-"""
+"""The page that shows a run, from its records (`page.py` says what every page is like)."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
-import jinja2
-import plotly.graph_objects as go
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
-
-from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
 from mechshift.report.ablation_definitions import ABLATION_TERMS, ablation_method
 from mechshift.report.ablation_findings import ablation_notes
 from mechshift.report.component_definitions import (
@@ -52,26 +40,9 @@ from mechshift.report.formats import (
 )
 from mechshift.report.headline import headline
 from mechshift.report.neurons import NeuronsView, neurons_views
+from mechshift.report.page import FigureView, figure_view, render_page
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 from mechshift.verdict import verdict
-
-TOP_MARGIN = 34
-"""Room above the panels for their titles [pixels]; the figure's title stands in the page."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FigureView:
-    """A figure as the template needs it."""
-
-    anchor: str
-    title: str
-    subtitle: str
-    reading: str
-    csv: str
-    plot: Markup
-    """JSON of data and layout, safe inside a script element."""
-
-    height: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,14 +87,8 @@ def render_report(report: ReportInput) -> str:
 
     Names from the run are escaped. The same input gives the same bytes.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mechshift.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
         report=report,
         facts=report.facts,
         glance=_glance(report),
@@ -148,17 +113,7 @@ def render_report(report: ReportInput) -> str:
         open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
         config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),
-        arm_colour=ARM_COLOUR,
-        mdm_colour=MDM_COLOUR,
-        style=Markup(_template_text(environment, "report.css")),
-        script=Markup(_template_text(environment, "report.js")),
-        plotly=Markup(get_plotlyjs()),
     )
-
-
-def _template_text(environment: jinja2.Environment, name: str) -> str:
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
 
 
 def _task_view(task: TaskReport) -> TaskView:
@@ -186,7 +141,7 @@ def _task_view(task: TaskReport) -> TaskView:
 
 
 def _figure_view(task: TaskReport, anchor: str, exhibit: Exhibit) -> FigureView:
-    return _view(
+    return figure_view(
         exhibit.figure,
         anchor=f"{anchor}-{exhibit.name}",
         reading=exhibit.reading,
@@ -198,36 +153,12 @@ def _glance(report: ReportInput) -> FigureView | None:
     figure = pair_at_a_glance(report)
     if figure is None:
         return None
-    return _view(
+    return figure_view(
         figure,
         anchor="glance",
         reading="Where the MDM is as the ARM, a point lies on the dashed line.",
         csv=VERDICTS_NAME,
     )
-
-
-def _view(figure: go.Figure, *, anchor: str, reading: str, csv: str) -> FigureView:
-    """Move the title from the figure, where it cannot wrap, into the page."""
-    plot = json.loads(figure.to_json())
-    title = plot["layout"].pop("title")
-    plot["layout"]["margin"]["t"] = TOP_MARGIN
-    return FigureView(
-        anchor=anchor,
-        title=title["text"],
-        subtitle=title["subtitle"]["text"],
-        reading=reading,
-        csv=csv,
-        plot=_script_json({"data": plot["data"], "layout": plot["layout"]}),
-        height=plot["layout"]["height"],
-    )
-
-
-def _script_json(value: Mapping[str, Any]) -> Markup:
-    """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), sort_keys=True)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
 
 
 def _pool_rows(task: TaskReport) -> tuple[PoolRow, ...]:

@@ -72,10 +72,15 @@
     const patch = Object.assign(colours(source.layout), shape(source.layout));
     for (const [path, value] of Object.entries(patch)) assign(source.layout, path, value);
     plot.style.height = "";
-    await Plotly.newPlot(plot, source.data, source.layout, {
-      responsive: true,
-      displaylogo: false,
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    await Plotly.newPlot(plot, {
+      data: source.data,
+      layout: source.layout,
+      frames: source.frames || [],
+      config: {
+        responsive: true,
+        displaylogo: false,
+        modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+      },
     });
   }
 
