@@ -15,7 +15,7 @@ as it is.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -36,11 +36,15 @@ from mechshift.experiment.pooling import make_pools
 from mechshift.experiment.scoring import score_members
 from mechshift.experiment.settings import AttributionSettings, PairOptions
 from mechshift.experiment.trajectory_reporting import write_trajectory
-from mechshift.models import LanguageModel, PairEntry, read_like
+from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
 from mechshift.models.catalogue import on_this_machine
 from mechshift.models.controls import ARM_FULL
+from mechshift.models.supply import get_embedded
 from mechshift.tasks import PoolConfig, Task, find_tasks
 from mechshift.verdict import TRAININGS
+
+FAMILY = "family"
+"""Folder, in that of the run, of the embedded pair's models with their checkpoints."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,7 +94,7 @@ def run_trajectory(
     """
     tasks = find_tasks(settings.task_names())
     with ExitStack() as stack:
-        entry = on_this_machine(settings.models.entry(), stack)
+        entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
         trainings = TRAININGS if entry.continued_arm is not None else TRAININGS[:1]
         found = find_checkpoints(entry, settings.steps, trainings=trainings)
         parent = _start(run, settings, tasks, device, quiet)
@@ -104,6 +108,24 @@ def run_trajectory(
     notes = () if parent.as_mdm is not None else (f"diffusion has no step 0: {parent.why_not}",)
     return write_trajectory(
         run, [task.name for task in tasks], checkpoints, settings.comparison, notes=notes
+    )
+
+
+def _with_checkpoints(entry: PairEntry, run: Path) -> PairEntry:
+    """The embedded pair's checkpoints are packed: it is measured in plain folders in the run."""
+    if not entry.embedded:
+        return entry
+    family = run / FAMILY
+    get_embedded(family, family=Path(entry.arm.path).parent)
+
+    def unpacked(source: ModelSource) -> ModelSource:
+        return replace(source, path=str(family / Path(source.path).name))
+
+    return replace(
+        entry,
+        arm=unpacked(entry.arm),
+        mdm=unpacked(entry.mdm),
+        continued_arm=entry.continued_arm and unpacked(entry.continued_arm),
     )
 
 
