@@ -3,6 +3,8 @@
 import polars as pl
 
 from mechshift.figures import (
+    agreement,
+    agreement_table,
     circuit_map,
     circuit_map_table,
     depth_profiles,
@@ -24,6 +26,7 @@ from mechshift.report.flow_exhibits import flow_exhibits
 from mechshift.report.neurons import neurons_table
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 from mechshift.report.semantics_exhibits import semantics_exhibits
+from mechshift.report.sweep_exhibits import sweep_exhibits
 
 NEURONS = "neurons"
 """The table that is no figure's."""
@@ -55,6 +58,16 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
             " circuits overlap by force.",
         ),
         Exhibit(
+            name="agreement",
+            figure=agreement(comparison.agreement),
+            table=agreement_table(comparison.agreement),
+            reading="Two circuits may hold the same edges and still work differently. Do they run"
+            " through the same nodes, weigh and rank their edges alike, and push the same way?"
+            " Where green lies below blue and orange, they differ; where it lies on grey, layers"
+            " and edge types alone would agree as well. The ceilings come from half the examples;"
+            " hover for the ratio, which compares like with like.",
+        ),
+        Exhibit(
             name="depth",
             figure=depth_profiles(comparison.circuit_depth),
             table=depth_profiles_table(comparison.circuit_depth),
@@ -67,6 +80,7 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
             table=depth_profiles_table(comparison.all_depth),
             reading="The same over every edge: does the picture depend on the choice of K?",
         ),
+        *sweep_exhibits(task),
     ]
     if task.faithfulness:
         shown.append(

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from mechshift.comparison import Comparison
 from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
 from mechshift.report.ablation_definitions import ABLATION_TERMS, ablation_method
 from mechshift.report.ablation_findings import ablation_notes
@@ -75,12 +76,22 @@ class FigureView:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FoldView:
+    """Figures that follow each other."""
+
+    title: str
+    """Line under which they are folded away; empty: in view."""
+
+    figures: tuple[FigureView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class SectionView:
     """Figures under one heading."""
 
     title: str
     anchor: str
-    figures: tuple[FigureView, ...]
+    folds: tuple[FoldView, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +184,13 @@ def _task_view(task: TaskReport) -> TaskView:
             SectionView(
                 title=title,
                 anchor=f"{anchor}-{task_slug(title).lower()}-figures",
-                figures=tuple(_figure_view(task, anchor, exhibit) for exhibit in of_section),
+                folds=tuple(
+                    FoldView(
+                        title=fold,
+                        figures=tuple(_figure_view(task, anchor, one) for one in of_fold),
+                    )
+                    for fold, of_fold in groupby(of_section, lambda exhibit: exhibit.fold)
+                ),
             )
             for title, of_section in groupby(exhibits(task), lambda exhibit: exhibit.section)
         ),
@@ -266,4 +283,16 @@ def _checks(task: TaskReport) -> tuple[str, ...]:
             f"{name}: corruption lowers the metric by {drop}; the scores of the edges out of the"
             f" input sum to {number(check.attributed.value)} (gap {percentage(check.relative_gap)})"
         )
-    return (*lines, *comparison.overlap.notes, *ablation_notes(task))
+    return (*lines, *_notes(comparison), *ablation_notes(task))
+
+
+def _notes(comparison: Comparison) -> tuple[str, ...]:
+    """What the comparison's records say of themselves; what several of them say, once."""
+    records = (
+        comparison.overlap,
+        comparison.agreement,
+        comparison.size_sweep,
+        comparison.half_sweep,
+        comparison.step_sweep,
+    )
+    return tuple(dict.fromkeys(note for record in records for note in record.notes))

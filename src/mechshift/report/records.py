@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mechshift.ablation import AblationComparison, AblationSettings, SingleEffects
-from mechshift.comparison import Comparison, DirectionOfFlow
+from mechshift.comparison import Comparison, DirectionOfFlow, NumStepsSweep
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
 from mechshift.figures import FaithfulnessSeries, MetricSample
@@ -153,6 +153,9 @@ class TaskReport:
 
     ablations: TaskAblations | None = None
     """None if no structures were ablated."""
+
+    num_steps: NumStepsSweep | None = None
+    """None if the task was compared at one number of denoising steps only."""
 
     evidence: Evidence | None = None
     """What the verdict rests on; None where there is to be no verdict."""
