@@ -20,6 +20,7 @@ from mechshift.figures import (
 )
 from mechshift.report.ablation_exhibits import ablation_exhibits
 from mechshift.report.conclusions import control_exhibits
+from mechshift.report.corrected import TESTS_NAME, corrected_frame, corrected_over
 from mechshift.report.definitions import ABLATED_EDGES
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.flow_exhibits import flow_exhibits
@@ -145,7 +146,7 @@ def per_example_name(task: TaskReport) -> str:
 
 
 def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:
-    """The numbers behind every figure, and the neurons, by the path that the report links to."""
+    """The numbers behind every figure, tests and neurons, by the path that the report links to."""
     tables = {
         csv_path(task, exhibit.name): exhibit.table
         for task in report.tasks
@@ -154,4 +155,5 @@ def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:
     for task in report.tasks:
         if task.semantics is not None:
             tables[csv_path(task, NEURONS)] = neurons_table(task.semantics)
+    tables[TESTS_NAME] = corrected_frame(corrected_over(report.tasks))
     return tables

@@ -31,6 +31,13 @@ from mechshift.report.conclusions import (
     controls_table,
     pair_at_a_glance,
 )
+from mechshift.report.corrected import (
+    CAUTION,
+    NOT_REJECTED,
+    TESTS_NAME,
+    corrected_over,
+    corrected_table,
+)
 from mechshift.report.definitions import (
     METHOD,
     RANDOM_CIRCUITS,
@@ -139,6 +146,9 @@ def render_report(report: ReportInput) -> str:
         facts=report.facts,
         glance=_glance(report),
         groups=headline(report.tasks),
+        tests=corrected_table(corrected_over(report.tasks)),
+        tests_caution=CAUTION,
+        tests_csv=TESTS_NAME,
         tasks=[_task_view(task) for task in report.tasks],
         terms=(
             *TERMS,
@@ -156,7 +166,7 @@ def render_report(report: ReportInput) -> str:
             *(ablation_method(report.facts.ablation) if report.facts.ablation else ()),
         ),
         completeness=completeness_meaning(report.facts.attribution),
-        open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
+        open_words=(NOT_DECIDED, NOT_MEASURED, NOT_REJECTED, UNDEFINED),
         config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),
         arm_colour=ARM_COLOUR,
