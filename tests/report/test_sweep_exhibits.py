@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mechshift.comparison import compare, sweep_over_num_steps
-from mechshift.report import ReportInput, TaskReport, render_report, report_tables
+from mechshift.comparison import compare
+from mechshift.report import ReportInput, TaskReport, render_report
 from mechshift.report.sweep_exhibits import FOLD, sweep_exhibits
 from mechshift.testing import Noise, planted_pair
 
@@ -31,17 +31,6 @@ def test_halves_that_can_be_resampled_are_shown(halved: TaskReport) -> None:
     assert list(shown) == ["size-sweep", "half-sweep"]
     centres = shown["half-sweep"].table.filter(side="source")["centre_of_mass"]
     np.testing.assert_allclose(centres, -2, atol=1e-9)
-
-
-def test_numbers_of_steps_are_shown_where_there_were_several(
-    ioi: TaskReport, report: ReportInput
-) -> None:
-    sweep = sweep_over_num_steps({1: ioi.comparison, 4: ioi.comparison})
-    task = replace(ioi, num_steps=sweep)
-    names = [one.name for one in sweep_exhibits(task)]
-    assert names == ["size-sweep", "num-steps-overlap", "num-steps-depth"]
-    tables = report_tables(replace(report, tasks=(task,)))
-    assert tables["ioi-num-steps-overlap.csv"]["num_steps"].to_list() == [1, 4]
 
 
 def test_all_sweeps_of_a_task_lie_behind_one_line(report: ReportInput) -> None:

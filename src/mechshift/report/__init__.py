@@ -7,6 +7,7 @@ from mechshift.report.html import render_report
 from mechshift.report.records import (
     BaselineComparison,
     ModelSemantics,
+    OtherCircuit,
     OwnAnswers,
     PoolSummary,
     ReportInput,
@@ -25,6 +26,7 @@ __all__ = [
     "BaselineComparison",
     "ReportInput",
     "ModelSemantics",
+    "OtherCircuit",
     "OwnAnswers",
     "RunFacts",
     "TaskAblations",

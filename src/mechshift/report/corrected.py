@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 
 from mechshift.comparison import CorrectedTest, corrected_tests
-from mechshift.report.formats import UNDEFINED, Cell, number
+from mechshift.report.formats import Cell, number
 from mechshift.report.records import TaskReport
+from mechshift.verdict import UNDEFINED
 
 TESTS_NAME = "tests.csv"
 

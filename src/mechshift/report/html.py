@@ -48,20 +48,13 @@ from mechshift.report.definitions import (
 )
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.exhibits import NEURONS, csv_path, exhibits, has_steps
-from mechshift.report.finding import NOT_DECIDED, Finding
+from mechshift.report.finding import Finding
 from mechshift.report.findings import findings
-from mechshift.report.formats import (
-    NOT_MEASURED,
-    UNDEFINED,
-    Cell,
-    number,
-    percentage,
-    percentage_cell,
-)
+from mechshift.report.formats import Cell, number, percentage, percentage_cell
 from mechshift.report.headline import headline
 from mechshift.report.neurons import NeuronsView, neurons_views
 from mechshift.report.records import ReportInput, TaskReport, task_slug
-from mechshift.verdict import verdict
+from mechshift.verdict import NOT_DECIDED, NOT_MEASURED, UNDEFINED, verdict
 
 TOP_MARGIN = 34
 """Room above the panels for their titles [pixels]; the figure's title stands in the page."""

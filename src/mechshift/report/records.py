@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mechshift.ablation import AblationComparison, AblationSettings, SingleEffects
-from mechshift.comparison import Comparison, DirectionOfFlow, NumStepsSweep
+from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
 from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.semantics import (
     AttentionRoles,
+    ConcentrationShift,
     LensProfile,
     Neurons,
     SemanticsSettings,
@@ -83,6 +84,16 @@ class BaselineComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherCircuit:
+    """A model on the other model's circuit against itself on its own."""
+
+    model: Literal["arm", "mdm"]
+    difference: Estimate
+    """Faithfulness on the other's circuit minus that on its own, at the circuit size; on the same
+    resamples."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSemantics:
     """What the components of one model do."""
 
@@ -136,6 +147,9 @@ class TaskReport:
     faithfulness: tuple[FaithfulnessSeries, ...]
     """Own, cross-model and baseline curves, in any order; empty if none were measured."""
 
+    other_circuits: tuple[OtherCircuit, ...] = ()
+    """One for each model that ran both circuits at the circuit size."""
+
     baselines: tuple[BaselineComparison, ...] = ()
     """One for each model that ran random circuits."""
 
@@ -154,9 +168,6 @@ class TaskReport:
     ablations: TaskAblations | None = None
     """None if no structures were ablated."""
 
-    num_steps: NumStepsSweep | None = None
-    """None if the task was compared at one number of denoising steps only."""
-
     evidence: Evidence | None = None
     """What the verdict rests on; None where there is to be no verdict."""
 
@@ -172,6 +183,16 @@ class TaskReport:
     @property
     def name(self) -> str:
         return self.comparison.task
+
+    @property
+    def concentration(self) -> ConcentrationShift | None:
+        """What the verdict looks at; without evidence, what the analysis of components found.
+
+        The two can be resampled by different settings, and a page should decide once.
+        """
+        if self.evidence is not None:
+            return self.evidence.concentration
+        return None if self.semantics is None else self.semantics.shift.concentration
 
 
 @dataclass(frozen=True, kw_only=True)

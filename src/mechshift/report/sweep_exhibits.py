@@ -3,12 +3,7 @@
 import numpy as np
 
 from mechshift.comparison import DepthSweep
-from mechshift.figures import (
-    depth_sweep,
-    depth_sweep_table,
-    num_steps_sweep,
-    num_steps_sweep_table,
-)
+from mechshift.figures import depth_sweep, depth_sweep_table
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.records import TaskReport
 
@@ -24,10 +19,8 @@ READINGS = {
     " shows in both is no accident of these prompts. Half the examples make wide intervals.",
     "denoising_step": "Each step by itself, with its own circuits: is the shift there throughout,"
     " or does one step make it? A step with few edges that score is a noisy one.",
-    "num_steps": "The same task, filled in fewer or more steps. Tasks differ in how many they"
-    " take, so what changes along this axis may look like a difference between tasks.",
 }
-"""How to read a sweep over each of `comparison.sweeps.Over`."""
+"""How to read a sweep, by what differs from point to point."""
 
 
 def sweep_exhibits(task: TaskReport) -> list[Exhibit]:
@@ -38,17 +31,6 @@ def sweep_exhibits(task: TaskReport) -> list[Exhibit]:
         shown.append(_exhibit("half-sweep", comparison.half_sweep))
     if len(comparison.step_sweep.points) > 1:
         shown.append(_exhibit("step-sweep", comparison.step_sweep))
-    if task.num_steps is not None:
-        shown += [
-            Exhibit(
-                name="num-steps-overlap",
-                figure=num_steps_sweep(task.num_steps),
-                table=num_steps_sweep_table(task.num_steps),
-                reading=READINGS["num_steps"],
-                fold=FOLD,
-            ),
-            _exhibit("num-steps-depth", task.num_steps.depth),
-        ]
     return shown
 
 
