@@ -191,7 +191,7 @@ def depth_profile(
         ComparisonError: the arrays do not match, or a circuit touches no layer.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores)
+    check_scores(arm_scores, mdm_scores, unit)
     num_examples = len(arm_scores)
     size = graph.num_edges
     if scope == "circuit":

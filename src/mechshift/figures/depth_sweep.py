@@ -81,7 +81,7 @@ def depth_sweep(sweep: DepthSweep) -> go.Figure:
         figure,
         TITLES[sweep.over],
         "early share above 0, centre of mass below 0: the MDM works earlier;"
-        f" n = {n}; plain {percent(sweep.level)} bootstrap intervals"
+        f" n = {n} {sweep.unit}s; plain {percent(sweep.level)} bootstrap intervals"
         f" ({sweep.num_resamples:,} resamples)",
         wide=panels((0.0, 0.28, 0.0, 1.0), (0.36, 0.64, 0.0, 1.0), (0.72, 1.0, 0.0, 1.0))
         | {"height": 430, "margin.b": 110},

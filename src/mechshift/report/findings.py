@@ -41,11 +41,15 @@ def findings(task: TaskReport) -> tuple[Finding, ...]:
         _differs_beyond_noise(task.comparison),
         _early_share(task.comparison),
         _centre_of_mass(task.comparison),
-        *(_other_circuit(task, compared) for compared in task.other_circuits),
+        *(_other_circuit(task, one) for one in sorted(task.other_circuits, key=_mdm_first)),
         *(_random_circuits(task, compared) for compared in task.baselines),
         *component_findings(task),
         *ablation_findings(task),
     )
+
+
+def _mdm_first(compared: OtherCircuit) -> bool:
+    return compared.model != "mdm"
 
 
 def _same_edges(comparison: Comparison) -> Finding:
@@ -62,8 +66,8 @@ def _same_edges(comparison: Comparison) -> Finding:
             overlap, index, above="yes, beyond layout", below="fewer than by layout alone"
         ),
         sentence=f"The top {size:,} edges overlap by {in_words(edges)} (Jaccard). Edges of the"
-        f" same layers and types exchanged at random would overlap by {in_words(null)}, and by as"
-        f" much as these with p = {number(overlap.layout_p[index], 3)}.",
+        f" same layers and types exchanged at random would overlap by {in_words(null)}; they reach"
+        f" the overlap of these circuits with p = {number(overlap.layout_p[index], 3)}.",
     )
 
 
