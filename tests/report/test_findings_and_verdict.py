@@ -140,3 +140,16 @@ def test_the_headline_shows_the_concentration_of_the_verdict(
     rows = {row.name: row for group in headline((task,)) for row in group.rows}
     assert rows["Effective number, shift"].cells[0].text == "+0.60"
     assert rows["Specialisation"].cells[0].text == "more distributed"
+
+
+def test_every_shift_that_is_explained_has_its_cause_in_the_headline(decided: TaskReport) -> None:
+    """Two shifts and no control: one open cause, told once."""
+    assert decided.evidence is not None
+    depth = decided.comparison.circuit_depth
+    crossed = estimates(0.1, 0.3, len(CROSS_FITTED))
+    depth = replace(depth, source=replace(depth.source, cross_fitted=crossed))
+    task = with_comparison(decided, replace(decided.comparison, circuit_depth=depth))
+    causes = [one for one in verdict(task.evidence).statements if one.axis == "cause"]
+    rows = {row.name: row for group in headline((task,)) for row in group.rows}
+    assert "early share shift" in causes[0].sentence
+    assert rows["Cause"].cells[0].text == NOT_DECIDED

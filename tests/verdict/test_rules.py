@@ -91,6 +91,12 @@ def test_without_a_control_that_lacks_diffusion_a_cause_is_not_decided(evidence_
     assert found.of("cause").verdict == "not decided"
 
 
+def test_a_shift_without_any_control_has_an_open_cause(evidence_of):
+    found = verdict(evidence_of("moved")).of("cause")
+    assert found.verdict == "not decided"
+    assert "not held against any control that can do the task" in found.sentence
+
+
 def test_nothing_is_explained_that_did_not_shift(evidence_of, control_of):
     found = verdict(evidence_of("rewired", controls=(control_of("arm-full", "moved"),)))
     assert "cause" not in [one.axis for one in found.statements]

@@ -1,6 +1,6 @@
 """The table at the top: one row per quantity, one column per task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mechshift.comparison.depth import CrossFitted
@@ -131,28 +131,27 @@ def _verdicts(tasks: tuple[TaskReport, ...]) -> Group:
     """One row an axis; where there is no evidence for a verdict, the answers of `findings`."""
     if any(task.evidence is None for task in tasks):
         return Group(name="Answers", rows=_answers(tasks))
-    found = [
-        {one.axis: one for one in verdict(task.evidence).statements}
-        for task in tasks
-        if task.evidence is not None
-    ]
+    found = [verdict(task.evidence).statements for task in tasks if task.evidence is not None]
     rows = [
         Row(
             name=axis.capitalize(),
             explanation=rule,
-            cells=tuple(_statement_cell(of_task.get(axis)) for of_task in found),
+            cells=tuple(
+                _statement_cell([one for one in of_task if one.axis == axis]) for of_task in found
+            ),
         )
         for axis, rule in RULES.items()
     ]
     return Group(name="Verdict", rows=tuple(rows))
 
 
-def _statement_cell(statement: Statement | None) -> Cell:
-    if statement is None:
+def _statement_cell(statements: Sequence[Statement]) -> Cell:
+    """Of one axis; causes are as many as there are shifts to explain."""
+    if not statements:
         return Cell(text="nothing to explain")
-    if statement.estimate is None:
-        return Cell(text=statement.verdict)
-    return Cell(text=statement.verdict, interval=in_words(statement.estimate))
+    text = "; ".join(dict.fromkeys(one.verdict for one in statements))
+    estimate = statements[0].estimate
+    return Cell(text=text, interval="" if estimate is None else in_words(estimate))
 
 
 def _answers(tasks: tuple[TaskReport, ...]) -> tuple[Row, ...]:

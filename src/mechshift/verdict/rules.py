@@ -188,8 +188,6 @@ def _causes(evidence: Evidence, found: dict[str, Estimate | None]) -> Iterator[S
         for control in evidence.controls
         if control.accuracy.interval.high >= MIN_ACCURACY
     }
-    if not by_control:
-        return
     for quantity in QUANTITIES:
         shift = found[quantity.name]
         if quantity.name not in EXPLAINED or shift is None or not shift.excludes(0.0):
@@ -203,7 +201,10 @@ def _causes(evidence: Evidence, found: dict[str, Estimate | None]) -> Iterator[S
             decided = f"also without diffusion ({', '.join(without)})"
         else:
             decided = "diffusion's own"
-        shown = f"reached by {', '.join(reached)}" if reached else "reached by no control"
+        if by_control:
+            shown = f"reached by {', '.join(reached)}" if reached else "reached by no control"
+        else:
+            shown = "not held against any control that can do the task"
         yield Statement(
             axis="cause",
             verdict=decided,
