@@ -7,6 +7,7 @@ from mechshift.report.html import render_report
 from mechshift.report.records import (
     BaselineComparison,
     ModelSemantics,
+    OtherCircuit,
     OwnAnswers,
     PoolSummary,
     ReportInput,
@@ -31,6 +32,7 @@ __all__ = [
     "BaselineComparison",
     "ReportInput",
     "ModelSemantics",
+    "OtherCircuit",
     "OwnAnswers",
     "RunFacts",
     "TaskAblations",

@@ -4,6 +4,7 @@ import json
 from dataclasses import dataclass
 from itertools import groupby
 
+from mechshift.comparison import Comparison
 from mechshift.report.ablation_definitions import ABLATION_TERMS, ablation_method
 from mechshift.report.ablation_findings import ablation_notes
 from mechshift.report.component_definitions import (
@@ -18,6 +19,13 @@ from mechshift.report.conclusions import (
     controls_table,
     pair_at_a_glance,
 )
+from mechshift.report.corrected import (
+    CAUTION,
+    NOT_REJECTED,
+    TESTS_NAME,
+    corrected_over,
+    corrected_table,
+)
 from mechshift.report.definitions import (
     METHOD,
     RANDOM_CIRCUITS,
@@ -28,21 +36,24 @@ from mechshift.report.definitions import (
 )
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.exhibits import NEURONS, csv_path, exhibits, has_steps
-from mechshift.report.finding import NOT_DECIDED, Finding
+from mechshift.report.finding import Finding
 from mechshift.report.findings import findings
-from mechshift.report.formats import (
-    NOT_MEASURED,
-    UNDEFINED,
-    Cell,
-    number,
-    percentage,
-    percentage_cell,
-)
+from mechshift.report.formats import Cell, number, percentage, percentage_cell
 from mechshift.report.headline import headline
 from mechshift.report.neurons import NeuronsView, neurons_views
 from mechshift.report.page import FigureView, figure_view, render_page
 from mechshift.report.records import ReportInput, TaskReport, task_slug
-from mechshift.verdict import verdict
+from mechshift.verdict import NOT_DECIDED, NOT_MEASURED, UNDEFINED, verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldView:
+    """Figures that follow each other."""
+
+    title: str
+    """Line under which they are folded away; empty: in view."""
+
+    figures: tuple[FigureView, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +62,7 @@ class SectionView:
 
     title: str
     anchor: str
-    figures: tuple[FigureView, ...]
+    folds: tuple[FoldView, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,6 +104,9 @@ def render_report(report: ReportInput) -> str:
         facts=report.facts,
         glance=_glance(report),
         groups=headline(report.tasks),
+        tests=corrected_table(corrected_over(report.tasks)),
+        tests_caution=CAUTION,
+        tests_csv=TESTS_NAME,
         tasks=[_task_view(task) for task in report.tasks],
         terms=(
             *TERMS,
@@ -110,7 +124,7 @@ def render_report(report: ReportInput) -> str:
             *(ablation_method(report.facts.ablation) if report.facts.ablation else ()),
         ),
         completeness=completeness_meaning(report.facts.attribution),
-        open_words=(NOT_DECIDED, NOT_MEASURED, UNDEFINED),
+        open_words=(NOT_DECIDED, NOT_MEASURED, NOT_REJECTED, UNDEFINED),
         config=json.dumps(report.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(report.tasks[0].comparison.settings.level).replace(".0", ""),
     )
@@ -128,7 +142,13 @@ def _task_view(task: TaskReport) -> TaskView:
             SectionView(
                 title=title,
                 anchor=f"{anchor}-{task_slug(title).lower()}-figures",
-                figures=tuple(_figure_view(task, anchor, exhibit) for exhibit in of_section),
+                folds=tuple(
+                    FoldView(
+                        title=fold,
+                        figures=tuple(_figure_view(task, anchor, one) for one in of_fold),
+                    )
+                    for fold, of_fold in groupby(of_section, lambda exhibit: exhibit.fold)
+                ),
             )
             for title, of_section in groupby(exhibits(task), lambda exhibit: exhibit.section)
         ),
@@ -197,4 +217,16 @@ def _checks(task: TaskReport) -> tuple[str, ...]:
             f"{name}: corruption lowers the metric by {drop}; the scores of the edges out of the"
             f" input sum to {number(check.attributed.value)} (gap {percentage(check.relative_gap)})"
         )
-    return (*lines, *comparison.overlap.notes, *ablation_notes(task))
+    return (*lines, *_notes(comparison), *ablation_notes(task))
+
+
+def _notes(comparison: Comparison) -> tuple[str, ...]:
+    """What the comparison's records say of themselves; what several of them say, once."""
+    records = (
+        comparison.overlap,
+        comparison.agreement,
+        comparison.size_sweep,
+        comparison.half_sweep,
+        comparison.step_sweep,
+    )
+    return tuple(dict.fromkeys(note for record in records for note in record.notes))

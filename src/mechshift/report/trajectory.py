@@ -17,10 +17,10 @@ from mechshift.figures import (
 )
 from mechshift.figures.theme import percent
 from mechshift.figures.trajectory_curves import TRAINING_NAMES
-from mechshift.report.formats import UNDEFINED, Cell, estimate_cell
+from mechshift.report.formats import Cell, estimate_cell
 from mechshift.report.page import FigureView, figure_view, render_page
 from mechshift.report.records import task_slug
-from mechshift.verdict import TRACKED, Measured, Trajectory
+from mechshift.verdict import TRACKED, UNDEFINED, Measured, Trajectory
 
 TABLE_CSV = "trajectory.csv"
 """All numbers of all tasks; the figure of the curves shows them."""
