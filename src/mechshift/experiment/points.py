@@ -18,8 +18,8 @@ from mechshift.comparison import (
 )
 from mechshift.errors import EvaluationError
 from mechshift.evaluation import CircuitMetrics
-from mechshift.experiment.analysing import source_scores
 from mechshift.experiment.checkpoints import Checkpoint
+from mechshift.experiment.evidence import component_magnitudes
 from mechshift.experiment.stores import (
     flow_folder,
     pool_folder,
@@ -37,10 +37,7 @@ from mechshift.experiment.trajectory_stores import (
 )
 from mechshift.progress import progress_bar
 from mechshift.semantics import (
-    ComponentMagnitudes,
-    SemanticsSettings,
     concentration_shift,
-    resample_magnitudes,
 )
 from mechshift.statistics import Estimate, proportion_interval
 from mechshift.verdict import ControlEvidence, Measured, TrajectoryPoint, measured_quantities
@@ -113,7 +110,7 @@ def _point(
     member, level = checkpoint.member, settings.level
     arm, other = (read_scores(scores_folder(run, task, name)) for name in ("arm", member))
     shift = circuit_shift(task, arm, other, settings)
-    arms, own = (_magnitudes(source_scores(scores), settings) for scores in (arm, other))
+    arms, own = (component_magnitudes(scores, settings) for scores in (arm, other))
     correct = read_answers(run, task, member)
     accuracy = proportion_interval(int(correct.sum()), len(correct), level)
     evidence = ControlEvidence(
@@ -131,12 +128,6 @@ def _point(
         share=shift.circuit_depth.source.mdm.share,
         scores=other.mean(),
     )
-
-
-def _magnitudes(scores: Any, settings: ComparisonSettings) -> ComponentMagnitudes:
-    """Of heads and MLPs; `input`, which every circuit has, is left out."""
-    resampling = SemanticsSettings(num_resamples=settings.num_resamples, seed=settings.seed)
-    return resample_magnitudes(scores[:, 1:], resampling)
 
 
 def _direction(run: Path, task: str, member: str, settings: ComparisonSettings) -> DirectionOfFlow:
