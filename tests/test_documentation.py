@@ -41,3 +41,17 @@ def test_every_command_that_is_shown_exists_with_its_options(commands, tmp_path,
             main([*words[1:], "--help"])
         assert stopped.value.code == 0, line
         assert "Unrecognized" not in capsys.readouterr().out, line
+
+
+def test_the_guide_runs_as_written(tmp_path, monkeypatch, capsys):
+    """Every command of the guide in its order, in a folder where nothing is there yet."""
+    monkeypatch.chdir(tmp_path)
+    guide = (ROOT / "docs" / "guide.md").read_text(encoding="utf-8")
+    commands = re.findall(r"^\$ mechshift (.*)$", guide, re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        assert main(shlex.split(command)) == 0, capsys.readouterr().err
+    card = Path("my-mdm/README.md").read_text(encoding="utf-8")
+    assert float(re.search(r"\| ioi \| (0\.\d+|1\.000) \|", card)[1]) >= 0.95
+    assert Path("runs/when/trajectory/trajectory.html").stat().st_size > 1e6
+    assert Path("runs/ends/report/report.html").stat().st_size > 1e6

@@ -28,6 +28,7 @@ def test_without_words_the_command_teaches_what_it_can_do(capsys):
         "sweep",
         "report",
         "export",
+        "trajectory",
     ],
 )
 def test_every_stage_explains_its_options(command, capsys):
@@ -75,6 +76,7 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["sweep", "RUN", "--num-steps", "0"], "a number of steps must be at least 1, not 0"),
         (["compare", "RUN"], "holds no pool; run `mechshift pool"),
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
+        (["trajectory", "RUN", "--arm", "here"], "--arm and --mdm belong together"),
         (["export", "RUN", "OUT", "--format", "graphml"], "holds no pool; run `mechshift pool"),
         (["run", "RUN", "--tasks", "no-such.jsonl"], "cannot read the task file no-such.jsonl"),
         (["run", "RUN", "--tasks", "ioi", "ioi"], "hold a name twice"),

@@ -78,6 +78,7 @@ def test_shards_give_the_same_numbers_as_their_examples_and_say_what_they_are(
     found = compare("ioi", *shards, settings, unit="shard")
     assert (found.unit, found.num_examples) == ("shard", 30)
     assert found.overlap.unit == found.agreement.unit == found.circuit_depth.unit == "shard"
+    assert found.size_sweep.unit == found.half_sweep.unit == found.step_sweep.unit == "shard"
     for record in (found.overlap, found.agreement):
         assert record.notes[0].startswith("Scores came as means over shards of examples")
     assert not any("shards" in note for note in whole.overlap.notes)

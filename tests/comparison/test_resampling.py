@@ -68,4 +68,9 @@ def test_scores_that_allow_no_comparison_are_refused(
     arm: np.ndarray, mdm: np.ndarray, message: str
 ) -> None:
     with pytest.raises(ComparisonError, match=message):
-        check_scores(arm, mdm)
+        check_scores(arm, mdm, "example")
+
+
+def test_a_refusal_of_too_few_rows_says_what_they_are() -> None:
+    with pytest.raises(ComparisonError, match="9 shards are too few .* at least 10 shards"):
+        check_scores(np.ones((9, 4)), np.ones((9, 4)), "shard")

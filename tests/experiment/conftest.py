@@ -1,5 +1,8 @@
 """A small experiment on the embedded pair, run once for the tests that look at its results."""
 
+from importlib.resources import files
+from pathlib import Path
+
 import pytest
 
 from mechshift.ablation import AblationSettings
@@ -40,3 +43,23 @@ def small_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "small"
     run_experiment(folder, SMALL, device="cpu", quiet=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The folder of the embedded models."""
+    return Path(str(files("mechshift") / "pairs" / "tiny"))
+
+
+@pytest.fixture(scope="session")
+def link_model(tiny):
+    """Make a folder with the files of an embedded model, or its weights with another's rest."""
+
+    def link(folder, weights, described_by=None):
+        folder.mkdir(parents=True)
+        for path in (tiny / (described_by or weights)).iterdir():
+            if path.is_file():
+                source = tiny / weights / path.name if path.suffix == ".safetensors" else path
+                (folder / path.name).symlink_to(source)
+
+    return link

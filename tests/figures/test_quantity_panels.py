@@ -22,13 +22,22 @@ def rows():
 
 
 def test_every_panel_has_a_line_of_no_change_and_the_rows_that_were_measured(rows):
+    rows["ioi"]["effective components shift"] = None
     figure = quantity_panels(rows, title="a title", subtitle="with words")
-    assert len(figure.data) == 8
     for line, points in zip(figure.data[::2], figure.data[1::2], strict=True):
         assert line.name == "no change"
-        expected = [] if points.name == "right-to-left share" else ["ioi", "infilling"]
-        assert list(points.y) == expected
+        only_one = points.name == "effective components shift"
+        assert list(points.y) == (["infilling"] if only_one else ["ioi", "infilling"])
     assert list(figure.data[2].x) == [0.0, 0.0]
+
+
+def test_what_no_row_has_a_number_of_has_no_panel(rows):
+    figure = quantity_panels(rows, title="a title", subtitle="with words")
+    assert [trace.name for trace in figure.data[1::2]] == [
+        "overlap ratio",
+        "early share shift",
+        "effective components shift",
+    ]
 
 
 def test_a_point_is_filled_where_its_interval_excludes_no_change(rows):

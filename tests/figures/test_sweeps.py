@@ -35,8 +35,13 @@ def test_a_depth_sweep_shows_both_sides_in_three_panels(
         for side, name in (("source", "by writing layer"), ("destination", "by reading layer")):
             estimates = getattr(getattr(sweep, side), quantity)
             np.testing.assert_array_equal(shown[name].y, estimates.value)
-            np.testing.assert_array_equal(shown[name].x, sweep.points)
-            assert f"{name} interval" in shown
+            np.testing.assert_array_equal(np.round(shown[name].x), sweep.points)
+            if field == "half_sweep":
+                bars = shown[name].error_y
+                np.testing.assert_array_equal(bars.array, estimates.high - estimates.value)
+                assert shown[name].mode == "markers"  # no half lies between the halves
+            else:
+                assert f"{name} interval" in shown
     noise = [trace for trace in figure.data if trace.name.startswith("noise")]
     np.testing.assert_array_equal(noise[0].y, sweep.source.noise_distance.value)
     assert (figure.layout.xaxis.type == "log") == (field == "size_sweep")

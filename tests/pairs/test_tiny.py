@@ -1,6 +1,7 @@
-"""The embedded pair is what its page says it is."""
+"""The embedded family is what its page says it is."""
 
 import json
+from dataclasses import replace
 from importlib.resources import files
 
 import pytest
@@ -8,7 +9,8 @@ import torch
 from transformers import LlamaForCausalLM
 
 from mechshift.denoising import decode
-from mechshift.models import load_pair
+from mechshift.models import PAIRS, load_controls, load_pair
+from mechshift.models.supply import get_embedded
 from mechshift.posttraining import tiny_tokenizer
 from mechshift.tasks import encode_pool, find_task
 
@@ -17,15 +19,20 @@ NUM_EXAMPLES = 200
 FLOORS = {"ioi": 0.99, "greater-than": 0.99, "countdown-small": 0.90, "infilling": 0.95}
 
 
+CONTROLS = {"continued-arm": "arm-continued", "other-mdm": "mdm-other-seed"}
+"""The folders of the controls that were trained, and their roles."""
+
+
 @pytest.fixture(scope="module")
 def tiny():
-    return load_pair("tiny", device="cpu")
+    pair = load_pair("tiny", device="cpu")
+    return replace(pair, controls=load_controls(pair, PAIRS["tiny"]).models)
 
 
-@pytest.mark.parametrize("kind", ["arm", "mdm"])
+@pytest.mark.parametrize("role", ["arm", "mdm", *CONTROLS.values()])
 @pytest.mark.parametrize("task_name", FLOORS)
-def test_both_models_solve_the_held_out_examples_of_every_task(tiny, kind, task_name):
-    model, task = getattr(tiny, kind), find_task(task_name)
+def test_all_trained_models_solve_the_held_out_examples_of_every_task(tiny, role, task_name):
+    model, task = tiny.members[role], find_task(task_name)
     examples = task.generate(model.tokenizer, split="held-out", num_examples=NUM_EXAMPLES, seed=0)
     assert len(examples) == NUM_EXAMPLES
     decoded = decode(model, encode_pool(task, tuple(examples), model), batch_size=100)
@@ -47,25 +54,50 @@ def test_no_goal_that_countdown_tests_was_a_goal_in_training():
     assert not goals["discovery"] & goals["held-out"]
 
 
-def test_the_mdm_was_trained_from_exactly_the_arms_weights(tiny):
-    recipe = json.loads((FOLDER / "mdm" / "recipe.json").read_text())
+@pytest.mark.parametrize(
+    ("member", "objective", "seed"),
+    [("mdm", "mdm", 2), ("other-mdm", "mdm", 3), ("continued-arm", "ar", 2)],
+)
+def test_every_member_was_trained_from_exactly_the_arms_weights(tiny, member, objective, seed):
+    recipe = json.loads((FOLDER / member / "recipe.json").read_text())
     assert recipe["parent_weights"] == tiny.arm.weights_hash
-    assert recipe["config"]["objective"] == "mdm"
+    assert (recipe["config"]["objective"], recipe["config"]["seed"]) == (objective, seed)
+    assert tiny.arm.weights_hash in (FOLDER / member / "README.md").read_text()
 
 
-def test_it_has_1_to_4_million_parameters_and_takes_at_most_16_megabytes(tiny):
+@pytest.mark.parametrize("member", ["mdm", "continued-arm"])
+def test_checkpoints_lead_from_the_arm_to_the_member(tiny, member, tmp_path):
+    get_embedded(tmp_path, family=FOLDER)
+    checkpoints = sorted((tmp_path / member / "checkpoints").iterdir())
+    steps = [int(path.name.removeprefix("step-")) for path in checkpoints]
+    assert steps == [32, 64, 128, 256, 512, 1024]
+
+    def weights(folder):
+        return LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict()
+
+    def distance(one, other):
+        return sum(float((one[name] - other[name]).square().sum()) for name in one) ** 0.5
+
+    path = [weights(folder) for folder in [tmp_path / "arm", *checkpoints, tmp_path / member]]
+    from_arm = [distance(path[0], step) for step in path]
+    assert from_arm == sorted(from_arm) and from_arm[1] > 0
+    to_end = [distance(step, path[-1]) for step in path]
+    assert to_end == sorted(to_end, reverse=True)
+
+
+def test_it_has_1_to_4_million_parameters_and_takes_at_most_24_megabytes(tiny):
     assert 1e6 <= tiny.arm.module.num_parameters() <= 4e6
-    assert sum(path.stat().st_size for path in _files(FOLDER)) <= 16 * 2**20
+    assert sum(path.stat().st_size for path in _files(FOLDER)) <= 24e6
 
 
 def test_it_holds_weights_in_safetensors_and_no_code_or_pickle():
     suffixes = {path.suffix for path in _files(FOLDER)}
-    assert suffixes == {".safetensors", ".json", ".jsonl"}
+    assert suffixes == {".safetensors", ".json", ".jsonl", ".md"}
 
 
 @pytest.mark.parametrize("kind", ["arm", "mdm"])
 def test_the_stock_class_loads_it_and_gives_the_same_logits(tiny, kind):
-    stock = LlamaForCausalLM.from_pretrained(FOLDER / kind).eval()
+    stock = LlamaForCausalLM.from_pretrained(FOLDER / kind, dtype=torch.float32).eval()
     ids = torch.tensor([tiny.arm.tokenizer("3,5,20,28->")["input_ids"]])
     with torch.no_grad():
         assert torch.equal(stock(ids).logits, getattr(tiny, kind).module(ids).logits)

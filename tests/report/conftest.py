@@ -20,6 +20,7 @@ from mechshift.graph import Graph
 from mechshift.report import (
     BaselineComparison,
     ModelSemantics,
+    OtherCircuit,
     PoolSummary,
     ReportInput,
     RunFacts,
@@ -107,6 +108,12 @@ def baseline_series(comparison: Comparison) -> tuple[FaithfulnessSeries, ...]:
         for model in ("arm", "mdm")
         for circuit, value in (("random", 0.3), ("activation", 0.0))
     )
+
+
+def other_circuits() -> tuple[OtherCircuit, ...]:
+    """0.4 less than on the own circuit."""
+    less = Estimate(value=-0.4, interval=Interval(low=-0.5, high=-0.25, level=0.95))
+    return tuple(OtherCircuit(model=model, difference=less) for model in ("arm", "mdm"))
 
 
 def baseline_comparisons() -> tuple[BaselineComparison, ...]:
@@ -264,6 +271,7 @@ def countdown(pool: PoolSummary, flow: DirectionOfFlow, semantics: TaskSemantics
         comparison=comparison,
         pool=pool,
         faithfulness=faithfulness_series(comparison) + baseline_series(comparison),
+        other_circuits=other_circuits(),
         baselines=baseline_comparisons(),
         metric_samples=tuple(
             MetricSample(model=model, condition=condition, values=np.arange(12.0))

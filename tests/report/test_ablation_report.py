@@ -20,16 +20,18 @@ from mechshift.report import (
     ReportInput,
     TaskAblations,
     TaskReport,
+    TaskSemantics,
     exhibits,
     render_report,
     report_tables,
 )
 from mechshift.report.ablation_definitions import ablation_method
 from mechshift.report.ablation_findings import ablation_findings, ablation_notes
-from mechshift.report.finding import NOT_DECIDED
 from mechshift.report.formats import estimate_cell
 from mechshift.report.headline import headline
 from mechshift.statistics import Estimate, Estimates, Interval
+from mechshift.verdict import NOT_DECIDED, Evidence
+from mechshift.verdict import verdict as decide
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=2)
 SETTINGS = AblationSettings(num_resamples=30, replacements=("zero", "resample"))
@@ -133,7 +135,7 @@ def verdict_of(task: TaskReport, words: str) -> str:
     ],
 )
 def test_early_structures_matter_more_where_both_the_arm_and_chance_lose_less(
-    task: TaskReport, difference, excess, verdict
+    task: TaskReport, semantics: TaskSemantics, difference, excess, verdict
 ) -> None:
     structures = task.ablations.structures
     changed = replace(
@@ -146,6 +148,17 @@ def test_early_structures_matter_more_where_both_the_arm_and_chance_lose_less(
     assert found.verdict == verdict
     assert f"[{difference[0]:+.2f}, {difference[1]:+.2f}]".replace("-", "−") in found.sentence
     assert f"[{excess[0]:+.2f}, {excess[1]:+.2f}]".replace("-", "−") in found.sentence
+    evidence = Evidence(
+        comparison=task.comparison,
+        concentration=semantics.shift.concentration,
+        ablation=changed,
+    )
+    said = {
+        "yes, and more than random ones": "MDM depends more on early heads",
+        "no, less": "MDM depends less on early heads",
+        NOT_DECIDED: NOT_DECIDED,
+    }
+    assert decide(evidence).of("intervention").verdict == said[verdict]
 
 
 def test_one_control_that_costs_as_much_leaves_it_undecided(task: TaskReport) -> None:

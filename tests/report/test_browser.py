@@ -108,7 +108,12 @@ def test_every_figure_is_drawn_and_fits_the_page(
 ) -> None:
     page = open_page(report_file, **device)
     plots = page.locator(".plot")
-    assert plots.count() == 14
+    assert plots.count() == 17
+    folded = page.locator("details.fold .plot")
+    assert folded.locator("svg").count() == 0
+    page.click("details.fold > summary")
+    for plot in folded.all():
+        plot.locator("svg.main-svg").first.wait_for()
     for plot in plots.all():
         assert plot.locator("svg.main-svg .xaxislayer-above, svg.main-svg .plot").count() > 0
         drawn = plot.evaluate(

@@ -5,9 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mechshift.comparison import CROSS_FITTED
 from mechshift.report import TaskReport
-from mechshift.report.findings import NOT_DECIDED, Finding, findings
+from mechshift.report.finding import Finding
+from mechshift.report.findings import findings
 from mechshift.statistics import Estimate, Estimates, Interval
+from mechshift.verdict import NOT_DECIDED, UNDEFINED
 
 
 def finding(task: TaskReport, words: str) -> Finding:
@@ -27,27 +30,41 @@ def with_overlap(task: TaskReport, **intervals: tuple[float, float]) -> TaskRepo
     return replace(task, comparison=comparison)
 
 
-def with_centre_shift(task: TaskReport, low: float, high: float) -> TaskReport:
+def with_layout_p(task: TaskReport, p: float) -> TaskReport:
+    overlap = task.comparison.overlap
+    overlap = replace(overlap, layout_p=np.full(len(overlap.sizes), p))
+    return replace(task, comparison=replace(task.comparison, overlap=overlap))
+
+
+def with_depth_shifts(task: TaskReport, low: float, high: float) -> TaskReport:
+    """These cross-fitted intervals of every shift, and a plain one that says earlier."""
     depth = task.comparison.circuit_depth
-    shift = Estimate(value=(low + high) / 2, interval=Interval(low=low, high=high, level=0.95))
-    source = replace(depth.source, centre_of_mass_shift=shift)
+    shape = np.ones(len(CROSS_FITTED))
+    middle = (low + high) / 2
+    crossed = Estimates(value=shape * middle, low=shape * low, high=shape * high, level=0.95)
+    plain = Estimate(value=-0.5, interval=Interval(low=-0.6, high=-0.4, level=0.95))
+    source = replace(depth.source, cross_fitted=crossed, centre_of_mass_shift=plain)
     depth = replace(depth, source=source)
     return replace(task, comparison=replace(task.comparison, circuit_depth=depth))
 
 
 @pytest.mark.parametrize(
-    ("edges", "null", "verdict"),
+    ("edges", "p", "verdict"),
     [
-        ((0.5, 0.6), (0.2, 0.4), "yes, beyond layout"),
-        ((0.1, 0.15), (0.2, 0.4), "fewer than by layout alone"),
-        ((0.3, 0.5), (0.2, 0.4), NOT_DECIDED),
+        ((0.5, 0.6), 0.01, "yes, beyond layout"),
+        ((0.35, 0.45), 0.05, "yes, beyond layout"),
+        ((0.35, 0.45), 0.06, NOT_DECIDED),
+        ((0.1, 0.15), 1.0, "fewer than by layout alone"),
+        ((0.2, 0.2), 1.0, NOT_DECIDED),
     ],
 )
-def test_overlap_counts_only_beyond_the_null(ioi, edges, null, verdict) -> None:
-    found = finding(with_overlap(ioi, edges=edges, null=null), "share edges")
+def test_overlap_counts_where_layout_alone_seldom_makes_as_much(ioi, edges, p, verdict) -> None:
+    """Layout alone makes 0.2 to 0.4; a value at its lower end is no less than that."""
+    task = with_layout_p(with_overlap(ioi, edges=edges, null=(0.2, 0.4)), p)
+    found = finding(task, "share edges")
     assert found.verdict == verdict
     assert f"[{edges[0]:.2f}, {edges[1]:.2f}]" in found.sentence
-    assert f"[{null[0]:.2f}, {null[1]:.2f}]" in found.sentence
+    assert "[0.20, 0.40]" in found.sentence and f"p = {p:.3f}." in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -59,38 +76,48 @@ def test_models_differ_where_the_ratio_lies_below_one(ioi, ratio, verdict) -> No
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "verdict"),
-    [(-0.9, -0.1, "yes, earlier"), (0.1, 0.9, "yes, later"), (-0.5, 0.1, NOT_DECIDED)],
+    ("low", "high", "early", "centre"),
+    [
+        (-0.9, -0.1, "no, less", "yes, earlier"),
+        (0.1, 0.9, "yes, more", "yes, later"),
+        (-0.5, 0.1, NOT_DECIDED, NOT_DECIDED),
+    ],
 )
-def test_a_shift_counts_where_its_interval_excludes_zero(ioi, low, high, verdict) -> None:
-    found = finding(with_centre_shift(ioi, low, high), "move in depth")
-    assert found.verdict == verdict
+def test_a_shift_counts_where_its_cross_fitted_interval_excludes_zero(
+    ioi, low, high, early, centre
+) -> None:
+    task = with_depth_shifts(ioi, low, high)
+    assert finding(task, "early layers").verdict == early
+    found = finding(task, "move in depth")
+    assert found.verdict == centre
     share = 100 * (low + high) / 2 / (ioi.comparison.graph.num_layers - 1)
-    assert f"{abs(share):.1f} % of the depth" in found.sentence
+    assert f"{abs(share):.1f}\N{NO-BREAK SPACE}% of the depth" in found.sentence
+
+
+def test_a_shift_that_does_not_carry_over_to_the_other_half_is_undefined(ioi) -> None:
+    task = with_depth_shifts(ioi, np.nan, np.nan)
+    for words in ("early layers", "move in depth"):
+        found = finding(task, words)
+        assert found.verdict == UNDEFINED
+        assert "does not carry over to the other half" in found.sentence
 
 
 @pytest.mark.parametrize(
     ("low", "high", "verdict"),
-    [(0.4, 0.6, "no, it keeps less"), (0.96, 1.2, "it keeps more"), (0.6, 0.9, NOT_DECIDED)],
+    [(-0.4, -0.1, "no, it keeps less"), (0.1, 0.3, "it keeps more"), (-0.2, 0.1, NOT_DECIDED)],
 )
-def test_the_other_circuit_serves_as_well_unless_the_intervals_part(
+def test_the_other_circuit_serves_as_well_unless_the_difference_excludes_zero(
     countdown, low, high, verdict
 ) -> None:
-    """The own circuit keeps 0.8 to 0.95."""
-    series = tuple(
-        one
-        if one.is_baseline or one.model == one.circuit
-        else replace(
-            one,
-            faithfulness=np.array([(low + high) / 2, 1.0]),
-            low=np.array([low, 1.0]),
-            high=np.array([high, 1.0]),
-        )
-        for one in countdown.faithfulness
-    )
-    task = replace(countdown, faithfulness=series)
-    assert finding(task, "ARM's circuit serve the MDM").verdict == verdict
-    assert finding(task, "MDM's circuit serve the ARM").verdict == verdict
+    """The two intervals by themselves, 0.8 to 0.95 and 0.4 to 0.6, are not asked."""
+    shift = Estimate(value=(low + high) / 2, interval=Interval(low=low, high=high, level=0.95))
+    changed = tuple(replace(one, difference=shift) for one in countdown.other_circuits)
+    task = replace(countdown, other_circuits=changed)
+    for words in ("ARM's circuit serve the MDM", "MDM's circuit serve the ARM"):
+        found = finding(task, words)
+        assert found.verdict == verdict
+        assert "keeps 0.50 [0.40, 0.60] of its behaviour" in found.sentence
+        assert "0.90 [0.80, 0.95] on its own" in found.sentence
 
 
 @pytest.mark.parametrize(
@@ -126,9 +153,9 @@ def test_nothing_is_said_of_the_others_circuit_where_it_was_not_run(ioi: TaskRep
     assert not [one for one in findings(ioi) if "serve" in one.question]
 
 
-def test_what_is_undefined_is_not_decided(ioi: TaskReport) -> None:
+def test_what_has_no_number_is_undefined(ioi: TaskReport) -> None:
     task = with_overlap(ioi, ratio=(np.nan, np.nan), null=(np.nan, np.nan))
     for words in ("share edges", "sampling noise"):
         found = finding(task, words)
-        assert found.verdict == NOT_DECIDED
+        assert found.verdict == UNDEFINED
         assert "allow no such number or no interval" in found.sentence

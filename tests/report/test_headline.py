@@ -38,10 +38,10 @@ def test_shifts_carry_their_sign_and_say_where_nothing_is_decided(
 ) -> None:
     source = countdown.comparison.circuit_depth.source
     shifts = {
-        "Early share, shift": source.thirds_shift.at(0),
-        "Middle share, shift": source.thirds_shift.at(1),
-        "Late share, shift": source.thirds_shift.at(2),
-        "Centre of mass, shift": source.centre_of_mass_shift,
+        "Early share, shift": source.cross_fitted_shift("early"),
+        "Middle share, shift": source.cross_fitted_shift("middle"),
+        "Late share, shift": source.cross_fitted_shift("late"),
+        "Centre of mass, shift": source.cross_fitted_shift("centre_of_mass"),
     }
     for name, shift in shifts.items():
         assert shift is not None

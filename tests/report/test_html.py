@@ -90,6 +90,11 @@ def test_the_csv_files_hold_the_numbers_of_the_figures(report: ReportInput) -> N
         tables["countdown-depth-all-edges.csv"]["share"][:4],
         comparison.all_depth.source.arm.share.value,
     )
+    rank = tables["countdown-agreement.csv"].filter(measure="rank")
+    np.testing.assert_array_equal(rank["value"], comparison.agreement.rank.value.value)
+    written = tables["countdown-step-sweep.csv"].filter(side="source")
+    shifts = comparison.step_sweep.source.early_share
+    np.testing.assert_array_equal(written["early_share"], shifts.value)
     steps = tables["countdown-steps.csv"]["share"].to_numpy()
     both = [comparison.arm_steps.share.ravel(), comparison.mdm_steps.share.ravel()]
     np.testing.assert_array_equal(steps, np.concatenate(both))
@@ -119,8 +124,11 @@ def test_a_task_of_one_step_has_no_view_step_by_step_and_says_so(
     assert countdown == [
         "circuit-map",
         "overlap",
+        "agreement",
         "depth",
         "depth-all-edges",
+        "size-sweep",
+        "step-sweep",
         "faithfulness",
         "examples",
         "steps",
@@ -132,7 +140,14 @@ def test_a_task_of_one_step_has_no_view_step_by_step_and_says_so(
         "lens-components",
         "attention-roles",
     ]
-    assert ioi == ["circuit-map", "overlap", "depth", "depth-all-edges"]
+    assert ioi == [
+        "circuit-map",
+        "overlap",
+        "agreement",
+        "depth",
+        "depth-all-edges",
+        "size-sweep",
+    ]
     assert page.text.count("Both models answer this task in one denoising step") == 1
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from mechshift.statistics import Estimate, Interval
 from mechshift.verdict import RULES, Evidence, verdict
-from mechshift.verdict.rules import _structure
+from mechshift.verdict.decisions import structure
 
 
 def estimate(value, low, high):
@@ -43,7 +43,7 @@ def test_a_verdict_finds_what_was_planted_and_nothing_else(
     ],
 )
 def test_an_interval_over_two_classes_of_overlap_does_not_decide(interval, expected):
-    assert _structure(estimate(sum(interval) / 2, *interval), 100).verdict == expected
+    assert structure(estimate(sum(interval) / 2, *interval)) == expected
 
 
 @pytest.mark.parametrize(
@@ -91,6 +91,12 @@ def test_without_a_control_that_lacks_diffusion_a_cause_is_not_decided(evidence_
     assert found.of("cause").verdict == "not decided"
 
 
+def test_a_shift_without_any_control_has_an_open_cause(evidence_of):
+    found = verdict(evidence_of("moved")).of("cause")
+    assert found.verdict == "not decided"
+    assert "not held against any control that can do the task" in found.sentence
+
+
 def test_nothing_is_explained_that_did_not_shift(evidence_of, control_of):
     found = verdict(evidence_of("rewired", controls=(control_of("arm-full", "moved"),)))
     assert "cause" not in [one.axis for one in found.statements]
@@ -104,14 +110,14 @@ def test_a_paragraph_holds_every_sentence_and_every_axis_has_a_rule(evidence_of,
         assert statement.sentence[1:] in found.paragraph
 
 
-def test_an_overlap_that_is_undefined_was_not_measured(evidence_of):
+def test_an_overlap_that_is_undefined_is_called_so(evidence_of):
     evidence = evidence_of("identical")
     assert isinstance(evidence, Evidence)
     overlap = evidence.comparison.overlap
     undefined = replace(overlap.ratio, value=overlap.ratio.value * float("nan"))
     comparison = replace(evidence.comparison, overlap=replace(overlap, ratio=undefined))
     found = verdict(replace(evidence, comparison=comparison)).of("structure")
-    assert found.verdict == "not measured"
+    assert found.verdict == "undefined"
 
 
 def test_a_control_that_cannot_do_the_task_explains_nothing(evidence_of, control_of):

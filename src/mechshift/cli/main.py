@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import tyro
 
-from mechshift.cli import listings, pairs, planning, stages, training
+from mechshift.cli import listings, pairs, planning, stages, training, trajectories
 from mechshift.errors import MechshiftError
 
 USER_ERROR, INTERRUPTED = 2, 130
@@ -66,6 +66,7 @@ def _app() -> tyro.extras.SubcommandApp:
         ("pairs", pairs.pairs),
         ("tasks", listings.tasks),
         ("posttrain", training.train_model),
+        ("trajectory", trajectories.trajectory),
     )
     for name, command in commands:
         app.command(name=name)(command)

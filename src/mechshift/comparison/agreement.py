@@ -78,7 +78,7 @@ def agreement(
         ComparisonError: the arrays do not match, or no agreement exists (all scores zero).
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores)
+    check_scores(arm_scores, mdm_scores, unit)
     sizes = agreement_sizes(settings, graph.num_edges)
     pair = MeasuredPair(
         arm_scores=arm_scores,

@@ -105,9 +105,9 @@ def compare(
             graph, arm_scores, mdm_scores, settings, scope="circuit", unit=unit
         ),
         all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all", unit=unit),
-        size_sweep=sweep_over_sizes(graph, arm_scores, mdm_scores, settings),
-        half_sweep=sweep_over_halves(graph, arm_scores, mdm_scores, settings),
-        step_sweep=sweep_over_denoising_steps(arm, mdm, settings),
+        size_sweep=sweep_over_sizes(graph, arm_scores, mdm_scores, settings, unit=unit),
+        half_sweep=sweep_over_halves(graph, arm_scores, mdm_scores, settings, unit=unit),
+        step_sweep=sweep_over_denoising_steps(arm, mdm, settings, unit=unit),
         arm_steps=step_profile(arm, settings),
         mdm_steps=step_profile(mdm, settings),
         arm_completeness=completeness(arm, settings),

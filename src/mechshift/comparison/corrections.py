@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mechshift.comparison.agreement import Agreement
 from mechshift.comparison.comparison import Comparison
+from mechshift.comparison.depth import CROSS_FITTED
 from mechshift.errors import ComparisonError
-from mechshift.statistics import holm
+from mechshift.statistics import ROUNDING, holm
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -27,12 +28,26 @@ class CorrectedTest:
     hypothesis: str
     """What a small p-value speaks against, in words."""
 
+    statistic_name: str
+    """The number that is tested, in words and with its unit."""
+
     tasks: tuple[str, ...]
+    statistic: Float[np.ndarray, " task"]
+    """The number of each task; NaN where it is undefined."""
+
     p: Float[np.ndarray, " task"]
     """P-value of each task; NaN where the quantity is undefined."""
 
     adjusted_p: Float[np.ndarray, " task"]
     """Holm's p-value over the tasks that have one."""
+
+    level: float
+    """1 minus the share of families in which a true hypothesis may be rejected."""
+
+    @property
+    def rejected(self) -> Bool[np.ndarray, " task"]:
+        """Whether the hypothesis is rejected for each task; not where it has no p-value."""
+        return self.adjusted_p <= 1 - self.level + ROUNDING
 
 
 HYPOTHESES = {
@@ -48,58 +63,97 @@ HYPOTHESES = {
 }
 """Name of each test -> the hypothesis. All are about circuits of the comparison's size."""
 
+STATISTICS = {
+    "edges_layout": "Jaccard of edges",
+    "edges_noise": "Jaccard of edges",
+    "nodes_noise": "weighted Jaccard of nodes",
+    "weighted_noise": "weighted Jaccard of edges",
+    "rank_noise": "Spearman's correlation",
+    "sign_noise": "share of signs alike",
+    "early_share": "shift, cross-fitted",
+    "centre_of_mass": "shift [layers], cross-fitted",
+    "profile_distance": "Wasserstein distance [layers], cross-fitted",
+}
+"""Name of each test -> the number that it is about."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasuredTest:
+    """One hypothesis on one task; NaN where it is undefined."""
+
+    statistic: float
+    p: float
+
 
 def corrected_tests(comparisons: Sequence[Comparison]) -> tuple[CorrectedTest, ...]:
     """Every hypothesis, tested on every task and corrected over tasks.
 
     Raises:
-        ComparisonError: there is no comparison, or two of one task.
+        ComparisonError: there is no comparison, two of one task, or two levels.
     """
     tasks = tuple(one.task for one in comparisons)
     if not tasks or len(set(tasks)) < len(tasks):
         raise ComparisonError(
             f"tests are corrected over different tasks, each compared once, not {list(tasks)}."
         )
-    p = [p_values(one) for one in comparisons]
+    levels = {one.settings.level for one in comparisons}
+    if len(levels) > 1:
+        raise ComparisonError(
+            f"tests are corrected at one level, not at {sorted(levels)}; compare all tasks with the"
+            " same setting level."
+        )
+    measured = [measured_tests(one) for one in comparisons]
     tests = []
     for name, hypothesis in HYPOTHESES.items():
-        of_tasks = np.array([of_task[name] for of_task in p])
+        p = np.array([of_task[name].p for of_task in measured])
         tests.append(
             CorrectedTest(
                 name=name,
                 hypothesis=hypothesis,
+                statistic_name=STATISTICS[name],
                 tasks=tasks,
-                p=of_tasks,
-                adjusted_p=holm(of_tasks),
+                statistic=np.array([of_task[name].statistic for of_task in measured]),
+                p=p,
+                adjusted_p=holm(p),
+                level=comparisons[0].settings.level,
             )
         )
     return tuple(tests)
 
 
-def p_values(comparison: Comparison) -> dict[str, float]:
-    """The p-value of each of `HYPOTHESES` on one task; NaN where it is undefined."""
+def measured_tests(comparison: Comparison) -> dict[str, MeasuredTest]:
+    """Each of `HYPOTHESES` on one task."""
     overlap, size = comparison.overlap, comparison.circuit_size
     index = overlap.index_of(size)
     assert index is not None  # overlap_sizes always measures the circuit's own size
+    edges = float(overlap.edges.value[index])
     depth = comparison.circuit_depth.source
+    early, centre = (
+        float(depth.tested[CROSS_FITTED.index(n)]) for n in ("early", "centre_of_mass")
+    )
     return {
-        "edges_layout": float(overlap.layout_p[index]),
-        "edges_noise": float(overlap.noise_p[index]),
-        **_noise_p(comparison.agreement, size),
-        "early_share": float(depth.thirds_p[0]),
-        "centre_of_mass": _or_nan(depth.centre_of_mass_p),
-        "profile_distance": _or_nan(depth.distance.noise_p),
+        "edges_layout": MeasuredTest(statistic=edges, p=float(overlap.layout_p[index])),
+        "edges_noise": MeasuredTest(statistic=edges, p=float(overlap.noise_p[index])),
+        **_beyond_edges(comparison.agreement, size),
+        "early_share": MeasuredTest(statistic=float(early), p=float(depth.thirds_p[0])),
+        "centre_of_mass": MeasuredTest(statistic=float(centre), p=_or_nan(depth.centre_of_mass_p)),
+        "profile_distance": MeasuredTest(
+            statistic=_or_nan(depth.distance.tested), p=_or_nan(depth.distance.noise_p)
+        ),
     }
 
 
-def _or_nan(p: float | None) -> float:
-    return np.nan if p is None else p
+def _or_nan(value: float | None) -> float:
+    return np.nan if value is None else value
 
 
-def _noise_p(agreement: Agreement, size: int) -> dict[str, float]:
+def _beyond_edges(agreement: Agreement, size: int) -> dict[str, MeasuredTest]:
     index = agreement.index_of(size)
     assert index is not None  # agreement_sizes always measures the circuit's own size
     return {
-        f"{name}_noise": float(getattr(agreement, name).noise_p[index])
+        f"{name}_noise": MeasuredTest(
+            statistic=float(curve.value.value[index]), p=float(curve.noise_p[index])
+        )
         for name in ("nodes", "weighted", "rank", "sign")
+        for curve in [getattr(agreement, name)]
     }

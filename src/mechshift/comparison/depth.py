@@ -12,8 +12,9 @@
    model looks as if it worked where most edges are; what one half takes for signal is as often
    negative as positive on the other, and adds up to nothing.
 6. P-values of no shift: the cross-fitted shift against those after exchanges of the two models'
-   examples (`agreement_curve.py`, 5), all on the same few halvings. Without cross-fitting they
-   would reject for a difference in noise alone (docs/validity.md).
+   examples (`agreement_curve.py`, 5), all on the same few halvings; kept as `tested`, since more
+   halvings make it another number. Without cross-fitting they would reject for a difference in
+   noise alone (docs/validity.md).
 
 Two scopes: `circuit`, each model's top K, chosen anew in every resample; and `all` edges.
 """
@@ -111,6 +112,9 @@ class SideProfiles:
     see a difference in noise between the models. NaN where a model's scores on one half do not
     carry over to the other."""
 
+    tested: Float[np.ndarray, " cross_fitted"]
+    """What the p-values are of: the shifts in the order of `CROSS_FITTED`, on fewer halvings."""
+
     def cross_fitted_shift(self, name: CrossFitted) -> Estimate | None:
         """One of `cross_fitted`; None where it is undefined."""
         return self.cross_fitted.at(CROSS_FITTED.index(name))
@@ -187,7 +191,7 @@ def depth_profile(
         ComparisonError: the arrays do not match, or a circuit touches no layer.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores)
+    check_scores(arm_scores, mdm_scores, unit)
     num_examples = len(arm_scores)
     size = graph.num_edges
     if scope == "circuit":
@@ -251,15 +255,21 @@ def _side_profiles(samples: Samples, side: Side, level: float) -> SideProfiles:
             value=_estimate(shift.distance, level, (0.0, deepest)),
             noise=noise,
             noise_p=_only_p(permutation_p(crossed.distance[:1], crossed.distance[1:, None])),
+            tested=_or_none(crossed.distance[0]),
             halves=half_estimates(samples.halved, side, farthest=deepest, level=level),
         ),
         cross_fitted=_cross_fitted(samples.halved, side, thirds, level),
+        tested=np.append(crossed.thirds[0], crossed.centre_of_mass[0]),
     )
 
 
 def _only_p(p: Float[np.ndarray, "1"]) -> float | None:
-    """A single p-value; None where it is undefined."""
-    return float(p[0]) if np.isfinite(p[0]) else None
+    return _or_none(p[0])
+
+
+def _or_none(value: np.floating) -> float | None:
+    """None for what is undefined."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _cross_fitted(

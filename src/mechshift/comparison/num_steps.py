@@ -89,6 +89,7 @@ def sweep_over_num_steps(
         num_layers=first.graph.num_layers,
         num_resamples=first.settings.num_resamples,
         level=first.settings.level,
+        unit=depths[0].unit,
         notes=(),
     )
     positions = [one.overlap.index_of(one.circuit_size) for one in ordered]

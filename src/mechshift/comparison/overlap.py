@@ -111,7 +111,7 @@ def overlap_curve(
         ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores)
+    check_scores(arm_scores, mdm_scores, unit)
     sizes = overlap_sizes(settings, graph.num_edges)
     pair = MeasuredPair(
         arm_scores=arm_scores, mdm_scores=mdm_scores, sizes=sizes, measures=(edge_measure(),)

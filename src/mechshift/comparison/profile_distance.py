@@ -46,6 +46,9 @@ class ProfileDistance:
     """P-value of: no farther apart than the two models would be with one circuit; cross-fitted
     (`depth.py`, 5 and 6). None where that is undefined."""
 
+    tested: float | None
+    """What `noise_p` is of: the distance of the cross-fitted profiles [layers]."""
+
     halves: Estimates
     """Distances between halves of the examples, in the order of `HALF_DISTANCES` [layers]. NaN
     where the circuit of some half touches no layer."""

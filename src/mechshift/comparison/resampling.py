@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from mechshift.comparison.scores import Unit
 from mechshift.errors import ComparisonError
 
 CHUNK_BYTES = 128 * 2**20
@@ -18,8 +19,9 @@ MIN_EXAMPLES = 10
 def check_scores(
     arm_scores: Float[np.ndarray, "arm_example arm_edge"],
     mdm_scores: Float[np.ndarray, "mdm_example mdm_edge"],
+    unit: Unit,
 ) -> None:
-    """Refuse score arrays that do not describe the same examples and edges.
+    """Refuse score arrays that do not describe the same examples, or shards, and edges.
 
     Raises:
         ComparisonError: shapes differ, there are too few examples, or a score is not finite.
@@ -31,8 +33,8 @@ def check_scores(
         )
     if len(arm_scores) < MIN_EXAMPLES:
         raise ComparisonError(
-            f"{len(arm_scores)} examples are too few to say how certain a comparison is;"
-            f" use a pool of at least {MIN_EXAMPLES}."
+            f"{len(arm_scores)} {unit}s are too few to say how certain a comparison is;"
+            f" use a pool of at least {MIN_EXAMPLES} {unit}s."
         )
     for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
         if not np.isfinite(scores).all():

@@ -18,7 +18,7 @@ from mechshift.comparison.depth_shift import ShiftCurve, ShiftRows, shift_rows
 from mechshift.comparison.layer_sums import PairSums, exchanged_sums, resampled_sums
 from mechshift.comparison.profile_distance import Side
 from mechshift.comparison.resampling import MIN_EXAMPLES, check_scores
-from mechshift.comparison.scores import Scores, rows_with_step
+from mechshift.comparison.scores import Scores, Unit, rows_with_step
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
 from mechshift.graph import Graph, third_of_layers
 from mechshift.statistics import (
@@ -51,8 +51,9 @@ class DepthSweep:
     circuit_sizes: Int[np.ndarray, " point"]
     """Edges in each circuit."""
 
+    unit: Unit
     num_examples: Int[np.ndarray, " point"]
-    """Rows that were resampled: examples, or shards of them."""
+    """Rows that were resampled: examples, or shards of them (`unit`)."""
 
     num_layers: int
     num_resamples: int
@@ -60,6 +61,14 @@ class DepthSweep:
 
     notes: tuple[str, ...]
     """Why a point is NaN; one line each."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rows:
+    """What a row of scores is, and how many each point rests on."""
+
+    unit: Unit
+    counts: Sequence[int]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -75,6 +84,8 @@ def sweep_over_sizes(
     arm_scores: Float[np.ndarray, "example edge"],
     mdm_scores: Float[np.ndarray, "example edge"],
     settings: ComparisonSettings,
+    *,
+    unit: Unit = "example",
 ) -> DepthSweep:
     """Shift of circuits of every size of the overlap curve, and of all edges.
 
@@ -83,21 +94,21 @@ def sweep_over_sizes(
         arm_scores: score of each edge on each example [metric units], summed over steps.
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: sizes, resamples, level and seed.
+        unit: what a row of the scores is.
 
     Raises:
         ComparisonError: the arrays do not match.
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores)
+    check_scores(arm_scores, mdm_scores, unit)
     sizes = sorted({*overlap_sizes(settings, graph.num_edges), graph.num_edges})
     shifts = point_shifts(graph, arm_scores, mdm_scores, sizes, settings)
-    return _sweep(
-        "circuit_size", np.array(sizes), shifts, graph, settings, sizes, [len(arm_scores)]
-    )
+    rows = Rows(unit=unit, counts=[len(arm_scores)])
+    return _sweep("circuit_size", np.array(sizes), shifts, graph, settings, sizes, rows)
 
 
 def sweep_over_denoising_steps(
-    arm: Scores, mdm: Scores, settings: ComparisonSettings
+    arm: Scores, mdm: Scores, settings: ComparisonSettings, *, unit: Unit = "example"
 ) -> DepthSweep:
     """Shift at each denoising step: that step's own circuits, on the examples that have it.
 
@@ -121,9 +132,8 @@ def sweep_over_denoising_steps(
         else:
             shifts += point_shifts(graph, arm_scores, mdm_scores, [size], settings)
         del arm_scores, mdm_scores  # before the next step's are made: they are as large as a pool's
-    return _sweep(
-        "denoising_step", np.arange(num_steps), shifts, graph, settings, [size], num_examples
-    )
+    rows = Rows(unit=unit, counts=num_examples)
+    return _sweep("denoising_step", np.arange(num_steps), shifts, graph, settings, [size], rows)
 
 
 def sweep_over_halves(
@@ -131,6 +141,8 @@ def sweep_over_halves(
     arm_scores: Float[np.ndarray, "example edge"],
     mdm_scores: Float[np.ndarray, "example edge"],
     settings: ComparisonSettings,
+    *,
+    unit: Unit = "example",
 ) -> DepthSweep:
     """Shift on two disjoint halves of the examples, as if it were measured twice.
 
@@ -140,7 +152,7 @@ def sweep_over_halves(
         ComparisonError: the arrays do not match.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores)
+    check_scores(arm_scores, mdm_scores, unit)
     size = settings.circuit_size_in(graph.num_edges)
     (first,) = split_halves(len(arm_scores), 1, settings.seed)
     shifts: list[PointShifts | None] = []
@@ -149,8 +161,8 @@ def sweep_over_halves(
             shifts.append(None)
         else:
             shifts += point_shifts(graph, arm_scores[half], mdm_scores[half], [size], settings)
-    num_examples = [int(half.sum()) for half in (first, ~first)]
-    return _sweep("half", np.array([1, 2]), shifts, graph, settings, [size], num_examples)
+    rows = Rows(unit=unit, counts=[int(half.sum()) for half in (first, ~first)])
+    return _sweep("half", np.array([1, 2]), shifts, graph, settings, [size], rows)
 
 
 def point_shifts(
@@ -190,9 +202,9 @@ def _sweep(
     graph: Graph,
     settings: ComparisonSettings,
     sizes: Sequence[int],
-    num_examples: Sequence[int],
+    rows: Rows,
 ) -> DepthSweep:
-    """Put the points together; `sizes` and `num_examples` may be one for all."""
+    """Put the points together; there may be one size, or count of rows, for all."""
     source, destination = (
         _curve(shifts, side, graph.num_layers - 1.0, settings) for side in ("source", "destination")
     )
@@ -202,11 +214,12 @@ def _sweep(
         source=source,
         destination=destination,
         circuit_sizes=np.broadcast_to(sizes, points.shape).copy(),
-        num_examples=np.broadcast_to(num_examples, points.shape).copy(),
+        unit=rows.unit,
+        num_examples=np.broadcast_to(rows.counts, points.shape).copy(),
         num_layers=graph.num_layers,
         num_resamples=settings.num_resamples,
         level=settings.level,
-        notes=_notes(over, points, source, destination),
+        notes=_notes(over, points, source, destination, rows.unit),
     )
 
 
@@ -237,7 +250,11 @@ def _curve(
 
 
 def _notes(
-    over: Over, points: Int[np.ndarray, " point"], source: ShiftCurve, destination: ShiftCurve
+    over: Over,
+    points: Int[np.ndarray, " point"],
+    source: ShiftCurve,
+    destination: ShiftCurve,
+    unit: Unit,
 ) -> tuple[str, ...]:
     """Which points have no value or no interval, and why that can be."""
     unknown = np.isnan(source.distance.low) | np.isnan(destination.distance.low)
@@ -246,5 +263,5 @@ def _notes(
     listed = ", ".join(f"{point:,}" for point in points[unknown])
     return (
         f"{over.replace('_', ' ')} {listed}: no shift in depth, or no interval; fewer than"
-        f" {MIN_EXAMPLES} examples, scores that are all zero, or circuits that touch no layer.",
+        f" {MIN_EXAMPLES} {unit}s, scores that are all zero, or circuits that touch no layer.",
     )

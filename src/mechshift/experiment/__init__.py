@@ -27,3 +27,5 @@ from mechshift.experiment.settings import SweepSettings as SweepSettings
 from mechshift.experiment.sweep_reporting import left_out as left_out
 from mechshift.experiment.sweep_reporting import sweep_table as sweep_table
 from mechshift.experiment.sweeping import sweep_num_steps as sweep_num_steps
+from mechshift.experiment.trajectory import TrajectorySettings as TrajectorySettings
+from mechshift.experiment.trajectory import run_trajectory as run_trajectory

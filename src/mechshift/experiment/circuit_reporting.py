@@ -29,7 +29,8 @@ from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.figures.faithfulness_curves import Origin
 from mechshift.figures.metric_distributions import Condition
 from mechshift.models import Kind
-from mechshift.report import BaselineComparison
+from mechshift.report import BaselineComparison, OtherCircuit
+from mechshift.statistics import Estimate, centred_estimate
 
 
 def faithfulness_parts(run: Path, task: str, comparison: Comparison) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def faithfulness_parts(run: Path, task: str, comparison: Comparison) -> dict[str
         EvaluationError: faithfulness is undefined.
     """
     series: list[FaithfulnessSeries] = []
+    others: list[OtherCircuit] = []
     compared: list[BaselineComparison] = []
     samples: list[MetricSample] = []
     for model in KINDS:
@@ -47,6 +49,9 @@ def faithfulness_parts(run: Path, task: str, comparison: Comparison) -> dict[str
         baselines = read_baselines(run, task, model)
         for owner, metrics in by_owner.items():
             series.append(_series(model, owner, metrics.curve(), comparison))
+        difference = other_minus_own(run, task, model, comparison)
+        if difference is not None:
+            others.append(OtherCircuit(model=model, difference=difference))
         if len(baselines.random.sizes):
             random = baseline_curve(baselines.random)
             series.append(_series(model, "random", random, comparison))
@@ -56,10 +61,34 @@ def faithfulness_parts(run: Path, task: str, comparison: Comparison) -> dict[str
         samples += _metric_samples(model, by_owner, comparison.circuit_size)
     return {
         "faithfulness": tuple(series),
+        "other_circuits": tuple(others),
         "baselines": tuple(compared),
         "metric_samples": tuple(samples),
         "ablation": evaluation_config(run, task)["ablation"],
     }
+
+
+def other_minus_own(run: Path, task: str, model: Kind, comparison: Comparison) -> Estimate | None:
+    """A model's faithfulness on the other's circuit minus that on its own, on the same resamples.
+
+    None where the circuit size was not run.
+
+    Raises:
+        ArtifactError: circuits were not run, or the results are damaged.
+        EvaluationError: faithfulness is undefined.
+    """
+    settings, size = comparison.settings, comparison.circuit_size
+    (other,) = set(KINDS) - {model}
+    curves = [read_circuit_metrics(run, task, model)[owner].curve() for owner in (other, model)]
+    if size not in curves[0].sizes:
+        return None
+    at = int((curves[0].sizes == size).argmax())
+    values = [float(curve.faithfulness[at]) for curve in curves]
+    samples = [
+        curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)[:, at]
+        for curve in curves
+    ]
+    return centred_estimate(values[0] - values[1], samples[0] - samples[1], level=settings.level)
 
 
 def _series(

@@ -6,11 +6,11 @@ from mechshift.ablation import AblationComparison
 from mechshift.artifacts import is_written
 from mechshift.attribution import EdgeScores, source_scores
 from mechshift.comparison import Comparison, ComparisonSettings, DirectionOfFlow, direction_of_flow
+from mechshift.experiment.circuit_reporting import other_minus_own
 from mechshift.experiment.stores import (
     comparison_folder,
     control_folder,
     flow_folder,
-    read_circuit_metrics,
     read_control_answers,
     read_control_shift,
     read_flow,
@@ -24,7 +24,7 @@ from mechshift.semantics import (
     concentration_shift,
     resample_magnitudes,
 )
-from mechshift.statistics import Estimate, centred_estimate, proportion_interval
+from mechshift.statistics import Estimate, proportion_interval
 from mechshift.verdict import ControlEvidence, Evidence
 
 
@@ -54,7 +54,7 @@ def task_evidence(
         comparison=comparison,
         concentration=concentration_shift(arm, mdm, level=settings.level),
         direction=direction,
-        inheritance=_inheritance(run, task, comparison),
+        inheritance=other_minus_own(run, task, "mdm", comparison),
         ablation=ablation,
         controls=tuple(_control(run, task, name, arm, settings) for name in controls),
     )
@@ -95,19 +95,3 @@ def component_magnitudes(scores: EdgeScores, settings: ComparisonSettings) -> Co
     """Of heads and MLPs; `input`, which every circuit has, is left out."""
     resampling = SemanticsSettings(num_resamples=settings.num_resamples, seed=settings.seed)
     return resample_magnitudes(source_scores(scores)[:, 1:], resampling)
-
-
-def _inheritance(run: Path, task: str, comparison: Comparison) -> Estimate | None:
-    """The MDM's faithfulness on the ARM's circuit minus on its own, on the same resamples."""
-    settings, size = comparison.settings, comparison.circuit_size
-    curves = {owner: one.curve() for owner, one in read_circuit_metrics(run, task, "mdm").items()}
-    if size not in curves["mdm"].sizes:
-        return None
-    at = int((curves["mdm"].sizes == size).argmax())
-    values, samples = [], []
-    for owner in ("arm", "mdm"):
-        curve = curves[owner]
-        values.append(float(curve.faithfulness[at]))
-        resampled = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
-        samples.append(resampled[:, at])
-    return centred_estimate(values[0] - values[1], samples[0] - samples[1], level=settings.level)

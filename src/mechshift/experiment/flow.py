@@ -4,6 +4,7 @@ Flow takes the gradients of EAP-IG, whichever method scored the edges and withou
 exact patching knows no positions, and so all runs have one kind of flow.
 """
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -50,10 +51,27 @@ def trace_flow(
         ArtifactError: the run has no pool, or holds other flows.
         AttributionError: a batch does not fit in memory.
     """
-    for task_name in pool_manifests(run):
+    trace_members(run, pair.members, pool_manifests(run), settings, quiet=quiet)
+
+
+def trace_members(
+    run: Path,
+    members: Mapping[str, LanguageModel],
+    tasks: Iterable[str],
+    settings: AttributionSettings,
+    *,
+    quiet: bool = False,
+) -> None:
+    """The same for some models by the names of their folders, on some pooled tasks.
+
+    Raises:
+        ArtifactError: see `trace_flow`.
+        AttributionError: see `trace_flow`.
+    """
+    for task_name in tasks:
         pool = read_pool(run, task_name, "discovery")
         options = _options(settings, pooled_task(task_name, pool).metric)
-        for member, model in pair.members.items():
+        for member, model in members.items():
             examples = pooled_examples(pool, model)
             made_from: dict[str, Any] = {
                 "stage": FLOW,

@@ -1,6 +1,6 @@
 """Stage 2: how much does each edge of each model matter on the pooled examples?"""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -43,13 +43,31 @@ def score_edges(
         ConfigError: shards that do not divide a pool, or are too few.
         AttributionError: a batch does not fit in memory, or the method refuses the metric.
     """
-    pools = {task_name: read_pool(run, task_name, "discovery") for task_name in pool_manifests(run)}
+    score_members(run, pair.members, pool_manifests(run), settings, quiet=quiet)
+
+
+def score_members(
+    run: Path,
+    members: Mapping[str, LanguageModel],
+    tasks: Iterable[str],
+    settings: AttributionSettings,
+    *,
+    quiet: bool = False,
+) -> None:
+    """The same for some models by the names of their folders, on some pooled tasks.
+
+    Raises:
+        ArtifactError: see `score_edges`.
+        ConfigError: see `score_edges`.
+        AttributionError: see `score_edges`.
+    """
+    pools = {task_name: read_pool(run, task_name, "discovery") for task_name in tasks}
     for pool in pools.values():
         check_shards(len(pool.examples), settings.examples_per_shard)
     for task_name, pool in pools.items():
         metric = settings.metric or pooled_task(task_name, pool).metric
         resolved = replace(settings, metric=metric)
-        for member, model in pair.members.items():
+        for member, model in members.items():
             write_in_chunks(
                 scores_folder(run, task_name, member),
                 scores_made_from(run, task_name, model, resolved),

@@ -43,6 +43,7 @@ from mechshift.errors import ArtifactError
 from mechshift.evaluation import Baselines, CircuitMetrics
 from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
 from mechshift.graph import Graph
+from mechshift.models import CONTROLS as CONTROL_MEMBERS
 from mechshift.models import Kind
 from mechshift.semantics import Semantics
 from mechshift.tasks import CommonPool, Example, Split
@@ -78,6 +79,8 @@ def scores_folder(run: Path, task: str, member: str) -> Path:
 def scored_members(run: Path, task: str) -> list[str]:
     """The members whose edges are scored: `arm`, `mdm`, then controls by name.
 
+    Checkpoints of a trajectory are scored too, and are compared by themselves (`trajectory.py`).
+
     Raises:
         ArtifactError: a model of the pair has not been scored.
     """
@@ -88,7 +91,7 @@ def scored_members(run: Path, task: str) -> list[str]:
             f"{run} holds no scores of the {missing[0].upper()} on '{task}'; run"
             f" `mechshift attribute {run}` first."
         )
-    return [*KINDS, *sorted(found - set(KINDS))]
+    return [*KINDS, *sorted(found & set(CONTROL_MEMBERS))]
 
 
 def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:

@@ -4,7 +4,12 @@ from mechshift.figures.ablation_bars import ablation_bars, ablation_bars_table
 from mechshift.figures.agreement import agreement, agreement_table
 from mechshift.figures.attention_roles import attention_roles, attention_roles_table
 from mechshift.figures.circuit_map import circuit_map, circuit_map_table
+from mechshift.figures.circuit_scrubber import circuit_scrubber, circuit_scrubber_table
 from mechshift.figures.concentration_bars import concentration_bars, concentration_bars_table
+from mechshift.figures.depth_over_training import (
+    depth_over_training,
+    depth_over_training_table,
+)
 from mechshift.figures.depth_profiles import depth_profiles, depth_profiles_table
 from mechshift.figures.depth_sweep import depth_sweep, depth_sweep_table
 from mechshift.figures.faithfulness_curves import (
@@ -30,6 +35,7 @@ from mechshift.figures.quantity_panels import quantity_panels, quantity_panels_t
 from mechshift.figures.right_to_left import right_to_left, right_to_left_table
 from mechshift.figures.single_ablations import single_ablations, single_ablations_table
 from mechshift.figures.step_view import step_view, step_view_table
+from mechshift.figures.trajectory_curves import trajectory_curves, trajectory_table
 
 __all__ = [
     "FaithfulnessSeries",
@@ -42,9 +48,13 @@ __all__ = [
     "agreement_table",
     "circuit_map",
     "circuit_map_table",
+    "circuit_scrubber",
+    "circuit_scrubber_table",
     "component_lens",
     "concentration_bars",
     "concentration_bars_table",
+    "depth_over_training",
+    "depth_over_training_table",
     "depth_profiles",
     "depth_profiles_table",
     "depth_sweep",
@@ -71,4 +81,6 @@ __all__ = [
     "single_ablations_table",
     "step_view",
     "step_view_table",
+    "trajectory_curves",
+    "trajectory_table",
 ]

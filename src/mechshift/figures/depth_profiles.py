@@ -41,7 +41,7 @@ def depth_profiles(profiles: DepthProfiles) -> go.Figure:
     return finish(
         figure,
         "Depth of the circuit" if profiles.scope == "circuit" else "Depth of all edges",
-        f"{_scope_words(profiles)}; n = {profiles.num_examples} examples; bands:"
+        f"{_scope_words(profiles)}; n = {profiles.num_examples} {profiles.unit}s; bands:"
         f" {percent(profiles.level)} bootstrap intervals; dotted lines: early, middle, late",
         wide=wide,
         narrow=narrow,

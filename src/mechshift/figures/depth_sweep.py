@@ -21,8 +21,8 @@ from mechshift.figures.theme import (
 from mechshift.statistics import Estimates
 
 QUANTITIES = {
-    "early_share": "early share, MDM minus ARM",
-    "centre_of_mass": "centre of mass, MDM minus ARM [layers]",
+    "early_share": "early share, MDM − ARM",
+    "centre_of_mass": "centre of mass, MDM − ARM [layers]",
     "distance": "distance of the profiles [layers]",
 }
 """Field of the curve -> title of its panel."""
@@ -46,6 +46,10 @@ TITLES = {
 }
 
 
+HALF_OFFSETS = {"source": -0.08, "destination": 0.08}
+"""Where the two sides stand beside each half, which no line joins to the other."""
+
+
 def depth_sweep(sweep: DepthSweep) -> go.Figure:
     """Three panels: early share, centre of mass, and distance beside what noise makes of it."""
     figure = make_subplots(rows=1, cols=3, subplot_titles=tuple(QUANTITIES.values()))
@@ -54,12 +58,17 @@ def depth_sweep(sweep: DepthSweep) -> go.Figure:
         for side, (name, colour) in SIDES.items():
             curve = getattr(sweep, side)
             estimates = getattr(curve, quantity)
-            figure.add_trace(band(x, estimates, colour, group=name), row=1, col=column)
-            line = _line(sweep, estimates, name, colour, "solid")
-            figure.add_trace(line.update(showlegend=column == 1), row=1, col=column)
+            shown = [_line(sweep, estimates, name, colour).update(showlegend=column == 1)]
             if quantity == "distance":
-                noise = _line(sweep, curve.noise_distance, f"noise, {name}", colour, "dot")
-                figure.add_trace(noise, row=1, col=column)
+                shown.append(
+                    _line(sweep, curve.noise_distance, f"noise, {name}", colour, noise=True)
+                )
+            if sweep.over == "half":
+                shown = [_beside_half(trace, side) for trace in shown]
+                shown[0].error_y = _bars(estimates)
+            else:
+                shown.insert(0, band(x, estimates, colour, group=name))
+            figure.add_traces(shown, rows=1, cols=column)
     for column in (1, 2):
         figure.add_hline(
             y=0, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=column
@@ -71,8 +80,9 @@ def depth_sweep(sweep: DepthSweep) -> go.Figure:
     return finish(
         figure,
         TITLES[sweep.over],
-        f"below 0: the MDM works earlier; n = {n}; bands: {percent(sweep.level)} bootstrap"
-        f" intervals ({sweep.num_resamples:,} resamples), for noise none",
+        "early share above 0, centre of mass below 0: the MDM works earlier;"
+        f" n = {n} {sweep.unit}s; plain {percent(sweep.level)} bootstrap intervals"
+        f" ({sweep.num_resamples:,} resamples)",
         wide=panels((0.0, 0.28, 0.0, 1.0), (0.36, 0.64, 0.0, 1.0), (0.72, 1.0, 0.0, 1.0))
         | {"height": 430, "margin.b": 110},
         narrow=stacked(3, gap=0.12) | {"height": 1050, "margin.b": 180},
@@ -100,20 +110,41 @@ def depth_sweep_table(sweep: DepthSweep) -> pl.DataFrame:
     return pl.concat(parts).fill_nan(None)
 
 
-def _line(sweep: DepthSweep, estimates: Estimates, name: str, colour: str, dash: str) -> go.Scatter:
+def _line(
+    sweep: DepthSweep, estimates: Estimates, name: str, colour: str, *, noise: bool = False
+) -> go.Scatter:
     return go.Scatter(
         x=sweep.points.astype(np.float64),
         y=estimates.value,
         mode="lines+markers",
-        line={"color": colour, "width": 2.5 if dash == "solid" else 1.5, "dash": dash},
-        marker={"size": 7, "symbol": "circle" if dash == "solid" else "circle-open"},
+        line={
+            "color": colour,
+            "width": 1.5 if noise else 2.5,
+            "dash": "dot" if noise else "solid",
+        },
+        marker={"size": 7, "symbol": "circle-open" if noise else "circle"},
         customdata=np.stack([estimates.low, estimates.high, sweep.num_examples], axis=-1),
-        hovertemplate="%{x}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}],"
+        text=[f"{point:,}" for point in sweep.points],
+        hovertemplate="%{text}: %{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}],"
         " n = %{customdata[2]}<extra>" + name + "</extra>",
         cliponaxis=False,
         name=name,
         legendgroup=name,
     )
+
+
+def _beside_half(trace: go.Scatter, side: str) -> go.Scatter:
+    return trace.update(x=np.asarray(trace.x) + HALF_OFFSETS[side], mode="markers")
+
+
+def _bars(estimates: Estimates) -> dict[str, object]:
+    return {
+        "type": "data",
+        "array": estimates.high - estimates.value,
+        "arrayminus": estimates.value - estimates.low,
+        "width": 4,
+        "thickness": 1.5,
+    }
 
 
 def _ticks(sweep: DepthSweep, x: Float[np.ndarray, " point"]) -> dict[str, object]:

@@ -20,7 +20,7 @@ Rows = Mapping[str, Mapping[str, Estimate | None]]
 """For each row its quantities by name."""
 
 SHOWN = ("overlap ratio", "early share shift", "effective components shift", "right-to-left share")
-"""Names of the quantities that have a panel."""
+"""Names of the quantities that have a panel, if some row has a number of theirs."""
 
 ROW_HEIGHT = 34
 """Of each row in a panel [pixels]."""
@@ -28,7 +28,11 @@ ROW_HEIGHT = 34
 
 def quantity_panels(rows: Rows, *, title: str, subtitle: str) -> go.Figure:
     """One panel a quantity: value and interval of every row, against what no change would give."""
-    shown = [quantity for quantity in QUANTITIES if quantity.name in SHOWN]
+    shown = [
+        quantity
+        for quantity in QUANTITIES
+        if quantity.name in SHOWN and any(found[quantity.name] for found in rows.values())
+    ]
     titles = tuple(quantity.name for quantity in shown)
     figure = make_subplots(rows=1, cols=len(shown), subplot_titles=titles, shared_yaxes=True)
     for column, quantity in enumerate(shown, start=1):
@@ -40,10 +44,12 @@ def quantity_panels(rows: Rows, *, title: str, subtitle: str) -> go.Figure:
     figure.update_yaxes(**order, range=[-0.6, len(rows) - 0.4], showgrid=False)
     height = ROW_HEIGHT * max(2, len(rows))
     across = [index / len(shown) for index in range(len(shown))]
-    wide = panels(*((left, left + 0.2, 0.0, 1.0) for left in across))
+    wide = panels(*((left, left + 0.8 / len(shown), 0.0, 1.0) for left in across))
     wide |= {"height": height + 150, "margin.b": 58, "margin.l": 128}
-    narrow = stacked(len(shown), gap=0.1)
-    narrow |= {"height": len(shown) * (height + 90) + 90, "margin.b": 58, "margin.l": 128}
+    below = 84  # ticks and unit of a panel, title of the next
+    drawn = len(shown) * (height + below) - below
+    narrow = stacked(len(shown), gap=below / drawn)
+    narrow |= {"height": drawn + 150, "margin.b": 58, "margin.l": 128}
     for index in range(2, len(shown) + 1):
         wide[f"yaxis{index}.showticklabels"] = False
         narrow[f"yaxis{index}.showticklabels"] = True

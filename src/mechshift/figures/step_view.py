@@ -59,8 +59,8 @@ def step_view(comparison: Comparison, *, metric: str = "metric") -> go.Figure:
         figure,
         "Step by step",
         f"share of |mean score| by the layer that reads the edge, all edges;"
-        f" n = {comparison.num_examples} examples; bars: {percent(comparison.settings.level)}"
-        " bootstrap intervals",
+        f" n = {comparison.num_examples} {comparison.unit}s; bars:"
+        f" {percent(comparison.settings.level)} bootstrap intervals",
         wide=wide,
         narrow=narrow,
     )

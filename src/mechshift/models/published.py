@@ -86,6 +86,7 @@ def _pairs() -> Iterator[PairEntry]:
         arm=ModelSource(path="tiny/arm"),
         mdm=ModelSource(path="tiny/mdm"),
         continued_arm=ModelSource(path="tiny/continued-arm"),
+        other_mdm=ModelSource(path="tiny/other-mdm"),
         shift=True,
         description="a small Llama trained on the four tasks, and the MDM post-trained from it",
         source="made by mechshift",

@@ -7,6 +7,7 @@ from mechshift.report.html import render_report
 from mechshift.report.records import (
     BaselineComparison,
     ModelSemantics,
+    OtherCircuit,
     OwnAnswers,
     PoolSummary,
     ReportInput,
@@ -15,6 +16,12 @@ from mechshift.report.records import (
     TaskReport,
     TaskSemantics,
     task_slug,
+)
+from mechshift.report.trajectory import (
+    TrajectoryFacts,
+    TrajectoryInput,
+    render_trajectory,
+    trajectory_csvs,
 )
 
 __all__ = [
@@ -25,14 +32,19 @@ __all__ = [
     "BaselineComparison",
     "ReportInput",
     "ModelSemantics",
+    "OtherCircuit",
     "OwnAnswers",
     "RunFacts",
     "TaskAblations",
     "TaskReport",
     "TaskSemantics",
+    "TrajectoryFacts",
+    "TrajectoryInput",
     "exhibits",
     "per_example_name",
     "render_report",
+    "render_trajectory",
     "report_tables",
     "task_slug",
+    "trajectory_csvs",
 ]

@@ -2,21 +2,20 @@
 
 The rules:
 
-1. Early structures matter more to the MDM: the interval of MDM minus ARM, in the share of the
-   metric that is lost without them, lies above 0; and so does that of the MDM's loss beyond each of
-   its random controls, of which there must be one. They matter less: the first lies below 0. Where
-   a metric has no share to lose, accuracy stands in.
+1. Early structures matter more, or less, to the MDM: as `verdict.intervention` decides.
 2. Attribution ranks components as ablation does: the interval of the rank correlation lies above 0,
    in both models.
 """
 
+from collections.abc import Mapping
+
 from mechshift.figures.theme import MODEL_NAMES
 from mechshift.graph import THIRDS
-from mechshift.report.ablated import Drop, drop_of, mdm_excess, replacement_of
-from mechshift.report.finding import NOT_DECIDED, Finding
+from mechshift.report.finding import Finding
 from mechshift.report.formats import in_words, percentage
 from mechshift.report.records import TaskAblations, TaskReport
 from mechshift.statistics import Estimate
+from mechshift.verdict import NOT_DECIDED, intervention
 
 WRITES_INSTEAD = {
     "zero": "nothing",
@@ -60,38 +59,20 @@ def ablation_notes(task: TaskReport) -> tuple[str, ...]:
 
 
 def _early(ablations: TaskAblations, plan: str) -> Finding:
-    drop: Drop = "share_lost"
-    if drop_of(ablations, "difference", drop, plan) is None:
-        drop = "accuracy_drop"
-    arm, mdm, difference = (
-        drop_of(ablations, side, drop, plan) for side in ("arm", "mdm", "difference")
-    )
-    assert arm and mdm and difference  # accuracy is always defined
-    excess = {
-        role: found
-        for role in CONTROLS
-        if (found := mdm_excess(ablations, drop, f"{plan}, {role}")) is not None
-    }
-    lost = "of its metric" if drop == "share_lost" else "of its accuracy"
-    written = WRITES_INSTEAD[replacement_of(ablations)]
+    found = intervention(ablations.structures, plan)
+    assert found is not None  # the plan is one of the labels, and accuracy is always defined
+    lost = "of its metric" if found.drop == "share_lost" else "of its accuracy"
     return Finding(
         question=f"Do {plan.replace('mlps', 'MLPs')} matter more to the MDM?",
-        verdict=_verdict(difference, list(excess.values())),
-        sentence=f"Where they write {written}, the MDM loses {in_words(mdm)} {lost} and the ARM"
-        f" {in_words(arm)}; the difference is {in_words(difference, signed=True)}."
-        f" {_beyond_controls(excess)} {_removed(ablations, plan)}",
+        verdict=found.decides(more="yes, and more than random ones", less="no, less"),
+        sentence=f"Where they write {WRITES_INSTEAD[found.replacement]}, the MDM loses"
+        f" {in_words(found.mdm)} {lost} and the ARM {in_words(found.arm)}; the difference is"
+        f" {in_words(found.difference, signed=True)}. {_beyond_controls(found.excess)}"
+        f" {_removed(ablations, plan)}",
     )
 
 
-def _verdict(difference: Estimate, excess: list[Estimate]) -> str:
-    if difference.interval.high < 0:
-        return "no, less"
-    if difference.interval.low > 0 and excess and all(one.interval.low > 0 for one in excess):
-        return "yes, and more than random ones"
-    return NOT_DECIDED
-
-
-def _beyond_controls(excess: dict[str, Estimate]) -> str:
+def _beyond_controls(excess: Mapping[str, Estimate]) -> str:
     if not excess:
         return "There is no random control to hold the MDM's loss against."
     by_control = " and ".join(

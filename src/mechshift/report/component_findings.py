@@ -3,8 +3,7 @@
 The rules:
 
 1. Reads from its right: the interval of the MDM's right-to-left share lies above
-   `MATERIAL_SHARE`; hardly: below it. Under full attention some share is never exactly 0, so 0
-   would always be excluded.
+   `verdict.MATERIAL_SHARE`; hardly: below it.
 2. More distributed: the interval of MDM minus ARM (effective number of components) excludes 0.
 3. Further from the output: the interval of MDM minus ARM (log10 rank of the target in the lenses of
    the components, weighted by attribution) excludes 0.
@@ -12,13 +11,17 @@ The rules:
 
 from mechshift.comparison import DirectionOfFlow
 from mechshift.comparison.direction import RIGHT_TO_LEFT
-from mechshift.report.finding import NOT_DECIDED, Finding, by_sign
+from mechshift.report.finding import Finding
 from mechshift.report.formats import in_words, number
 from mechshift.report.records import TaskReport, TaskSemantics
-from mechshift.semantics import AlignmentMeasures
-
-MATERIAL_SHARE = 0.05
-"""A twentieth of the flow between positions. Our choice; the share stands beside the verdict."""
+from mechshift.semantics import AlignmentMeasures, ConcentrationShift
+from mechshift.verdict import (
+    MATERIAL_SHARE,
+    NOT_MEASURED,
+    by_side,
+    by_sign,
+    right_to_left_share,
+)
 
 
 def component_findings(task: TaskReport) -> tuple[Finding, ...]:
@@ -26,34 +29,30 @@ def component_findings(task: TaskReport) -> tuple[Finding, ...]:
     found = []
     if task.flow is not None:
         found.append(_reads_from_the_right(task.flow))
+    if task.concentration is not None:
+        found.append(_distributed(task.concentration))
     if task.semantics is not None:
-        found += [_distributed(task.semantics), _aligned(task.semantics)]
+        found.append(_aligned(task.semantics))
     return tuple(found)
 
 
 def _reads_from_the_right(flow: DirectionOfFlow) -> Finding:
-    share = flow.mdm.overall.at(RIGHT_TO_LEFT)
-    assert share is not None  # direction_of_flow refuses a model in which nothing flows
-    if share.interval.low > MATERIAL_SHARE:
-        verdict = "yes"
-    else:
-        verdict = "hardly" if share.interval.high < MATERIAL_SHARE else NOT_DECIDED
+    share = right_to_left_share(flow)
     arm = float(flow.arm.overall.value[RIGHT_TO_LEFT])
     return Finding(
         question="Does the MDM read from its right?",
-        verdict=verdict,
+        verdict=by_side(share, MATERIAL_SHARE, above="yes", below="hardly", missing=NOT_MEASURED),
         sentence=f"{in_words(share)} of what flows through the MDM's attention comes from further"
         f" right in the text, and {number(arm)} of the ARM's, whose attention is causal. Above"
         f" {number(MATERIAL_SHARE)} counts as yes.",
     )
 
 
-def _distributed(semantics: TaskSemantics) -> Finding:
-    found = semantics.shift.concentration
+def _distributed(found: ConcentrationShift) -> Finding:
     shift = found.shift.effective_number
     return Finding(
         question="Is the MDM's work spread over more components?",
-        verdict=by_sign(shift, "yes, more distributed", "no, sharper"),
+        verdict=by_sign(shift, above="yes, more distributed", below="no, sharper"),
         sentence=f"Its attribution is spread as if over"
         f" {in_words(found.mdm.effective_number)} equal heads and MLPs of {found.num_components},"
         f" the ARM's over {in_words(found.arm.effective_number)}; the difference is"
@@ -66,7 +65,7 @@ def _aligned(semantics: TaskSemantics) -> Finding:
     shift = found.shift.weighted.log10_rank
     return Finding(
         question="Do single components of the MDM say less of the answer?",
-        verdict=by_sign(shift, "yes, less", "no, more"),
+        verdict=by_sign(shift, above="yes, less", below="no, more"),
         sentence="Read through the unembedding alone, the components that the task uses put the"
         f" answer at rank {_rank(found.mdm.weighted)} in the MDM and at {_rank(found.arm.weighted)}"
         f" in the ARM (geometric means, weighted by attribution); log10 of the rank changes by"

@@ -6,11 +6,12 @@ from dataclasses import asdict, dataclass
 import plotly.graph_objects as go
 
 from mechshift.figures import quantity_panels, quantity_panels_table
+from mechshift.report.corrected import corrected_frame, corrected_over
 from mechshift.report.exhibit import Exhibit
-from mechshift.report.formats import NOT_MEASURED, Cell, estimate_cell, percentage_cell
+from mechshift.report.formats import Cell, estimate_cell, percentage_cell
 from mechshift.report.records import ReportInput, TaskReport
 from mechshift.statistics import Estimate
-from mechshift.verdict import QUANTITIES, RULES, Evidence, quantities, verdict
+from mechshift.verdict import NOT_MEASURED, QUANTITIES, RULES, Evidence, quantities, verdict
 
 VERDICTS_NAME = "verdicts.json"
 
@@ -111,13 +112,15 @@ def controls_table(task: TaskReport) -> ControlsTable | None:
 
 
 def verdicts_json(report: ReportInput) -> str:
-    """Every statement of every task, with the rules."""
+    """Every statement of every task, with the rules, and every test over tasks."""
     tasks = {
         task.name: _verdict_values(task.evidence)
         for task in report.tasks
         if task.evidence is not None
     }
-    return json.dumps({"rules": RULES, "tasks": tasks}, indent=2, ensure_ascii=False) + "\n"
+    tests = corrected_frame(corrected_over(report.tasks)).to_dicts()
+    contents = {"rules": RULES, "tasks": tasks, "tests": tests}
+    return json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
 
 
 def _verdict_values(evidence: Evidence) -> dict[str, object]:

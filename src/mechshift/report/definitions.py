@@ -95,6 +95,13 @@ METHOD = (
         " midpoint lies.",
     ),
     Definition(
+        term="Shift in depth",
+        meaning="MDM minus ARM, cross-fitted: half of the examples say which edges are in the"
+        " circuit and with which sign, the other half how much they score. Noise, which makes every"
+        " |mean score| larger, then adds up to nothing. So a shift is not exactly the difference of"
+        " the shares shown beside it.",
+    ),
+    Definition(
         term="Faithfulness",
         meaning="(m(circuit) − m(empty)) / (m(full) − m(empty)), a ratio of means over"
         " examples; edges outside the circuit are ablated.",
@@ -104,7 +111,8 @@ METHOD = (
         meaning="Bootstrap over examples, the same resample for both models; resampled values are"
         " moved so that their mean is the estimate, because resampling alone pushes overlaps and"
         " shares to one side. Faithfulness: percentiles of the resamples. Accuracies: Wilson's"
-        " interval. Intervals are pointwise; nothing is corrected for looking at many numbers.",
+        " interval. Intervals and answers are pointwise; only “Tests over all tasks” are corrected"
+        " for looking at several tasks.",
     ),
 )
 

@@ -20,3 +20,7 @@ class Exhibit:
 
     section: str = "Circuits"
     """Heading under which it stands; figures of one section follow each other."""
+
+    fold: str = ""
+    """Line under which it is folded away, together with its neighbours of the same line; empty:
+    always in view."""

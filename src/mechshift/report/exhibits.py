@@ -3,6 +3,8 @@
 import polars as pl
 
 from mechshift.figures import (
+    agreement,
+    agreement_table,
     circuit_map,
     circuit_map_table,
     depth_profiles,
@@ -18,6 +20,7 @@ from mechshift.figures import (
 )
 from mechshift.report.ablation_exhibits import ablation_exhibits
 from mechshift.report.conclusions import control_exhibits
+from mechshift.report.corrected import TESTS_NAME, corrected_frame, corrected_over
 from mechshift.report.definitions import ABLATED_EDGES
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.flow_exhibits import flow_exhibits
@@ -25,6 +28,7 @@ from mechshift.report.neurons import neurons_table
 from mechshift.report.num_steps_exhibits import num_steps_exhibits
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 from mechshift.report.semantics_exhibits import semantics_exhibits
+from mechshift.report.sweep_exhibits import sweep_exhibits
 
 NEURONS = "neurons"
 """The table that is no figure's."""
@@ -56,6 +60,16 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
             " circuits overlap by force.",
         ),
         Exhibit(
+            name="agreement",
+            figure=agreement(comparison.agreement),
+            table=agreement_table(comparison.agreement),
+            reading="Two circuits may hold the same edges and still work differently. Do they run"
+            " through the same nodes, weigh and rank their edges alike, and push the same way?"
+            " Where green lies below blue and orange, they differ; where it lies on grey, layers"
+            " and edge types alone would agree as well. The ceilings come from half the examples;"
+            " hover for the ratio, which compares like with like.",
+        ),
+        Exhibit(
             name="depth",
             figure=depth_profiles(comparison.circuit_depth),
             table=depth_profiles_table(comparison.circuit_depth),
@@ -68,6 +82,7 @@ def exhibits(task: TaskReport) -> tuple[Exhibit, ...]:
             table=depth_profiles_table(comparison.all_depth),
             reading="The same over every edge: does the picture depend on the choice of K?",
         ),
+        *sweep_exhibits(task),
     ]
     if task.faithfulness:
         shown.append(
@@ -133,7 +148,7 @@ def per_example_name(task: TaskReport) -> str:
 
 
 def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:
-    """The numbers behind every figure, and the neurons, by the path that the report links to."""
+    """The numbers behind every figure, tests and neurons, by the path that the report links to."""
     tables = {
         csv_path(task, exhibit.name): exhibit.table
         for task in report.tasks
@@ -142,4 +157,5 @@ def report_tables(report: ReportInput) -> dict[str, pl.DataFrame]:
     for task in report.tasks:
         if task.semantics is not None:
             tables[csv_path(task, NEURONS)] = neurons_table(task.semantics)
+    tables[TESTS_NAME] = corrected_frame(corrected_over(report.tasks))
     return tables

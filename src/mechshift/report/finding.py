@@ -1,10 +1,6 @@
-"""What is an answer on the page, and when does an interval give one?"""
+"""What is an answer on the page? When a number gives one, `mechshift.verdict` says."""
 
 from dataclasses import dataclass
-
-from mechshift.statistics import Estimate
-
-NOT_DECIDED = "not decided"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,14 +9,7 @@ class Finding:
 
     question: str
     verdict: str
-    """A few words; `not decided` where the interval does not decide."""
+    """A few words; `not decided` where the number does not decide."""
 
     sentence: str
     """The numbers behind the verdict."""
-
-
-def by_sign(shift: Estimate, above: str, below: str) -> str:
-    """Words for a difference above or below 0; `not decided` where its interval holds 0."""
-    if not shift.excludes(0.0):
-        return NOT_DECIDED
-    return above if shift.value > 0 else below

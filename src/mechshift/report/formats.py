@@ -5,9 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechshift.statistics import Estimate, Estimates
-
-UNDEFINED = "undefined"
-NOT_MEASURED = "not measured"
+from mechshift.verdict import NOT_MEASURED, UNDEFINED
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,12 @@
 """The table at the top: one row per quantity, one column per task."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mechshift.comparison import Comparison
-from mechshift.comparison.direction import RIGHT_TO_LEFT
-from mechshift.report.ablated import Drop, Side, agreement_cell, early_cell, own_answers_cell
-from mechshift.report.finding import NOT_DECIDED
+from mechshift.comparison.depth import CrossFitted
+from mechshift.report.ablated import agreement_cell, early_cell, own_answers_cell
 from mechshift.report.findings import find_series, findings
 from mechshift.report.formats import (
-    NOT_MEASURED,
     Cell,
     entry_cell,
     estimate_cell,
@@ -18,7 +15,18 @@ from mechshift.report.formats import (
 )
 from mechshift.report.records import TaskReport
 from mechshift.statistics import Estimate
-from mechshift.verdict import RULES, Statement, verdict
+from mechshift.verdict import (
+    NOT_DECIDED,
+    NOT_MEASURED,
+    RULES,
+    UNDEFINED,
+    Drop,
+    Side,
+    Statement,
+    depth_shift,
+    right_to_left_share,
+    verdict,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +71,14 @@ def headline(tasks: tuple[TaskReport, ...]) -> tuple[Group, ...]:
     depth = (
         row("Early share, ARM", "first third of the layers", lambda t: _early_cell(t, "arm")),
         row("Early share, MDM", "first third of the layers", lambda t: _early_cell(t, "mdm")),
-        row("Early share, shift", "MDM minus ARM", lambda t: _third_shift_cell(t, 0)),
-        row("Middle share, shift", "MDM minus ARM", lambda t: _third_shift_cell(t, 1)),
-        row("Late share, shift", "MDM minus ARM", lambda t: _third_shift_cell(t, 2)),
-        row("Centre of mass, shift", "layers; below 0: earlier", _centre_shift_cell),
+        row("Early share, shift", "MDM minus ARM, cross-fitted", _depth_cell("early")),
+        row("Middle share, shift", "MDM minus ARM, cross-fitted", _depth_cell("middle")),
+        row("Late share, shift", "MDM minus ARM, cross-fitted", _depth_cell("late")),
+        row(
+            "Centre of mass, shift",
+            "layers, cross-fitted; below 0: earlier",
+            _depth_cell("centre_of_mass"),
+        ),
     )
     faithfulness = (
         row("ARM, own circuit", "faithfulness at K", _faithfulness_cell("arm", "arm")),
@@ -119,28 +131,27 @@ def _verdicts(tasks: tuple[TaskReport, ...]) -> Group:
     """One row an axis; where there is no evidence for a verdict, the answers of `findings`."""
     if any(task.evidence is None for task in tasks):
         return Group(name="Answers", rows=_answers(tasks))
-    found = [
-        {one.axis: one for one in verdict(task.evidence).statements}
-        for task in tasks
-        if task.evidence is not None
-    ]
+    found = [verdict(task.evidence).statements for task in tasks if task.evidence is not None]
     rows = [
         Row(
             name=axis.capitalize(),
             explanation=rule,
-            cells=tuple(_statement_cell(of_task.get(axis)) for of_task in found),
+            cells=tuple(
+                _statement_cell([one for one in of_task if one.axis == axis]) for of_task in found
+            ),
         )
         for axis, rule in RULES.items()
     ]
     return Group(name="Verdict", rows=tuple(rows))
 
 
-def _statement_cell(statement: Statement | None) -> Cell:
-    if statement is None:
+def _statement_cell(statements: Sequence[Statement]) -> Cell:
+    """Of one axis; causes are as many as there are shifts to explain."""
+    if not statements:
         return Cell(text="nothing to explain")
-    if statement.estimate is None:
-        return Cell(text=statement.verdict)
-    return Cell(text=statement.verdict, interval=in_words(statement.estimate))
+    text = "; ".join(dict.fromkeys(one.verdict for one in statements))
+    estimate = statements[0].estimate
+    return Cell(text=text, interval="" if estimate is None else in_words(estimate))
 
 
 def _answers(tasks: tuple[TaskReport, ...]) -> tuple[Row, ...]:
@@ -179,18 +190,12 @@ def _early_cell(task: TaskReport, model: str) -> Cell:
     return entry_cell(getattr(task.comparison.circuit_depth.source, model).thirds, 0)
 
 
-def _third_shift_cell(task: TaskReport, third: int) -> Cell:
-    shift = task.comparison.circuit_depth.source.thirds_shift.at(third)
-    assert shift is not None
-    return _shift_cell(shift)
+def _depth_cell(of: CrossFitted) -> Callable[[TaskReport], Cell]:
+    def cell(task: TaskReport) -> Cell:
+        shift = depth_shift(task.comparison, of)
+        return Cell(text=UNDEFINED) if shift is None else _shift_cell(shift)
 
-
-def _centre_shift_cell(task: TaskReport) -> Cell:
-    return _shift_cell(_centre_shift(task.comparison))
-
-
-def _centre_shift(comparison: Comparison) -> Estimate:
-    return comparison.circuit_depth.source.centre_of_mass_shift
+    return cell
 
 
 def _if_measured(group: Group) -> tuple[Group, ...]:
@@ -202,14 +207,14 @@ def _if_measured(group: Group) -> tuple[Group, ...]:
 def _right_to_left_cell(task: TaskReport) -> Cell:
     if task.flow is None:
         return Cell(text=NOT_MEASURED)
-    return entry_cell(task.flow.mdm.overall, RIGHT_TO_LEFT)
+    return estimate_cell(right_to_left_share(task.flow))
 
 
 def _spread_cell(side: str) -> Callable[[TaskReport], Cell]:
     def cell(task: TaskReport) -> Cell:
-        if task.semantics is None:
+        if task.concentration is None:
             return Cell(text=NOT_MEASURED)
-        found = getattr(task.semantics.shift.concentration, side).effective_number
+        found = getattr(task.concentration, side).effective_number
         return _shift_cell(found) if side == "shift" else estimate_cell(found)
 
     return cell

@@ -12,9 +12,10 @@ import polars as pl
 from jaxtyping import Int
 
 from mechshift.figures.theme import MODEL_NAMES
-from mechshift.report.formats import UNDEFINED, Cell, entry_cell, number, percentage
+from mechshift.report.formats import Cell, entry_cell, number, percentage
 from mechshift.report.records import ModelSemantics, TaskSemantics
 from mechshift.semantics import NO_TOKEN, Explanations
+from mechshift.verdict import UNDEFINED
 
 SHOWN_NEURONS, SHOWN_CONTEXTS, SHOWN_RADIUS = 8, 3, 7
 """On the page; the table beside it holds all."""

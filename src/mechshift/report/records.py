@@ -12,6 +12,7 @@ from mechshift.evaluation import AblationName
 from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.semantics import (
     AttentionRoles,
+    ConcentrationShift,
     Explanations,
     LensProfile,
     Neurons,
@@ -84,6 +85,16 @@ class BaselineComparison:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OtherCircuit:
+    """A model on the other model's circuit against itself on its own."""
+
+    model: Literal["arm", "mdm"]
+    difference: Estimate
+    """Faithfulness on the other's circuit minus that on its own, at the circuit size; on the same
+    resamples."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSemantics:
     """What the components of one model do."""
 
@@ -140,6 +151,9 @@ class TaskReport:
     faithfulness: tuple[FaithfulnessSeries, ...]
     """Own, cross-model and baseline curves, in any order; empty if none were measured."""
 
+    other_circuits: tuple[OtherCircuit, ...] = ()
+    """One for each model that ran both circuits at the circuit size."""
+
     baselines: tuple[BaselineComparison, ...] = ()
     """One for each model that ran random circuits."""
 
@@ -176,6 +190,16 @@ class TaskReport:
     @property
     def name(self) -> str:
         return self.comparison.task
+
+    @property
+    def concentration(self) -> ConcentrationShift | None:
+        """What the verdict looks at; without evidence, what the analysis of components found.
+
+        The two can be resampled by different settings, and a page should decide once.
+        """
+        if self.evidence is not None:
+            return self.evidence.concentration
+        return None if self.semantics is None else self.semantics.shift.concentration
 
 
 @dataclass(frozen=True, kw_only=True)

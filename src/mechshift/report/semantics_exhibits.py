@@ -17,7 +17,7 @@ SECTION = "Components"
 
 def semantics_exhibits(task: TaskReport) -> list[Exhibit]:
     """None if components were not analysed."""
-    if task.semantics is None:
+    if task.semantics is None or task.concentration is None:
         return []
     arm, mdm = task.semantics.arm, task.semantics.mdm
     lens_table = lens_heatmap_table(arm.lens, mdm.lens)
@@ -25,8 +25,8 @@ def semantics_exhibits(task: TaskReport) -> list[Exhibit]:
         Exhibit(
             name="concentration",
             section=SECTION,
-            figure=concentration_bars(task.semantics.shift.concentration),
-            table=concentration_bars_table(task.semantics.shift.concentration),
+            figure=concentration_bars(task.concentration),
+            table=concentration_bars_table(task.concentration),
             reading="Do a few heads and MLPs carry the task, or many? Hover for the paired"
             " difference, which is more certain than two overlapping intervals suggest.",
         ),

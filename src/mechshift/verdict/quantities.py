@@ -8,6 +8,8 @@ so that a model whose scores are noisier does not look moved (`comparison.depth`
 from dataclasses import dataclass
 
 from mechshift.comparison import CircuitShift, Comparison, DirectionOfFlow
+from mechshift.comparison.depth import CrossFitted
+from mechshift.comparison.direction import RIGHT_TO_LEFT
 from mechshift.statistics import Estimate
 from mechshift.verdict.evidence import ControlEvidence, Evidence
 
@@ -61,22 +63,30 @@ QUANTITIES = (
 
 def quantities(evidence: Evidence | ControlEvidence) -> dict[str, Estimate | None]:
     """Each of `QUANTITIES` by name; None where it is undefined or was not measured."""
-    depth = evidence.shift.circuit_depth.source
     found = (
-        _overlap_ratio(evidence.shift),
-        depth.cross_fitted_shift("early"),
-        depth.cross_fitted_shift("centre_of_mass"),
+        overlap_ratio(evidence.shift),
+        depth_shift(evidence.shift, "early"),
+        depth_shift(evidence.shift, "centre_of_mass"),
         evidence.concentration.shift.effective_number,
-        _right_to_left(evidence.direction),
+        None if evidence.direction is None else right_to_left_share(evidence.direction),
     )
     return {quantity.name: one for quantity, one in zip(QUANTITIES, found, strict=True)}
 
 
-def _overlap_ratio(comparison: Comparison | CircuitShift) -> Estimate | None:
+def overlap_ratio(comparison: Comparison | CircuitShift) -> Estimate | None:
+    """Overlap over its ceiling, at the circuits' size; None where it is undefined."""
     index = comparison.overlap.index_of(comparison.circuit_size)
     assert index is not None  # overlap_sizes always measures the circuit's own size
     return comparison.overlap.ratio.at(index)
 
 
-def _right_to_left(direction: DirectionOfFlow | None) -> Estimate | None:
-    return None if direction is None else direction.mdm.overall.at(0)
+def depth_shift(comparison: Comparison | CircuitShift, of: CrossFitted) -> Estimate | None:
+    """A cross-fitted shift, by writing layer; None where it is undefined."""
+    return comparison.circuit_depth.source.cross_fitted_shift(of)
+
+
+def right_to_left_share(direction: DirectionOfFlow) -> Estimate:
+    """Of all k/v flow of the MDM."""
+    share = direction.mdm.overall.at(RIGHT_TO_LEFT)
+    assert share is not None  # direction_of_flow refuses a model in which nothing flows
+    return share

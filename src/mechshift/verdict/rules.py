@@ -1,17 +1,18 @@
-"""What does the evidence on one task decide?
+"""What the evidence on one task decides, axis by axis.
 
-Every rule looks at one interval, or two, and says `not decided` where that does not decide. The
-thresholds of rule 1 are ours; the others ask only on which side of no change an interval lies.
+Every rule looks at one interval, or two, and says `not decided` where that does not decide
+(`decisions.py`). Its thresholds are ours; otherwise a rule asks only on which side of no change an
+interval lies.
 
 1. structure: the overlap as a share of its ceiling, by classes: at least 0.8 retained, from 0.5 to
    0.8 modest change, below 0.5 rewired. An interval over two classes does not decide.
 2. depth: front-loaded where the early share rose, back-loaded where it fell.
 3. specialisation: more distributed where the effective number of components rose, sharper where it
    fell.
-4. direction: whether any flow runs from right to left.
+4. direction: whether a material share of the flow runs from right to left.
 5. inheritance: whether the ARM's circuit carries the MDM as well as the MDM's own.
-6. intervention: whether the MDM loses more than the ARM when the heads of the early layers write
-   nothing.
+6. intervention: whether the MDM depends more than the ARM on the heads of the early layers, and
+   more than on random heads (`intervention.py`).
 7. cause, for each decided shift of rules 2 and 3: what the controls show. A control reaches the
    shift where its interval touches the MDM's; where none of the controls without diffusion does,
    the shift is diffusion's own. A control that cannot do the task explains nothing and is left out.
@@ -21,20 +22,26 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mechshift.statistics import Estimate
+from mechshift.verdict.decisions import (
+    MATERIAL_SHARE,
+    NOT_DECIDED,
+    NOT_MEASURED,
+    RETAINED,
+    REWIRED,
+    UNDEFINED,
+    by_side,
+    by_sign,
+    structure,
+)
 from mechshift.verdict.evidence import Evidence
+from mechshift.verdict.intervention import intervention
 from mechshift.verdict.quantities import QUANTITIES, quantities
-
-NOT_DECIDED = "not decided"
-NOT_MEASURED = "not measured"
-
-RETAINED, REWIRED = 0.8, 0.5
-"""Shares of the ceiling from which a circuit counts as retained, and below which as rewired."""
 
 MIN_ACCURACY = 0.5
 """A control counts that solves this share of what both models solve, up to its interval."""
 
 EARLY_HEADS = "early heads"
-"""The ablation plan of rule 6, under the replacement `zero`."""
+"""The ablation plan of rule 6."""
 
 EXPLAINED = ("early share shift", "effective components shift")
 """Quantities whose shift rule 7 explains."""
@@ -45,12 +52,14 @@ WITHOUT_DIFFUSION = ("arm-full", "arm-continued")
 RULES = {
     "structure": f"overlap / ceiling: from {RETAINED} retained, from {REWIRED} modest change,"
     " below rewired",
-    "depth": "early share, MDM minus ARM: above 0 front-loaded, below 0 back-loaded",
+    "depth": "early share, MDM minus ARM, cross-fitted: above 0 front-loaded, below 0 back-loaded",
     "specialisation": "effective number of components, MDM minus ARM: above 0 more distributed,"
     " below 0 sharper",
-    "direction": "share of k/v flow from right to left in the MDM: above 0",
+    "direction": f"share of k/v flow from right to left in the MDM: above {MATERIAL_SHARE}, or"
+    " hardly any",
     "inheritance": "faithfulness of the MDM on the ARM's circuit minus on its own: below 0",
-    "intervention": "share of the metric lost without early heads, MDM minus ARM: above or below 0",
+    "intervention": "share of the metric lost without early heads, MDM minus ARM: above 0, and the"
+    " MDM's loss above that of random heads; or below 0",
     "cause": "which controls that can do the task have intervals that touch the MDM's",
 }
 """Axis of a statement -> its rule in words."""
@@ -94,71 +103,68 @@ class Verdict:
 def verdict(evidence: Evidence) -> Verdict:
     """Apply every rule to the evidence on one task."""
     found = quantities(evidence)
+    ratio, early = found["overlap ratio"], found["early share shift"]
+    components, share = found["effective components shift"], found["right-to-left share"]
+    inheritance = evidence.inheritance
     statements = (
-        _structure(found["overlap ratio"], evidence.comparison.circuit_size),
-        _sided(
+        _statement(
+            "structure",
+            structure(ratio),
+            ratio,
+            f"The top {evidence.comparison.circuit_size:,} edges agree to {{}} of what sampling"
+            " noise allows",
+        ),
+        _statement(
             "depth",
-            found["early share shift"],
-            ("front-loaded", "back-loaded"),
+            by_sign(early, above="front-loaded", below="back-loaded", missing=UNDEFINED),
+            early,
             "The early layers' share of the circuit changed by {}",
         ),
-        _sided(
+        _statement(
             "specialisation",
-            found["effective components shift"],
-            ("more distributed", "sharper"),
+            by_sign(components, above="more distributed", below="sharper"),
+            components,
             "The effective number of components changed by {}",
         ),
-        _sided(
+        _statement(
             "direction",
-            found["right-to-left share"],
-            ("reads from the right", "reads from the right"),
+            by_side(
+                share,
+                MATERIAL_SHARE,
+                above="reads from the right",
+                below="hardly reads from the right",
+                missing=NOT_MEASURED,
+            ),
+            share,
             "From right to left runs {} of the MDM's flow",
         ),
-        _sided(
+        _statement(
             "inheritance",
-            evidence.inheritance,
-            ("serves it better", "no longer suffices"),
+            by_sign(inheritance, above="serves it better", below="no longer suffices"),
+            inheritance,
             "On the ARM's circuit instead of its own the MDM's faithfulness changes by {}",
         ),
-        _sided(
-            "intervention",
-            _early_ablation(evidence),
-            ("MDM depends more on early heads", "MDM depends less on early heads"),
-            "Without early heads the MDM loses a share of its metric that differs from the ARM's"
-            " by {}",
-        ),
+        _intervention(evidence),
     )
     return Verdict(
         task=evidence.comparison.task, statements=(*statements, *_causes(evidence, found))
     )
 
 
-def _structure(ratio: Estimate | None, size: int) -> Statement:
-    words = f"The top {size:,} edges agree to {{}} of what sampling noise allows"
-    if ratio is None:
-        return _statement("structure", NOT_MEASURED, None, words)
-    low, high = ratio.interval.low, ratio.interval.high
-    if low >= RETAINED:
-        decided = "retained"
-    elif high < REWIRED:
-        decided = "rewired"
-    elif low >= REWIRED and high < RETAINED:
-        decided = "modest change"
-    else:
-        decided = NOT_DECIDED
-    return _statement("structure", decided, ratio, words)
-
-
-def _sided(
-    axis: str, estimate: Estimate | None, verdicts: tuple[str, str], words: str
-) -> Statement:
-    """A rule that asks on which side of 0 an interval lies: verdicts above, and below."""
-    if estimate is None:
-        return _statement(axis, NOT_MEASURED, None, words)
-    decided = NOT_DECIDED
-    if estimate.excludes(0.0):
-        decided = verdicts[0] if estimate.value > 0 else verdicts[1]
-    return _statement(axis, decided, estimate, words)
+def _intervention(evidence: Evidence) -> Statement:
+    found = None if evidence.ablation is None else intervention(evidence.ablation, EARLY_HEADS)
+    if found is None:
+        return _statement("intervention", NOT_MEASURED, None, "")
+    lost = "metric" if found.drop == "share_lost" else "accuracy"
+    return _statement(
+        "intervention",
+        found.decides(
+            more="MDM depends more on early heads", less="MDM depends less on early heads"
+        ),
+        found.difference,
+        f"Without early heads the MDM loses a share of its {lost} that differs from the ARM's by"
+        " {}",
+    )
 
 
 def _statement(axis: str, decided: str, estimate: Estimate | None, words: str) -> Statement:
@@ -176,24 +182,12 @@ def _statement(axis: str, decided: str, estimate: Estimate | None, words: str) -
     )
 
 
-def _early_ablation(evidence: Evidence) -> Estimate | None:
-    found = evidence.ablation
-    if found is None or EARLY_HEADS not in found.arm.labels.names:
-        return None
-    if "zero" not in found.replacements:
-        return None
-    plan, replacement = found.arm.labels.names.index(EARLY_HEADS), found.replacements.index("zero")
-    return found.share_lost_difference.at(plan, replacement)
-
-
 def _causes(evidence: Evidence, found: dict[str, Estimate | None]) -> Iterator[Statement]:
     by_control = {
         control.name: quantities(control)
         for control in evidence.controls
         if control.accuracy.interval.high >= MIN_ACCURACY
     }
-    if not by_control:
-        return
     for quantity in QUANTITIES:
         shift = found[quantity.name]
         if quantity.name not in EXPLAINED or shift is None or not shift.excludes(0.0):
@@ -207,7 +201,10 @@ def _causes(evidence: Evidence, found: dict[str, Estimate | None]) -> Iterator[S
             decided = f"also without diffusion ({', '.join(without)})"
         else:
             decided = "diffusion's own"
-        shown = f"reached by {', '.join(reached)}" if reached else "reached by no control"
+        if by_control:
+            shown = f"reached by {', '.join(reached)}" if reached else "reached by no control"
+        else:
+            shown = "not held against any control that can do the task"
         yield Statement(
             axis="cause",
             verdict=decided,

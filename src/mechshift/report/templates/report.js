@@ -54,7 +54,13 @@
 
   // Drawn anew: a colour bar that relayout turns from lying to upright ends in the wrong place.
   function reshape() {
-    return Promise.all(plots.filter((plot) => plot.layout).map(draw));
+    return Promise.all(plots.filter((plot) => plot.layout && !isFolded(plot)).map(draw));
+  }
+
+  // What is folded away has no width that a figure could be drawn to.
+  function isFolded(plot) {
+    const fold = plot.closest("details");
+    return fold !== null && !fold.open;
   }
 
   function assign(target, path, value) {
@@ -72,10 +78,15 @@
     const patch = Object.assign(colours(source.layout), shape(source.layout));
     for (const [path, value] of Object.entries(patch)) assign(source.layout, path, value);
     plot.style.height = "";
-    await Plotly.newPlot(plot, source.data, source.layout, {
-      responsive: true,
-      displaylogo: false,
-      modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+    await Plotly.newPlot(plot, {
+      data: source.data,
+      layout: source.layout,
+      frames: source.frames || [],
+      config: {
+        responsive: true,
+        displaylogo: false,
+        modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"],
+      },
     });
   }
 
@@ -98,10 +109,16 @@
   });
   dark.addEventListener("change", recolour);
   narrow.addEventListener("change", reshape);
+  for (const fold of document.querySelectorAll("details.fold")) {
+    fold.addEventListener("toggle", function () {
+      if (fold.open) fold.querySelectorAll(".plot").forEach(draw);
+    });
+  }
 
   label();
   (async function () {
-    const waiting = new Set(plots);
+    const waiting = new Set(plots.filter((plot) => !isFolded(plot)));
+    const count = waiting.size;
     while (waiting.size) {
       const plot = nearest(waiting);
       waiting.delete(plot);
@@ -109,6 +126,6 @@
       // Let the page breathe between two figures, so that it can be scrolled while they appear.
       await new Promise((resolve) => setTimeout(resolve, 0));
     }
-    root.dataset.drawn = String(plots.length);
+    root.dataset.drawn = String(count);
   })();
 })();

@@ -1,0 +1,247 @@
+"""Which checkpoints did a post-training leave, and how is one of them read?
+
+    FOLDER                             the final model, and recipe.json with its number of steps
+    FOLDER/checkpoints/step-000032     the model after that many steps, a folder like any other
+
+Whatever can be wrong with the folders is looked for before a model is loaded: a training of another
+parent or objective, a checkpoint of another shape, one beyond the end, one without weights.
+"""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mechshift.errors import ModelError
+from mechshift.models import LanguageModel, ModelSource, PairEntry, read_shape
+from mechshift.models.catalogue import (
+    check_same_shape,
+    check_same_tokens,
+    load_entry_arm,
+    load_entry_mdm,
+)
+from mechshift.models.controls import ARM_CONTINUED, ARM_FULL
+from mechshift.models.folders import read_json, resolve_folder, weights_hash
+from mechshift.verdict import Training
+
+CHECKPOINTS = "checkpoints"
+RECIPE_NAME = "recipe.json"
+
+STEP_FOLDER = re.compile(r"step-(\d+)")
+
+AR_OBJECTIVE = "ar"
+"""What the recipe of a control names; any other objective makes an MDM."""
+
+FINAL_MEMBERS: dict[Training, str] = {"diffusion": "mdm", "control": ARM_CONTINUED}
+FIRST_MEMBERS: dict[Training, str] = {"diffusion": ARM_FULL, "control": "arm"}
+"""The ends of a training are members of every run, and have the same names here."""
+
+OPTIONS: dict[Training, str] = {"diffusion": "--mdm", "control": "--continued-arm"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model after some steps of a post-training."""
+
+    training: Training
+    step: int
+    member: str
+    """What its folders in a run are called."""
+    source: ModelSource | None
+    """None: the parent itself, at step 0."""
+    weights_hash: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parent:
+    """The model that the checkpoints come from."""
+
+    arm: LanguageModel
+    as_mdm: LanguageModel | None
+    """The same weights, read as the MDM is; None where they cannot be."""
+    why_not: str = ""
+    """Why they cannot."""
+
+
+def find_checkpoints(
+    entry: PairEntry, steps: Iterable[int] = (), *, trainings: Iterable[Training]
+) -> tuple[Checkpoint, ...]:
+    """The checkpoints of a pair's post-trainings, ends included and parents not, by step.
+
+    Args:
+        entry: its trained models are folders on this machine; the ARM may be a hub id.
+        steps: of these some; empty: all. The final models are always among them.
+        trainings: the control only where the entry names an ARM that was trained on.
+
+    Raises:
+        ModelError: a folder is missing, incomplete or mixed up with another training.
+    """
+    wanted, found = set(steps), []
+    parent = weights_hash(resolve_folder(entry.arm.path, entry.arm.revision))
+    for training in trainings:
+        final = _final_source(entry, training)
+        folder = _folder(final, OPTIONS[training])
+        num_steps = _num_steps(folder, entry, training, parent)
+        found += [
+            one
+            for one in _of_training(folder, final, training, num_steps, parent)
+            if not wanted or one.step in wanted or one.step == num_steps
+        ]
+    unknown = wanted - {one.step for one in found}
+    if unknown:
+        raise ModelError(
+            f"there is no checkpoint after {', '.join(map(str, sorted(unknown)))} steps; there are"
+            f" some after {', '.join(map(str, sorted({one.step for one in found})))}."
+        )
+    return tuple(found)
+
+
+def parent_checkpoints(parent: Parent, trainings: Iterable[Training]) -> tuple[Checkpoint, ...]:
+    """Step 0 of each training; none where the parent cannot be read as its checkpoints are."""
+    return tuple(
+        Checkpoint(
+            training=training,
+            step=0,
+            member=FIRST_MEMBERS[training],
+            source=None,
+            weights_hash=parent.arm.weights_hash,
+        )
+        for training in trainings
+        if training == "control" or parent.as_mdm is not None
+    )
+
+
+def load_checkpoint(
+    checkpoint: Checkpoint, parent: Parent, entry: PairEntry, *, dtype: str
+) -> LanguageModel:
+    """Load one checkpoint to the parent's device: read as the final model of its training is.
+
+    Raises:
+        ModelError: it cannot be loaded, or does not match the parent.
+    """
+    if checkpoint.source is None:
+        model = parent.arm if checkpoint.training == "control" else parent.as_mdm
+        assert model is not None
+        return model
+    device, name = str(parent.arm.device), f"{entry.name}-{checkpoint.member}"
+    if checkpoint.training == "control":
+        model = load_entry_arm(checkpoint.source, name, device=device, dtype=dtype)
+    else:
+        described = replace(entry, mdm=checkpoint.source)
+        model = load_entry_mdm(described, parent.arm.tokenizer, device=device, dtype=dtype)
+        model = replace(model, name=name)
+    check_same_shape(parent.arm, model)
+    check_same_tokens(parent.arm, model)
+    return model
+
+
+def _final_source(entry: PairEntry, training: Training) -> ModelSource:
+    final = entry.mdm if training == "diffusion" else entry.continued_arm
+    assert final is not None
+    return final
+
+
+def _folder(source: ModelSource, option: str) -> Path:
+    folder = Path(source.path).expanduser()
+    if not folder.is_dir():
+        raise ModelError(
+            f"{option} {source.path} is not a folder on this machine; a trajectory needs the"
+            " folders that the post-training wrote."
+        )
+    return folder
+
+
+def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) -> int:
+    """Steps of the whole training, from a recipe that must be of this kind and this parent."""
+    path = folder / RECIPE_NAME
+    recipe = read_json(path)
+    stated = recipe.get("config")
+    config: dict[str, Any] = stated if isinstance(stated, dict) else {}
+    num_steps, objective = config.get("num_steps"), config.get("objective")
+    if not isinstance(num_steps, int) or not isinstance(objective, str):
+        raise ModelError(f"{path} lacks config.num_steps or config.objective.")
+    shift = config.get("shift", entry.shift)
+    if training == "diffusion" and shift != entry.shift:
+        raise ModelError(
+            f"{folder} was trained with shift {shift}; give {'--shift' if shift else '--no-shift'}."
+        )
+    if (objective == AR_OBJECTIVE) != (training == "control"):
+        wanted = f"'{AR_OBJECTIVE}'" if training == "control" else "one of diffusion"
+        raise ModelError(
+            f"{folder} was trained with the objective '{objective}', and {OPTIONS[training]} asks"
+            f" for {wanted}; are two folders mixed up?"
+        )
+    trained_from = recipe.get("parent_weights")
+    if trained_from != parent:
+        raise ModelError(
+            f"{folder} was not trained from the weights of --arm: {RECIPE_NAME} says"
+            f" {str(trained_from)[:12]}, and those are {parent[:12]}."
+        )
+    return num_steps
+
+
+def _of_training(
+    folder: Path, final: ModelSource, training: Training, num_steps: int, parent: str
+) -> list[Checkpoint]:
+    """Every checkpoint of one training, and last its final model."""
+    ends = {0: parent, num_steps: weights_hash(folder)}
+    shape = read_shape(folder)
+    found = []
+    for step, path in _step_folders(folder).items():
+        if step > num_steps:
+            raise ModelError(
+                f"{path} lies beyond the {num_steps} steps of {folder / RECIPE_NAME}; are the"
+                " checkpoints of two trainings mixed up?"
+            )
+        if read_shape(path) != shape:
+            raise ModelError(
+                f"the model in {path} is of another shape than the final one in {folder}; are the"
+                " checkpoints of two trainings mixed up?"
+            )
+        weights = weights_hash(path)
+        if step not in ends:
+            source = ModelSource(path=str(path), tokenizer_path=_tokenizer(path, folder, final))
+            member = f"{FINAL_MEMBERS[training]}-{path.name}"
+            found.append(
+                Checkpoint(
+                    training=training, step=step, member=member, source=source, weights_hash=weights
+                )
+            )
+        elif weights != ends[step]:
+            whose = "the parent" if step == 0 else f"the final model in {folder}"
+            raise ModelError(f"{path} holds other weights than {whose} after as many steps.")
+    if not found:
+        raise ModelError(
+            f"{folder} holds no {CHECKPOINTS}/step-000032 or alike between its start and its end;"
+            " train it with --first-checkpoint."
+        )
+    last = Checkpoint(
+        training=training,
+        step=num_steps,
+        member=FINAL_MEMBERS[training],
+        source=final,
+        weights_hash=ends[num_steps],
+    )
+    return [*found, last]
+
+
+def _step_folders(folder: Path) -> dict[int, Path]:
+    """Step -> folder, ascending; a trainer's own files beside them are none of ours."""
+    by_step: dict[int, Path] = {}
+    for path in sorted((folder / CHECKPOINTS).glob("*")):
+        match = STEP_FOLDER.fullmatch(path.name)
+        if match is None:
+            continue
+        step = int(match[1])
+        if step in by_step:
+            raise ModelError(f"{path} and {by_step[step].name} are both of step {step}.")
+        by_step[step] = path
+    return dict(sorted(by_step.items()))
+
+
+def _tokenizer(checkpoint: Path, folder: Path, final: ModelSource) -> str | None:
+    """Its own; else that of the final model, which reads the same text."""
+    if (checkpoint / "tokenizer.json").is_file():
+        return None
+    return final.tokenizer_path or str(folder)

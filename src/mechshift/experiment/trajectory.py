@@ -1,0 +1,212 @@
+"""When do the circuits shift? Every checkpoint of a post-training, compared with its parent.
+
+1. The pool is that of the parent and the final MDM, so all checkpoints are measured on the same
+   examples, in the same denoising steps.
+2. The parent is scored, once.
+3. Each checkpoint in turn, one in memory beside the parent: its edges are scored, its flow traced,
+   the held-out examples asked, its circuit exchanged with the parent's, and all of it compared. A
+   checkpoint whose numbers are there is not loaded again.
+4. The page and the table are written from the numbers.
+
+Step 0 of the diffusion training is the parent read as the MDM is: what attention and masks do
+before any training. Step 0 of the control, the ARM trained on with its own objective, is the parent
+as it is.
+"""
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
+
+from mechshift.comparison import ComparisonSettings
+from mechshift.errors import ModelError
+from mechshift.experiment.asking import ask_checkpoint
+from mechshift.experiment.checkpoints import (
+    Checkpoint,
+    Parent,
+    find_checkpoints,
+    load_checkpoint,
+    parent_checkpoints,
+)
+from mechshift.experiment.crossing import cross_circuits
+from mechshift.experiment.flow import trace_members
+from mechshift.experiment.points import point_is_current, write_point
+from mechshift.experiment.pooling import make_pools
+from mechshift.experiment.scoring import score_members
+from mechshift.experiment.settings import AttributionSettings, PairOptions
+from mechshift.experiment.trajectory_reporting import write_trajectory
+from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
+from mechshift.models.catalogue import on_this_machine
+from mechshift.models.controls import ARM_FULL
+from mechshift.models.supply import get_embedded
+from mechshift.tasks import PoolConfig, Task, find_tasks
+from mechshift.verdict import TRAININGS
+
+FAMILY = "family"
+"""Folder, in that of the run, of the embedded pair's models with their checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectorySettings:
+    """Everything that `mechshift trajectory` does."""
+
+    models: PairOptions = field(default_factory=PairOptions)
+    tasks: tuple[str, ...] = ()
+    """Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own."""
+    steps: tuple[int, ...] = ()
+    """Training steps of the checkpoints to measure, by default all; the ends always are."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    attribution: AttributionSettings = field(default_factory=AttributionSettings)
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+    skip: tuple[Literal["flow"], ...] = ()
+    """Flow costs about as much as attribution; without it no share runs from right to left."""
+
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks to compare, in order."""
+        return self.tasks or self.models.default_tasks()
+
+    def circuit_size(self, model: LanguageModel) -> int:
+        """Edges in each circuit that is compared and exchanged."""
+        graph = model.graph(grouped=self.attribution.grouped)
+        return self.comparison.circuit_size_in(graph.num_edges)
+
+
+def run_trajectory(
+    run: Path, settings: TrajectorySettings, *, device: str = "auto", quiet: bool = False
+) -> Path:
+    """Compare every checkpoint of a post-training with its parent, and show them over steps.
+
+    A second call with the same settings goes on where a killed one stopped and ends with the same
+    bytes; checkpoints that have come in between are added.
+
+    Args:
+        run: the run folder; that of a `mechshift run` of the same pair and pool shares its work.
+        settings: parent, folders of the trainings, and how they are measured.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        quiet: no progress bars.
+
+    Returns:
+        The page.
+
+    Raises:
+        MechshiftError: one line on what is wrong and what to do; finished checkpoints are kept.
+    """
+    tasks = find_tasks(settings.task_names())
+    with ExitStack() as stack:
+        entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
+        trainings = TRAININGS if entry.continued_arm is not None else TRAININGS[:1]
+        found = find_checkpoints(entry, settings.steps, trainings=trainings)
+        parent = _start(run, settings, tasks, device, quiet)
+        checkpoints = _in_order([*parent_checkpoints(parent, trainings), *found])
+        measuring = _Measuring(
+            run=run, settings=settings, entry=entry, parent=parent, tasks=tasks, quiet=quiet
+        )
+        measuring.score("arm", parent.arm, tasks)
+        for checkpoint in checkpoints:
+            measuring.measure(checkpoint)
+    notes = () if parent.as_mdm is not None else (f"diffusion has no step 0: {parent.why_not}",)
+    return write_trajectory(
+        run, [task.name for task in tasks], checkpoints, settings.comparison, notes=notes
+    )
+
+
+def _with_checkpoints(entry: PairEntry, run: Path) -> PairEntry:
+    """The embedded pair's checkpoints are packed: it is measured in plain folders in the run."""
+    if not entry.embedded:
+        return entry
+    family = run / FAMILY
+    get_embedded(family, family=Path(entry.arm.path).parent)
+
+    def unpacked(source: ModelSource) -> ModelSource:
+        return replace(source, path=str(family / Path(source.path).name))
+
+    return replace(
+        entry,
+        arm=unpacked(entry.arm),
+        mdm=unpacked(entry.mdm),
+        continued_arm=entry.continued_arm and unpacked(entry.continued_arm),
+    )
+
+
+def _start(
+    run: Path, settings: TrajectorySettings, tasks: Sequence[Task], device: str, quiet: bool
+) -> Parent:
+    """Make the pools, and keep of the pair the parent alone."""
+    pair = settings.models.load(device)
+    make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
+    try:
+        as_mdm = read_like(pair.arm, pair.mdm, name=f"{pair.name}-{ARM_FULL}")
+    except ModelError as error:
+        return Parent(arm=pair.arm, as_mdm=None, why_not=str(error))
+    return Parent(arm=pair.arm, as_mdm=as_mdm)
+
+
+def _in_order(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    def place(checkpoint: Checkpoint) -> tuple[int, int]:
+        return TRAININGS.index(checkpoint.training), checkpoint.step
+
+    return tuple(sorted(checkpoints, key=place))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Measuring:
+    """What stays the same from checkpoint to checkpoint."""
+
+    run: Path
+    settings: TrajectorySettings
+    entry: PairEntry
+    parent: Parent
+    tasks: Sequence[Task]
+    quiet: bool
+
+    @property
+    def with_flow(self) -> bool:
+        return "flow" not in self.settings.skip
+
+    def score(self, member: str, model: LanguageModel, tasks: Sequence[Task]) -> None:
+        """Score a model's edges and trace its flow, where that is missing."""
+        of_model, names = {member: model}, [task.name for task in tasks]
+        attribution = self.settings.attribution
+        score_members(self.run, of_model, names, attribution, quiet=self.quiet)
+        if self.with_flow:
+            trace_members(self.run, of_model, names, attribution, quiet=self.quiet)
+
+    def measure(self, checkpoint: Checkpoint) -> None:
+        """Write the points of a checkpoint that are missing.
+
+        The checkpoint is let go in the end: of large models no two fit beside the parent.
+        """
+        comparison = self.settings.comparison
+        missing = [
+            task
+            for task in self.tasks
+            if not point_is_current(
+                self.run, task.name, checkpoint, comparison, with_flow=self.with_flow
+            )
+        ]
+        if not missing:
+            return
+        dtype = self.settings.models.dtype
+        model = load_checkpoint(checkpoint, self.parent, self.entry, dtype=dtype)
+        self.score(checkpoint.member, model, missing)
+        for task in missing:
+            ask_checkpoint(self.run, task, checkpoint.member, model, quiet=self.quiet)
+            cross_circuits(
+                self.run,
+                task.name,
+                checkpoint.member,
+                model,
+                self.parent.arm,
+                circuit_size=self.settings.circuit_size(model),
+                batch_size=self.settings.attribution.batch_size,
+                quiet=self.quiet,
+            )
+            write_point(
+                self.run,
+                task.name,
+                checkpoint,
+                comparison,
+                with_flow=self.with_flow,
+                quiet=self.quiet,
+            )

@@ -1,0 +1,134 @@
+"""How is what a trajectory measures laid out in a run folder, and read back?
+
+RUN/pool, RUN/scores and RUN/flow are those of any run (`stores.py`): a checkpoint is a member there
+beside the pair and its controls. What only a trajectory has:
+
+RUN/answers/TASK/MEMBER    which held-out examples a checkpoint solves, of all that were tried
+RUN/crossed/TASK/MEMBER    a checkpoint on its own and the ARM's circuit, the ARM on its circuit
+RUN/points/TASK/MEMBER     what is shown of a checkpoint; with it, none of the above is read again
+RUN/trajectory             trajectory.html, the table of all numbers, a CSV file for each figure
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool
+
+from mechshift.artifacts import read_artifact
+from mechshift.evaluation import CircuitMetrics
+from mechshift.experiment.checkpoints import Checkpoint
+from mechshift.statistics import Estimate, Estimates, Interval
+from mechshift.verdict import Measured, TrajectoryPoint
+
+ANSWERS, CROSSED, POINTS, TRAJECTORY = "answers", "crossed", "points", "trajectory"
+
+MEASURED = "measured"
+"""Table of a point's numbers."""
+
+
+def answers_folder(run: Path, task: str, member: str) -> Path:
+    """Where it is kept which examples a checkpoint solves."""
+    return run / ANSWERS / task / member
+
+
+def crossed_folder(run: Path, task: str, member: str) -> Path:
+    """Where the results of exchanging circuits with the parent are kept."""
+    return run / CROSSED / task / member
+
+
+def point_folder(run: Path, task: str, member: str) -> Path:
+    """Where the numbers of a checkpoint are kept."""
+    return run / POINTS / task / member
+
+
+def read_answers(run: Path, task: str, member: str) -> Bool[np.ndarray, " example"]:
+    """Which of the held-out examples that were tried for the pool a checkpoint solves.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_artifact(answers_folder(run, task, member), stage=ANSWERS).arrays["correct"]
+
+
+def crossed_arrays(crossed: Mapping[str, CircuitMetrics]) -> dict[str, np.ndarray]:
+    """What was scored on each exchanged circuit, as named arrays."""
+    fields = ("sizes", "live_sizes", "metric", "full", "empty", "num_steps")
+    return {
+        f"{name}.{field}": getattr(metrics, field)
+        for name, metrics in crossed.items()
+        for field in fields
+    }
+
+
+def read_crossed(run: Path, task: str, member: str) -> dict[str, CircuitMetrics]:
+    """What a checkpoint and the parent score on each other's circuits, by name.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(crossed_folder(run, task, member), stage=CROSSED)
+    fields: dict[str, dict[str, Any]] = {}
+    for key, array in artifact.arrays.items():
+        name, _, field = key.rpartition(".")
+        fields.setdefault(name, {})[field] = array
+    num_edges = artifact.manifest.config["num_edges"]
+    return {name: CircuitMetrics(num_edges=num_edges, **found) for name, found in fields.items()}
+
+
+def point_contents(point: TrajectoryPoint) -> dict[str, Any]:
+    """A point as arrays and a table; which checkpoint it is of, its folder says."""
+    rows = [
+        {
+            "quantity": name,
+            "value": None if one.estimate is None else one.estimate.value,
+            "low": None if one.estimate is None else one.estimate.interval.low,
+            "high": None if one.estimate is None else one.estimate.interval.high,
+            "reason": one.reason,
+        }
+        for name, one in point.measured.items()
+    ]
+    numbers = dict.fromkeys(("value", "low", "high"), pl.Float64)
+    schema = {"quantity": pl.String, **numbers, "reason": pl.String}
+    share = point.share
+    return {
+        "tables": {MEASURED: pl.DataFrame(rows, schema=schema)},
+        "arrays": {
+            "scores": point.scores,
+            "share.value": share.value,
+            "share.low": share.low,
+            "share.high": share.high,
+        },
+    }
+
+
+def read_point(run: Path, task: str, checkpoint: Checkpoint) -> TrajectoryPoint:
+    """What was measured of a checkpoint on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    artifact = read_artifact(point_folder(run, task, checkpoint.member), stage=POINTS)
+    level = float(artifact.manifest.config["comparison"]["level"])
+    arrays = artifact.arrays
+    return TrajectoryPoint(
+        training=checkpoint.training,
+        step=checkpoint.step,
+        measured={
+            row["quantity"]: _measured(row, level)
+            for row in artifact.tables[MEASURED].iter_rows(named=True)
+        },
+        share=Estimates(
+            **{name: arrays[f"share.{name}"] for name in ("value", "low", "high")}, level=level
+        ),
+        scores=arrays["scores"],
+    )
+
+
+def _measured(row: Mapping[str, Any], level: float) -> Measured:
+    if row["value"] is None:
+        return Measured(reason=row["reason"])
+    interval = Interval(low=row["low"], high=row["high"], level=level)
+    return Measured(estimate=Estimate(value=row["value"], interval=interval))

@@ -1,0 +1,74 @@
+"""When does a number decide? The rules that verdicts and the report's findings apply, each once.
+
+An interval decides where it lies on one side of a threshold. The thresholds other than "no change"
+are ours, and stand here.
+"""
+
+import numpy as np
+
+from mechshift.comparison import OverlapCurve
+from mechshift.statistics import ROUNDING, Estimate
+
+NOT_DECIDED = "not decided"
+NOT_MEASURED = "not measured"
+UNDEFINED = "undefined"
+
+RETAINED, REWIRED = 0.8, 0.5
+"""Shares of the ceiling from which a circuit counts as retained, and below which as rewired."""
+
+MATERIAL_SHARE = 0.05
+"""Share of the flow between positions from which a model counts as reading from its right, a
+twentieth. Not 0: what attention to both sides makes of scores with noise is never exactly 0, so an
+interval of a share always lies above it and would decide nothing."""
+
+
+def by_side(
+    estimate: Estimate | None, threshold: float, *, above: str, below: str, missing: str
+) -> str:
+    """Words for an interval above or below a threshold; `not decided` where it holds it.
+
+    Args:
+        estimate: what was measured; None gives `missing`.
+        threshold: what the interval must leave out.
+        above: where it lies above.
+        below: where it lies below.
+        missing: `NOT_MEASURED` or `UNDEFINED`.
+    """
+    if estimate is None:
+        return missing
+    if not estimate.excludes(threshold):
+        return NOT_DECIDED
+    return above if estimate.value > threshold else below
+
+
+def by_sign(shift: Estimate | None, *, above: str, below: str, missing: str = NOT_MEASURED) -> str:
+    """`by_side` of no change."""
+    return by_side(shift, 0.0, above=above, below=below, missing=missing)
+
+
+def structure(ratio: Estimate | None) -> str:
+    """The class in which the whole interval of overlap over ceiling lies."""
+    if ratio is None:
+        return UNDEFINED
+    low, high = ratio.interval.low, ratio.interval.high
+    if low >= RETAINED:
+        return "retained"
+    if high < REWIRED:
+        return "rewired"
+    if low >= REWIRED and high < RETAINED:
+        return "modest change"
+    return NOT_DECIDED
+
+
+def beyond_layout(overlap: OverlapCurve, index: int, *, above: str, below: str) -> str:
+    """Words for an overlap above what edges of the same layers and types share, or below it.
+
+    Above: `layout_p` is at most 1 minus the level, for this task by itself. Below: the overlap lies
+    under the null's spread, which `layout_p`, one-sided, does not see.
+    """
+    value, p = overlap.edges.value[index], overlap.layout_p[index]
+    if not (np.isfinite(value) and np.isfinite(p)):
+        return UNDEFINED
+    if p <= 1 - overlap.level + ROUNDING:
+        return above
+    return below if value < overlap.null.low[index] - ROUNDING else NOT_DECIDED

@@ -1,0 +1,106 @@
+import re
+import shutil
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from mechshift.report import (
+    TrajectoryFacts,
+    TrajectoryInput,
+    render_trajectory,
+    trajectory_csvs,
+)
+from mechshift.verdict import TRACKED
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def shown(make_trajectory):
+    return TrajectoryInput(
+        tasks=(make_trajectory("ioi"), make_trajectory(HOSTILE)),
+        descriptions={"ioi": "who gets it", HOSTILE: HOSTILE},
+        facts=TrajectoryFacts(
+            arm_name=HOSTILE,
+            config={"pool": {"seed": 0}},
+            versions={"python": "3.11"},
+            weights={"diffusion, step 32": "ab" * 32},
+            notes=("diffusion has no step 0: <b>no</b>",),
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def page(shown):
+    return render_trajectory(shown)
+
+
+def test_the_page_shows_each_task_with_its_figures_and_names_files_that_exist(page, shown):
+    anchors = re.findall(r'class="card figure-card" id="([^"]+)"', page)
+    assert anchors[:4] == ["curves", "ioi-depth", "ioi-circuit-diffusion", "ioi-circuit-control"]
+    assert len(anchors) == 7
+    named = set(re.findall(r'href="([^"#]+\.csv)"', page))
+    assert named == {"trajectory.csv", *trajectory_csvs(shown)}
+
+
+def test_names_and_reasons_from_a_run_are_escaped(page):
+    assert HOSTILE not in page
+    assert "<b>here</b>" not in page and "<b>no</b>" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;" in page
+
+
+def test_what_is_undefined_is_listed_with_its_reason(page):
+    missing = page[page.index('id="ioi-missing"') :]
+    line = re.search(r"<li>(.*?)</li>", missing)[1]
+    assert line == (
+        "diffusion, step 32, own circuit: full and empty score alike &lt;b&gt;here&lt;/b&gt;"
+    )
+
+
+def test_every_checkpoint_has_a_row_with_every_number(page):
+    section = page[page.index('id="task-ioi"') : page.index('id="ioi-missing"')]
+    rows = re.findall(r'<th scope="row">([\d,]+)</th>(.*?)</tr>', section, re.DOTALL)
+    assert [step for step, _ in rows] == ["0", "32", "64", "1,000", "0", "32", "500"]
+    assert {cells.count("<td ") for _, cells in rows} == {len(TRACKED)}
+    assert [cells.count("undefined") for _, cells in rows] == [0, 1, 0, 0, 0, 0, 0]
+
+
+def test_the_same_trajectory_gives_the_same_bytes(page, shown):
+    assert render_trajectory(shown) == page
+
+
+LINES = """Array.from(document.querySelectorAll("#plot-ioi-circuit-diffusion .js-line"))
+    .map((line) => line.getAttribute("d")).join()"""
+"""The edges as they are drawn."""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome")
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_slider_changes_the_circuit_that_is_drawn(page, shown, tmp_path, width):
+    path = tmp_path / "trajectory.html"
+    path.write_text(page, encoding="utf-8")
+    complaints = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        tab = browser.new_context(offline=True, viewport={"width": width, "height": 900}).new_page()
+        tab.on("pageerror", lambda error: complaints.append(str(error)))
+        tab.on("dialog", lambda dialog: complaints.append(dialog.message))
+        tab.goto(path.as_uri())
+        tab.wait_for_function("document.documentElement.dataset.drawn === '7'")
+        tab.evaluate(f"() => {{ window.before = {LINES}; }}")
+        rail = tab.locator("#plot-ioi-circuit-diffusion .slider-rail-touch-rect")
+        rail.scroll_into_view_if_needed()
+        box = rail.bounding_box()
+        tab.mouse.click(box["x"] + 0.99 * box["width"], box["y"] + box["height"] / 2)
+        tab.wait_for_function(f"{LINES} !== window.before")
+        sideways = tab.evaluate("document.documentElement.scrollWidth > innerWidth")
+        label = tab.locator("#plot-ioi-circuit-diffusion .slider-label").first.text_content()
+        browser.close()
+    assert complaints == [] and not sideways
+    assert label == "after training steps: 1,000"
