@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 
 import pytest
+import torch
 
 from mechshift.posttraining import posttrain, train
 
@@ -49,6 +50,19 @@ def test_gradient_checkpointing_changes_a_training_by_rounding_only(
         for on in (False, True)
     )
     assert again == pytest.approx(kept, abs=1e-5)
+
+
+def test_passes_in_bfloat16_learn_what_float32_learns_and_leave_float32_weights(
+    micro_llama, tokenizer, micro_config, tmp_path
+):
+    single, half = (
+        losses_of(micro_llama(), tokenizer, micro_config(precision=name, num_steps=6), tmp_path)
+        for name in ("float32", "bfloat16")
+    )
+    assert half == pytest.approx(single, rel=0.05) and half != single
+    module = micro_llama()
+    train(module, tokenizer, micro_config(precision="bfloat16"), quiet=True)
+    assert module.dtype == torch.float32
 
 
 COMMAND = """

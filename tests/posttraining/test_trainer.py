@@ -4,6 +4,7 @@ import json
 import pytest
 import torch
 from torch.nn.utils import clip_grad_norm_
+from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausalLM
 
 from mechshift.errors import PosttrainingError
 from mechshift.models import probe_attention
@@ -156,6 +157,44 @@ def test_the_mean_masked_diffusion_loss_is_the_integral_over_noise(
     error = losses.std().item() / len(losses) ** 0.5
     assert error < 0.05 * expected
     assert losses.mean().item() == pytest.approx(expected, abs=4 * error)
+
+
+def make_gpt2(tokenizer):
+    return GPT2LMHeadModel(
+        GPT2Config(vocab_size=len(tokenizer), n_positions=64, n_embd=16, n_layer=2, n_head=2)
+    )
+
+
+def make_qwen2(tokenizer):
+    return Qwen2ForCausalLM(
+        Qwen2Config(
+            vocab_size=len(tokenizer),
+            hidden_size=16,
+            intermediate_size=24,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+        )
+    )
+
+
+@pytest.mark.parametrize("loss", ["inverse-t", "cart", "block"])
+@pytest.mark.parametrize("make", [make_gpt2, make_qwen2])
+def test_other_classes_learn_and_their_dropout_is_as_repeatable_as_all_else(
+    tokenizer, micro_config, tmp_path, make, loss
+):
+    config = micro_config(
+        mixture=(("infilling", 1.0, 1),), num_steps=30, loss=loss, block_length=8, annealing_steps=5
+    )
+    logs = []
+    for _ in range(2):
+        torch.manual_seed(0)
+        module = make(tokenizer)
+        torch.manual_seed(len(logs))  # the global generator must not matter
+        logs.append(log_of(module, tokenizer, config, tmp_path))
+    assert logs[0] == logs[1]
+    losses = [line["loss"] for line in logs[0]]
+    assert sum(losses[-5:]) < 0.5 * sum(losses[:5])
 
 
 # Optimizers.

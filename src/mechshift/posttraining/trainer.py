@@ -197,12 +197,15 @@ class Trainer:
         attention = present
         if batch.visible is not None:
             attention = additive_mask(batch.visible.to(device), present, torch.float32)
-        logits = self._model(
-            input_ids=batch.ids.to(device),
-            attention_mask=attention,
-            position_ids=batch.position_ids.to(device).expand(len(batch.ids), -1),
-            use_cache=False,
-        ).logits
+        # Not accelerate's own switch, which a second training in the same process cannot turn.
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            logits = self._model(
+                input_ids=batch.ids.to(device),
+                attention_mask=attention,
+                position_ids=batch.position_ids.to(device).expand(len(batch.ids), -1),
+                use_cache=False,
+            ).logits
         return weighted_cross_entropy(
             logits,
             batch.tokens.to(device),
@@ -279,10 +282,7 @@ _CALMER = (
 
 
 def _accelerator(config: PosttrainConfig) -> Accelerator:
-    accelerator = Accelerator(
-        mixed_precision="bf16" if config.precision == "bfloat16" else "no",
-        cpu=not torch.cuda.is_available(),
-    )
+    accelerator = Accelerator(cpu=not torch.cuda.is_available())
     if accelerator.distributed_type == DistributedType.FSDP:
         if config.optimizer == "muon":
             raise PosttrainingError(
