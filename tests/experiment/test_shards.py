@@ -29,7 +29,6 @@ from mechshift.experiment.sharding import check_shards, possible_shards
 from mechshift.experiment.stores import (
     KINDS,
     read_comparison,
-    read_control_shift,
     read_scores,
     read_semantics,
     scores_folder,
@@ -45,15 +44,18 @@ WORDS = ["--method", "eap", "--chunk-size", "6", "--examples-per-shard", "4", "-
 
 @pytest.fixture(scope="module")
 def sharded(small, tmp_path_factory):
-    """The whole small experiment, with ten shards of four examples."""
+    """Every stage that looks at scores, with ten shards of four examples."""
     run = tmp_path_factory.mktemp("sharded") / "run"
     settings = replace(
         small,
         tasks=(TASK,),
         pool=PoolConfig(num_examples=40, num_held_out=10),
         attribution=IN_SHARDS,
+        evaluation=replace(small.evaluation, fractions=(0.1,), num_random=1),
+        comparison=replace(small.comparison, num_resamples=20, num_splits=4, num_exchanges=10),
+        skip=("flow", "ablation", "controls"),
         also=("sweep",),
-        sweep=SweepSettings(num_steps=(1, 2)),
+        sweep=SweepSettings(num_steps=(1,)),
     )
     run_experiment(run, settings, device="cpu", quiet=True)
     return run
@@ -89,17 +91,14 @@ def test_nodes_are_analysed_example_by_example(sharded, by_example):
         np.testing.assert_array_equal(read_semantics(sharded, TASK, kind).node_scores, expected)
 
 
-def test_the_pair_its_controls_and_its_sweep_are_compared_by_shards(sharded):
+def test_the_pair_and_its_sweep_are_compared_by_shards(sharded):
     comparison = read_comparison(sharded, TASK)
     assert (comparison.unit, comparison.num_examples, comparison.examples_per_shard) == (
         "shard", 10, 4,
     )  # fmt: skip
     assert comparison.step_sweep.num_examples.tolist() == [10, 10]
-    for overlap in (
-        read_control_shift(sharded, TASK, "arm-full").overlap,
-        read_sweep_point(sharded, TASK, 1).shift.overlap,
-    ):
-        assert (overlap.unit, overlap.num_examples) == ("shard", 10)
+    overlap = read_sweep_point(sharded, TASK, 1).shift.overlap
+    assert (overlap.unit, overlap.num_examples) == ("shard", 10)
     stored = read_manifest(sweep_folder(sharded, TASK, 1) / "mdm").config
     assert stored["attribution"]["examples_per_shard"] == 4
 

@@ -14,12 +14,15 @@ ARRAYS = 4
 """[row, edge]: two models, summed and at one step."""
 
 PIECES = 7
-"""Arrays of one piece that live at once, at most; 6.2 were seen."""
+"""Pieces of `CHUNK_BYTES` that live at once, at most; 6.2 were seen."""
+
+SMALLEST_PIECE = 4
+"""Arrays of one resample that a piece holds at least: what ranks edges takes so many."""
 
 
 def comparison_bytes(graph: Graph, num_rows: int, settings: ComparisonSettings) -> int:
     """The peak of comparing scores of so many examples, or shards; an upper estimate."""
     draws = max(settings.num_resamples, settings.num_exchanges, settings.num_shuffles)
-    row = 8 * graph.num_edges
+    row = SMALLEST_PIECE * 8 * graph.num_edges
     piece = max(row, min(CHUNK_BYTES, draws * row))
     return ARRAYS * num_rows * graph.num_edges * WIDE + PIECES * piece
