@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from rich.console import Console
 from rich.progress import (
@@ -15,6 +15,7 @@ from rich.progress import (
 )
 
 
+@runtime_checkable
 class Advance(Protocol):
     """Called with how much more is done, and perhaps a note to show beside the bar."""
 

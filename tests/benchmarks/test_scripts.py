@@ -23,6 +23,7 @@ ARGUMENTS = {
     "plan": [*GROUPED, "--batches", "1", "--examples", "2", "--tasks", "infilling"],
     "precision": [*GROUPED, "--examples", "2", "--tasks", "infilling"],
     "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
+    "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],
     "side_by_side": [*TINY, "--problem.key-value-heads", "2", "--rounds", "1"],
 }
 EXPECTED = {
@@ -33,6 +34,7 @@ EXPECTED = {
     "plan": ["EAP-IG, random model", "evaluation: passes"],
     "precision": ["random", "infilling, tiny-mdm"],
     "scaling": ["4 examples, m = 2", "2 examples, m = 4"],
+    "shards": ["shift of `moved`", "ratio to ceiling"],
     "side_by_side": ["skipped: auto-circuit cannot be imported", "TransformerLens 4.3"],
 }
 

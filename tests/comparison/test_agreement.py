@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from mechshift.attribution import average_over_shards
 from mechshift.comparison import AgreementCurve, ComparisonSettings, agreement, compare
 from mechshift.comparison.settings import agreement_sizes
 from mechshift.graph import Graph
@@ -66,17 +67,15 @@ def test_undefined_agreement_is_noted(quick: ComparisonSettings) -> None:
 
 
 def test_shards_give_the_same_numbers_as_their_examples_and_say_what_they_are(
-    edge_scores, quick: ComparisonSettings
+    quick: ComparisonSettings,
 ) -> None:
     pair = planted_pair("identical", num_examples=120, noise=Noise(own=2.0), seed=5)
     settings = replace(quick, circuit_size=10, num_resamples=200, num_splits=60)
     whole = compare("ioi", pair.arm, pair.mdm, settings)
-    shards = [
-        edge_scores(one.graph, one.values.reshape(30, 4, 1, -1).mean(axis=1))
-        for one in (pair.arm, pair.mdm)
-    ]
-    found = compare("ioi", *shards, settings, unit="shard")
-    assert (found.unit, found.num_examples) == ("shard", 30)
+    shards = [average_over_shards(one, 4) for one in (pair.arm, pair.mdm)]
+    found = compare("ioi", *shards, settings)
+    assert (found.unit, found.num_examples, found.examples_per_shard) == ("shard", 30, 4)
+    assert (whole.unit, whole.num_examples, whole.examples_per_shard) == ("example", 120, 1)
     assert found.overlap.unit == found.agreement.unit == found.circuit_depth.unit == "shard"
     assert found.size_sweep.unit == found.half_sweep.unit == found.step_sweep.unit == "shard"
     for record in (found.overlap, found.agreement):

@@ -7,9 +7,16 @@ import pytest
 from tokenizers import Tokenizer, decoders, models
 from transformers import PreTrainedTokenizerFast
 
-from mechshift.attribution import CLEAN, eap, eap_ig, node_attribution, path_points
+from mechshift.attribution import (
+    CLEAN,
+    eap,
+    eap_ig,
+    node_attribution,
+    path_points,
+    source_scores,
+)
 from mechshift.experiment import load_stored_pair
-from mechshift.experiment.analysing import source_scores, token_texts
+from mechshift.experiment.analysing import token_texts
 from mechshift.experiment.pooling import pool_canvases
 from mechshift.experiment.stores import (
     KINDS,

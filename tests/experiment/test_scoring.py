@@ -62,7 +62,12 @@ def test_the_command_stores_the_scores_of_the_methods_own_function(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     name = next((word for word in words.split() if word in ("eap", "exact")), "eap-ig")
     for kind in KINDS:
-        shared = {"method": name, "metric": "logit_diff", "grouped": False}
+        shared = {
+            "method": name,
+            "metric": "logit_diff",
+            "grouped": False,
+            "examples_per_shard": 1,
+        }
         config = read_manifest(scores_folder(run, "ioi", kind)).config
         assert config["attribution"] == shared | options
 

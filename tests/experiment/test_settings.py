@@ -40,7 +40,12 @@ def test_what_cannot_change_a_score_is_not_in_its_manifest():
     ],
 )
 def test_a_manifest_holds_the_methods_own_options_and_defaults_stand_as_if_set(settings, own):
-    shared = {"method": settings.method, "metric": None, "grouped": False}
+    shared = {
+        "method": settings.method,
+        "metric": None,
+        "grouped": False,
+        "examples_per_shard": 1,
+    }
     assert settings.manifest_config() == shared | own
 
 

@@ -5,6 +5,7 @@ from mechshift.attribution.eap import End as End
 from mechshift.attribution.eap import eap as eap
 from mechshift.attribution.eap_ig import eap_ig as eap_ig
 from mechshift.attribution.edge_scores import EdgeScores as EdgeScores
+from mechshift.attribution.edge_scores import source_scores as source_scores
 from mechshift.attribution.exact import exact_edge_scores as exact_edge_scores
 from mechshift.attribution.exact import num_forward_passes as num_forward_passes
 from mechshift.attribution.gim import gim_attention as gim_attention
@@ -30,3 +31,4 @@ from mechshift.attribution.position_flow_record import (
     concatenate_position_flows as concatenate_position_flows,
 )
 from mechshift.attribution.score_record import concatenate_scores as concatenate_scores
+from mechshift.attribution.shards import average_over_shards as average_over_shards

@@ -1,4 +1,4 @@
-"""What does attribution hand on: one score for every example, denoising step and edge."""
+"""What does attribution hand on: a score for every example (or shard of them), step and edge."""
 
 from dataclasses import dataclass
 
@@ -11,11 +11,18 @@ from mechshift.errors import AttributionError
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EdgeScores(ScoreRecord):
-    """Scores of every edge of a graph, per example and denoising step; nothing is averaged."""
+    """Scores of every edge of a graph, per example and denoising step.
 
-    values: Float[np.ndarray, "example step edge"]
+    Where they are averaged over shards of examples, only `values` are: what is small stays as it
+    was for every example.
+    """
+
+    values: Float[np.ndarray, "row step edge"]
     input_score: Float[np.ndarray, "example step"]
     """Sum over destinations of score(input -> destination)."""
+    by_source: Float[np.ndarray, "example source"] | None = None
+    """What `source_scores` gives, kept from before averaging; None where rows are examples, whose
+    values still tell it."""
 
     def __post_init__(self) -> None:
         num_edges = self.values.shape[2]
@@ -24,6 +31,8 @@ class EdgeScores(ScoreRecord):
                 f"scores of {num_edges} edges do not fit a graph of {self.graph.num_edges}."
             )
         super().__post_init__()
+        self._check_stepwise("input_score")
+        assert (self.by_source is None) == (self.examples_per_shard == 1)
 
     @property
     def completeness_gap(self) -> Float[np.ndarray, "example step"]:
@@ -37,3 +46,24 @@ class EdgeScores(ScoreRecord):
         such gradients are those of no function.
         """
         return self.input_score - (self.clean_metric - self.corrupted_metric)
+
+
+def source_scores(scores: EdgeScores) -> Float[np.ndarray, "example source"]:
+    """Sum of the scores of the edges out of each node, over all steps; float32.
+
+    Of EAP and EAP-IG it is the node's own attribution (`node_attribution`), because whatever reads
+    a node reads it through an edge. Of exact patching it is the sum and no more: corrupting a node
+    for one reader at a time is not corrupting it for all.
+    """
+    if scores.by_source is not None:
+        return scores.by_source
+    graph = scores.graph
+    summed = [
+        np.bincount(
+            graph.edge_source,
+            weights=example.sum(axis=0, dtype=np.float64),
+            minlength=graph.num_sources,
+        )
+        for example in scores.values
+    ]
+    return np.stack(summed).astype(np.float32)

@@ -13,45 +13,50 @@ from mechshift.graph import Graph
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoreRecord:
-    """Scores of the units of a graph, per example and denoising step; nothing is averaged.
+    """Scores of the units of a graph, per row of examples and denoising step.
 
-    A unit is an edge, a node or a neuron.
+    A unit is an edge, a node or a neuron. A row is an example, or the mean over a shard of them.
     """
 
     graph: Graph
-    values: Float[np.ndarray, "example step *unit"]
+    values: Float[np.ndarray, "row step *unit"]
     """Units of the metric. Positive: corrupting this hurts. 0 at steps that an example does not
     have. float32 unless the model is float64."""
+    examples_per_shard: int = 1
+    """Consecutive examples of which a row is the mean (`shards.py`); 1: a row is an example."""
     num_steps: Int[np.ndarray, " example"]
     """Denoising steps of each example."""
     clean_metric: Float[np.ndarray, "example step"]
     corrupted_metric: Float[np.ndarray, "example step"]
 
     def __post_init__(self) -> None:
-        num_examples, num_steps = self.values.shape[:2]
+        num_rows, num_steps = self.values.shape[:2]
+        num_examples = num_rows * self.examples_per_shard
         if len(self.num_steps) != num_examples or self.num_steps.max(initial=0) > num_steps:
             raise AttributionError(
                 f"scores of {num_examples} examples and {num_steps} steps do not fit step counts"
                 f" of {len(self.num_steps)} examples with at most"
                 f" {self.num_steps.max(initial=0)} steps."
             )
-        for name in _stepwise(self):
-            shape = getattr(self, name).shape
-            if name != "values" and shape != (num_examples, num_steps):
-                raise AttributionError(
-                    f"{name} has shape {shape}, not {(num_examples, num_steps)} as its scores."
-                )
+        for name in ("clean_metric", "corrupted_metric"):
+            self._check_stepwise(name)
+
+    def _check_stepwise(self, name: str) -> None:
+        expected = self.num_examples, self.values.shape[1]
+        shape = getattr(self, name).shape
+        if shape != expected:
+            raise AttributionError(f"{name} has shape {shape}, not {expected} as its scores.")
 
     @property
     def num_examples(self) -> int:
-        return len(self.values)
+        return len(self.num_steps)
 
     def mean(self) -> Float[np.ndarray, "*unit"]:
         """Score of each unit: summed over an example's steps, averaged over examples."""
         total = np.zeros(self.values.shape[2:])
         for steps in self.values:  # one at a time: the values may lie in a file
             total += steps.sum(axis=0, dtype=np.float64)
-        return total / self.num_examples
+        return total / len(self.values)  # rows are of equally many examples
 
 
 Record = TypeVar("Record", bound=ScoreRecord)
@@ -73,6 +78,7 @@ def concatenate_scores(chunks: Sequence[Record], allocate: Allocate = np.zeros) 
     """
     if not chunks:
         raise AttributionError("there are no scores to join; score at least one example.")
+    assert len({chunk.examples_per_shard for chunk in chunks}) == 1
     graphs = {chunk.graph for chunk in chunks}
     if len(graphs) > 1:
         raise AttributionError(f"scores of different graphs cannot be joined: {graphs}.")
@@ -80,26 +86,24 @@ def concatenate_scores(chunks: Sequence[Record], allocate: Allocate = np.zeros) 
         name: _join(
             [getattr(chunk, name) for chunk in chunks], allocate if name == "values" else np.zeros
         )
-        for name in _stepwise(chunks[0])
+        for name in _tables(chunks[0])
     }
     return replace(
         chunks[0], num_steps=np.concatenate([chunk.num_steps for chunk in chunks]), **joined
     )
 
 
-def _stepwise(record: ScoreRecord) -> list[str]:
-    """The fields whose first two axes are examples and steps."""
-    names = [field.name for field in fields(record)]
-    return [name for name in names if name not in ("graph", "num_steps")]
+def _tables(record: ScoreRecord) -> list[str]:
+    """The fields that are arrays of several axes, the first one examples or rows of them."""
+    values = {field.name: getattr(record, field.name) for field in fields(record)}
+    return [name for name, value in values.items() if np.ndim(value) > 1]
 
 
-def _join(
-    parts: Sequence[Float[np.ndarray, "_ _ *unit"]], allocate: Allocate
-) -> Float[np.ndarray, "example step *unit"]:
-    num_examples = sum(len(part) for part in parts)
-    num_steps = max(part.shape[1] for part in parts)
-    shape = (num_examples, num_steps, *parts[0].shape[2:])
-    joined = allocate(shape, np.result_type(*parts))
+def _join(parts: Sequence[np.ndarray], allocate: Allocate) -> np.ndarray:
+    """All rows below each other; where second axes differ, which are steps, zeros fill them up."""
+    num_rows = sum(len(part) for part in parts)
+    longest = max(part.shape[1] for part in parts)
+    joined = allocate((num_rows, longest, *parts[0].shape[2:]), np.result_type(*parts))
     start = 0
     for part in parts:
         joined[start : start + len(part), : part.shape[1]] = part

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from mechshift.comparison.depth import DepthProfiles, depth_profile
 from mechshift.comparison.overlap import OverlapCurve, overlap_curve
-from mechshift.comparison.scores import Scores, Unit, check_same_examples
+from mechshift.comparison.scores import Scores, check_same_examples, unit_of
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.graph import Graph
 
@@ -35,8 +35,6 @@ def circuit_shift(
     arm: Scores,
     other: Scores,
     settings: ComparisonSettings | None = None,
-    *,
-    unit: Unit = "example",
 ) -> CircuitShift:
     """Overlap and depth of two models' circuits.
 
@@ -45,7 +43,7 @@ def circuit_shift(
         ConfigError: the circuit size exceeds the graph.
     """
     check_same_examples(arm, other)
-    graph, given = arm.graph, settings or ComparisonSettings()
+    graph, unit, given = arm.graph, unit_of(arm), settings or ComparisonSettings()
     size = given.circuit_size_in(graph.num_edges)
     settings = replace(given, circuit_size=size, sizes=(size,))
     ours, theirs = (scores.values.sum(axis=1) for scores in (arm, other))

@@ -9,7 +9,7 @@ from mechshift.comparison.agreement import Agreement, agreement
 from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile
 from mechshift.comparison.overlap import OverlapCurve, overlap_curve
-from mechshift.comparison.scores import Scores, Unit, check_same_examples
+from mechshift.comparison.scores import Scores, Unit, check_same_examples, unit_of
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.steps import StepProfile, step_profile
 from mechshift.comparison.sweeps import (
@@ -30,6 +30,8 @@ class Comparison:
     unit: Unit
     num_examples: int
     """Rows of scores: examples, or shards of them (`unit`)."""
+    examples_per_shard: int
+    """Examples that a row of scores is the mean of."""
     settings: ComparisonSettings
 
     arm_scores: Float[np.ndarray, " edge"]
@@ -71,8 +73,6 @@ def compare(
     arm: Scores,
     mdm: Scores,
     settings: ComparisonSettings | None = None,
-    *,
-    unit: Unit = "example",
 ) -> Comparison:
     """Compare the two models' edge scores on one task.
 
@@ -81,7 +81,6 @@ def compare(
         arm: scores of the ARM (`mechshift.attribution.EdgeScores` or alike).
         mdm: scores of the MDM on the same examples in the same order.
         settings: circuit size, sizes, resamples, level and seed.
-        unit: whether a row of the scores is one example or the mean over a shard of them.
 
     Raises:
         ComparisonError: the scores do not belong together, or nothing is scored.
@@ -89,13 +88,14 @@ def compare(
     """
     settings = settings or ComparisonSettings()
     check_same_examples(arm, mdm)
-    graph = arm.graph
+    graph, unit = arm.graph, unit_of(arm)
     arm_scores, mdm_scores = (scores.values.sum(axis=1) for scores in (arm, mdm))
     return Comparison(
         task=task,
         graph=graph,
         unit=unit,
         num_examples=len(arm_scores),
+        examples_per_shard=arm.examples_per_shard,
         settings=settings,
         arm_scores=arm_scores.mean(axis=0, dtype=np.float64),
         mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),

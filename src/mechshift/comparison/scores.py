@@ -6,16 +6,15 @@
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 
 Unit = Literal["example", "shard"]
 """What one row of scores is: an example, or the mean over a shard, a few examples that were added
-up because single ones would not fit into memory. Shards hold equally many examples, and the
-examples of one shard have equally many steps. Everything is resampled by rows, so intervals stay
-honest as long as enough rows are left."""
+up because single ones would not fit into memory. Shards hold equally many examples. Scores are
+resampled by rows, so intervals stay honest as long as enough rows are left."""
 
 SHARD_NOTE = (
     "Scores came as means over shards of examples: every resample, half and exchange moves whole"
@@ -37,8 +36,12 @@ class Scores(Protocol):
         """The computation graph whose edges are scored."""
 
     @property
-    def values(self) -> Float[np.ndarray, "example step edge"]:
+    def values(self) -> Float[np.ndarray, "row step edge"]:
         """Score [metric units]; positive: corrupting this edge hurts. 0 beyond `num_steps`."""
+
+    @property
+    def examples_per_shard(self) -> int:
+        """Consecutive examples of which a row of values is the mean; 1: a row is an example."""
 
     @property
     def num_steps(self) -> Int[np.ndarray, " example"]:
@@ -57,21 +60,45 @@ class Scores(Protocol):
         """Sum over destinations of the score of `input -> destination`."""
 
 
+def unit_of(scores: Scores) -> Unit:
+    """What a row of these scores is."""
+    return "example" if scores.examples_per_shard == 1 else "shard"
+
+
+def rows_with_step(scores: Scores) -> Bool[np.ndarray, "row step"]:
+    """Which rows have each step: of a shard, one of its examples at least."""
+    has_step = examples_with_step(scores)
+    return has_step.reshape(-1, scores.examples_per_shard, has_step.shape[1]).any(axis=1)
+
+
+def examples_with_step(scores: Scores) -> Bool[np.ndarray, "example step"]:
+    """Which examples have each step."""
+    num_steps: Int[np.ndarray, "example one"] = scores.num_steps[:, None]
+    has_step: Bool[np.ndarray, "example step"] = np.arange(scores.values.shape[1]) < num_steps
+    return has_step
+
+
 def check_same_examples(arm: Scores, mdm: Scores) -> None:
     """Refuse two sets of scores that do not share graph and examples.
 
     Raises:
-        ComparisonError: graphs or numbers of examples differ, or an example has no step.
+        ComparisonError: graphs, numbers of examples or shards differ, or an example has no step.
     """
     if arm.graph != mdm.graph:
         raise ComparisonError(
             f"the ARM's graph ({_shape(arm.graph)}) is not the MDM's ({_shape(mdm.graph)});"
             " edges can be compared by name only within one architecture."
         )
-    if len(arm.values) != len(mdm.values):
+    if len(arm.num_steps) != len(mdm.num_steps):
         raise ComparisonError(
-            f"the ARM was scored on {len(arm.values)} examples and the MDM on {len(mdm.values)};"
-            " score both on the same pool."
+            f"the ARM was scored on {len(arm.num_steps)} examples and the MDM on"
+            f" {len(mdm.num_steps)}; score both on the same pool."
+        )
+    if arm.examples_per_shard != mdm.examples_per_shard:
+        raise ComparisonError(
+            f"the ARM's scores are means over {arm.examples_per_shard} examples each and the MDM's"
+            f" over {mdm.examples_per_shard}; pair them by scoring both with the same"
+            " examples_per_shard."
         )
     for name, scores in (("ARM", arm), ("MDM", mdm)):
         num_without = int((scores.num_steps < 1).sum())

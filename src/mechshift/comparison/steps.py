@@ -18,7 +18,7 @@ from mechshift.comparison.resampling import (
     mean_scores,
     pool_mean,
 )
-from mechshift.comparison.scores import Scores
+from mechshift.comparison.scores import Scores, examples_with_step, rows_with_step
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.graph import Graph
 from mechshift.statistics import (
@@ -38,8 +38,8 @@ class StepProfile:
 
     share_low: Float[np.ndarray, "step layer_or_logits"]
     share_high: Float[np.ndarray, "step layer_or_logits"]
-    """Bounds of its interval; NaN at a step of fewer than `MIN_EXAMPLES` examples, or where so few
-    of them score at all that some resamples hold none."""
+    """Bounds of its interval; NaN at a step of fewer than `MIN_EXAMPLES` examples (or shards), or
+    where so few of them score at all that some resamples hold none."""
 
     clean_metric: Estimates
     """Mean metric on clean prompts [metric units], summed over the step's target tokens. No
@@ -55,12 +55,15 @@ class StepProfile:
 
 
 def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
-    """Profile one model over its denoising steps; resamples the examples within each step."""
-    num_steps = scores.values.shape[1]
-    has_step = np.arange(num_steps) < scores.num_steps[:, None]
+    """Profile one model over its denoising steps; resamples the examples within each step.
+
+    Where scores are means over shards of examples, shares resample the shards, metrics still the
+    examples.
+    """
+    has_step, rows = examples_with_step(scores), rows_with_step(scores)
     shares = [
-        _shares(scores.graph, scores.values[has_step[:, step], step], settings)
-        for step in range(num_steps)
+        _shares(scores.graph, scores.values[of_step, step], settings)
+        for step, of_step in enumerate(rows.T)
     ]
     return StepProfile(
         share=np.stack([share.value for share in shares]),

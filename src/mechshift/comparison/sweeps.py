@@ -18,7 +18,7 @@ from mechshift.comparison.depth_shift import ShiftCurve, ShiftRows, shift_rows
 from mechshift.comparison.layer_sums import PairSums, exchanged_sums, resampled_sums
 from mechshift.comparison.profile_distance import Side
 from mechshift.comparison.resampling import MIN_EXAMPLES, check_scores
-from mechshift.comparison.scores import Scores, Unit
+from mechshift.comparison.scores import Scores, Unit, rows_with_step
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
 from mechshift.graph import Graph, third_of_layers
 from mechshift.statistics import (
@@ -124,13 +124,14 @@ def sweep_over_denoising_steps(
     shifts: list[PointShifts | None] = []
     num_examples = []
     for step in range(num_steps):
-        present = np.minimum(arm.num_steps, mdm.num_steps) > step
+        present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
         num_examples.append(int(present.sum()))
         arm_scores, mdm_scores = (scores.values[present, step] for scores in (arm, mdm))
         if num_examples[-1] < MIN_EXAMPLES or not (arm_scores.any() and mdm_scores.any()):
             shifts.append(None)
         else:
             shifts += point_shifts(graph, arm_scores, mdm_scores, [size], settings)
+        del arm_scores, mdm_scores  # before the next step's are made: they are as large as a pool's
     rows = Rows(unit=unit, counts=num_examples)
     return _sweep("denoising_step", np.arange(num_steps), shifts, graph, settings, [size], rows)
 

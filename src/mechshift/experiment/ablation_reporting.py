@@ -12,7 +12,7 @@ from mechshift.ablation import (
     rank_agreement,
 )
 from mechshift.artifacts import is_written, read_manifest
-from mechshift.experiment.analysing import source_scores
+from mechshift.attribution import source_scores
 from mechshift.experiment.stores import (
     ABLATION,
     KINDS,

@@ -11,11 +11,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from jaxtyping import Float
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.artifacts import artifact_hash, is_current, read_manifest, write_artifact
-from mechshift.attribution import EdgeScores
+from mechshift.attribution import source_scores
 from mechshift.experiment.pooling import pool_canvases
 from mechshift.experiment.stores import (
     SEMANTICS,
@@ -84,25 +83,6 @@ def analyse_pair(
             write_artifact(
                 folder, **made_from, **record_contents(semantics), tables={TOKENS: texts}
             )
-
-
-def source_scores(scores: EdgeScores) -> Float[np.ndarray, "example source"]:
-    """Sum of the scores of the edges out of each node, over all steps; float32.
-
-    Of EAP and EAP-IG it is the node's own attribution (`attribution.node_attribution`), because
-    whatever reads a node reads it through an edge. Of exact patching it is the sum and no more:
-    corrupting a node for one reader at a time is not corrupting it for all.
-    """
-    graph = scores.graph
-    summed = [
-        np.bincount(
-            graph.edge_source,
-            weights=example.sum(axis=0, dtype=np.float64),
-            minlength=graph.num_sources,
-        )
-        for example in scores.values
-    ]
-    return np.stack(summed).astype(np.float32)
 
 
 def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> pl.DataFrame:

@@ -4,9 +4,8 @@ from pathlib import Path
 
 from mechshift.ablation import AblationComparison
 from mechshift.artifacts import is_written
-from mechshift.attribution import EdgeScores
+from mechshift.attribution import EdgeScores, source_scores
 from mechshift.comparison import Comparison, ComparisonSettings, DirectionOfFlow, direction_of_flow
-from mechshift.experiment.analysing import source_scores
 from mechshift.experiment.circuit_reporting import other_minus_own
 from mechshift.experiment.stores import (
     comparison_folder,

@@ -13,6 +13,7 @@ from mechshift.experiment.pooling import make_pools
 from mechshift.experiment.reporting import write_report
 from mechshift.experiment.scoring import score_edges
 from mechshift.experiment.settings import PairOptions, RunSettings
+from mechshift.experiment.sharding import check_shards
 from mechshift.experiment.stores import pool_manifests
 from mechshift.experiment.sweeping import sweep_num_steps
 from mechshift.models import ModelPair
@@ -43,6 +44,7 @@ def run_experiment(
     tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
     if "ablation" not in settings.skip:
         check_num_examples(settings.pool.num_held_out)
+    check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     pair = settings.models.load(device, controls="controls" not in settings.skip)
     make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
     score_edges(run, pair, settings.attribution, quiet=quiet)

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 
 from mechshift.artifacts import artifact_hash
-from mechshift.attribution import EdgeScores, attribute, concatenate_scores
+from mechshift.attribution import (
+    EdgeScores,
+    attribute,
+    average_over_shards,
+    concatenate_scores,
+)
 from mechshift.denoising import Canvas
 from mechshift.experiment.chunks import ChunkedRecord, write_in_chunks
 from mechshift.experiment.pooling import pool_canvases, pooled_task
 from mechshift.experiment.settings import AttributionSettings
+from mechshift.experiment.sharding import check_shards
 from mechshift.experiment.stores import (
     SCORES,
     member_title,
@@ -34,6 +40,7 @@ def score_edges(
 
     Raises:
         ArtifactError: the run has no pool, or holds other scores.
+        ConfigError: shards that do not divide a pool, or are too few.
         AttributionError: a batch does not fit in memory, or the method refuses the metric.
     """
     score_members(run, pair.members, pool_manifests(run), settings, quiet=quiet)
@@ -51,10 +58,13 @@ def score_members(
 
     Raises:
         ArtifactError: see `score_edges`.
+        ConfigError: see `score_edges`.
         AttributionError: see `score_edges`.
     """
-    for task_name in tasks:
-        pool = read_pool(run, task_name, "discovery")
+    pools = {task_name: read_pool(run, task_name, "discovery") for task_name in tasks}
+    for pool in pools.values():
+        check_shards(len(pool.examples), settings.examples_per_shard)
+    for task_name, pool in pools.items():
         metric = settings.metric or pooled_task(task_name, pool).metric
         resolved = replace(settings, metric=metric)
         for member, model in members.items():
@@ -63,7 +73,7 @@ def score_members(
                 scores_made_from(run, task_name, model, resolved),
                 pool_canvases(pool, model),
                 scores_record(f"{task_name}: score {member_title(member)}", model, resolved),
-                chunk_size=settings.chunk_size,
+                chunk_size=settings.examples_per_chunk,
                 quiet=quiet,
             )
 
@@ -90,12 +100,15 @@ def scores_made_from(
 def scores_record(
     title: str, model: LanguageModel, settings: AttributionSettings
 ) -> ChunkedRecord[EdgeScores]:
-    """How edge scores are made chunk by chunk, with a metric that is settled."""
+    """How edge scores are made chunk by chunk, with a metric that is settled.
+
+    No shard lies in two chunks, which `examples_per_chunk` sees to.
+    """
     metric = settings.metric
     assert metric is not None
 
     def make(canvases: list[Canvas], advance: Advance) -> EdgeScores:
-        return attribute(
+        scores = attribute(
             model,
             canvases,
             metric=metric,
@@ -105,6 +118,7 @@ def scores_record(
             progress=advance,
             **settings.options(),
         )
+        return average_over_shards(scores, settings.examples_per_shard)
 
     return ChunkedRecord(
         title=title,

@@ -130,16 +130,27 @@ class AttributionSettings:
     batch_size: int = 32
     """Canvases per forward pass; changes time and memory, not scores."""
     chunk_size: int = 50
-    """Examples after which scores are saved; a killed run loses at most these."""
+    """Examples after which scores are saved; a killed run loses at most these. Rounded up to whole
+    shards."""
+    examples_per_shard: int = 1
+    """Consecutive examples over which scores are averaged before they are stored: takes so many
+    times less disk and memory, and leaves so many times fewer units to resample, 10 at least. 1:
+    every example by itself."""
 
     def __post_init__(self) -> None:
         if self.metric is not None and self.metric not in METRICS:
             raise ConfigError(f"no metric '{self.metric}'; known are {', '.join(METRICS)}.")
         check_options(self.method, self.options())
-        for name in ("ig_steps", "edges_per_pass", "batch_size", "chunk_size"):
+        counts = ("ig_steps", "edges_per_pass", "batch_size", "chunk_size", "examples_per_shard")
+        for name in counts:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ConfigError(f"attribution setting {name} must be at least 1, not {count}.")
+
+    @property
+    def examples_per_chunk(self) -> int:
+        """The chunk size, rounded up to whole shards."""
+        return -(-self.chunk_size // self.examples_per_shard) * self.examples_per_shard
 
     def options(self) -> dict[str, Any]:
         """The method's own options, as far as they are set; it knows the others' defaults."""
@@ -154,7 +165,12 @@ class AttributionSettings:
 
     def manifest_config(self) -> dict[str, Any]:
         """What can change a score: an option that is not set stands with its default."""
-        shared = {"method": self.method, "metric": self.metric, "grouped": self.grouped}
+        shared = {
+            "method": self.method,
+            "metric": self.metric,
+            "grouped": self.grouped,
+            "examples_per_shard": self.examples_per_shard,
+        }
         resolved = method_options(self.method) | self.options()
         return shared | _without(resolved, "edges_per_pass")
 

@@ -1,7 +1,8 @@
 """How is each stage's record laid out in a run folder, and read back?
 
 RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
-RUN/scores/TASK/MEMBER         edge scores of each example; MEMBER is arm, mdm or a control
+RUN/scores/TASK/MEMBER         edge scores of each example, or shard of examples; MEMBER is arm, mdm
+                               or a control
 RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
 RUN/flow/TASK/MEMBER           between which spans of each example information flows
 RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts of their tokens
@@ -250,13 +251,14 @@ def _example(text: str) -> Example:
 
 def scores_arrays(scores: EdgeScores) -> dict[str, np.ndarray]:
     """Edge scores as named arrays; the graph goes into the config."""
-    return {
+    arrays = {
         "values": scores.values,
         "num_steps": scores.num_steps,
         "clean_metric": scores.clean_metric,
         "corrupted_metric": scores.corrupted_metric,
         "input_score": scores.input_score,
     }
+    return arrays if scores.by_source is None else arrays | {"by_source": scores.by_source}
 
 
 def read_scores(folder: Path) -> EdgeScores:
@@ -273,7 +275,8 @@ def read_scores(folder: Path) -> EdgeScores:
     # Of safetensors' readers only torch's maps a file instead of copying it.
     with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
         values = file.get_tensor("values").numpy()
-    return EdgeScores(graph=_graph(artifact), values=values, **others)
+    per_shard = len(others["num_steps"]) // len(values)
+    return EdgeScores(graph=_graph(artifact), values=values, examples_per_shard=per_shard, **others)
 
 
 def circuit_metrics_arrays(by_owner: Mapping[Kind, CircuitMetrics]) -> dict[str, np.ndarray]:

@@ -158,7 +158,7 @@ def _score(
         made_from,
         build_canvases(mdm, pooled_examples(pool, mdm), schedule),
         scores_record(f"{pool.task}: score MDM, S = {num_steps}", mdm, attribution),
-        chunk_size=settings.chunk_size,
+        chunk_size=attribution.examples_per_chunk,
         quiet=quiet,
     )
 

@@ -13,7 +13,7 @@ before any training. Step 0 of the control, the ARM trained on with its own obje
 as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -35,11 +35,13 @@ from mechshift.experiment.points import point_is_current, write_point
 from mechshift.experiment.pooling import make_pools
 from mechshift.experiment.scoring import score_members
 from mechshift.experiment.settings import AttributionSettings, PairOptions
+from mechshift.experiment.sharding import check_shards
 from mechshift.experiment.trajectory_reporting import write_trajectory
 from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
 from mechshift.models.catalogue import on_this_machine
 from mechshift.models.controls import ARM_FULL
 from mechshift.models.supply import get_embedded
+from mechshift.report.definitions import shards_definition
 from mechshift.tasks import PoolConfig, Task, find_tasks
 from mechshift.verdict import TRAININGS
 
@@ -93,6 +95,7 @@ def run_trajectory(
         MechshiftError: one line on what is wrong and what to do; finished checkpoints are kept.
     """
     tasks = find_tasks(settings.task_names())
+    check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     with ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
         trainings = TRAININGS if entry.continued_arm is not None else TRAININGS[:1]
@@ -105,10 +108,21 @@ def run_trajectory(
         measuring.score("arm", parent.arm, tasks)
         for checkpoint in checkpoints:
             measuring.measure(checkpoint)
-    notes = () if parent.as_mdm is not None else (f"diffusion has no step 0: {parent.why_not}",)
     return write_trajectory(
-        run, [task.name for task in tasks], checkpoints, settings.comparison, notes=notes
+        run,
+        [task.name for task in tasks],
+        checkpoints,
+        settings.comparison,
+        notes=tuple(_notes(settings, parent)),
     )
+
+
+def _notes(settings: TrajectorySettings, parent: Parent) -> Iterator[str]:
+    if parent.as_mdm is None:
+        yield f"diffusion has no step 0: {parent.why_not}"
+    per_shard = settings.attribution.examples_per_shard
+    if per_shard > 1:
+        yield shards_definition(settings.pool.num_examples // per_shard, per_shard).meaning
 
 
 def _with_checkpoints(entry: PairEntry, run: Path) -> PairEntry:

@@ -63,7 +63,7 @@ def circuit_map(comparison: Comparison, *, num_drawn: int = 40) -> go.Figure:
         figure,
         "The two circuits",
         f"node score inside the top {size:,} edges; the {min(num_drawn, size):,} strongest drawn;"
-        f" n = {comparison.num_examples} examples, means without intervals",
+        f" n = {comparison.num_examples} {comparison.unit}s, means without intervals",
         wide=wide,
         narrow=narrow,
     )

@@ -81,7 +81,8 @@ def num_steps_sweep(sweep: NumStepsSweep) -> go.Figure:
     return finish(
         figure,
         f"The models against the number of steps, {sweep.task}",
-        f"top {sweep.depth.circuit_sizes[0]:,} edges; n = {sweep.depth.num_examples.min()}; bands:"
+        f"top {sweep.depth.circuit_sizes[0]:,} edges; n = {sweep.depth.num_examples.min()}"
+        f" {sweep.depth.unit}s; bands:"
         f" {percent(sweep.depth.level)} bootstrap intervals; dotted: no difference",
         wide=panels(*grid[: len(shown)]) | {"height": 720, "margin.b": 110},
         narrow=stacked(len(shown), gap=0.09) | {"height": 330 * len(shown), "margin.b": 180},

@@ -117,6 +117,18 @@ METHOD = (
 )
 
 
+def shards_definition(num_shards: int, examples_per_shard: int) -> Definition:
+    """On what intervals rest where scores were averaged over shards of examples."""
+    return Definition(
+        term="Shards of examples",
+        meaning=f"Edge scores were averaged over {examples_per_shard} consecutive examples before"
+        f" they were stored. Whatever is said here of resampling, halving or exchanging examples"
+        f" is, for overlap, ceilings, agreement and depth, done with these {num_shards:,} shards,"
+        " the same for both models. Means are those over examples. Faithfulness, ablation, flow,"
+        " metrics, and how concentrated attribution is rest on single examples.",
+    )
+
+
 def ablation_definition(ablation: AblationName) -> Definition:
     """What is done to the edges outside a circuit in this run."""
     return Definition(

@@ -30,9 +30,11 @@ from mechshift.report.definitions import (
     METHOD,
     RANDOM_CIRCUITS,
     TERMS,
+    Definition,
     ablation_definition,
     completeness_meaning,
     edge_score_definition,
+    shards_definition,
 )
 from mechshift.report.exhibit import Exhibit
 from mechshift.report.exhibits import NEURONS, csv_path, exhibits, has_steps
@@ -117,6 +119,7 @@ def render_report(report: ReportInput) -> str:
         method=(
             edge_score_definition(report.facts.attribution),
             *METHOD,
+            *_shards(report.tasks[0].comparison),
             ablation_definition(report.tasks[0].ablation),
             RANDOM_CIRCUITS,
             *(flow_method(report.facts.flow) if report.facts.flow else ()),
@@ -198,7 +201,22 @@ def _pool_rows(task: TaskReport) -> tuple[PoolRow, ...]:
         PoolRow(name="both correct", count=f"{pool.num_both_correct:,}"),
         *(PoolRow(name=reason, count=f"{count:,}") for reason, count in pool.dropped.items()),
         PoolRow(name="in the pool", count=f"{pool.pool_size:,}"),
+        *_shard_rows(task.comparison),
     )
+
+
+def _shard_rows(comparison: Comparison) -> tuple[PoolRow, ...]:
+    if comparison.unit == "example":
+        return ()
+    name = f"shards of {comparison.examples_per_shard} of them"
+    return (PoolRow(name=name, count=f"{comparison.num_examples:,}"),)
+
+
+def _shards(comparison: Comparison) -> tuple[Definition, ...]:
+    """All tasks of a run have pools of one size; where a row is an example, there is none."""
+    if comparison.unit == "example":
+        return ()
+    return (shards_definition(comparison.num_examples, comparison.examples_per_shard),)
 
 
 def _checks(task: TaskReport) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from mechshift.testing.known_circuit import KnownCircuit as KnownCircuit
 from mechshift.testing.known_circuit import PathStrengths as PathStrengths
 from mechshift.testing.known_circuit import Placement as Placement
 from mechshift.testing.known_circuit import known_circuit as known_circuit
+from mechshift.testing.planted_scores import LAYERS_MOVED as LAYERS_MOVED
 from mechshift.testing.planted_scores import PLANTS as PLANTS
 from mechshift.testing.planted_scores import Noise as Noise
 from mechshift.testing.planted_scores import PlantedPair as PlantedPair

@@ -109,27 +109,87 @@ def test_a_chunk_that_does_not_fit_is_refused_with_a_smaller_one():
 
 
 def test_a_chunk_that_the_host_cannot_hold_is_refused_with_one_that_it_can():
-    settings = replace(DREAM, attribution=AttributionSettings(chunk_size=200))
-    options = replace(H100, host_memory_gb=0.5)
-    message = "scores of 'ioi' by ARM take 0.75 GB of the host's memory, and 0.40 GB may be filled"
+    settings = replace(
+        DREAM,
+        pool=replace(DREAM.pool, num_examples=1500),
+        attribution=AttributionSettings(chunk_size=1500, examples_per_shard=50),
+    )
+    options = replace(H100, host_memory_gb=3.0)
+    message = "scores of 'ioi' by ARM take 5.73 GB of the host's memory, and 2.40 GB may be filled"
     with pytest.raises(ConfigError, match=message) as refused:
         plan_run(settings, options)
     fitting = int(re.search(r"--attribution.chunk-size (\d+)", str(refused.value))[1])
 
     def chunked(size):
-        return replace(settings, attribution=AttributionSettings(chunk_size=size))
+        return replace(settings, attribution=replace(settings.attribution, chunk_size=size))
 
-    assert plan_run(chunked(fitting), options).tasks[0].chunk_bytes <= 0.8 * 0.5e9
-    with pytest.raises(ConfigError, match="the host's memory"):
+    assert fitting % 50 == 0
+    assert plan_run(chunked(fitting), options).tasks[0].chunk_bytes <= 0.8 * 3e9
+    with pytest.raises(ConfigError, match="a chunk's scores"):
         plan_run(chunked(fitting + 1), options)
 
 
-def test_more_examples_take_no_more_of_the_host():
-    """Chunks are joined in a file."""
-    options = replace(H100, host_memory_gb=1.0)
-    plan = plan_run(replace(DREAM, pool=replace(DREAM.pool, num_examples=2000)), options)
-    assert plan.tasks[0].score_bytes > 7e9
-    assert plan.tasks[0].chunk_bytes == 50 * 935_747 * 4
+def test_more_examples_take_no_more_of_the_host_to_score():
+    """Chunks are joined in a file; what grows is the comparison."""
+    plans = {
+        count: plan_run(
+            replace(DREAM, pool=replace(DREAM.pool, num_examples=count)),
+            replace(H100, host_memory_gb=50.0),
+        )
+        for count in (200, 2000)
+    }
+    assert plans[2000].tasks[0].score_bytes > 7e9
+    assert {plan.tasks[0].chunk_bytes for plan in plans.values()} == {50 * 935_747 * 4}
+    assert plans[2000].comparison_bytes > 7 * plans[200].comparison_bytes
+
+
+def test_a_comparison_that_the_host_cannot_hold_is_refused_with_shards_that_it_can():
+    options = replace(H100, host_memory_gb=3.0)
+    message = r"comparing scores of 200 examples takes 3.93 GB of the host's memory, and 2.40 GB"
+    with pytest.raises(ConfigError, match=message) as refused:
+        plan_run(DREAM, options)
+    fitting = int(re.search(r"--attribution.examples-per-shard (\d+)", str(refused.value))[1])
+    plan = plan_run(replace(DREAM, attribution=in_shards(fitting)), options)
+    assert plan.comparison_bytes <= 0.8 * 3e9
+    smaller = max(size for size in (1, 2, 4, 5) if size < fitting)
+    with pytest.raises(ConfigError, match="comparing scores"):
+        plan_run(replace(DREAM, attribution=in_shards(smaller)), options)
+
+
+def test_a_comparison_that_no_shards_make_fit_says_so():
+    with pytest.raises(ConfigError, match="no size of shards makes it fit; take a host with more"):
+        plan_run(DREAM, replace(H100, host_memory_gb=1.0))
+
+
+def test_a_shared_machine_must_hold_the_models_beside_the_comparison():
+    settings = replace(
+        DREAM,
+        models=PairOptions(pair="diffugpt-s"),
+        pool=replace(DREAM.pool, num_examples=20_000),
+    )
+    with pytest.raises(ConfigError, match="comparing scores of 20000 examples takes .* use --attr"):
+        plan_run(settings, cpu(8.0))
+
+
+def in_shards(size):
+    return AttributionSettings(examples_per_shard=size)
+
+
+def test_shards_take_so_many_times_less_disk_and_memory(dream):
+    plan = plan_run(replace(DREAM, attribution=in_shards(20)), H100)
+    assert [task.score_bytes for task in plan.tasks] == [
+        task.score_bytes / 20 for task in dream.tasks
+    ]
+    # A chunk of 50 is rounded up to 60, whose means are held beside them.
+    assert plan.tasks[0].chunk_bytes == (60 + 3) * 935_747 * 4
+    assert plan.comparison_bytes < dream.comparison_bytes / 3
+    assert "comparing scores of 10 shards of 20 examples each takes" in plan.notes[0]
+    assert "comparing scores of 200 examples takes 3.93 GB" in dream.notes[0]
+
+
+def test_shards_that_a_run_would_refuse_are_not_planned():
+    with pytest.raises(ConfigError, match="a pool of 200 examples cannot be scored in shards of 3"):
+        plan_run(replace(DREAM, attribution=in_shards(3)), H100)
 
 
 def test_a_host_that_cannot_hold_one_example_is_refused():

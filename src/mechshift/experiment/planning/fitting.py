@@ -1,12 +1,17 @@
-"""How many canvases fit into a batch, and what would help where not even one does?"""
+"""How many canvases fit into a batch, and what would help where not even one does?
+
+And does the host hold a chunk's scores, and those that are compared?
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from mechshift.errors import ConfigError
 from mechshift.experiment.planning.machine import GIGA, Machine
+from mechshift.experiment.planning.stages import ModelOnTask
 from mechshift.experiment.planning.workload import Use, Workload
 from mechshift.experiment.settings import RunSettings
+from mechshift.experiment.sharding import possible_shards
 from mechshift.experiment.stores import member_title
 
 BATCH_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
@@ -55,30 +60,62 @@ def check_decoding(workload: Workload, machine: Machine, remake: Remake) -> None
         raise ConfigError(refusal("decoding", largest, machine, remedy))
 
 
-def check_host(workload: Workload, machine: Machine) -> None:
-    """Refuse a host beside the device whose memory cannot hold a chunk's scores.
+def check_host(workload: Workload, machine: Machine, remake: Remake) -> None:
+    """Refuse a host whose memory cannot hold a chunk's scores, or those that are compared.
 
     Raises:
-        ConfigError: with the size of a chunk that would fit.
+        ConfigError: with the size of a chunk, or of shards, that would fit.
     """
-    if machine.shared or machine.host_memory is None:
-        return  # where the host is the device, the stage's own peak counts the chunk
+    if machine.host_memory is None:
+        return
     room = int(machine.share_of_memory * machine.host_memory)
+    if machine.shared:
+        # The stage's own peak counts the chunk; models are still loaded when scores are compared.
+        room -= max(memory.weights for memory in workload.memory)
+    else:
+        _check_chunks(workload, room)
+    _check_comparison(workload, room, remake)
+
+
+def _check_chunks(workload: Workload, room: int) -> None:
     for model in workload.models:
         needed = workload.chunk_bytes(model)
         if needed > room:
-            fitting = room // workload.example_bytes(model)
             raise ConfigError(
                 f"a chunk's scores of '{model.task}' by {member_title(model.model)} take"
                 f" {gigabytes(needed)} of the host's memory, and {gigabytes(room)} may be filled:"
-                f" {_smaller_chunk(fitting)}."
+                f" {_smaller_chunk(workload, model, room)}."
             )
 
 
-def _smaller_chunk(fitting: int) -> str:
-    if fitting:
-        return f"use --attribution.chunk-size {fitting}"
-    return "use fewer steps, --pool.num-steps, or a host with more memory"
+def _smaller_chunk(workload: Workload, model: ModelOnTask, room: int) -> str:
+    """The largest chunk of whole shards that fits."""
+    per_shard = workload.settings.attribution.examples_per_shard
+    shard = (per_shard + (per_shard > 1)) * workload.example_bytes(model)
+    if fitting := room // shard:
+        return f"use --attribution.chunk-size {fitting * per_shard}"
+    smaller = "smaller shards, " if per_shard > 1 else ""
+    return f"use {smaller}fewer steps, --pool.num-steps, or a host with more memory"
+
+
+def _check_comparison(workload: Workload, room: int, remake: Remake) -> None:
+    needed = workload.comparison_bytes
+    if needed > room:
+        raise ConfigError(
+            f"comparing scores of {workload.num_rows} {workload.unit}s takes {gigabytes(needed)} of"
+            f" the host's memory, and {gigabytes(room)} may be filled:"
+            f" {_larger_shards(workload, room, remake)}."
+        )
+
+
+def _larger_shards(workload: Workload, room: int, remake: Remake) -> str:
+    """The smallest shards of which a comparison fits."""
+    settings = workload.settings
+    for size in possible_shards(settings.pool.num_examples):
+        attribution = replace(settings.attribution, examples_per_shard=size)
+        if remake(replace(settings, attribution=attribution)).comparison_bytes <= room:
+            return f"use --attribution.examples-per-shard {size}"
+    return "no size of shards makes it fit; take a host with more memory"
 
 
 def peak(uses: Iterable[Use]) -> Use:

@@ -8,6 +8,7 @@ from mechshift.experiment.planning.fitting import (
     check_decoding,
     check_host,
     fitting_batch_size,
+    gigabytes,
 )
 from mechshift.experiment.planning.lengths import task_lengths
 from mechshift.experiment.planning.machine import Machine, MachineOptions, find_machine
@@ -15,6 +16,7 @@ from mechshift.experiment.planning.members import run_members
 from mechshift.experiment.planning.stages import DECODING_BATCH_SIZE, ModelOnTask, StageCost
 from mechshift.experiment.planning.workload import Use, Workload, make_workload
 from mechshift.experiment.settings import RunSettings
+from mechshift.experiment.sharding import check_shards
 from mechshift.experiment.stores import KINDS
 from mechshift.models import PairShape, local_tokenizer, pair_shape
 from mechshift.models.loading import DTYPES
@@ -38,9 +40,9 @@ class TaskPlan:
     num_canvases: int
     """Discovery canvases of all examples."""
     score_bytes: int
-    """Scores of all examples, steps and edges, on disk."""
+    """Scores of all examples, or shards of them, steps and edges, on disk."""
     chunk_bytes: int
-    """Of them, what the host's memory holds at once."""
+    """What the host's memory holds at once while they are made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +68,8 @@ class RunPlan:
     stages: tuple[StagePlan, ...]
     memory: tuple[Use, ...]
     """The largest peak of each phase."""
+    comparison_bytes: int
+    """What comparing the scores of two models takes of the host's memory, on any task."""
     notes: tuple[str, ...]
     """What was assumed."""
 
@@ -96,13 +100,15 @@ def plan_run(
         solved: share of candidates that both models get right, which decides how many are decoded.
 
     Raises:
-        ConfigError: not even a batch of one canvas fits, or a setting that cannot be planned.
+        ConfigError: not even a batch of one canvas fits, or a setting that cannot be planned, or
+            shards into which the pool cannot be cut.
         ModelError: a model of whose shape nothing is known on this machine.
         TaskError: no such task, or one that does not fit the tokenizer.
     """
     if not 0 < solved <= 1:
         raise ConfigError(f"solved is a share in (0, 1], not {solved}.")
     settings = settings or RunSettings()
+    check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     entry = settings.models.entry()
     tasks = find_tasks(settings.task_names())
     shapes, tokenizer = pair_shape(entry), local_tokenizer(entry)
@@ -121,7 +127,7 @@ def plan_run(
     evaluation_batch = fitting_batch_size(
         "circuit evaluation", lambda w: w.evaluation, workload, found, remake
     )
-    check_host(workload, found)
+    check_host(workload, found, remake)
     costs = workload.costs(attribution_batch, evaluation_batch, solved)
     return RunPlan(
         pair=entry.name,
@@ -142,7 +148,10 @@ def plan_run(
                 *workload.evaluation(evaluation_batch),
             ]
         ),
-        notes=tuple(_notes(found, shapes, tokenizer is not None, solved)),
+        comparison_bytes=workload.comparison_bytes,
+        notes=tuple(
+            [_comparison_note(workload), *_notes(found, shapes, tokenizer is not None, solved)]
+        ),
     )
 
 
@@ -174,6 +183,16 @@ def _largest_of_each_phase(uses: Sequence[Use]) -> tuple[Use, ...]:
     )
 
 
+def _comparison_note(workload: Workload) -> str:
+    """What is compared, and the memory that it takes."""
+    per_shard = workload.settings.attribution.examples_per_shard
+    of = f" of {per_shard} examples each" if per_shard > 1 else ""
+    return (
+        f"comparing scores of {workload.num_rows} {workload.unit}s{of} takes"
+        f" {gigabytes(workload.comparison_bytes)} of the host's memory"
+    )
+
+
 def _notes(
     machine: Machine, shapes: PairShape, has_tokenizer: bool, solved: float
 ) -> Iterator[str]:
@@ -194,12 +213,12 @@ def _notes(
         " upper estimate"
     )
     yield (
-        "not planned: flow, semantics, ablation, what controls answer, the comparison; time counts"
-        " matrix products only, not the disk, or the reading of weights that slows decoding by the"
-        " token"
+        "not planned: flow, semantics, ablation, what controls answer, the comparison's time; time"
+        " counts matrix products only, not the disk, or the reading of weights that slows decoding"
+        " by the token"
     )
     if machine.host_memory is None:
         yield (
             "the host's memory is not known (--host-memory-gb), so it is not checked that it holds"
-            " a chunk's scores"
+            " a chunk's scores, or those that are compared"
         )

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mechshift.comparison import Unit
 from mechshift.denoising.samplers import sampler_named
+from mechshift.experiment.planning.comparing import comparison_bytes
 from mechshift.experiment.planning.lengths import ExampleLengths
 from mechshift.experiment.planning.members import Member
 from mechshift.experiment.planning.memory import WIDE, MemoryModel, MemoryUse
@@ -57,7 +59,7 @@ class Workload:
         for model, memory in zip(self.models, self.memory, strict=True):
             held = self.chunk_bytes(model) if self.host_is_device else 0
             passes = model.passes
-            batches = set(model.discovery_batches(batch_size, settings.chunk_size))
+            batches = set(model.discovery_batches(batch_size, settings.examples_per_chunk))
             uses = [
                 use
                 for batch in batches
@@ -86,7 +88,7 @@ class Workload:
         """Passes and FLOPs, stage by stage in the order in which they are run."""
         for model, _ in self._pair():
             yield pool_cost(model, solved)
-        chunk_size = self.settings.attribution.chunk_size
+        chunk_size = self.settings.attribution.examples_per_chunk
         for model in self.models:
             yield attribution_cost(model, model.discovery_batches(attribution_batch, chunk_size))
         repeats = num_measuring_passes(self.settings.evaluation)
@@ -105,16 +107,35 @@ class Workload:
                 yield model, memory
 
     def score_bytes(self, model: ModelOnTask) -> int:
-        """A model's scores of one task, on disk."""
-        return self.settings.pool.num_examples * self.example_bytes(model)
+        """A model's scores of one task, on disk: those of a shard are as many as of an example."""
+        return self.num_rows * self.example_bytes(model)
 
     def chunk_bytes(self, model: ModelOnTask) -> int:
         """Scores that are held in the host's memory before they are saved.
 
         Chunks are joined in a file, which is mapped where it is read, so no more are held at once.
+        Those of single examples are held until a chunk's shards are averaged.
         """
-        chunk = min(self.settings.attribution.chunk_size, self.settings.pool.num_examples)
-        return chunk * self.example_bytes(model)
+        attribution = self.settings.attribution
+        chunk = min(attribution.examples_per_chunk, self.settings.pool.num_examples)
+        per_shard = attribution.examples_per_shard
+        averaged = chunk // per_shard if per_shard > 1 else 0
+        return (chunk + averaged) * self.example_bytes(model)
+
+    @property
+    def comparison_bytes(self) -> int:
+        """What comparing two members' scores of a task takes of the host's memory; on all alike."""
+        return comparison_bytes(self.models[0].graph, self.num_rows, self.settings.comparison)
+
+    @property
+    def num_rows(self) -> int:
+        """Of scores: the examples, or shards of them."""
+        return self.settings.pool.num_examples // self.settings.attribution.examples_per_shard
+
+    @property
+    def unit(self) -> Unit:
+        """What a row of scores is."""
+        return "example" if self.settings.attribution.examples_per_shard == 1 else "shard"
 
     def example_bytes(self, model: ModelOnTask) -> int:
         """Scores of one example."""
