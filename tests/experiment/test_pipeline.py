@@ -64,7 +64,9 @@ def files_of(run):
 
 
 def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
-    controls = tuple(f"/{name}" for name in ("arm-full", "mdm-causal", "arm-continued"))
+    controls = tuple(
+        f"/{name}" for name in ("arm-full", "mdm-causal", "arm-continued", "mdm-other-seed")
+    )
     folders = {str(path.parent.relative_to(small_run)) for path in small_run.rglob("manifest.json")}
     assert folders == {"report"} | {
         f"{stage}/{task}{model}"

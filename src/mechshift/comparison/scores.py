@@ -68,7 +68,8 @@ def unit_of(scores: Scores) -> Unit:
 def rows_with_step(scores: Scores) -> Bool[np.ndarray, "row step"]:
     """Which rows have each step: of a shard, one of its examples at least."""
     has_step = examples_with_step(scores)
-    return has_step.reshape(-1, scores.examples_per_shard, has_step.shape[1]).any(axis=1)
+    grouped = has_step.reshape(-1, scores.examples_per_shard, has_step.shape[1])
+    return np.asarray(grouped.any(axis=1))
 
 
 def examples_with_step(scores: Scores) -> Bool[np.ndarray, "example step"]:
