@@ -54,6 +54,7 @@ def write_adapters(folder: Path, module: PreTrainedModel | PeftModel) -> None:
     """Write the adapters beside the whole model, where there are any (peft's format)."""
     if isinstance(module, PeftModel):
         for settings in module.peft_config.values():
-            settings.base_model_name_or_path = None  # a path, which says nothing elsewhere
+            # A path says nothing elsewhere, and for None peft writes that of the parent.
+            settings.base_model_name_or_path = ""
         module.save_pretrained(str(folder / ADAPTER))
         (folder / ADAPTER / "README.md").unlink(missing_ok=True)  # a form that nobody filled in
