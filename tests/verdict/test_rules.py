@@ -86,6 +86,15 @@ def test_an_mdm_of_another_seed_reaches_the_shift_and_takes_nothing_from_it(
     assert "reached by mdm-other-seed" in found.sentence
 
 
+def test_a_shift_that_an_mdm_of_another_seed_does_not_reach_is_this_seeds(evidence_of, control_of):
+    controls = (
+        control_of("arm-continued", "identical"),
+        control_of("mdm-other-seed", "identical"),
+    )
+    found = verdict(evidence_of("moved", controls=controls)).of("cause")
+    assert found.verdict == "this seed's"
+
+
 def test_without_a_control_that_lacks_diffusion_a_cause_is_not_decided(evidence_of, control_of):
     found = verdict(evidence_of("moved", controls=(control_of("mdm-other-seed", "moved"),)))
     assert found.of("cause").verdict == "not decided"

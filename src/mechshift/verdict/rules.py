@@ -15,7 +15,8 @@ interval lies.
    more than on random heads (`intervention.py`).
 7. cause, for each decided shift of rules 2 and 3: what the controls show. A control reaches the
    shift where its interval touches the MDM's; where none of the controls without diffusion does,
-   the shift is diffusion's own. A control that cannot do the task explains nothing and is left out.
+   the shift is diffusion's own, unless an MDM of another seed does not reach it either: then it is
+   this seed's. A control that cannot do the task explains nothing and is left out.
 """
 
 from collections.abc import Iterator
@@ -45,6 +46,9 @@ EARLY_HEADS = "early heads"
 
 EXPLAINED = ("early share shift", "effective components shift")
 """Quantities whose shift rule 7 explains."""
+
+OTHER_SEED = "mdm-other-seed"
+"""The control that diffusion made too; what it does not reach may be chance."""
 
 WITHOUT_DIFFUSION = ("arm-full", "arm-continued")
 """Controls whose weights never saw a mask."""
@@ -199,6 +203,8 @@ def _causes(evidence: Evidence, found: dict[str, Estimate | None]) -> Iterator[S
             decided = NOT_DECIDED
         elif without:
             decided = f"also without diffusion ({', '.join(without)})"
+        elif OTHER_SEED in by_control and OTHER_SEED not in reached:
+            decided = "this seed's"
         else:
             decided = "diffusion's own"
         if by_control:
