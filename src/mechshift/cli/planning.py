@@ -4,15 +4,18 @@ from dataclasses import asdict
 from json import dumps
 from typing import Annotated
 
+from mechshift.ablation import AblationSettings
 from mechshift.cli.stages import Unprefixed
 from mechshift.cli.tables import print_table
 from mechshift.comparison import ComparisonSettings
 from mechshift.experiment import (
+    Addable,
     AttributionSettings,
     EvaluationSettings,
     PairOptions,
     RunSettings,
     Skippable,
+    SweepSettings,
 )
 from mechshift.experiment.planning import (
     MachineOptions,
@@ -37,7 +40,10 @@ def plan(
     evaluation: EvaluationSettings = EvaluationSettings(),
     comparison: ComparisonSettings = ComparisonSettings(),
     semantics: SemanticsSettings = SemanticsSettings(),
+    ablation: AblationSettings = AblationSettings(),
+    sweep: SweepSettings = SweepSettings(),
     skip: tuple[Skippable, ...] = (),
+    also: tuple[Addable, ...] = (),
     machine: Annotated[MachineOptions, Unprefixed] = MachineOptions(),
     solved: float = SOLVED,
     json: bool = False,
@@ -56,7 +62,10 @@ def plan(
         evaluation: how circuits are tested; its batch size is chosen, not read.
         comparison: its circuit size is also run.
         semantics: not looked at; taken so that the options of a run can be given as they are.
+        ablation: not looked at.
+        sweep: not looked at.
         skip: stages to leave out; without controls fewer models are loaded and scored.
+        also: not looked at.
         machine: what to plan for; by default the machine at hand.
         solved: share of candidates that both models get right; 0.5 is a guess.
         json: print everything as one JSON object instead of tables.
@@ -69,7 +78,10 @@ def plan(
         evaluation=evaluation,
         comparison=comparison,
         semantics=semantics,
+        ablation=ablation,
+        sweep=sweep,
         skip=skip,
+        also=also,
     )
     found = plan_run(settings, machine, solved=solved)
     if json:

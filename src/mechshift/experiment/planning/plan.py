@@ -213,9 +213,9 @@ def _notes(
         " upper estimate"
     )
     yield (
-        "not planned: flow, semantics, ablation, what controls answer, the comparison's time; time"
-        " counts matrix products only, not the disk, or the reading of weights that slows decoding"
-        " by the token"
+        "not planned: flow, semantics, ablation, the sweep, what controls answer, the comparison's"
+        " time; time counts matrix products only, not the disk, or the reading of weights that"
+        " slows decoding by the token"
     )
     if machine.host_memory is None:
         yield (
