@@ -5,6 +5,8 @@ groups keeps how much of a circuit lies where, and nothing else: the null of ove
 circuits that a circuit is held against are made this way.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from jaxtyping import Int
 
@@ -27,11 +29,20 @@ def edge_groups(graph: Graph) -> Int[np.ndarray, " edge"]:
     return np.unique(numbers, return_inverse=True)[1]
 
 
+def orders_within(
+    groups: Int[np.ndarray, " edge"], generator: np.random.Generator, num_orders: int
+) -> Iterator[Int[np.ndarray, " edge"]]:
+    """Random orders that exchange edges of the same group only."""
+    by_group = np.argsort(groups, kind="stable")
+    for _ in range(num_orders):
+        order = np.empty_like(groups)
+        # Numbers of groups are whole, so a share of 1 sorts inside them.
+        order[by_group] = np.argsort(groups + generator.random(len(groups)))
+        yield order
+
+
 def order_within(
     groups: Int[np.ndarray, " edge"], generator: np.random.Generator
 ) -> Int[np.ndarray, " edge"]:
-    """A random order that exchanges edges of the same group only."""
-    order = np.empty_like(groups)
-    shuffled = np.lexsort((generator.random(len(groups)), groups))
-    order[np.argsort(groups, kind="stable")] = shuffled
-    return order
+    """One of `orders_within`."""
+    return next(orders_within(groups, generator, 1))

@@ -4,7 +4,7 @@ Each row of mean scores gives its own circuit, whose edges alone are counted. `i
 are no layers and are kept apart.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -80,20 +80,21 @@ def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr
     return sparse.csr_array(entries, shape=(graph.num_edges, graph.num_layers + 1))
 
 
-def layer_sums(graph: Graph, blocks: Iterable[Chosen], sizes: Sequence[int]) -> list[LayerSums]:
+def layer_sums(graph: Graph, chosen: Chosen, sizes: Sequence[int]) -> list[LayerSums]:
     """What circuits of each size add up to by layer."""
-    from_layer, to_layer = by_layer(graph, "source"), by_layer(graph, "destination")
-    sources: list[list[np.ndarray]] = [[] for _ in sizes]
-    destinations: list[list[np.ndarray]] = [[] for _ in sizes]
-    for block in blocks:
-        for index, mask in enumerate(top_edge_masks(block.by, sizes)):
-            kept = sparse.csr_array(masked(block.added, mask))
-            sources[index].append((kept @ from_layer).toarray())
-            destinations[index].append((kept @ to_layer).toarray())
-    return [
-        LayerSums(source=np.concatenate(source), destination=np.concatenate(destination))
-        for source, destination in zip(sources, destinations, strict=True)
-    ]
+    sums = []
+    for members in top_edge_masks(chosen.by, sizes):
+        held = members.any(axis=0)
+        # In a large graph a few rows of small circuits hold few of the edges.
+        edges = slice(None) if held.all() else np.flatnonzero(held)
+        kept = masked(chosen.added[:, edges], members[:, edges])
+        sums.append(
+            LayerSums(
+                source=kept @ by_layer(graph, "source")[edges],
+                destination=kept @ by_layer(graph, "destination")[edges],
+            )
+        )
+    return sums
 
 
 def resampled_sums(
@@ -105,19 +106,14 @@ def resampled_sums(
 ) -> list[PairSums]:
     """Both models' layer sums by size; row 0 is the pool, the others its resamples."""
 
-    def blocks(scores: Float[np.ndarray, "example edge"]) -> Iterator[Chosen]:
-        yield _strongest(pool_mean(scores))
+    def of_model(scores: Float[np.ndarray, "example edge"]) -> list[LayerSums]:
+        parts = [layer_sums(graph, _strongest(pool_mean(scores)), sizes)]
         for rows in chunks(len(weights), graph.num_edges):
-            yield _strongest(mean_scores(weights[rows], scores))
+            means = mean_scores(weights[rows], scores)
+            parts.append(layer_sums(graph, _strongest(means), sizes))
+        return _joined_by_size(parts)
 
-    return [
-        PairSums(arm=arm, mdm=mdm)
-        for arm, mdm in zip(
-            layer_sums(graph, blocks(arm_scores), sizes),
-            layer_sums(graph, blocks(mdm_scores), sizes),
-            strict=True,
-        )
-    ]
+    return _paired(of_model(arm_scores), of_model(mdm_scores))
 
 
 def exchanged_sums(
@@ -128,20 +124,12 @@ def exchanged_sums(
     sizes: Sequence[int],
 ) -> list[PairSums]:
     """Layer sums of the two sides after the models traded examples, by size."""
-
-    def blocks(side: Literal["first", "second"]) -> Iterator[Chosen]:
-        for rows in chunks(len(swapped), graph.num_edges):
-            means = exchanged_means(swapped[rows], arm_scores, mdm_scores)
-            yield _strongest(getattr(means, side))
-
-    return [
-        PairSums(arm=arm, mdm=mdm)
-        for arm, mdm in zip(
-            layer_sums(graph, blocks("first"), sizes),
-            layer_sums(graph, blocks("second"), sizes),
-            strict=True,
-        )
-    ]
+    first, second = [], []
+    for rows in chunks(len(swapped), graph.num_edges):
+        means = exchanged_means(swapped[rows], arm_scores, mdm_scores)
+        first.append(layer_sums(graph, _strongest(means.first), sizes))
+        second.append(layer_sums(graph, _strongest(means.second), sizes))
+    return _paired(_joined_by_size(first), _joined_by_size(second))
 
 
 def half_sums(
@@ -152,18 +140,16 @@ def half_sums(
     size: int,
 ) -> HalfSums:
     """One model's layer sums on the first and on the second half of the weighted examples."""
-
-    def means(rows: slice, in_first: bool) -> Float[np.ndarray, "row edge"]:
-        half = first[rows] if in_first else ~first[rows]
-        return mean_scores(normalised_rows(weights[rows] * half), scores)
-
-    def own(in_first: bool) -> Iterator[Chosen]:
-        for rows in chunks(len(weights), graph.num_edges):
-            yield _strongest(means(rows, in_first))
-
-    (one,), (two,) = (layer_sums(graph, own(in_first), [size]) for in_first in (True, False))
-    crossed = _cross_fitted(graph, means, len(weights), size)
-    return HalfSums(first=one, second=two, cross_fitted=crossed)
+    ones, twos, crossed = [], [], []
+    for rows in chunks(len(weights), graph.num_edges):
+        one, two = (
+            mean_scores(normalised_rows(weights[rows] * half), scores)
+            for half in (first[rows], ~first[rows])
+        )
+        ones += layer_sums(graph, _strongest(one), [size])
+        twos += layer_sums(graph, _strongest(two), [size])
+        crossed.append(_cross_fitted(graph, one, two, size))
+    return HalfSums(first=_joined(ones), second=_joined(twos), cross_fitted=_joined(crossed))
 
 
 def cross_fitted_exchanges(
@@ -175,54 +161,59 @@ def cross_fitted_exchanges(
     size: int,
 ) -> PairSums:
     """Cross-fitted layer sums of both sides after exchanges, averaged over the same halvings."""
-
-    def of_side(side: Literal["first", "second"]) -> LayerSums:
-        per_split = []
-        for half in halves:
-
-            def means(
-                rows: slice, in_first: bool, half: Bool[np.ndarray, " example"] = half
-            ) -> Float[np.ndarray, "row edge"]:
-                chosen = half if in_first else ~half
-                found = exchanged_means(
-                    swapped[rows][:, chosen], arm_scores[chosen], mdm_scores[chosen]
-                )
-                means_of_side: Float[np.ndarray, "row edge"] = getattr(found, side)
-                return means_of_side
-
-            per_split.append(_cross_fitted(graph, means, len(swapped), size))
-        return LayerSums(
-            source=np.mean([sums.source for sums in per_split], axis=0),
-            destination=np.mean([sums.destination for sums in per_split], axis=0),
-        )
-
-    return PairSums(arm=of_side("first"), mdm=of_side("second"))
+    firsts, seconds = [], []
+    for half in halves:
+        first, second = [], []
+        for rows in chunks(len(swapped), graph.num_edges):
+            one, two = (
+                exchanged_means(swapped[rows][:, chosen], arm_scores[chosen], mdm_scores[chosen])
+                for chosen in (half, ~half)
+            )
+            first.append(_cross_fitted(graph, one.first, two.first, size))
+            second.append(_cross_fitted(graph, one.second, two.second, size))
+        firsts.append(_joined(first))
+        seconds.append(_joined(second))
+    return PairSums(arm=_mean(firsts), mdm=_mean(seconds))
 
 
 def _cross_fitted(
-    graph: Graph, means: Callable[[slice, bool], np.ndarray], num_rows: int, size: int
+    graph: Graph,
+    one: Float[np.ndarray, "row edge"],
+    two: Float[np.ndarray, "row edge"],
+    size: int,
 ) -> LayerSums:
-    """Edges and signs from one half, scores from the other; mean of both ways round.
-
-    Args:
-        graph: the computation graph.
-        means: mean scores [row, edge] of these rows on the first half (True) or on the second.
-        num_rows: rows of mean scores.
-        size: edges in the circuit.
-    """
-
-    def blocks(fitted_on_first: bool) -> Iterator[Chosen]:
-        for rows in chunks(num_rows, graph.num_edges):
-            fitted, added = means(rows, fitted_on_first), means(rows, not fitted_on_first)
-            yield Chosen(by=np.abs(fitted), added=np.sign(fitted) * added)
-
-    (one_way,), (other_way,) = (layer_sums(graph, blocks(way), [size]) for way in (True, False))
-    return LayerSums(
-        source=(one_way.source + other_way.source) / 2,
-        destination=(one_way.destination + other_way.destination) / 2,
-    )
+    """Edges and signs from one half's mean scores, scores from the other's; mean of both ways."""
+    ways = []
+    for fitted, added in ((one, two), (two, one)):
+        chosen = Chosen(by=np.abs(fitted), added=np.sign(fitted) * added)
+        ways += layer_sums(graph, chosen, [size])
+    return _mean(ways)
 
 
 def _strongest(scores: Float[np.ndarray, "row edge"]) -> Chosen:
     magnitudes = np.abs(scores)
     return Chosen(by=magnitudes, added=magnitudes)
+
+
+def _paired(arm: Sequence[LayerSums], mdm: Sequence[LayerSums]) -> list[PairSums]:
+    return [PairSums(arm=one, mdm=other) for one, other in zip(arm, mdm, strict=True)]
+
+
+def _joined_by_size(parts: Sequence[Sequence[LayerSums]]) -> list[LayerSums]:
+    return [_joined(of_size) for of_size in zip(*parts, strict=True)]
+
+
+def _joined(parts: Sequence[LayerSums]) -> LayerSums:
+    """Their rows, one after the other."""
+    return LayerSums(
+        source=np.concatenate([sums.source for sums in parts]),
+        destination=np.concatenate([sums.destination for sums in parts]),
+    )
+
+
+def _mean(parts: Sequence[LayerSums]) -> LayerSums:
+    """Their mean, row by row."""
+    return LayerSums(
+        source=np.mean([sums.source for sums in parts], axis=0),
+        destination=np.mean([sums.destination for sums in parts], axis=0),
+    )

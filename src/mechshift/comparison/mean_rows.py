@@ -24,53 +24,37 @@ class MeanRows:
     def magnitudes(self) -> Float[np.ndarray, "row edge"]:
         return np.abs(self.scores)
 
-    @cached_property
-    def _ascending(self) -> Int[np.ndarray, "row edge"]:
-        return np.argsort(self.magnitudes, axis=1, kind="stable")
-
-    @cached_property
-    def _rises(self) -> Bool[np.ndarray, "row edge_minus_one"]:
-        """Whether each place in ascending order is followed by a larger magnitude."""
-        ordered = np.take_along_axis(self.magnitudes, self._ascending, axis=1)
-        return np.diff(ordered, axis=1) > 0
-
-    @cached_property
-    def _tied(self) -> Bool[np.ndarray, "row edge"]:
-        """Whether each place in ascending order has a neighbour of equal magnitude."""
-        equal = np.pad(~self._rises, ((0, 0), (1, 1)))
-        return equal[:, :-1] | equal[:, 1:]
-
     def ranks_within(self, chosen: Bool[np.ndarray, "row edge"]) -> Float[np.ndarray, "row edge"]:
-        """Rank of |score| among the chosen edges, 1 the smallest, ties averaged; 0 elsewhere.
+        """Rank of |score| among the chosen edges, 1 the smallest, ties averaged; 0 elsewhere."""
+        return self._ranks if chosen.all() else self._ranks_of(chosen)
 
-        The edges are sorted once, whatever is chosen; a rank is then a count of chosen edges.
-        """
-        in_order = np.take_along_axis(chosen, self._ascending, axis=1)
-        counts = np.cumsum(in_order, axis=1, dtype=np.float32)  # exact up to 16 million edges
-        # Few rows have any: edges of score 0 tie, but no circuit holds them.
-        with_ties = np.flatnonzero((in_order & self._tied).any(axis=1))
-        if len(with_ties):
-            counts[with_ties] = _average_over_ties(counts[with_ties], self._rises[with_ties])
-        ranks = np.empty(counts.shape)
-        np.put_along_axis(ranks, self._ascending, counts * in_order, axis=1)
+    @cached_property
+    def _ranks(self) -> Float[np.ndarray, "row edge"]:
+        return self._ranks_of(np.ones(self.scores.shape, dtype=bool))
+
+    def _ranks_of(self, chosen: Bool[np.ndarray, "row edge"]) -> Float[np.ndarray, "row edge"]:
+        ranks = np.zeros(chosen.shape)
+        for row, among in enumerate(chosen):  # one by one: a row fits into the processor's cache
+            ranks[row, among] = average_ranks(self.magnitudes[row, among])
         return ranks
 
 
-def _average_over_ties(
-    counts: Float[np.ndarray, "row edge"], rises: Bool[np.ndarray, "row edge_minus_one"]
-) -> Float[np.ndarray, "row edge"]:
-    """Mean of the ranks that the edges of equal magnitude share, from running counts."""
-    places = np.broadcast_to(np.arange(counts.shape[1]), counts.shape)
-    end = np.ones((len(counts), 1), dtype=bool)
-    first = np.where(np.concatenate([end, rises], axis=1), places, 0)
-    last = np.where(np.concatenate([rises, end], axis=1), places, counts.shape[1])
-    first = np.maximum.accumulate(first, axis=1)
-    last = np.minimum.accumulate(last[:, ::-1], axis=1)[:, ::-1]
-    padded = np.pad(counts, ((0, 0), (1, 0)))
-    below = np.take_along_axis(padded, first, axis=1)
-    up_to = np.take_along_axis(padded, last + 1, axis=1)
-    averages: Float[np.ndarray, "row edge"] = (below + 1 + up_to) / 2
-    return averages
+def average_ranks(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
+    """Rank of each value, 1 the smallest; equal values share the mean of their ranks.
+
+    `scipy.stats.rankdata`, in a sixth of its time for 100,000 values.
+    """
+    # Float64 is what NumPy sorts fastest.
+    order = np.argsort(values.astype(np.float64, copy=False))
+    ordered = values[order]
+    first = np.flatnonzero(np.append(True, ordered[1:] > ordered[:-1]))
+    ranks = np.empty(len(values))
+    if len(first) == len(values):
+        ranks[order] = np.arange(1, len(values) + 1)
+    else:
+        count = np.diff(np.append(first, len(values)))
+        ranks[order] = np.repeat(first + (count + 1) / 2, count)
+    return ranks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,9 +63,30 @@ class CircuitRows:
 
     rows: MeanRows
     members: Bool[np.ndarray, "row edge"]
+    edges: Int[np.ndarray, " edge"]
+    """Which edges of the graph the columns are; no row's circuit holds any other."""
 
 
 def circuits_of(rows: MeanRows, sizes: Sequence[int]) -> Iterator[CircuitRows]:
     """The circuits of each size in turn; see `top_edge_masks`."""
+    edges = np.arange(rows.scores.shape[1])
     for members in top_edge_masks(rows.magnitudes, sizes):
-        yield CircuitRows(rows=rows, members=members)
+        yield CircuitRows(rows=rows, members=members, edges=edges)
+
+
+def over_their_edges(circuits: Sequence[CircuitRows]) -> Sequence[CircuitRows]:
+    """The same circuits without the columns of edges that none of them holds in any row.
+
+    Likeness does not depend on those, and in a large graph they are nearly all.
+    """
+    held = np.any([circuit.members.any(axis=0) for circuit in circuits], axis=0)
+    if held.all():
+        return circuits  # whose ranks are worked out once for all that ask
+    return [
+        CircuitRows(
+            rows=MeanRows(scores=circuit.rows.scores[:, held]),
+            members=circuit.members[:, held],
+            edges=circuit.edges[held],
+        )
+        for circuit in circuits
+    ]

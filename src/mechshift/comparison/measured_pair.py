@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechshift.circuits.edge_groups import order_within
-from mechshift.comparison.mean_rows import MeanRows, circuits_of
+from mechshift.circuits.edge_groups import orders_within
+from mechshift.comparison.mean_rows import MeanRows, circuits_of, over_their_edges
 from mechshift.comparison.measures import Measure
 from mechshift.comparison.resampling import chunks, exchanged_means, mean_scores, pool_mean
 
@@ -68,9 +68,10 @@ class MeasuredPair:
         generator = np.random.default_rng(seed)
         parts = []
         for rows in self.chunks(num_shuffles):
-            orders = [order_within(groups, generator) for _ in range(rows.stop - rows.start)]
+            num_rows = rows.stop - rows.start
+            orders = orders_within(groups, generator, num_rows)
             shuffled = np.concatenate([mdm[:, order] for order in orders])
-            unmoved = np.repeat(arm, len(orders), axis=0)
+            unmoved = np.repeat(arm, num_rows, axis=0)
             means = [MeanRows(scores=scores) for scores in (unmoved, shuffled)]
             parts.append(self.likeness(means, [(0, 1)]))
         return _joined(parts)
@@ -82,7 +83,8 @@ class MeasuredPair:
         shape = (len(pairs), len(rows[0].scores), len(self.sizes))
         found = {measure.name: np.empty(shape) for measure in self.measures}
         circuits = (circuits_of(one, self.sizes) for one in rows)
-        for size, of_size in enumerate(zip(*circuits, strict=True)):
+        for size, whole in enumerate(zip(*circuits, strict=True)):
+            of_size = over_their_edges(whole)
             for pair, (first, second) in enumerate(pairs):
                 for measure in self.measures:
                     found[measure.name][pair, :, size] = measure.of(of_size[first], of_size[second])

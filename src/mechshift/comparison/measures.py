@@ -48,7 +48,7 @@ def node_measure(graph: Graph) -> Measure:
     def nodes(first: CircuitRows, second: CircuitRows) -> Float[np.ndarray, " row"]:
         return node_jaccard(
             *(
-                node_scores(graph, masked(circuit.rows.magnitudes, circuit.members))
+                node_scores(graph, masked(circuit.rows.magnitudes, circuit.members), circuit.edges)
                 for circuit in (first, second)
             )
         )

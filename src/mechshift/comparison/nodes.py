@@ -11,7 +11,7 @@ Node order: the sources of `Graph` (`input`, then per layer heads and MLP), then
 from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from mechshift.circuits import destination_nodes
@@ -24,10 +24,22 @@ def node_names(graph: Graph) -> list[str]:
 
 
 def node_scores(
-    graph: Graph, magnitudes: Float[np.ndarray, "row edge"]
+    graph: Graph,
+    magnitudes: Float[np.ndarray, "row edge"],
+    edges: Int[np.ndarray, " edge"] | None = None,
 ) -> Float[np.ndarray, "row node"]:
-    """Sum of |score| over each node's edges; pass 0 for edges outside the circuit."""
-    return (sparse.csr_array(magnitudes) @ node_incidence(graph)).toarray()
+    """Sum of |score| over each node's edges.
+
+    Args:
+        graph: the computation graph.
+        magnitudes: |score| of each edge [any unit]; 0 outside the circuit.
+        edges: which edges of the graph these are; all by default.
+    """
+    incidence = node_incidence(graph)
+    if edges is not None and len(edges) < graph.num_edges:
+        incidence = incidence[edges]
+    scores: Float[np.ndarray, "row node"] = magnitudes @ incidence
+    return scores
 
 
 @lru_cache(maxsize=4)
