@@ -27,6 +27,10 @@ def test_ranks_are_scipys_with_ties_averaged(seed: int, num_edges: int) -> None:
 
 def test_a_circuit_holds_the_strongest_edges_of_its_row() -> None:
     rows = MeanRows(scores=np.array([[5.0, -1.0, -4.0, 2.0], [0.0, 1.0, 2.0, -3.0]]))
-    one, two = circuits_of(rows, (1, 2))
-    np.testing.assert_array_equal(one.members, [[1, 0, 0, 0], [0, 0, 0, 1]])
-    np.testing.assert_array_equal(two.members, [[1, 0, 1, 0], [0, 0, 1, 1]])
+    (two, (of_two,)), (one, (of_one,)) = circuits_of([rows], (1, 2))
+    assert (one, two) == (1, 2)
+    np.testing.assert_array_equal(of_one.edges, [0, 3])
+    np.testing.assert_array_equal(of_one.members, [[1, 0], [0, 1]])
+    np.testing.assert_array_equal(of_one.rows.scores, [[5, 2], [0, -3]])
+    np.testing.assert_array_equal(of_two.edges, [0, 2, 3])
+    np.testing.assert_array_equal(of_two.members, [[1, 1, 0], [0, 1, 1]])

@@ -13,8 +13,9 @@ NUM_EDGES = GRAPH.num_edges
 MEASURES = {measure.name: measure for measure in (edge_measure(), *measures_beyond_edges(GRAPH))}
 
 
-def circuit(scores: np.ndarray, size: int) -> CircuitRows:
-    (found,) = circuits_of(MeanRows(scores=scores), (size,))
+def circuits(*sets: np.ndarray, size: int) -> list[CircuitRows]:
+    """Circuits of one size in several sets of rows, over the edges that any of them holds."""
+    ((_, found),) = circuits_of([MeanRows(scores=scores) for scores in sets], (size,))
     return found
 
 
@@ -24,7 +25,7 @@ def of_edges(*scores: float) -> np.ndarray:
 
 
 def measured(name: str, first: np.ndarray, second: np.ndarray, size: int) -> float:
-    return float(MEASURES[name].of(circuit(first, size), circuit(second, size))[0])
+    return float(MEASURES[name].of(*circuits(first, second, size=size))[0])
 
 
 def test_weighted_jaccard_by_hand() -> None:
@@ -50,11 +51,11 @@ def test_circuits_without_a_common_edge_have_no_sign_agreement() -> None:
 @pytest.mark.parametrize("size", [3, 8, NUM_EDGES])
 def test_rank_agreement_is_spearmans_over_the_union(size: int) -> None:
     scores = np.random.default_rng(0).normal(size=(2, 4, NUM_EDGES))
-    first, second = (circuit(rows, size) for rows in scores)
+    first, second = circuits(*scores, size=size)
     found = MEASURES["rank"].of(first, second)
     union = first.members | second.members
     for row in range(4):
-        values = (np.abs(rows[row, union[row]]) for rows in scores)
+        values = (np.abs(rows[row, first.edges[union[row]]]) for rows in scores)
         assert found[row] == pytest.approx(spearmanr(*values).statistic)
 
 
@@ -62,7 +63,7 @@ def test_rank_agreement_is_spearmans_over_the_union(size: int) -> None:
 def test_every_likeness_is_symmetric_bounded_and_one_for_equals(name: str) -> None:
     measure: Measure = MEASURES[name]
     one, other = np.random.default_rng(1).normal(size=(2, 50, NUM_EDGES))
-    first, second = circuit(one, 8), circuit(other, 8)
+    first, second = circuits(one, other, size=8)
     there, back = measure.of(first, second), measure.of(second, first)
     np.testing.assert_allclose(there, back)
     defined = there[np.isfinite(there)]
@@ -73,8 +74,8 @@ def test_every_likeness_is_symmetric_bounded_and_one_for_equals(name: str) -> No
 @pytest.mark.parametrize("name", MEASURES)
 def test_no_likeness_depends_on_the_unit_of_the_metric(name: str) -> None:
     one, other = np.random.default_rng(2).normal(size=(2, 20, NUM_EDGES))
-    as_is = MEASURES[name].of(circuit(one, 6), circuit(other, 6))
-    scaled = MEASURES[name].of(circuit(one, 6), circuit(16 * other, 6))
+    as_is = MEASURES[name].of(*circuits(one, other, size=6))
+    scaled = MEASURES[name].of(*circuits(one, 16 * other, size=6))
     np.testing.assert_allclose(as_is, scaled)
 
 

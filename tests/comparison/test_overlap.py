@@ -10,7 +10,7 @@ import pytest
 
 from mechshift.circuits.edge_groups import edge_groups, order_within
 from mechshift.comparison import ComparisonSettings, overlap_curve
-from mechshift.comparison.top_edges import top_edge_masks
+from mechshift.comparison.top_edges import top_edges
 from mechshift.errors import ComparisonError, ConfigError
 from mechshift.graph import Graph
 from mechshift.statistics import Estimates
@@ -121,18 +121,16 @@ def test_different_models_stay_below_their_ceiling(quick: ComparisonSettings) ->
 
 def test_the_null_keeps_how_many_edges_each_group_has_in_the_circuit() -> None:
     groups = edge_groups(GRAPH)
-    magnitudes = np.random.default_rng(9).random((1, GRAPH.num_edges))
+    magnitudes = np.random.default_rng(9).random(GRAPH.num_edges)
     order = order_within(groups, np.random.default_rng(10))
     assert not np.array_equal(order, np.arange(len(order)))
     assert sorted(order) == list(range(len(order)))
     np.testing.assert_array_equal(groups[order], groups)
-    sizes = [5, 20, 60]
-    for before, after in zip(
-        top_edge_masks(magnitudes, sizes), top_edge_masks(magnitudes[:, order], sizes), strict=True
-    ):
+    for size in (5, 20, 60):
+        before, after = (top_edges(GRAPH, m, size) for m in (magnitudes, magnitudes[order]))
         np.testing.assert_array_equal(
-            np.bincount(groups[before[0]], minlength=groups.max() + 1),
-            np.bincount(groups[after[0]], minlength=groups.max() + 1),
+            np.bincount(groups[before], minlength=groups.max() + 1),
+            np.bincount(groups[after], minlength=groups.max() + 1),
         )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from mechshift.circuits import select_top_edges
 from mechshift.comparison import jaccard, top_edges
-from mechshift.comparison.top_edges import mask_jaccard, top_edge_masks
+from mechshift.comparison.top_edges import held_edges, mask_jaccard
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 
@@ -26,15 +26,24 @@ def test_top_edges_come_strongest_first_and_leave_out_zeros() -> None:
     assert top_edges(GRAPH, scores, 10).tolist() == [9, 4, 20]
 
 
-def test_masks_hold_the_selected_circuit_less_its_zeros_also_among_ties() -> None:
+@pytest.mark.parametrize(
+    "sizes", [[1, 2, 7, 20, GRAPH.num_edges - 1, GRAPH.num_edges], [7], [20, 3]]
+)
+def test_members_are_the_selected_circuit_less_its_zeros_also_among_ties(sizes: list[int]) -> None:
     """Small whole numbers: nearly every size cuts through a tie, and some scores are zero."""
-    scores = np.random.default_rng(0).integers(-3, 4, (40, GRAPH.num_edges)).astype(float)
-    sizes = [1, 2, 7, 20, GRAPH.num_edges - 1, GRAPH.num_edges]
-    for size, masks in zip(sizes, top_edge_masks(np.abs(scores), sizes), strict=True):
-        for row, mask in zip(scores, masks, strict=True):
-            selected = select_top_edges(GRAPH, row, size).mask
-            np.testing.assert_array_equal(mask, selected & (row != 0))
-            assert set(top_edges(GRAPH, row, size)) == set(np.flatnonzero(mask))
+    scores = np.random.default_rng(0).integers(-3, 4, (2, 20, GRAPH.num_edges)).astype(float)
+    found = list(held_edges(list(np.abs(scores)), sizes))
+    assert [held.size for held in found] == sorted(sizes, reverse=True)
+    for held in found:
+        everyone = set()
+        for rows, members in zip(scores, held.members, strict=True):
+            for row, mask in zip(rows, members, strict=True):
+                selected = select_top_edges(GRAPH, row, held.size).mask
+                circuit = set(held.edges[mask])
+                assert circuit == set(np.flatnonzero(selected & (row != 0)))
+                assert circuit == set(top_edges(GRAPH, row, held.size))
+                everyone |= circuit
+        assert held.edges.tolist() == sorted(everyone)
 
 
 def test_the_circuit_is_the_selected_one_where_no_score_is_zero() -> None:
@@ -65,9 +74,9 @@ def test_an_overlap_of_nothing_is_refused() -> None:
 @pytest.mark.parametrize("sizes", [[], [0], [3, 11]])
 def test_sizes_outside_the_graph_are_refused(sizes: list[int]) -> None:
     with pytest.raises(ComparisonError, match="do not all lie between 1 and 10 edges"):
-        next(top_edge_masks(np.ones((1, 10)), sizes))
+        next(held_edges([np.ones((1, 10))], sizes))
 
 
 def test_scores_that_cannot_be_ranked_are_refused() -> None:
     with pytest.raises(ComparisonError, match="hold NaN or infinity and cannot be ranked"):
-        next(top_edge_masks(np.array([[1.0, np.nan]]), [1]))
+        next(held_edges([np.array([[1.0, np.nan]])], [1]))

@@ -21,7 +21,7 @@ from mechshift.comparison.resampling import (
     normalised_rows,
     pool_mean,
 )
-from mechshift.comparison.top_edges import top_edge_masks
+from mechshift.comparison.top_edges import held_edges
 from mechshift.graph import Graph
 
 
@@ -82,19 +82,15 @@ def by_layer(graph: Graph, side: Literal["source", "destination"]) -> sparse.csr
 
 def layer_sums(graph: Graph, chosen: Chosen, sizes: Sequence[int]) -> list[LayerSums]:
     """What circuits of each size add up to by layer."""
-    sums = []
-    for members in top_edge_masks(chosen.by, sizes):
-        held = members.any(axis=0)
-        # In a large graph a few rows of small circuits hold few of the edges.
-        edges = slice(None) if held.all() else np.flatnonzero(held)
-        kept = masked(chosen.added[:, edges], members[:, edges])
-        sums.append(
-            LayerSums(
-                source=kept @ by_layer(graph, "source")[edges],
-                destination=kept @ by_layer(graph, "destination")[edges],
-            )
+    sums = {}
+    for held in held_edges([chosen.by], sizes):
+        edges = held.edges if len(held.edges) < graph.num_edges else slice(None)
+        kept = masked(chosen.added[:, edges], held.members[0])
+        sums[held.size] = LayerSums(
+            source=kept @ by_layer(graph, "source")[edges],
+            destination=kept @ by_layer(graph, "destination")[edges],
         )
-    return sums
+    return [sums[size] for size in sizes]
 
 
 def resampled_sums(

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechshift.comparison.top_edges import top_edge_masks
+from mechshift.comparison.top_edges import held_edges
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,26 +67,20 @@ class CircuitRows:
     """Which edges of the graph the columns are; no row's circuit holds any other."""
 
 
-def circuits_of(rows: MeanRows, sizes: Sequence[int]) -> Iterator[CircuitRows]:
-    """The circuits of each size in turn; see `top_edge_masks`."""
-    edges = np.arange(rows.scores.shape[1])
-    for members in top_edge_masks(rows.magnitudes, sizes):
-        yield CircuitRows(rows=rows, members=members, edges=edges)
+def circuits_of(
+    rows: Sequence[MeanRows], sizes: Sequence[int]
+) -> Iterator[tuple[int, list[CircuitRows]]]:
+    """Each size, the largest first, with the circuits of every set of rows (`held_edges`).
 
-
-def over_their_edges(circuits: Sequence[CircuitRows]) -> Sequence[CircuitRows]:
-    """The same circuits without the columns of edges that none of them holds in any row.
-
-    Likeness does not depend on those, and in a large graph they are nearly all.
+    Likeness does not depend on edges that no circuit holds, so their columns are left out.
     """
-    held = np.any([circuit.members.any(axis=0) for circuit in circuits], axis=0)
-    if held.all():
-        return circuits  # whose ranks are worked out once for all that ask
-    return [
-        CircuitRows(
-            rows=MeanRows(scores=circuit.rows.scores[:, held]),
-            members=circuit.members[:, held],
-            edges=circuit.edges[held],
+    num_edges = rows[0].scores.shape[1]
+    for held in held_edges([one.magnitudes for one in rows], sizes):
+        cut = rows  # with what they have worked out
+        if len(held.edges) < num_edges:
+            cut = [MeanRows(scores=one.scores[:, held.edges]) for one in rows]
+        circuits = zip(cut, held.members, strict=True)
+        yield (
+            held.size,
+            [CircuitRows(rows=one, members=members, edges=held.edges) for one, members in circuits],
         )
-        for circuit in circuits
-    ]

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechshift.circuits.edge_groups import orders_within
-from mechshift.comparison.mean_rows import MeanRows, circuits_of, over_their_edges
+from mechshift.comparison.mean_rows import MeanRows, circuits_of
 from mechshift.comparison.measures import Measure
 from mechshift.comparison.resampling import chunks, exchanged_means, mean_scores, pool_mean
 
@@ -82,12 +82,12 @@ class MeasuredPair:
         """Likeness, row by row, of these pairs of sets of mean scores."""
         shape = (len(pairs), len(rows[0].scores), len(self.sizes))
         found = {measure.name: np.empty(shape) for measure in self.measures}
-        circuits = (circuits_of(one, self.sizes) for one in rows)
-        for size, whole in enumerate(zip(*circuits, strict=True)):
-            of_size = over_their_edges(whole)
+        for size, circuits in circuits_of(rows, self.sizes):
+            index = self.sizes.index(size)
             for pair, (first, second) in enumerate(pairs):
+                one, two = circuits[first], circuits[second]
                 for measure in self.measures:
-                    found[measure.name][pair, :, size] = measure.of(of_size[first], of_size[second])
+                    found[measure.name][pair, :, index] = measure.of(one, two)
         return found
 
 

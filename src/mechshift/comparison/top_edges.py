@@ -2,10 +2,11 @@
 
 The circuit is that of `circuits.select_top_edges`, which keeps exactly K edges. Of these, edges
 whose score is exactly zero are not compared: only their index put them there, and both models
-would share them by force. `top_edge_masks` says the same for many rows of scores at once.
+would share them by force. `held_edges` says the same for many rows of scores at once.
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -37,36 +38,72 @@ def top_edges(graph: Graph, scores: Float[np.ndarray, " edge"], k: int) -> Int[n
     return circuit.edges[circuit.scores != 0]
 
 
-def top_edge_masks(
-    magnitudes: Float[np.ndarray, "row edge"], sizes: Sequence[int]
-) -> Iterator[Bool[np.ndarray, "row edge"]]:
-    """For each size in turn, which edges of every row are its `top_edges`.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeldEdges:
+    """The circuits of one size in many rows of scores, over the edges that any of them holds."""
 
+    size: int
+    edges: Int[np.ndarray, " edge"]
+    """Edges of the graph, ascending. In a large graph and a small circuit they are few."""
+
+    members: tuple[Bool[np.ndarray, "row edge"], ...]
+    """For each set of rows, which of these edges are each row's `top_edges`."""
+
+
+def held_edges(
+    magnitudes: Sequence[Float[np.ndarray, "row edge"]], sizes: Sequence[int]
+) -> Iterator[HeldEdges]:
+    """The circuits of several sets of rows, size by size, the largest first.
+
+    Circuits are nested: edges that no circuit of one size holds are not looked at for smaller ones.
     One sort per row serves all sizes. Ties at the last place go to the lower index.
 
     Args:
-        magnitudes: |score|, not negative.
-        sizes: circuit sizes [edges].
+        magnitudes: |score|, not negative, for each set of rows.
+        sizes: circuit sizes [edges], each once.
 
     Raises:
         ComparisonError: a size does not lie between 1 and the number of edges, or a score is NaN.
     """
-    num_edges = magnitudes.shape[-1]
+    num_edges = magnitudes[0].shape[-1]
     if not sizes or not all(1 <= size <= num_edges for size in sizes):
         raise ComparisonError(
             f"circuit sizes {list(sizes)} do not all lie between 1 and {num_edges} edges."
         )
-    if not np.isfinite(magnitudes).all():
+    if not all(np.isfinite(rows).all() for rows in magnitudes):
         raise ComparisonError("edge scores hold NaN or infinity and cannot be ranked.")
-    ranks = [num_edges - size for size in sizes]
-    if len(set(ranks)) == 1:
-        ordered = np.partition(magnitudes, ranks[0], axis=-1)
+    thresholds = [_thresholds(rows, sizes) for rows in magnitudes]
+    edges = np.arange(num_edges)
+    for size in sorted(sizes, reverse=True):
+        members = [
+            _members(rows, of_sizes[size], size)
+            for rows, of_sizes in zip(magnitudes, thresholds, strict=True)
+        ]
+        held = np.any([mask.any(axis=0) for mask in members], axis=0)
+        if not held.all():
+            edges = edges[held]
+            magnitudes = [rows[:, held] for rows in magnitudes]
+            members = [mask[:, held] for mask in members]
+        yield HeldEdges(size=size, edges=edges, members=tuple(members))
+
+
+def _thresholds(
+    magnitudes: Float[np.ndarray, "row edge"], sizes: Sequence[int]
+) -> dict[int, Float[np.ndarray, "row 1"]]:
+    """By size, the |score| of the last edge in each row's circuit."""
+    num_edges = magnitudes.shape[-1]
+    if len(sizes) == 1:
+        ordered = np.partition(magnitudes, num_edges - sizes[0], axis=-1)
     else:  # NumPy sorts a whole row in less time than it takes to find a few places of it
         ordered = np.sort(magnitudes, axis=-1)
-    for size, rank in zip(sizes, ranks, strict=True):
-        threshold = ordered[:, rank, None]
-        mask = (magnitudes >= threshold) & (magnitudes > 0)
-        yield _without_surplus_ties(mask, magnitudes, threshold, size)
+    return {size: ordered[:, num_edges - size, None].copy() for size in sizes}
+
+
+def _members(
+    magnitudes: Float[np.ndarray, "row edge"], threshold: Float[np.ndarray, "row 1"], size: int
+) -> Bool[np.ndarray, "row edge"]:
+    mask = (magnitudes >= threshold) & (magnitudes > 0)
+    return _without_surplus_ties(mask, magnitudes, threshold, size)
 
 
 def _without_surplus_ties(
