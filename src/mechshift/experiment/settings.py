@@ -25,6 +25,7 @@ from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
     "tiny": ("ioi", "greater-than", "countdown-small", "infilling"),
+    "smollm2": ("ioi", "greater-than"),
 }
 """Tasks of a pair that can do others than the usual ones."""
 

@@ -26,9 +26,7 @@ from mechshift.models.parts import LayerParts as LayerParts
 from mechshift.models.parts import Norm as Norm
 from mechshift.models.parts import Projection as Projection
 from mechshift.models.published import PAIRS as PAIRS
-from mechshift.models.published import UNPAIRED_ARMS as UNPAIRED_ARMS
 from mechshift.models.published import UNPAIRED_MDMS as UNPAIRED_MDMS
-from mechshift.models.published import ArmEntry as ArmEntry
 from mechshift.models.published import MdmEntry as MdmEntry
 from mechshift.models.published import PairEntry as PairEntry
 from mechshift.models.rereading import read_like as read_like

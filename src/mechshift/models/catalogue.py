@@ -18,7 +18,6 @@ from mechshift.models.language_model import LanguageModel
 from mechshift.models.loading import load_language_model
 from mechshift.models.published import (
     PAIRS,
-    UNPAIRED_ARMS,
     UNPAIRED_MDMS,
     MdmEntry,
     PairEntry,
@@ -229,11 +228,6 @@ def check_same_tokens(arm: LanguageModel, mdm: LanguageModel) -> None:
 def _known_pair(name: str) -> PairEntry:
     if name in UNPAIRED_MDMS:
         raise ModelError(f"'{name}' is an MDM without a parent; load it with load_mdm.")
-    if name in UNPAIRED_ARMS:
-        raise ModelError(
-            f"'{name}' is an ARM without an MDM; make one with `mechshift posttrain MDM --parent"
-            f" {name}`, and give both."
-        )
     if name not in PAIRS:
         raise ModelError(f"unknown pair '{name}'; known: {', '.join(PAIRS)}.")
     return PAIRS[name]

@@ -2,7 +2,7 @@
 
 Each has a folder in the cache: MECHSHIFT_CACHE, else `mechshift` in XDG_CACHE_HOME, else
 ~/.cache/mechshift. Its name, or its name and a member of it, stands for that folder wherever a
-folder or a hub id does: `smollm2`, `smollm2/arm`.
+folder or a hub id does: `smollm2`, `smollm2/mdm`.
 """
 
 import os

@@ -44,10 +44,11 @@ def resolve_folder(path: str, revision: str | None) -> Path:
         ModelError: neither a folder nor a hub id, the download failed, or a model that
             `mechshift pairs get` has not fetched yet.
     """
-    folder = Path(path).expanduser()
-    if folder.is_dir():
+    folder, fetched = Path(path).expanduser(), fetched_folder(path)
+    # A run of `smollm2` may well be called so, and is not the model.
+    if folder.is_dir() and (fetched is None or (folder / "config.json").is_file()):
         return folder
-    if (fetched := fetched_folder(path)) is not None:
+    if fetched is not None:
         if not fetched.is_dir():
             raise ModelError(
                 f"'{path}' is not on this machine: there is no {fetched};"

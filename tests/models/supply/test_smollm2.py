@@ -11,14 +11,16 @@ from transformers import LlamaForCausalLM
 
 from mechshift.errors import ModelError
 from mechshift.models import (
-    ModelSource,
-    PairEntry,
+    PAIRS,
     cache_folder,
+    load_controls,
     load_language_model,
     load_pair,
     load_tokenizer,
     pair_shape,
 )
+from mechshift.models.controls import ARM_CONTINUED
+from mechshift.models.controls import MDM_OTHER_SEED as OTHER_SEED
 from mechshift.models.supply import get_smollm2
 from mechshift.models.supply.adapters import adapter_hash
 from mechshift.models.supply.smollm2 import SMOLLM2_FILE
@@ -49,14 +51,14 @@ def filled(cache, fetched):
 
 @pytest.fixture
 def adapters(tmp_path, fetched):
-    """Adapters of both members with random weights."""
-    for seed, kind in enumerate(("arm", "mdm")):
+    """Adapters of every member that has one, with random weights."""
+    for seed, member in enumerate(("mdm", "continued-arm", "other-mdm")):
         torch.manual_seed(seed)
         module = LlamaForCausalLM.from_pretrained(fetched[1] / "base", local_files_only=True)
         options = {"target_modules": ["q_proj", "down_proj"], "init_lora_weights": False}
         with pytest.warns(FutureWarning, match="is_gradient_checkpointing"):  # of peft's
             adapted = get_peft_model(module, LoraConfig(r=2, **options))
-        adapted.save_pretrained(tmp_path / "adapters" / kind)
+        adapted.save_pretrained(tmp_path / "adapters" / member)
     return tmp_path / "adapters"
 
 
@@ -79,32 +81,44 @@ def test_its_name_stands_for_the_base(filled):
     assert load_tokenizer("smollm2").mask_token == "<empty_output>"
 
 
+def test_a_folder_of_that_name_that_holds_no_model_does_not_stand_in_its_way(
+    filled, tmp_path, monkeypatch
+):
+    (tmp_path / "smollm2").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert load_tokenizer("smollm2").mask_token == "<empty_output>"
+    shutil.copytree(filled / "base", tmp_path / "smollm2", dirs_exist_ok=True)
+    (tmp_path / "smollm2" / "tokenizer.json").unlink()
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_tokenizer("smollm2")
+
+
 def test_what_is_there_already_is_not_downloaded_again(filled, toy_package, tmp_path, monkeypatch):
     monkeypatch.setattr("sys.executable", "/no/python")  # a download would fail
     (base,) = get_smollm2(filled, adapters=tmp_path / "none", file=toy_package)
     assert not base.made
 
 
-def test_adapters_that_come_later_make_a_pair_that_its_names_load(filled, adapters, toy_package):
+def test_adapters_that_come_later_make_a_pair_that_its_name_loads(filled, adapters, toy_package):
     provided = get_smollm2(filled, adapters=adapters, file=toy_package)
     assert [(p.folder.name, p.made) for p in provided] == [
         ("base", False),
-        ("arm", True),
         ("mdm", True),
+        ("continued-arm", True),
+        ("other-mdm", True),
     ]
-    entry = PairEntry(
-        name="smollm2",
-        arm=ModelSource(path="smollm2/arm"),
-        mdm=ModelSource(path="smollm2/mdm"),
-        shift=True,
-    )
+    entry = PAIRS["smollm2"]
     pair = load_pair(entry)
+    controls = load_controls(pair, entry)
+    assert not controls.missing
     assert (pair.mdm.attention, pair.mdm.mask_token_id) == ("full", 3)
     base = LlamaForCausalLM.from_pretrained(filled / "base", local_files_only=True)
-    weights = [module.state_dict() for module in (pair.arm.module, pair.mdm.module, base)]
+    assert torch.equal(pair.arm.module.lm_head.weight, base.lm_head.weight)
+    models = (pair.arm, pair.mdm, *(controls.models[name] for name in (ARM_CONTINUED, OTHER_SEED)))
+    weights = [model.module.state_dict() for model in models]
     adapted = "model.layers.0.self_attn.q_proj.weight"
     left = "model.layers.0.self_attn.v_proj.weight"
-    assert len({float(w[adapted].sum()) for w in weights}) == 3
+    assert len({float(w[adapted].sum()) for w in weights}) == len(models)
     assert len({float(w[left].sum()) for w in weights}) == 1
     assert pair_shape(entry).read
     made_from = json.loads((filled / "mdm" / "source.json").read_text())
@@ -133,8 +147,7 @@ def test_what_has_not_been_fetched_is_refused_with_the_command_that_does(cache, 
 
 
 def test_a_run_can_be_planned_before_anything_is_fetched(cache):
-    source = ModelSource(path="smollm2")
-    shape = pair_shape(PairEntry(name="own", arm=source, mdm=source, shift=True))
+    shape = pair_shape(PAIRS["smollm2"])
     assert not shape.read
     assert (shape.arm.num_layers, shape.arm.num_heads, shape.arm.num_key_value_heads) == (30, 9, 3)
 

