@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from accelerate import PartialState
 from tyro.conf import Positional
 
 from mechshift.posttraining import PosttrainConfig, posttrain
@@ -32,4 +33,5 @@ def train_model(
         quiet: no progress bar.
     """
     posttrain(folder, parent=parent, config=config, tensorboard=tensorboard, quiet=quiet)
-    print(folder)
+    if PartialState().is_main_process:
+        print(folder)

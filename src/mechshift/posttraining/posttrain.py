@@ -19,7 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mechshift.errors import PosttrainingError
 from mechshift.models import load_language_model
 from mechshift.posttraining.accuracy import evaluated_tasks, held_out_accuracy
-from mechshift.posttraining.adapters import write_adapters
+from mechshift.posttraining.adapters import whole_model, write_adapters
 from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.journal import Journal
 from mechshift.posttraining.model_card import model_card
@@ -78,10 +78,10 @@ def posttrain(
     except PosttrainingError:
         shutil.rmtree(partial, ignore_errors=True)  # no other recipe could go on from here
         raise
-    trained = trainer.whole_model()
-    if trainer.is_main:
-        write_model(partial, trained, tokenizer, config)
-        write_adapters(partial, trainer.module)
+    trained = trainer.gathered()
+    if trained is not None and trainer.is_main:
+        write_model(partial, whole_model(trained), tokenizer, config)
+        write_adapters(partial, trained)
         card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
         (partial / CARD_NAME).write_text(card, encoding="utf-8")
         shutil.rmtree(partial / STATE_NAME, ignore_errors=True)
@@ -115,13 +115,14 @@ def _train(
             is_last = step == config.num_steps
             journal.record_step(step, result.loss)
             asks = config.num_evaluated > 0 and (is_last or _is_due(step, config.evaluate_every))
-            if asks and trainer.is_main:
-                accuracy = held_out_accuracy(trainer.whole_model(), tokenizer, config)
-                journal.record_accuracy(step, accuracy)
-            if step in checkpoints:
-                module = trainer.whole_model()
-                if trainer.is_main:
-                    write_checkpoint(checkpoint_folder(folder, step), module, tokenizer, config)
+            module = trainer.gathered() if asks or step in checkpoints else None
+            if module is not None and trainer.is_main:
+                whole = whole_model(module)
+                if asks:
+                    accuracy = held_out_accuracy(whole, tokenizer, config)
+                    journal.record_accuracy(step, accuracy)
+                if step in checkpoints:
+                    write_checkpoint(checkpoint_folder(folder, step), whole, tokenizer, config)
             if _is_due(step, config.state_every) and not is_last:
                 trainer.save(folder / STATE_NAME, tuple(journal.losses))
     return accuracy

@@ -28,7 +28,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mechshift.errors import PosttrainingError
 from mechshift.models import set_attention
-from mechshift.posttraining.adapters import whole_model, with_adapters
+from mechshift.posttraining.adapters import with_adapters
 from mechshift.posttraining.annealing import additive_mask
 from mechshift.posttraining.batches import Batch, draw_step
 from mechshift.posttraining.config import PosttrainConfig
@@ -37,7 +37,12 @@ from mechshift.posttraining.journal import Journal
 from mechshift.posttraining.objectives import weighted_cross_entropy
 from mechshift.posttraining.optimizers import make_optimizers, rate_share
 from mechshift.posttraining.saving import stock_copy
-from mechshift.posttraining.training_state import Progress, load_state, save_state
+from mechshift.posttraining.training_state import (
+    Progress,
+    gathered_weights,
+    load_state,
+    save_state,
+)
 from mechshift.progress import progress_bar
 
 
@@ -75,18 +80,15 @@ class Trainer:
         self.config = config
         self.step = 0
         self._mask_token_id = tokenizer.mask_token_id
+        self.accelerator = _accelerator(config)
+        quiet = quiet or not self.is_main
         self._mixture: Mixture = build_mixture(tokenizer, config, quiet=quiet)
         self._generator = torch.Generator().manual_seed(config.seed)
-        self.accelerator = _accelerator(config)
         set_attention(module, "causal" if config.objective == "ar" else "full")
         if config.gradient_checkpointing:
             module.activation_checkpointing_enable({"use_reentrant": False})
         module.train()
-        trained = (
-            with_adapters(module, config, mask_token_id=self._mask_token_id)
-            if config.lora_rank
-            else module
-        )
+        trained = self._with_adapters(module) if config.lora_rank else module
         peaks = make_optimizers(trained, config)
         self._peak_rates = list(peaks.values())
         # FSDP wants a model and its optimizers prepared in one call.
@@ -97,17 +99,32 @@ class Trainer:
         """Whether this is the process that writes."""
         return bool(self.accelerator.is_main_process)
 
-    def whole_model(self) -> PreTrainedModel:
-        """The model with all its weights, of the stock class; every process must call it."""
-        if self.accelerator.distributed_type == DistributedType.FSDP:
-            weights = self.accelerator.get_state_dict(self._model)
-            return stock_copy(cast(PreTrainedModel, self.module), weights)
-        return whole_model(self.module)
+    def gathered(self) -> PreTrainedModel | PeftModel | None:
+        """The model with all its weights, adapters apart; every process must call it.
+
+        Where each process holds a part (FSDP): a copy in the main process, None in the others.
+        """
+        if self.accelerator.distributed_type != DistributedType.FSDP:
+            return self._module
+        weights = gathered_weights(self._model)
+        if not self.is_main:
+            return None
+        if not isinstance(self._module, PeftModel):
+            return stock_copy(self._module, weights)
+        base = cast(PreTrainedModel, self._module.get_base_model())
+        with torch.device("meta"):  # no memory for weights that are about to be replaced
+            copy = self._with_adapters(type(base)(base.config))
+        copy.load_state_dict(weights, assign=True)
+        cast(PreTrainedModel, copy.get_base_model()).tie_weights()
+        return copy
 
     @property
-    def module(self) -> PreTrainedModel | PeftModel:
+    def _module(self) -> PreTrainedModel | PeftModel:
         """The model by itself."""
         return self.accelerator.unwrap_model(self._model, keep_fp32_wrapper=False)
+
+    def _with_adapters(self, module: PreTrainedModel) -> PeftModel:
+        return with_adapters(module, self.config, mask_token_id=self._mask_token_id)
 
     def save(self, folder: Path, losses: Sequence[float]) -> None:
         """Write all that is needed to go on; every process must call it.
@@ -227,13 +244,13 @@ class Trainer:
         Raises:
             PosttrainingError: the last update, whose loss nobody has seen, spoilt a weight.
         """
-        for name, parameter in self.module.named_parameters():
+        for name, parameter in self._module.named_parameters():
             if not parameter.isfinite().all():
                 raise PosttrainingError(
                     f"the weights {name} are not finite after the last step;"
                     f" {_CALMER.format(config=self.config)}"
                 )
-        self.module.eval()
+        self._module.eval()
 
 
 def take_steps(trainer: Trainer, *, quiet: bool = False) -> Iterator[StepResult]:
@@ -287,6 +304,11 @@ def _accelerator(config: PosttrainConfig) -> Accelerator:
         if config.optimizer == "muon":
             raise PosttrainingError(
                 "Muon needs whole matrices, which FSDP cuts; add --optimizer adamw."
+            )
+        if config.lora_rank and config.objective == "mdm":
+            raise PosttrainingError(
+                "LoRA trains the mask token's embedding too, which FSDP cannot cut; leave out"
+                " --lora-rank, or FSDP: adapters need little memory."
             )
         if config.num_evaluated:
             raise PosttrainingError(

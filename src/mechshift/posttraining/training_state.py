@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
+    get_model_state_dict,
     get_state_dict,
     set_state_dict,
 )
@@ -111,6 +112,12 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
             f"the state {states[-1]} cannot be read ({error}); delete it to begin again."
         ) from error
     return progress
+
+
+def gathered_weights(model: nn.Module) -> dict[str, Any]:
+    """All weights, in the main process; every process must call it."""
+    weights: dict[str, Any] = get_model_state_dict(model, options=_options())
+    return weights
 
 
 def _options() -> StateDictOptions:
