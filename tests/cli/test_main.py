@@ -95,6 +95,17 @@ def test_a_users_mistake_is_one_line_and_exit_status_2(words, message, tmp_path,
     assert shown.out == ""
 
 
+@pytest.mark.parametrize("command", ["run", "pool", "trajectory"])
+def test_a_pair_that_is_not_fetched_yet_is_one_line_that_says_how_to_get_it(
+    command, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MECHSHIFT_CACHE", str(tmp_path / "cache"))
+    assert main([command, str(tmp_path / "run"), "--pair", "smollm2"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.endswith("run `mechshift pairs get smollm2`.")
+    assert not any(tmp_path.iterdir())
+
+
 def test_an_unknown_option_is_exit_status_2(tmp_path):
     with pytest.raises(SystemExit) as stopped:
         main(["run", str(tmp_path), "--no-such-option"])

@@ -13,9 +13,16 @@ TINY = files("mechshift") / "pairs" / "tiny"
 @pytest.mark.parametrize("words", [["pairs"], ["pairs", "list"]])
 def test_it_lists_every_pair_and_every_model_without_one(words, capsys):
     assert main(words) == 0
-    shown = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    table, _ = capsys.readouterr().out.split("\n\n")
+    shown = [line.split()[0] for line in table.splitlines()]
     for name in (*PAIRS, *UNPAIRED_MDMS):
         assert name in shown
+
+
+def test_the_list_says_how_to_get_a_pair_that_is_neither_embedded_nor_on_the_hub(capsys):
+    assert main(["pairs", "list"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "smollm2 has to be fetched first: `mechshift pairs get smollm2`."
 
 
 def test_get_writes_the_embedded_family_once(tmp_path, capsys):

@@ -14,6 +14,21 @@ def test_a_plan_shows_its_tables_its_assumptions_and_what_to_give_to_run(capsys)
     assert "Give mechshift run: --attribution.batch-size" in shown.splitlines()[-1]
 
 
+def test_a_pair_is_planned_on_its_own_tasks_with_its_controls_before_it_is_fetched(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("MECHSHIFT_CACHE", str(tmp_path))
+    assert main(["plan", "--pair", "smollm2", "--json", *GPU]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert plan["num_edges"] == 123_211
+    assert {(load["task"], load["model"]) for load in plan["tasks"]} == {
+        (task, model)
+        for task in ("ioi", "greater-than")
+        for model in ("arm", "mdm", "arm-full", "mdm-causal", "arm-continued", "mdm-other-seed")
+    }
+    assert not any(tmp_path.iterdir())
+
+
 def test_a_plan_as_json_holds_every_number(capsys):
     assert main([*DREAM, *GPU, "--json"]) == 0
     plan = json.loads(capsys.readouterr().out)

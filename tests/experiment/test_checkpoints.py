@@ -99,7 +99,10 @@ def one_step_twice(root, link_model):
     ("spoil", "message"),
     [
         (no_checkpoints, "holds no checkpoints/step-000032 or alike"),
-        (lambda root, _: shutil.rmtree(root / "control"), "--continued-arm .* is not a folder"),
+        (
+            lambda root, _: shutil.rmtree(root / "control"),
+            "--continued-arm .* is not a folder that a post-training wrote",
+        ),
         (lambda root, _: (root / "mdm" / "recipe.json").unlink(), r"cannot read .*recipe\.json"),
         (lambda root, _: change_recipe(root / "mdm", config=[]), r"lacks config\.num_steps"),
         (lambda root, _: change_recipe(root / "mdm", num_steps=64), "lies beyond the 64 steps"),

@@ -4,8 +4,9 @@ from mechshift.errors import AttributionError, ConfigError
 from mechshift.experiment import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
 
 
-def test_the_embedded_pair_brings_its_own_tasks():
+def test_a_pair_brings_the_tasks_that_it_can_do():
     assert RunSettings().task_names() == ("ioi", "greater-than", "countdown-small", "infilling")
+    assert RunSettings(models=PairOptions(pair="smollm2")).task_names() == ("ioi", "greater-than")
     assert RunSettings(models=PairOptions(pair="dream-7b")).task_names()[2] == "countdown-3"
     assert RunSettings(tasks=("ioi",)).task_names() == ("ioi",)
 

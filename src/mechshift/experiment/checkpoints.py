@@ -146,8 +146,8 @@ def _folder(source: ModelSource, option: str) -> Path:
     folder = Path(source.path).expanduser()
     if not folder.is_dir():
         raise ModelError(
-            f"{option} {source.path} is not a folder on this machine; a trajectory needs the"
-            " folders that the post-training wrote."
+            f"{option} {source.path} is not a folder that a post-training wrote; a trajectory needs"
+            " one that `mechshift posttrain --first-checkpoint` filled."
         )
     return folder
 
