@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import plotly.graph_objects as go
 import polars as pl
@@ -57,9 +59,22 @@ def test_stronger_edges_are_wider(figure: go.Figure) -> None:
     assert widths == sorted(set(widths))
 
 
-def test_the_legend_names_each_sign_once(figure: go.Figure) -> None:
-    shown = [trace.name for trace in figure.data if trace.showlegend]
-    assert shown == ["positive: corrupting the edge hurts", "negative: corrupting it helps"]
+@pytest.mark.parametrize("strength_of_negatives", [1, 0.2])
+def test_the_legend_names_each_sign_once_also_where_its_edges_are_weak(
+    comparison: Comparison, strength_of_negatives: float
+) -> None:
+    weighed = {
+        name: np.where(scores < 0, strength_of_negatives * scores, scores)
+        for name in ("arm_scores", "mdm_scores")
+        for scores in [getattr(comparison, name)]
+    }
+    figure = circuit_map(replace(comparison, **weighed), num_drawn=comparison.circuit_size)
+    shown = [trace for trace in figure.data if trace.showlegend]
+    assert {trace.name for trace in shown} == {
+        "positive: corrupting the edge hurts",
+        "negative: corrupting it helps",
+    }
+    assert len(shown) == 2 and all(len(trace.x) for trace in shown)
 
 
 def test_hovering_a_node_tells_its_name_and_share(

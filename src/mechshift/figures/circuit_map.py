@@ -42,11 +42,16 @@ def circuit_map(comparison: Comparison, *, num_drawn: int = 40) -> go.Figure:
     panels_by_model = {model: _panel(comparison, model, num_drawn) for model in MODEL_NAMES}
     for column, (model, panel) in enumerate(panels_by_model.items(), start=1):
         place = {"row": 1, "col": column}
-        for trace in _edge_lines(panel, show_legend=column == 1):
+        for trace in _edge_lines(panel):
             figure.add_trace(trace, **place)
         figure.add_trace(edge_hover(panel), **place)
         for trace in node_traces(panel, MODEL_NAMES[model]):
             figure.add_trace(trace, **place)
+    for _, label, *_ in SIGNS:
+        # A sign may lack the widest lines, and Plotly leaves empty traces out of the legend.
+        drawn = [trace for trace in figure.data if trace.name == label and len(trace.x)]
+        if drawn:
+            max(drawn, key=lambda trace: trace.line.width).showlegend = True
     map_axes(figure, graph)
     for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=True):
         annotation.font.color = MODEL_COLOURS[model]
@@ -96,7 +101,7 @@ def _panel(comparison: Comparison, model: str, num_drawn: int) -> Panel:
     return circuit_panel(comparison.graph, scores, size, num_drawn=num_drawn)
 
 
-def _edge_lines(panel: Panel, *, show_legend: bool) -> list[go.Scatter]:
+def _edge_lines(panel: Panel) -> list[go.Scatter]:
     """One trace per sign and width, its edges separated by gaps."""
     width_class = width_classes(panel)
     traces = []
@@ -106,11 +111,5 @@ def _edge_lines(panel: Panel, *, show_legend: bool) -> list[go.Scatter]:
                 panel, width, (np.sign(panel.scores) == sign) & (width_class == width)
             )
             lines.line.update(color=colour, dash=dash)
-            traces.append(
-                lines.update(
-                    name=label,
-                    legendgroup=label,
-                    showlegend=show_legend and width == NUM_WIDTHS - 1,
-                )
-            )
+            traces.append(lines.update(name=label, legendgroup=label, showlegend=False))
     return traces

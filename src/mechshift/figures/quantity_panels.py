@@ -38,7 +38,7 @@ def quantity_panels(rows: Rows, *, title: str, subtitle: str) -> go.Figure:
     for column, quantity in enumerate(shown, start=1):
         figure.add_trace(_neutral_line(rows, quantity), row=1, col=column)
         figure.add_trace(_points(rows, quantity), row=1, col=column)
-        figure.update_xaxes(title_text=quantity.unit or "share", nticks=5, col=column)
+        figure.update_xaxes(title_text=quantity.unit or "share", nticks=4, col=column)
     # Plotly's first category lies at the bottom.
     order = {"categoryorder": "array", "categoryarray": list(rows)[::-1]}
     figure.update_yaxes(**order, range=[-0.6, len(rows) - 0.4], showgrid=False)
