@@ -26,17 +26,17 @@ class MeanRows:
 
     def ranks_within(self, chosen: Bool[np.ndarray, "row edge"]) -> Float[np.ndarray, "row edge"]:
         """Rank of |score| among the chosen edges, 1 the smallest, ties averaged; 0 elsewhere."""
-        return self._ranks if chosen.all() else self._ranks_of(chosen)
+        if chosen.all():
+            return self._ranks
+        ranks = np.zeros(chosen.shape)
+        for row, among in enumerate(chosen):
+            ranks[row, among] = average_ranks(self.magnitudes[row, among])
+        return ranks
 
     @cached_property
     def _ranks(self) -> Float[np.ndarray, "row edge"]:
-        return self._ranks_of(np.ones(self.scores.shape, dtype=bool))
-
-    def _ranks_of(self, chosen: Bool[np.ndarray, "row edge"]) -> Float[np.ndarray, "row edge"]:
-        ranks = np.zeros(chosen.shape)
-        for row, among in enumerate(chosen):  # one by one: a row fits into the processor's cache
-            ranks[row, among] = average_ranks(self.magnitudes[row, among])
-        return ranks
+        """Among all edges."""
+        return np.stack([average_ranks(row) for row in self.magnitudes])
 
 
 def average_ranks(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
