@@ -10,6 +10,7 @@ their halves for both sides, and of shuffles.
 
 import time
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import tyro
@@ -21,12 +22,17 @@ from mechshift.comparison import ComparisonSettings, compare
 from mechshift.comparison.resampling import mean_scores
 from mechshift.graph import Graph
 
-SHAPES = {"embedded pair": (4, 6), "SmolLM2-135M": (30, 9)}
+SHAPES: dict[Literal["embedded pair", "SmolLM2-135M"], tuple[int, int]] = {
+    "embedded pair": (6, 4),
+    "SmolLM2-135M": (30, 9),
+}
 """Layers and query heads."""
 
 
 @dataclass(frozen=True)
 class Options:
+    shapes: tuple[Literal["embedded pair", "SmolLM2-135M"], ...] = tuple(SHAPES)
+    """Of these models."""
     num_examples: int = 60
     num_resamples: int = 100
     """Of examples; exchanges and shuffles are as many, halvings a tenth."""
@@ -43,7 +49,8 @@ def main(options: Options) -> None:
         seed=options.seed,
     )
     rows = []
-    for name, (layers, heads) in SHAPES.items():
+    for name in options.shapes:
+        layers, heads = SHAPES[name]
         graph = Graph(num_layers=layers, num_heads=heads, num_key_value_groups=heads)
         arm, mdm = (drawn_scores(graph, options, model) for model in range(2))
         start = time.perf_counter()

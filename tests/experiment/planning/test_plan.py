@@ -145,7 +145,7 @@ def test_more_examples_take_no_more_of_the_host_to_score():
 
 def test_a_comparison_that_the_host_cannot_hold_is_refused_with_shards_that_it_can():
     options = replace(H100, host_memory_gb=3.0)
-    message = r"comparing scores of 200 examples takes 3.93 GB of the host's memory, and 2.40 GB"
+    message = r"comparing scores of 200 examples takes 3.67 GB of the host's memory, and 2.40 GB"
     with pytest.raises(ConfigError, match=message) as refused:
         plan_run(DREAM, options)
     fitting = int(re.search(r"--attribution.examples-per-shard (\d+)", str(refused.value))[1])
@@ -184,7 +184,7 @@ def test_shards_take_so_many_times_less_disk_and_memory(dream):
     assert plan.tasks[0].chunk_bytes == (60 + 3) * 935_747 * 4
     assert plan.comparison_bytes < dream.comparison_bytes / 3
     assert "comparing scores of 10 shards of 20 examples each takes" in plan.notes[0]
-    assert "comparing scores of 200 examples takes 3.93 GB" in dream.notes[0]
+    assert "comparing scores of 200 examples takes 3.67 GB" in dream.notes[0]
 
 
 def test_shards_that_a_run_would_refuse_are_not_planned():

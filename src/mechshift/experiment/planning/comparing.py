@@ -13,8 +13,8 @@ from mechshift.graph import Graph
 ARRAYS = 4
 """[row, edge]: two models, summed and at one step."""
 
-PIECES = 7
-"""Pieces of `CHUNK_BYTES` that live at once, at most; 6.2 were seen."""
+PIECES = 5
+"""Pieces of `CHUNK_BYTES` that live at once, at most; 4.6 were seen."""
 
 SMALLEST_PIECE = 4
 """Arrays of one resample that a piece holds at least: what ranks edges takes so many."""
