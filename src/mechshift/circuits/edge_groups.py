@@ -36,8 +36,8 @@ def orders_within(
     by_group = np.argsort(groups, kind="stable")
     for _ in range(num_orders):
         order = np.empty_like(groups)
-        # Numbers of groups are whole, so a share of 1 sorts inside them.
-        order[by_group] = np.argsort(groups + generator.random(len(groups)))
+        # Numbers of groups are whole, so less than a half sorts inside them, however it is rounded.
+        order[by_group] = np.argsort(groups + generator.random(len(groups)) / 2)
         yield order
 
 

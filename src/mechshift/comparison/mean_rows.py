@@ -42,7 +42,7 @@ class MeanRows:
 def average_ranks(values: Float[np.ndarray, " value"]) -> Float[np.ndarray, " value"]:
     """Rank of each value, 1 the smallest; equal values share the mean of their ranks.
 
-    `scipy.stats.rankdata`, in a sixth of its time for 100,000 values.
+    `scipy.stats.rankdata`, in a quarter of its time for 100,000 values.
     """
     # Float64 is what NumPy sorts fastest.
     order = np.argsort(values.astype(np.float64, copy=False))

@@ -79,7 +79,7 @@ def posttrain(
         shutil.rmtree(partial, ignore_errors=True)  # no other recipe could go on from here
         raise
     trained = trainer.gathered()
-    if trained is not None and trainer.is_main:
+    if trained is not None:
         write_model(partial, whole_model(trained), tokenizer, config)
         write_adapters(partial, trained)
         card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
@@ -116,7 +116,7 @@ def _train(
             journal.record_step(step, result.loss)
             asks = config.num_evaluated > 0 and (is_last or _is_due(step, config.evaluate_every))
             module = trainer.gathered() if asks or step in checkpoints else None
-            if module is not None and trainer.is_main:
+            if module is not None:
                 whole = whole_model(module)
                 if asks:
                     accuracy = held_out_accuracy(whole, tokenizer, config)

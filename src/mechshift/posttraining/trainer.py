@@ -102,10 +102,11 @@ class Trainer:
     def gathered(self) -> PreTrainedModel | PeftModel | None:
         """The model with all its weights, adapters apart; every process must call it.
 
-        Where each process holds a part (FSDP): a copy in the main process, None in the others.
+        In the main process, which writes: the model itself, or a copy where each process holds a
+        part (FSDP). None in the others.
         """
         if self.accelerator.distributed_type != DistributedType.FSDP:
-            return self._module
+            return self._module if self.is_main else None
         weights = gathered_weights(self._model)
         if not self.is_main:
             return None
