@@ -273,6 +273,51 @@ def test_a_changed_file_is_noticed_when_read_and_when_continued(tmp_path: Path) 
         is_current(tmp_path / "x", stage="scores", config=CONFIG, inputs=INPUTS)
 
 
+@pytest.mark.parametrize(("folder", "beside"), [("r[1]", "r1"), ("t*", "t1"), ("q?", "q1")])
+def test_a_folder_whose_name_reads_as_a_pattern_gives_its_own_table(
+    tmp_path: Path, folder: str, beside: str
+) -> None:
+    for name in (folder, beside):
+        write(tmp_path / name, tables={"dropped": pl.DataFrame({"id": [name]})})
+    artifact = read_artifact(tmp_path / folder, stage="scores")
+    assert artifact.tables["dropped"]["id"].to_list() == [folder]
+
+
+def test_a_folder_whose_name_reads_as_a_pattern_is_read_where_nothing_matches_it(
+    tmp_path: Path,
+) -> None:
+    artifact = write(tmp_path / "run[1]")
+    assert artifact.tables["dropped"]["id"].to_list() == ["a", "b"]
+
+
+def test_a_table_is_parsed_from_the_bytes_that_were_hashed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "scores")
+    path = tmp_path / "scores" / "dropped.parquet"
+    read = Path.read_bytes
+
+    def read_then_exchange(self: Path) -> bytes:
+        content = read(self)
+        if self == path:
+            pl.DataFrame({"id": ["another"]}).write_parquet(path)
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_then_exchange)
+    artifact = read_artifact(tmp_path / "scores", stage="scores")
+    assert artifact.tables["dropped"]["id"].to_list() == ["a", "b"]
+
+
+def test_an_array_that_was_written_to_after_its_hash_was_checked_is_refused(
+    tmp_path: Path,
+) -> None:
+    artifact = write(tmp_path / "scores")
+    path = tmp_path / "scores" / "arrays.safetensors"
+    path.write_bytes(path.read_bytes())
+    with pytest.raises(ArtifactError, match="was written to while it was being read"):
+        artifact.arrays["values"]
+
+
 def test_a_lost_file_is_named(tmp_path: Path) -> None:
     write(tmp_path / "x")
     (tmp_path / "x" / "dropped.parquet").unlink()

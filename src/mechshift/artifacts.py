@@ -1,4 +1,4 @@
-"""How are a stage's results kept, so that a killed run can be continued and a number be traced?
+"""Run folders: each stage's results, whole or absent, with what they were made from.
 
 One folder per stage and task:
 
@@ -26,6 +26,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from tempfile import mkdtemp
 from types import MappingProxyType
@@ -132,15 +133,27 @@ def read_artifact(folder: Path, *, stage: str) -> Artifact:
             f"{folder} was written by stage '{manifest.stage}', not '{stage}';"
             f" give the folder of '{stage}'."
         )
-    _check_files(folder, manifest)
-    paths = [folder / name for name in manifest.files]
-    plain = (path for path in paths if path.name != ARRAYS_NAME and path.suffix != TABLE_SUFFIX)
+    # Tables and texts are parsed from the bytes that were hashed. A path is not handed on: to some
+    # readers it is a pattern (polars), and `r[1]` would read what lies in `r1`.
+    contents = {
+        name: _checked_bytes(folder, name, expected)
+        for name, expected in manifest.files.items()
+        if name != ARRAYS_NAME
+    }
     return Artifact(
         folder=folder,
         manifest=manifest,
-        arrays=_StoredArrays(folder / ARRAYS_NAME if ARRAYS_NAME in manifest.files else None),
-        tables={p.stem: pl.read_parquet(p) for p in paths if p.suffix == TABLE_SUFFIX},
-        texts={path.name: path.read_text(encoding="utf-8") for path in plain},
+        arrays=_StoredArrays(folder, manifest.files.get(ARRAYS_NAME)),
+        tables={
+            name.removesuffix(TABLE_SUFFIX): pl.read_parquet(BytesIO(content))
+            for name, content in contents.items()
+            if name.endswith(TABLE_SUFFIX)
+        },
+        texts={
+            name: content.decode("utf-8")
+            for name, content in contents.items()
+            if not name.endswith(TABLE_SUFFIX)
+        },
     )
 
 
@@ -210,20 +223,33 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 class _StoredArrays(Mapping[str, np.ndarray]):
-    """The arrays of one safetensors file; per-example edge scores can be larger than memory."""
+    """The arrays of one safetensors file; per-example edge scores can be larger than memory.
 
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
+    The file is hashed once, and an array is read when it is asked for: one that was written to in
+    between is refused.
+    """
+
+    def __init__(self, folder: Path, expected: str | None) -> None:
+        """`expected` is the file's SHA-256; None: the folder has no arrays."""
+        self._path = folder / ARRAYS_NAME
         self._names: tuple[str, ...] = ()
-        if path is not None:
-            with safe_open(path, framework="numpy") as file:
+        if expected is not None:
+            _check_file(folder, ARRAYS_NAME, expected)
+            self._state = _file_state(self._path)
+            with safe_open(self._path, framework="numpy") as file:
                 self._names = tuple(sorted(file.keys()))
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._names:
             raise KeyError(f"no array '{name}'; there are: {', '.join(self._names) or 'none'}.")
         with safe_open(self._path, framework="numpy") as file:
-            return file.get_tensor(name)
+            array = file.get_tensor(name)
+        if _file_state(self._path) != self._state:
+            raise ArtifactError(
+                f"{self._path} was written to while it was being read; let the other process end,"
+                " then run again."
+            )
+        return array
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -360,14 +386,39 @@ def _check_manifest(path: Path, content: Mapping[str, Any]) -> None:
 
 def _check_files(folder: Path, manifest: Manifest) -> None:
     for name, expected in manifest.files.items():
-        path = folder / name
-        if not path.is_file():
-            raise ArtifactError(f"{path} is missing; delete {folder} and run again.")
-        if file_hash(path) != expected:
-            raise ArtifactError(
-                f"{path} was changed after it was written (its SHA-256 differs from"
-                f" {MANIFEST_NAME}); delete {folder} and run again."
-            )
+        _check_file(folder, name, expected)
+
+
+def _check_file(folder: Path, name: str, expected: str) -> None:
+    """Hash a file that may be larger than memory."""
+    _refuse_missing(folder, name)
+    _refuse_changed(folder, name, file_hash(folder / name) == expected)
+
+
+def _checked_bytes(folder: Path, name: str, expected: str) -> bytes:
+    _refuse_missing(folder, name)
+    content = (folder / name).read_bytes()
+    _refuse_changed(folder, name, hashlib.sha256(content).hexdigest() == expected)
+    return content
+
+
+def _refuse_missing(folder: Path, name: str) -> None:
+    if not (folder / name).is_file():
+        raise ArtifactError(f"{folder / name} is missing; delete {folder} and run again.")
+
+
+def _refuse_changed(folder: Path, name: str, unchanged: bool) -> None:
+    if not unchanged:
+        raise ArtifactError(
+            f"{folder / name} was changed after it was written (its SHA-256 differs from"
+            f" {MANIFEST_NAME}); delete {folder} and run again."
+        )
+
+
+def _file_state(path: Path) -> tuple[int, int, int]:
+    """What no write leaves as it was: the file's number, length and time of the last write."""
+    state = path.stat()
+    return state.st_ino, state.st_size, state.st_mtime_ns
 
 
 def _refuse_other(folder: Path, there: Manifest, wanted: Mapping[str, Any]) -> None:
