@@ -1,11 +1,10 @@
-"""What holds for every test: one thread a process, and no network but a server of our own.
-
-And a trajectory made by hand.
-"""
+"""What holds for every test: one thread a process, and no network but a server of our own."""
 
 import json
 import os
+import shutil
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
 
 # Set before torch or a tokenizer is imported. The tests run in several processes, one per core.
@@ -14,14 +13,10 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # transformer-lens imports wandb
 
-import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import settings
-
-from mechshift.graph import Graph
-from mechshift.statistics import Estimate, Estimates, Interval
-from mechshift.verdict import TRACKED, Measured, Trajectory, TrajectoryPoint
 
 # Models are small and the machine may be busy: no deadlines, and the same examples every time.
 settings.register_profile("mechshift", deadline=None, derandomize=True)
@@ -34,6 +29,56 @@ torch.set_num_threads(1)
 def seeded() -> None:
     """Start every test from the same global seed, so that one run alone is as in the suite."""
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory):
+    """Have a folder made by the first worker that needs it; every worker gets a copy of its own."""
+
+    def folder(name, make):
+        base = tmp_path_factory.getbasetemp()
+        shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+        with FileLock(shared / f"{name}.lock"):
+            if not (shared / f"{name}.made").exists():
+                make(shared / name)
+                (shared / f"{name}.made").touch()
+        return Path(shutil.copytree(shared / name, tmp_path_factory.mktemp("made") / name))
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small():
+    """The settings of a small run of the embedded pair."""
+    from mechshift.ablation import AblationSettings
+    from mechshift.comparison import ComparisonSettings
+    from mechshift.experiment import AttributionSettings, EvaluationSettings, RunSettings
+    from mechshift.semantics import SemanticsSettings
+    from mechshift.tasks import PoolConfig
+
+    return RunSettings(
+        tasks=("ioi", "infilling"),
+        pool=PoolConfig(num_examples=12, num_held_out=10),
+        attribution=AttributionSettings(ig_steps=2, chunk_size=4),
+        evaluation=EvaluationSettings(fractions=(0.01, 0.1, 1.0)),
+        comparison=ComparisonSettings(
+            num_resamples=50, num_splits=10, num_shuffles=5, num_exchanges=20
+        ),
+        ablation=AblationSettings(kinds=("heads",), num_control_draws=1, num_resamples=50),
+        semantics=SemanticsSettings(
+            ig_steps=1, num_neurons=3, num_contexts=2, num_sequences=10, num_resamples=50
+        ),
+    )
+
+
+@pytest.fixture(scope="session")
+def small_run(made_once, small):
+    """The folder of a finished run of these settings."""
+    from mechshift.experiment import run_experiment
+
+    return made_once(
+        "small-run", lambda folder: run_experiment(folder, small, device="cpu", quiet=True)
+    )
 
 
 class Endpoint:
@@ -74,51 +119,3 @@ def endpoint():
     made.server.shutdown()
     thread.join()
     made.server.server_close()
-
-
-def _trajectory_point(training, step, *, missing=()):
-    """Random numbers; those that are missing have a reason with markup in it."""
-    generator = np.random.default_rng(step + len(training))
-    values = generator.uniform(0.2, 0.8, size=len(TRACKED)).tolist()
-    measured = {
-        tracked.name: Measured(
-            estimate=Estimate(value=v, interval=Interval(low=v - 0.1, high=v + 0.2, level=0.95))
-        )
-        for tracked, v in zip(TRACKED, values, strict=True)
-    }
-    reason = Measured(reason="full and empty score alike <b>here</b>")
-    share = generator.dirichlet(np.ones(4))
-    return TrajectoryPoint(
-        training=training,
-        step=step,
-        measured=measured | dict.fromkeys(missing, reason),
-        share=Estimates(value=share, low=share - 0.01, high=share + 0.01, level=0.95),
-        scores=generator.normal(size=_GRAPH.num_edges),
-    )
-
-
-_GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=1)
-
-
-@pytest.fixture(scope="session")
-def make_trajectory():
-    """A trajectory of a task by its name; after 32 steps its MDM's own circuit is undefined."""
-
-    def make(task):
-        points = [_trajectory_point("diffusion", 0)]
-        points.append(_trajectory_point("diffusion", 32, missing=("own circuit",)))
-        points += [_trajectory_point("diffusion", step) for step in (64, 1000)]
-        points += [_trajectory_point("control", step) for step in (0, 32, 500)]
-        return Trajectory(
-            task=task,
-            graph=_GRAPH,
-            circuit_size=20,
-            parent_scores=np.random.default_rng(1).normal(size=_GRAPH.num_edges),
-            points=tuple(points),
-            num_examples=12,
-            num_held_out=10,
-            num_asked=14,
-            level=0.95,
-        )
-
-    return make

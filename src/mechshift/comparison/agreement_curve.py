@@ -80,6 +80,8 @@ class AgreementCurves:
     """Several measures of the same pair."""
 
     by_measure: Mapping[str, AgreementCurve]
+    ratio_draws: Mapping[str, Float[np.ndarray, "resample size"]]
+    """Each measure's ratio on every resample; NaN where it is undefined."""
     notes: tuple[str, ...]
     """Why an entry is NaN; one line each."""
 
@@ -113,7 +115,11 @@ def agreement_curves(
         notes += notes_on_undefined(
             pair.sizes, curves[name].ratio, "a split-half ceiling is 0", _ratio_words(measure)
         )
-    return AgreementCurves(by_measure=curves, notes=tuple(notes))
+    return AgreementCurves(
+        by_measure=curves,
+        ratio_draws={name: halves.ratio for name, halves in rehalved.items()},
+        notes=tuple(notes),
+    )
 
 
 def estimates_where_defined(

@@ -112,6 +112,9 @@ class SideProfiles:
     see a difference in noise between the models. NaN where a model's scores on one half do not
     carry over to the other."""
 
+    cross_fitted_draws: Float[np.ndarray, "resample cross_fitted"]
+    """`cross_fitted` on every resample, from which its intervals were made."""
+
     tested: Float[np.ndarray, " cross_fitted"]
     """What the p-values are of: the shifts in the order of `CROSS_FITTED`, on fewer halvings."""
 
@@ -241,6 +244,7 @@ def _side_profiles(samples: Samples, side: Side, level: float) -> SideProfiles:
     )
     deepest = arm.shape[1] - 1.0
     noise = spread_of_draws(exchanged.distance[:, None], level=level).at(0)
+    crossfit_value, crossfit_draws = _cross_fitted(samples.halved, side, thirds)
     assert noise is not None  # circuits were refused that have no depth
     return SideProfiles(
         arm=_profile(samples.resampled.arm, side, level),
@@ -258,7 +262,11 @@ def _side_profiles(samples: Samples, side: Side, level: float) -> SideProfiles:
             tested=_or_none(crossed.distance[0]),
             halves=half_estimates(samples.halved, side, farthest=deepest, level=level),
         ),
-        cross_fitted=_cross_fitted(samples.halved, side, thirds, level),
+        # Shares of sums that may be negative are not bounded.
+        cross_fitted=estimates_where_defined(
+            crossfit_value, crossfit_draws, level, (-np.inf, np.inf)
+        ),
+        cross_fitted_draws=crossfit_draws,
         tested=np.append(crossed.thirds[0], crossed.centre_of_mass[0]),
     )
 
@@ -273,8 +281,8 @@ def _or_none(value: np.floating) -> float | None:
 
 
 def _cross_fitted(
-    halved: Halvings, side: Side, thirds: Float[np.ndarray, "third layer"], level: float
-) -> Estimates:
+    halved: Halvings, side: Side, thirds: Float[np.ndarray, "third layer"]
+) -> tuple[Float[np.ndarray, " cross_fitted"], Float[np.ndarray, "resample cross_fitted"]]:
     """Shifts of the cross-fitted sums, averaged over halvings before they are compared."""
     arm, mdm = (sums.cross_fitted.of_layers(side) for sums in halved.pool)
     pool = shift_rows(arm.mean(axis=0, keepdims=True), mdm.mean(axis=0, keepdims=True), thirds)
@@ -287,8 +295,7 @@ def _cross_fitted(
         np.concatenate([rows.thirds, rows.centre_of_mass[:, None]], axis=1)
         for rows in (pool, resampled)
     )
-    # Shares of sums that may be negative are not bounded.
-    return estimates_where_defined(value[0], samples, level, (-np.inf, np.inf))
+    return value[0], samples
 
 
 def _profile(sums: LayerSums, side: Side, level: float) -> LayerProfile:

@@ -37,6 +37,8 @@ class RightToLeft:
 
     overall: Estimates
     """All three `DIRECTIONS`; a model's sum to 1, a difference's to 0."""
+    overall_draws: Float[np.ndarray, "resample direction"]
+    """`overall` on every resample."""
     by_layer: Estimates
     """Right to left, of each layer's flow."""
     by_kind: Estimates
@@ -161,7 +163,8 @@ def _weights(
 
 def _right_to_left(rows: Rows, level: float, bounds: tuple[float, float]) -> RightToLeft:
     return RightToLeft(
-        **{name: share_estimates(values, level, bounds) for name, values in rows.items()}
+        overall_draws=rows["overall"][1:],
+        **{name: share_estimates(values, level, bounds) for name, values in rows.items()},
     )
 
 

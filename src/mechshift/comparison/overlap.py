@@ -63,6 +63,9 @@ class OverlapCurve:
     ratio: Estimates
     """`halves` over the geometric mean of the ceilings; 1: as alike as noise lets one see."""
 
+    ratio_draws: Float[np.ndarray, "resample size"]
+    """`ratio` on every resample, from which its interval was made; NaN where it is undefined."""
+
     null: Estimates
     """Jaccard after shuffling within layer pair and edge type; low and high over shuffles."""
 
@@ -135,6 +138,7 @@ def overlap_curve(
         bootstrap_mdm=bootstrap_mdm,
         halves=edges.halves,
         ratio=edges.ratio,
+        ratio_draws=found.ratio_draws["edges"],
         null=edges.null,
         layout_p=edges.layout_p,
         noise_p=edges.noise_p,

@@ -23,7 +23,7 @@ from mechshift.models.catalogue import (
 )
 from mechshift.models.controls import ARM_CONTINUED, ARM_FULL
 from mechshift.models.folders import read_json, resolve_folder, weights_hash
-from mechshift.verdict import Training
+from mechshift.topics.trajectory import Training
 
 CHECKPOINTS = "checkpoints"
 RECIPE_NAME = "recipe.json"

@@ -15,7 +15,7 @@ from mechshift.experiment.stores import read_pool, read_scores, score_inputs, sc
 from mechshift.experiment.trajectory_stores import CROSSED, crossed_arrays, crossed_folder
 from mechshift.models import LanguageModel
 from mechshift.progress import progress_bar
-from mechshift.verdict.trajectory import INHERITED, OWN, RETURNED
+from mechshift.topics.faithfulness import INHERITED, OWN, RETURNED
 
 
 def cross_circuits(

@@ -15,17 +15,16 @@ the pool itself has S steps.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from mechshift.artifacts import artifact_hash, is_current, read_manifest, write_artifact
 from mechshift.attribution import EdgeScores
-from mechshift.comparison import CircuitShift, ComparisonSettings, circuit_shift
+from mechshift.comparison import ComparisonSettings, circuit_shift
 from mechshift.denoising import Schedule, build_canvases
 from mechshift.errors import ConfigError
 from mechshift.experiment.chunks import write_in_chunks
-from mechshift.experiment.evidence import component_magnitudes
 from mechshift.experiment.pooling import pooled_examples
 from mechshift.experiment.scoring import scores_made_from, scores_record
 from mechshift.experiment.settings import AttributionSettings, SweepSettings
@@ -49,16 +48,10 @@ from mechshift.experiment.stores import (
 )
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import progress_bar
-from mechshift.semantics import ConcentrationShift, concentration_shift
+from mechshift.semantics import concentration_shift
 from mechshift.tasks import CommonPool
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SweepPoint:
-    """The ARM and the MDM on one task, with one number of denoising steps."""
-
-    shift: CircuitShift
-    concentration: ConcentrationShift
+from mechshift.topics.spread import component_magnitudes
+from mechshift.topics.topic import SweepPoint
 
 
 def sweep_num_steps(

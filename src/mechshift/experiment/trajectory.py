@@ -41,9 +41,9 @@ from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
 from mechshift.models.catalogue import on_this_machine
 from mechshift.models.controls import ARM_FULL
 from mechshift.models.supply import get_embedded
-from mechshift.report.definitions import shards_definition
 from mechshift.tasks import PoolConfig, Task, find_tasks
-from mechshift.verdict import TRAININGS
+from mechshift.topics.scores import shards_definition
+from mechshift.topics.trajectory import TRAININGS
 
 FAMILY = "family"
 """Folder, in that of the run, of the embedded pair's models with their checkpoints."""

@@ -15,17 +15,11 @@ from mechshift.experiment.trajectory_stores import (
     point_folder,
     read_point,
 )
-from mechshift.figures import trajectory_table
-from mechshift.report import (
-    TrajectoryFacts,
-    TrajectoryInput,
-    render_trajectory,
-    trajectory_csvs,
-)
-from mechshift.verdict import Trajectory
+from mechshift.topics.registry import tracked_quantities
+from mechshift.topics.trajectory import Trajectory
+from mechshift.topics.trajectory_page import TrajectoryFacts, TrajectoryInput, render_trajectory
 
 PAGE_NAME = "trajectory.html"
-TABLE_NAME = "trajectory"
 
 
 def write_trajectory(
@@ -53,13 +47,13 @@ def write_trajectory(
     """
     shown = TrajectoryInput(
         tasks=tuple(_trajectory(run, task, checkpoints, settings) for task in tasks),
+        tracked=tracked_quantities(),
         descriptions={
             task: pooled_task(task, read_pool(run, task, "discovery")).summary for task in tasks
         },
         facts=_facts(run, tasks[0], checkpoints, settings, notes),
     )
-    table = trajectory_table(shown.tasks)
-    csvs = {path: each.write_csv() for path, each in trajectory_csvs(shown).items()}
+    made = render_trajectory(shown)
     shutil.rmtree(run / TRAJECTORY, ignore_errors=True)
     write_artifact(
         run / TRAJECTORY,
@@ -70,12 +64,8 @@ def write_trajectory(
             for task in tasks
             for one in checkpoints
         },
-        tables={TABLE_NAME: table},
-        texts={
-            PAGE_NAME: render_trajectory(shown),
-            f"{TABLE_NAME}.csv": table.write_csv(),
-            **csvs,
-        },
+        tables=made.tables,
+        texts={PAGE_NAME: made.page, **made.texts},
     )
     return run / TRAJECTORY / PAGE_NAME
 

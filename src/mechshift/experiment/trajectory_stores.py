@@ -14,19 +14,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 from jaxtyping import Bool
 
 from mechshift.artifacts import read_artifact
 from mechshift.evaluation import CircuitMetrics
 from mechshift.experiment.checkpoints import Checkpoint
-from mechshift.statistics import Estimate, Estimates, Interval
-from mechshift.verdict import Measured, TrajectoryPoint
+from mechshift.experiment.stores import read_record
+from mechshift.topics.trajectory import TrajectoryPoint
 
 ANSWERS, CROSSED, POINTS, TRAJECTORY = "answers", "crossed", "points", "trajectory"
-
-MEASURED = "measured"
-"""Table of a point's numbers."""
 
 
 def answers_folder(run: Path, task: str, member: str) -> Path:
@@ -78,57 +74,10 @@ def read_crossed(run: Path, task: str, member: str) -> dict[str, CircuitMetrics]
     return {name: CircuitMetrics(num_edges=num_edges, **found) for name, found in fields.items()}
 
 
-def point_contents(point: TrajectoryPoint) -> dict[str, Any]:
-    """A point as arrays and a table; which checkpoint it is of, its folder says."""
-    rows = [
-        {
-            "quantity": name,
-            "value": None if one.estimate is None else one.estimate.value,
-            "low": None if one.estimate is None else one.estimate.interval.low,
-            "high": None if one.estimate is None else one.estimate.interval.high,
-            "reason": one.reason,
-        }
-        for name, one in point.measured.items()
-    ]
-    numbers = dict.fromkeys(("value", "low", "high"), pl.Float64)
-    schema = {"quantity": pl.String, **numbers, "reason": pl.String}
-    share = point.share
-    return {
-        "tables": {MEASURED: pl.DataFrame(rows, schema=schema)},
-        "arrays": {
-            "scores": point.scores,
-            "share.value": share.value,
-            "share.low": share.low,
-            "share.high": share.high,
-        },
-    }
-
-
 def read_point(run: Path, task: str, checkpoint: Checkpoint) -> TrajectoryPoint:
     """What was measured of a checkpoint on one task.
 
     Raises:
         ArtifactError: missing or damaged.
     """
-    artifact = read_artifact(point_folder(run, task, checkpoint.member), stage=POINTS)
-    level = float(artifact.manifest.config["comparison"]["level"])
-    arrays = artifact.arrays
-    return TrajectoryPoint(
-        training=checkpoint.training,
-        step=checkpoint.step,
-        measured={
-            row["quantity"]: _measured(row, level)
-            for row in artifact.tables[MEASURED].iter_rows(named=True)
-        },
-        share=Estimates(
-            **{name: arrays[f"share.{name}"] for name in ("value", "low", "high")}, level=level
-        ),
-        scores=arrays["scores"],
-    )
-
-
-def _measured(row: Mapping[str, Any], level: float) -> Measured:
-    if row["value"] is None:
-        return Measured(reason=row["reason"])
-    interval = Interval(low=row["low"], high=row["high"], level=level)
-    return Measured(estimate=Estimate(value=row["value"], interval=interval))
+    return read_record(TrajectoryPoint, point_folder(run, task, checkpoint.member), stage=POINTS)

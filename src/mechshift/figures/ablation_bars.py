@@ -15,7 +15,7 @@ from mechshift.ablation import (
 )
 from mechshift.errors import ReportError
 from mechshift.figures.step_view import UNITS
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,

@@ -6,7 +6,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from mechshift.comparison import Agreement, AgreementCurve
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     ARM_COLOUR,
     MDM_COLOUR,
     NEUTRAL_COLOUR,

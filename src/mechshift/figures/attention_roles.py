@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import polars as pl
 
 from mechshift.errors import ReportError
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,

@@ -16,7 +16,7 @@ from mechshift.figures.circuit_panel import (
     node_traces,
     width_classes,
 )
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEGATIVE_COLOUR,

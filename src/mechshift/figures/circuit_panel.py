@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 
 from mechshift.comparison import node_names, node_scores, top_edges
 from mechshift.figures.circuit_layout import edge_paths, mlp_column, node_positions
-from mechshift.figures.theme import NEUTRAL_COLOUR, thinned
+from mechshift.page.theme import NEUTRAL_COLOUR, thinned
 from mechshift.graph import Graph
 
 NUM_WIDTHS = 4

@@ -23,7 +23,7 @@ from mechshift.figures.circuit_panel import (
     node_traces,
     width_classes,
 )
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     NEGATIVE_COLOUR,
     NEUTRAL_COLOUR,
     PAIR_COLOUR,

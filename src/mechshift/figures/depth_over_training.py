@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     Patch,
     colour_bar,
     colour_bar_below,

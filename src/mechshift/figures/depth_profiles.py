@@ -6,7 +6,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from mechshift.comparison import DepthProfiles, LayerProfile
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,

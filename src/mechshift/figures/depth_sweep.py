@@ -7,7 +7,7 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from mechshift.comparison import DepthSweep
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     NEGATIVE_COLOUR,
     NEUTRAL_COLOUR,
     PAIR_COLOUR,

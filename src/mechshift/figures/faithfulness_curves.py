@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
 from mechshift.figures.ablation_names import EMPTY_NAMES
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,

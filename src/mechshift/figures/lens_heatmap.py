@@ -9,7 +9,7 @@ import polars as pl
 from plotly.subplots import make_subplots
 
 from mechshift.errors import ReportError
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     colour_bar,

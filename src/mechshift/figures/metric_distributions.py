@@ -13,7 +13,7 @@ from plotly.subplots import make_subplots
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName
 from mechshift.figures.ablation_names import EMPTY_NAMES
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,

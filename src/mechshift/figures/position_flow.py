@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from mechshift.comparison import DirectionOfFlow, SpanFlow
 from mechshift.figures.right_to_left import FLOW_WORDS, share_columns
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     Patch,

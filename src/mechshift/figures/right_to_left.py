@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from mechshift.attribution import DIRECTIONS
 from mechshift.comparison import DirectionOfFlow, RightToLeft
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     band,

@@ -8,7 +8,7 @@ from plotly.subplots import make_subplots
 
 from mechshift.ablation import SingleEffects
 from mechshift.figures.step_view import UNITS
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,

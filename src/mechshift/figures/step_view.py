@@ -9,7 +9,7 @@ from plotly.subplots import make_subplots
 
 from mechshift.comparison import Comparison, StepProfile
 from mechshift.figures.depth_profiles import layer_names
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
     colour_bar,

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mechshift.figures.theme import log_ticks
+from mechshift.page.theme import log_ticks
 
 FALLBACK_GAP = 0.3
 """Between 0 and the only other step [decades]."""

@@ -10,7 +10,7 @@ import polars as pl
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
-from mechshift.figures.theme import (
+from mechshift.page.theme import (
     ARM_COLOUR,
     MDM_COLOUR,
     NEUTRAL_COLOUR,

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from mechshift.report.formats import Cell, estimate_cell
+from mechshift.page.formats import Cell, estimate_cell
 from mechshift.report.records import TaskReport
 from mechshift.verdict import NOT_MEASURED, UNDEFINED, Drop, Side, drop_of
 

@@ -9,10 +9,10 @@ from mechshift.figures import (
     single_ablations,
     single_ablations_table,
 )
-from mechshift.figures.theme import MODEL_NAMES
+from mechshift.page.theme import MODEL_NAMES
 from mechshift.report.ablation_findings import WRITES_INSTEAD
 from mechshift.report.exhibit import Exhibit
-from mechshift.report.formats import in_words, percentage
+from mechshift.page.formats import in_words, percentage
 from mechshift.report.records import OwnAnswers, TaskAblations, TaskReport
 
 SECTION = "Ablation"

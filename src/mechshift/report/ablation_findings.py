@@ -9,10 +9,10 @@ The rules:
 
 from collections.abc import Mapping
 
-from mechshift.figures.theme import MODEL_NAMES
+from mechshift.page.theme import MODEL_NAMES
 from mechshift.graph import THIRDS
 from mechshift.report.finding import Finding
-from mechshift.report.formats import in_words, percentage
+from mechshift.page.formats import in_words, percentage
 from mechshift.report.records import TaskAblations, TaskReport
 from mechshift.statistics import Estimate
 from mechshift.verdict import NOT_DECIDED, intervention

@@ -12,7 +12,7 @@ The rules:
 from mechshift.comparison import DirectionOfFlow
 from mechshift.comparison.direction import RIGHT_TO_LEFT
 from mechshift.report.finding import Finding
-from mechshift.report.formats import in_words, number
+from mechshift.page.formats import in_words, number
 from mechshift.report.records import TaskReport, TaskSemantics
 from mechshift.semantics import AlignmentMeasures, ConcentrationShift
 from mechshift.verdict import (

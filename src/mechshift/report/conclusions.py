@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from mechshift.figures import quantity_panels, quantity_panels_table
 from mechshift.report.corrected import corrected_frame, corrected_over
 from mechshift.report.exhibit import Exhibit
-from mechshift.report.formats import Cell, estimate_cell, percentage_cell
+from mechshift.page.formats import Cell, estimate_cell, percentage_cell
 from mechshift.report.records import ReportInput, TaskReport
 from mechshift.statistics import Estimate
 from mechshift.verdict import NOT_MEASURED, QUANTITIES, RULES, Evidence, quantities, verdict

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from mechshift.comparison import CorrectedTest, corrected_tests
-from mechshift.report.formats import Cell, number
+from mechshift.page.formats import Cell, number
 from mechshift.report.records import TaskReport
 from mechshift.verdict import UNDEFINED
 

@@ -17,11 +17,11 @@ Those on flow and components stand in `component_findings`, those on ablations i
 
 from mechshift.comparison import Comparison
 from mechshift.figures import FaithfulnessSeries
-from mechshift.figures.theme import MODEL_NAMES
+from mechshift.page.theme import MODEL_NAMES
 from mechshift.report.ablation_findings import ablation_findings
 from mechshift.report.component_findings import component_findings
 from mechshift.report.finding import Finding
-from mechshift.report.formats import in_words, number
+from mechshift.page.formats import in_words, number
 from mechshift.report.records import BaselineComparison, OtherCircuit, TaskReport
 from mechshift.statistics import Estimate
 from mechshift.verdict import (

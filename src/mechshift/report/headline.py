@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from mechshift.comparison.depth import CrossFitted
 from mechshift.report.ablated import agreement_cell, early_cell, own_answers_cell
 from mechshift.report.findings import find_series, findings
-from mechshift.report.formats import (
+from mechshift.page.formats import (
     Cell,
     entry_cell,
     estimate_cell,

@@ -40,10 +40,10 @@ from mechshift.report.exhibit import Exhibit
 from mechshift.report.exhibits import NEURONS, csv_path, exhibits, has_steps
 from mechshift.report.finding import Finding
 from mechshift.report.findings import findings
-from mechshift.report.formats import Cell, number, percentage, percentage_cell
+from mechshift.page.formats import Cell, number, percentage, percentage_cell
 from mechshift.report.headline import headline
 from mechshift.report.neurons import NeuronsView, neurons_views
-from mechshift.report.page import FigureView, figure_view, render_page
+from mechshift.page.html import FigureView, figure_view, render_page
 from mechshift.report.records import ReportInput, TaskReport, task_slug
 from mechshift.verdict import NOT_DECIDED, NOT_MEASURED, UNDEFINED, verdict
 

@@ -11,8 +11,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Int
 
-from mechshift.figures.theme import MODEL_NAMES
-from mechshift.report.formats import Cell, entry_cell, number, percentage
+from mechshift.page.theme import MODEL_NAMES
+from mechshift.page.formats import Cell, entry_cell, number, percentage
 from mechshift.report.records import ModelSemantics, TaskSemantics
 from mechshift.semantics import NO_TOKEN, Explanations
 from mechshift.verdict import UNDEFINED

@@ -15,10 +15,10 @@ from mechshift.figures import (
     depth_over_training_table,
     trajectory_curves,
 )
-from mechshift.figures.theme import percent
+from mechshift.page.theme import percent
 from mechshift.figures.trajectory_curves import TRAINING_NAMES
-from mechshift.report.formats import Cell, estimate_cell
-from mechshift.report.page import FigureView, figure_view, render_page
+from mechshift.page.formats import Cell, estimate_cell
+from mechshift.page.html import FigureView, figure_view, render_page
 from mechshift.report.records import task_slug
 from mechshift.verdict import TRACKED, UNDEFINED, Measured, Trajectory
 

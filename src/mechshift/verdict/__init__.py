@@ -1,6 +1,6 @@
 """What the measurements of a pair decide, and what they leave open."""
 
-from mechshift.verdict.decisions import (
+from mechshift.topics.decisions import (
     MATERIAL_SHARE,
     NOT_DECIDED,
     NOT_MEASURED,

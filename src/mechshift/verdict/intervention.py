@@ -14,7 +14,7 @@ from typing import Literal
 
 from mechshift.ablation import AblationComparison
 from mechshift.statistics import Estimate
-from mechshift.verdict.decisions import NOT_DECIDED
+from mechshift.topics.decisions import NOT_DECIDED
 
 Side = Literal["arm", "mdm", "difference"]
 Drop = Literal["accuracy_drop", "share_lost"]

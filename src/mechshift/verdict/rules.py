@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from mechshift.statistics import Estimate
-from mechshift.verdict.decisions import (
+from mechshift.topics.decisions import (
     MATERIAL_SHARE,
     NOT_DECIDED,
     NOT_MEASURED,

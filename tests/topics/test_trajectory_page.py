@@ -4,13 +4,8 @@ import shutil
 import pytest
 from playwright.sync_api import sync_playwright
 
-from mechshift.report import (
-    TrajectoryFacts,
-    TrajectoryInput,
-    render_trajectory,
-    trajectory_csvs,
-)
-from mechshift.verdict import TRACKED
+from mechshift.topics.registry import tracked_quantities
+from mechshift.topics.trajectory_page import TrajectoryFacts, TrajectoryInput, render_trajectory
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
@@ -23,6 +18,7 @@ HOSTILE = "<img src=x onerror=alert(1)>"
 def shown(make_trajectory):
     return TrajectoryInput(
         tasks=(make_trajectory("ioi"), make_trajectory(HOSTILE)),
+        tracked=tracked_quantities(),
         descriptions={"ioi": "who gets it", HOSTILE: HOSTILE},
         facts=TrajectoryFacts(
             arm_name=HOSTILE,
@@ -35,16 +31,21 @@ def shown(make_trajectory):
 
 
 @pytest.fixture(scope="module")
-def page(shown):
+def rendered(shown):
     return render_trajectory(shown)
 
 
-def test_the_page_shows_each_task_with_its_figures_and_names_files_that_exist(page, shown):
+@pytest.fixture(scope="module")
+def page(rendered):
+    return rendered.page
+
+
+def test_the_page_shows_each_task_with_its_figures_and_names_files_that_exist(page, rendered):
     anchors = re.findall(r'class="card figure-card" id="([^"]+)"', page)
     assert anchors[:4] == ["curves", "ioi-depth", "ioi-circuit-diffusion", "ioi-circuit-control"]
     assert len(anchors) == 7
     named = set(re.findall(r'href="([^"#]+\.csv)"', page))
-    assert named == {"trajectory.csv", *trajectory_csvs(shown)}
+    assert named == set(rendered.texts) and "trajectory.csv" in named
 
 
 def test_names_and_reasons_from_a_run_are_escaped(page):
@@ -65,12 +66,12 @@ def test_every_checkpoint_has_a_row_with_every_number(page):
     section = page[page.index('id="task-ioi"') : page.index('id="ioi-missing"')]
     rows = re.findall(r'<th scope="row">([\d,]+)</th>(.*?)</tr>', section, re.DOTALL)
     assert [step for step, _ in rows] == ["0", "32", "64", "1,000", "0", "32", "500"]
-    assert {cells.count("<td ") for _, cells in rows} == {len(TRACKED)}
+    assert {cells.count("<td ") for _, cells in rows} == {len(tracked_quantities())}
     assert [cells.count("undefined") for _, cells in rows] == [0, 1, 0, 0, 0, 0, 0]
 
 
 def test_the_same_trajectory_gives_the_same_bytes(page, shown):
-    assert render_trajectory(shown) == page
+    assert render_trajectory(shown).page == page
 
 
 LINES = """Array.from(document.querySelectorAll("#plot-ioi-circuit-diffusion .js-line"))

@@ -1,21 +1,16 @@
+from dataclasses import replace
+
 import numpy as np
 import plotly.graph_objects as go
 import pytest
 
-from mechshift.comparison import top_edges
-from mechshift.figures import (
-    circuit_scrubber,
-    circuit_scrubber_table,
-    depth_over_training,
-    depth_over_training_table,
-    trajectory_curves,
-    trajectory_table,
-)
-from mechshift.figures.circuit_layout import edge_paths
-from mechshift.figures.circuit_scrubber import KEPT, NEW
-from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR, NEGATIVE_COLOUR, PAIR_COLOUR
-from mechshift.figures.training_steps import StepAxis
-from mechshift.verdict import TRACKED
+from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR
+from mechshift.statistics import Estimate, Interval
+from mechshift.topics.registry import tracked_quantities
+from mechshift.topics.topic import Measured, Quantity
+from mechshift.topics.trajectory_curves import StepAxis, trajectory_figure, trajectory_table
+
+TRACKED = tracked_quantities()
 
 STEPS = (0, 32, 64, 1000)
 
@@ -27,7 +22,7 @@ def tasks(make_trajectory):
 
 @pytest.fixture(scope="module")
 def curves(tasks) -> go.Figure:
-    return trajectory_curves(tasks)
+    return trajectory_figure(tasks, TRACKED)
 
 
 def panel_traces(figure, row, column, num_columns=2):
@@ -105,7 +100,9 @@ def test_a_column_is_named_after_its_task_on_a_wide_page_and_a_panel_on_a_phone(
 
 
 def test_three_tasks_lie_in_one_row_on_a_wide_page_and_in_two_on_a_phone(make_trajectory):
-    meta = trajectory_curves([make_trajectory(task) for task in ("a", "b", "c")]).layout.meta
+    meta = trajectory_figure(
+        [make_trajectory(task) for task in ("a", "b", "c")], TRACKED
+    ).layout.meta
     domains = {
         name: [meta[name][f"yaxis{index}.domain"][0] for index in ("", 2, 3, 4)]
         for name in ("wide", "narrow")
@@ -119,74 +116,49 @@ def test_three_tasks_lie_in_one_row_on_a_wide_page_and_in_two_on_a_phone(make_tr
 
 
 def test_the_table_holds_every_number_and_every_reason(tasks):
-    table = trajectory_table(tasks)
+    table = trajectory_table(tasks, TRACKED)
     assert table.height == 2 * 7 * len(TRACKED)
     (row,) = table.filter(table["value"].is_null() & (table["task"] == "ioi")).to_dicts()
     assert (row["training"], row["step"], row["quantity"]) == ("diffusion", 32, "own circuit")
     assert row["reason"] == "full and empty score alike <b>here</b>"
 
 
-def test_depth_is_a_column_for_each_checkpoint(tasks):
-    figure = depth_over_training(tasks[0])
-    diffusion, control = figure.data
-    assert list(diffusion.x) == ["0", "32", "64", "1000"] and list(control.x) == ["0", "32", "500"]
-    assert list(diffusion.y) == ["input", "0", "1", "2"]
-    for column, one in enumerate(tasks[0].of("diffusion")):
-        np.testing.assert_array_equal(np.array(diffusion.z)[:, column], one.share.value)
-    table = depth_over_training_table(tasks[0])
-    assert table.height == 7 * 4
-    assert table.filter(table["training"] == "control")["step"].unique().to_list() == [0, 32, 500]
+def test_a_new_quantity_becomes_a_panel_and_rows_by_itself(tasks):
+    new = Quantity(
+        name="stability", unit="of edges", neutral=None, meaning="", measure=lambda _: one
+    )
+    one = Measured(estimate=Estimate(value=0.5, interval=Interval(low=0.4, high=0.6, level=0.95)))
+    longer = [
+        replace(
+            task,
+            points=tuple(
+                replace(point, measured={**point.measured, new.name: one}) for point in task.points
+            ),
+        )
+        for task in tasks
+    ]
+    figure = trajectory_figure(longer, [*TRACKED, new])
+    assert "<b>stability</b>" in [note.text for note in figure.layout.annotations]
+    (line, *_) = (t for t in panel_traces(figure, len(TRACKED), 0) if t.customdata is not None)
+    assert list(line.y) == [0.5] * 4
+    table = trajectory_table(longer, [*TRACKED, new])
+    rows = table.filter(table["quantity"] == "stability")
+    assert rows.height == 2 * 7 and set(rows["unit"]) == {"of edges"}
 
 
-@pytest.fixture(scope="module")
-def scrubber(tasks) -> go.Figure:
-    return circuit_scrubber(tasks[0], "diffusion", num_drawn=12)
-
-
-def test_the_slider_has_a_frame_for_each_checkpoint(scrubber):
-    names = [frame.name for frame in scrubber.frames]
-    assert names == [str(step) for step in STEPS]
-    (slider,) = scrubber.layout.sliders
-    assert [step.args[0][0] for step in slider.steps] == names
-    assert [step.label for step in slider.steps] == ["0", "32", "64", "1,000"]
-
-
-def test_every_frame_replaces_every_trace_and_the_first_is_shown_at_the_start(scrubber):
-    assert {len(frame.data) for frame in scrubber.frames} == {len(scrubber.data)}
-    for shown, first in zip(scrubber.data, scrubber.frames[0].data, strict=True):
-        assert shown.name == first.name
-        np.testing.assert_array_equal(shown.x, first.x)
-
-
-def starts(traces, colour):
-    """Where the drawn edges of a colour begin: after each gap."""
-    points = []
-    for trace in traces:
-        if trace.line.color == colour and trace.showlegend is False:
-            xy = np.stack([trace.x, trace.y], axis=-1).reshape(-1, 14, 2)
-            points += [tuple(path[0]) for path in xy]
-    return sorted(points)
-
-
-def test_edges_of_the_parents_circuit_and_new_ones_differ_in_colour(scrubber, tasks):
+def test_faithfulness_far_beyond_what_is_sound_is_cut_off_and_other_numbers_are_not(tasks):
+    wide = Measured(
+        estimate=Estimate(value=0.0, interval=Interval(low=-40.0, high=40.0, level=0.95))
+    )
     task = tasks[0]
-    graph = task.graph
-    parent = top_edges(graph, task.parent_scores, 20)
-    for frame, one in zip(scrubber.frames, task.of("diffusion"), strict=True):
-        drawn = top_edges(graph, one.scores, 20)[:12]
-        for colour, chosen in (
-            (PAIR_COLOUR, drawn[np.isin(drawn, parent)]),
-            (NEGATIVE_COLOUR, drawn[~np.isin(drawn, parent)]),
-        ):
-            paths = edge_paths(graph, chosen)
-            expected = sorted(zip(paths.x[:, 0].round(3), paths.y[:, 0].round(3), strict=True))
-            assert starts(frame.data, colour) == expected
-
-
-def test_the_table_of_circuits_says_which_edges_are_new(tasks):
-    table = circuit_scrubber_table(tasks[0], "control", num_drawn=12)
-    assert table["step"].unique(maintain_order=True).to_list() == [0, 32, 500]
-    graph = tasks[0].graph
-    parent = {graph.edge_name(edge) for edge in top_edges(graph, tasks[0].parent_scores, 20)}
-    for row in table.iter_rows(named=True):
-        assert row["origin"] == (KEPT if row["edge"] in parent else NEW)
+    measured = dict.fromkeys((one.name for one in TRACKED), wide)
+    points = tuple(replace(point, measured=measured) for point in task.points)
+    layout = trajectory_figure([replace(task, points=points)], TRACKED).layout
+    for index, quantity in enumerate(TRACKED, start=1):
+        low, high = layout["yaxis" if index == 1 else f"yaxis{index}"].range
+        cut = quantity.unit == "faithfulness"
+        margin = 0.08 * (2.0 if cut else 80.0)
+        assert (low, high) == pytest.approx(
+            (-0.5 - margin, 1.5 + margin) if cut else (-40 - margin, 40 + margin)
+        )
+    assert sum(one.unit == "faithfulness" for one in TRACKED) == 3

@@ -5,7 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechshift.statistics import Estimate, Estimates
-from mechshift.verdict import NOT_MEASURED, UNDEFINED
+
+NOT_DECIDED = "not decided"
+NOT_MEASURED = "not measured"
+UNDEFINED = "undefined"
+"""What stands in place of a verdict or a number that there is not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,11 @@ def estimate_cell(estimate: Estimate, *, signed: bool = False, note: str = "") -
         interval="[{}, {}]".format(*bounds),
         note=note,
     )
+
+
+def shift_cell(shift: Estimate) -> Cell:
+    """A difference and its interval, with a remark where it may be 0."""
+    return estimate_cell(shift, signed=True, note="" if shift.excludes(0.0) else NOT_DECIDED)
 
 
 def percentage_cell(estimate: Estimate) -> Cell:

@@ -1,12 +1,14 @@
-"""What is every page of mechshift like: one self-contained HTML file.
+"""Pages of mechshift: self-contained HTML files from templates.
 
 Everything is inline: style, script and plotly.js, which appears once. The page needs no network.
 Only the links to the CSV files point outside, to files beside it.
 """
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import jinja2
@@ -14,7 +16,8 @@ import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from mechshift.figures.theme import ARM_COLOUR, MDM_COLOUR
+from mechshift.errors import ReportError
+from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR
 
 TOP_MARGIN = 34
 """Room above the panels for their titles [pixels]; the figure's title stands in the page."""
@@ -40,13 +43,7 @@ def render_page(template: str, **content: Any) -> str:
 
     Names from the run are escaped. The same content gives the same bytes.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mechshift.report", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     return environment.get_template(template).render(
         **content,
         arm_colour=ARM_COLOUR,
@@ -55,6 +52,42 @@ def render_page(template: str, **content: Any) -> str:
         script=Markup(_template_text(environment, "report.js")),
         plotly=Markup(get_plotlyjs()),
     )
+
+
+def render_part(template: str, **content: Any) -> Markup:
+    """A piece of a page from a template of its own, escaped like a page."""
+    return Markup(_environment().get_template(template).render(**content))
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("mechshift.page", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def task_slug(name: str) -> str:
+    """A task's name as it appears in file names and anchors: letters, digits, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9_]+", "-", name).strip("-") or "task"
+
+
+def check_file_names(tasks: Sequence[str]) -> None:
+    """Refuse tasks whose files would overwrite each other.
+
+    Raises:
+        ReportError: no task, or two that would share file names.
+    """
+    if not tasks:
+        raise ReportError("a report needs at least one task with a comparison.")
+    slugs = [task_slug(name) for name in tasks]
+    if len(set(slugs)) != len(slugs):
+        raise ReportError(
+            f"tasks {list(tasks)} would share file names ({sorted(slugs)}); rename one."
+        )
 
 
 def _template_text(environment: jinja2.Environment, name: str) -> str:

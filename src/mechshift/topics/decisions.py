@@ -1,4 +1,4 @@
-"""When does a number decide? The rules that verdicts and the report's findings apply, each once.
+"""When a number decides: the rules that verdicts and answers apply, each written once.
 
 An interval decides where it lies on one side of a threshold. The thresholds other than "no change"
 are ours, and stand here.
@@ -7,11 +7,8 @@ are ours, and stand here.
 import numpy as np
 
 from mechshift.comparison import OverlapCurve
+from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, UNDEFINED
 from mechshift.statistics import ROUNDING, Estimate
-
-NOT_DECIDED = "not decided"
-NOT_MEASURED = "not measured"
-UNDEFINED = "undefined"
 
 RETAINED, REWIRED = 0.8, 0.5
 """Shares of the ceiling from which a circuit counts as retained, and below which as rewired."""

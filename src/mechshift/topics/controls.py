@@ -1,0 +1,323 @@
+"""Controls: what mask, training and chance do without diffusion, held against the MDM's shift.
+
+For readers who ask whose doing a shift is. Every quantity of every topic is measured of the
+controls as of the MDM, against the same ARM.
+
+Rule of causes, for each decided shift that is explained: a control reaches the shift where its
+interval touches the MDM's; where none of the controls without diffusion does, the shift is
+diffusion's own, unless an MDM of another seed does not reach it either: then it is this seed's. A
+control that cannot do the task explains nothing and is left out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from mechshift.page.elements import Exhibit, Part
+from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, estimate_cell, percentage_cell
+from mechshift.page.theme import (
+    NEUTRAL_COLOUR,
+    PAIR_COLOUR,
+    finish,
+    panels,
+    stacked,
+)
+from mechshift.statistics import Estimate, proportion_interval
+from mechshift.topics.topic import (
+    Measured,
+    MemberResults,
+    Quantity,
+    Rule,
+    Statement,
+    StoredMember,
+    TaskResults,
+    Topic,
+)
+
+MIN_ACCURACY = 0.5
+"""A control counts that solves this share of what both models solve, up to its interval."""
+
+OTHER_SEED = "mdm-other-seed"
+"""The control that diffusion made too; what it does not reach may be chance."""
+
+WITHOUT_DIFFUSION = ("arm-full", "arm-continued")
+"""Controls whose weights never saw a mask."""
+
+CONTROL_NAMES = {
+    "arm-full": "ARM, sees both sides",
+    "mdm-causal": "MDM, sees the left only",
+    "arm-continued": "ARM, trained on",
+    "mdm-other-seed": "MDM, other seed",
+}
+"""How the page calls a control."""
+
+CONTROL_MEANINGS = {
+    "arm-full": "the ARM's weights with the MDM's attention and masks",
+    "mdm-causal": "the MDM's weights with the ARM's attention",
+    "arm-continued": "the ARM after as many steps on the same data, by its own objective",
+    "mdm-other-seed": "made from the ARM as the MDM was, with another seed",
+}
+
+ACCURACY = "accuracy"
+
+Rows = Mapping[str, Mapping[str, Estimate | None]]
+"""For each row its quantities by name."""
+
+ROW_HEIGHT = 34
+"""Of each row in a panel [pixels]."""
+
+
+def quantity_panels(
+    rows: Rows, quantities: Sequence[Quantity], *, title: str, subtitle: str
+) -> go.Figure:
+    """One panel a quantity: value and interval of every row, against what no change would give.
+
+    Those have a panel that are shown at a glance and of which some row has a number.
+    """
+    shown = [
+        quantity
+        for quantity in quantities
+        if quantity.at_a_glance and any(found[quantity.name] for found in rows.values())
+    ]
+    titles = tuple(quantity.name for quantity in shown)
+    figure = make_subplots(rows=1, cols=len(shown), subplot_titles=titles, shared_yaxes=True)
+    for column, quantity in enumerate(shown, start=1):
+        figure.add_trace(_neutral_line(rows, quantity), row=1, col=column)
+        figure.add_trace(_points(rows, quantity), row=1, col=column)
+        figure.update_xaxes(title_text=quantity.unit or "share", nticks=4, col=column)
+    # Plotly's first category lies at the bottom.
+    order = {"categoryorder": "array", "categoryarray": list(rows)[::-1]}
+    figure.update_yaxes(**order, range=[-0.6, len(rows) - 0.4], showgrid=False)
+    height = ROW_HEIGHT * max(2, len(rows))
+    across = [index / len(shown) for index in range(len(shown))]
+    wide = panels(*((left, left + 0.8 / len(shown), 0.0, 1.0) for left in across))
+    wide |= {"height": height + 150, "margin.b": 58, "margin.l": 128}
+    below = 84  # ticks and unit of a panel, title of the next
+    drawn = len(shown) * (height + below) - below
+    narrow = stacked(len(shown), gap=below / drawn)
+    narrow |= {"height": drawn + 150, "margin.b": 58, "margin.l": 128}
+    for index in range(2, len(shown) + 1):
+        wide[f"yaxis{index}.showticklabels"] = False
+        narrow[f"yaxis{index}.showticklabels"] = True
+    figure.update_layout(showlegend=False)
+    return finish(figure, title, subtitle, wide=wide, narrow=narrow)
+
+
+def quantity_panels_table(rows: Rows, quantities: Sequence[Quantity]) -> pl.DataFrame:
+    """Every quantity of every row, those without a panel too."""
+    lines = []
+    for row, found in rows.items():
+        for quantity in quantities:
+            one = found[quantity.name]
+            lines.append(
+                {
+                    "row": row,
+                    "quantity": quantity.name,
+                    "neutral": quantity.neutral,
+                    "value": None if one is None else one.value,
+                    "low": None if one is None else one.interval.low,
+                    "high": None if one is None else one.interval.high,
+                }
+            )
+    numbers = dict.fromkeys(("neutral", "value", "low", "high"), pl.Float64)
+    return pl.DataFrame(lines, schema={"row": pl.String, "quantity": pl.String, **numbers})
+
+
+def _neutral_line(rows: Rows, quantity: Quantity) -> go.Scatter:
+    """A trace and not a shape, so that the axis always reaches it."""
+    return go.Scatter(
+        x=[quantity.neutral] * len(rows),
+        y=list(rows),
+        mode="lines",
+        line={"color": NEUTRAL_COLOUR, "width": 1.5, "dash": "dash"},
+        hoverinfo="skip",
+        name="no change",
+    )
+
+
+def _points(rows: Rows, quantity: Quantity) -> go.Scatter:
+    known = {row: one for row, found in rows.items() if (one := found[quantity.name]) is not None}
+    decided = [one.excludes(quantity.neutral) for one in known.values()]
+    return go.Scatter(
+        x=[one.value for one in known.values()],
+        y=list(known),
+        mode="markers",
+        marker={
+            "size": 10,
+            "color": [PAIR_COLOUR if sure else NEUTRAL_COLOUR for sure in decided],
+            "symbol": ["circle" if sure else "circle-open" for sure in decided],
+        },
+        error_x={
+            "type": "data",
+            "symmetric": False,
+            "array": [one.interval.high - one.value for one in known.values()],
+            "arrayminus": [one.value - one.interval.low for one in known.values()],
+            "thickness": 1.5,
+            "width": 4,
+            "color": NEUTRAL_COLOUR,
+        },
+        customdata=[[one.interval.low, one.interval.high] for one in known.values()],
+        hovertemplate="%{y}<br>%{x:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
+        f"<extra>{quantity.name}</extra>",
+        name=quantity.name,
+    )
+
+
+def member_estimates(member: MemberResults) -> dict[str, Estimate | None]:
+    """Each quantity by name; None where it is undefined or was not measured."""
+    return {name: one.estimate for name, one in member.measured.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ControlsTable:
+    """Weights by attention, and further controls: a column each."""
+
+    columns: tuple[tuple[str, str], ...]
+    """Name and meaning."""
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    """Quantity, and a cell for every column."""
+
+
+def controls_table(task: TaskResults, quantities: Sequence[Quantity]) -> ControlsTable:
+    """Every quantity of every control."""
+    by_name = {one.name: one for one in task.controls}
+    members = ["arm", *(name for name in CONTROL_NAMES if name in by_name)]
+    members.insert(1 + members.count("arm-full") + members.count("mdm-causal"), "mdm")
+    titles = {"arm": ("ARM", "as it is"), "mdm": ("MDM", "as it is")}
+    titles |= {name: (CONTROL_NAMES[name], CONTROL_MEANINGS[name]) for name in by_name}
+
+    def cell(member: str, quantity: Quantity) -> Cell:
+        if member == "arm":
+            return Cell(text=f"{quantity.neutral:g}", note="by definition")
+        found = task.mdm if member == "mdm" else by_name[member]
+        estimate = found.estimate(quantity.name)
+        return Cell(text=NOT_MEASURED) if estimate is None else estimate_cell(estimate)
+
+    def solved(member: str) -> Cell:
+        if member in ("arm", "mdm"):
+            return Cell(text="100\N{NO-BREAK SPACE}%", note="by selection")
+        accuracy = by_name[member].accuracy
+        return Cell(text=NOT_MEASURED) if accuracy is None else percentage_cell(accuracy)
+
+    numbers = [(one.name, tuple(cell(member, one) for member in members)) for one in quantities]
+    return ControlsTable(
+        columns=tuple(titles[member] for member in members),
+        rows=(("solves of what both solve", tuple(map(solved, members))), *numbers),
+    )
+
+
+def causes(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Statement, ...]:
+    """A statement for each decided shift of a quantity that is explained."""
+    controls = [
+        one
+        for one in task.controls
+        if one.accuracy is not None and one.accuracy.interval.high >= MIN_ACCURACY
+    ]
+    return tuple(
+        _cause(quantity, shift, controls)
+        for quantity in quantities
+        if quantity.explained
+        and (shift := task.mdm.estimate(quantity.name)) is not None
+        and shift.excludes(0.0)
+    )
+
+
+def _cause(quantity: Quantity, shift: Estimate, controls: Sequence[MemberResults]) -> Statement:
+    names = [one.name for one in controls]
+    reached = [one.name for one in controls if _reaches(one.estimate(quantity.name), shift)]
+    without = [name for name in reached if name in WITHOUT_DIFFUSION]
+    if not any(name in WITHOUT_DIFFUSION for name in names):
+        decided = NOT_DECIDED
+    elif without:
+        decided = f"also without diffusion ({', '.join(without)})"
+    elif OTHER_SEED in names and OTHER_SEED not in reached:
+        decided = "this seed's"
+    else:
+        decided = "diffusion's own"
+    if controls:
+        shown = f"reached by {', '.join(reached)}" if reached else "reached by no control"
+    else:
+        shown = "not held against any control that can do the task"
+    return Statement(
+        axis="cause",
+        verdict=decided,
+        estimate=None,
+        sentence=f"The {quantity.name} is {shown}: {decided}.",
+    )
+
+
+def _reaches(control: Estimate | None, shift: Estimate) -> bool:
+    """Whether a control moves as far: its interval touches the MDM's, or lies beyond it."""
+    if control is None:
+        return False
+    if shift.value > 0:
+        return control.interval.high >= shift.interval.low
+    return control.interval.low <= shift.interval.high
+
+
+def _measure_accuracy(member: StoredMember) -> Measured:
+    correct = member.correct()
+    if correct is None:
+        return Measured(reason="it was not asked the held-out examples")
+    interval = proportion_interval(int(correct.sum()), len(correct), member.settings.level)
+    return Measured(estimate=Estimate(value=float(correct.mean()), interval=interval))
+
+
+def _exhibits(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Exhibit, ...]:
+    if not task.controls:
+        return ()
+    rows = {"MDM": member_estimates(task.mdm)}
+    rows |= {CONTROL_NAMES[one.name]: member_estimates(one) for one in task.controls}
+    return (
+        Exhibit(
+            name="controls",
+            figure=quantity_panels(
+                rows,
+                quantities,
+                title="What else could it be?",
+                subtitle="each model against the ARM; dashed: as the ARM; filled where the interval"
+                " excludes it",
+            ),
+            table=quantity_panels_table(rows, quantities),
+            reading="A shift that a control shows too needs no diffusion to explain it. What a"
+            " control that cannot do the task shows explains little: see its accuracy below.",
+        ),
+    )
+
+
+def _parts(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Part, ...]:
+    if not task.controls:
+        return ()
+    table = controls_table(task, quantities)
+    return (Part(template="controls.html.j2", content={"controls": table}),)
+
+
+def controls_topic(quantities: Sequence[Quantity]) -> Topic[None]:
+    """The topic, over the quantities that other topics measure of members."""
+    return Topic(
+        name="controls",
+        title="Controls",
+        quantities=(
+            Quantity(
+                name=ACCURACY,
+                unit="of examples",
+                neutral=None,
+                meaning="share of the held-out examples that the checkpoint solves, of all that"
+                " were tried for the pool, solved by the pair or not",
+                measure=_measure_accuracy,
+                of="checkpoints",
+            ),
+        ),
+        rules=(
+            Rule(
+                axis="cause",
+                words="which controls that can do the task have intervals that touch the MDM's",
+                decide=lambda task: causes(task, quantities),
+            ),
+        ),
+        exhibits=lambda task: _exhibits(task, quantities),
+        parts=lambda task: _parts(task, quantities),
+    )

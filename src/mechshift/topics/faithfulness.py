@@ -1,0 +1,427 @@
+"""Faithfulness of the circuits: how much of its behaviour does a model keep on some edges alone?
+
+For readers who ask whether a circuit explains a model, and whether the ARM's still explains the
+MDM. Every difference is of one model on two circuits, on the same resamples.
+
+Rules:
+
+1. inheritance, and whether the other model's circuit serves as well as the own one: the interval of
+   the difference in faithfulness excludes 0.
+2. Better than random circuits: the same of the difference from their mean.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
+
+from mechshift.comparison import ComparisonSettings
+from mechshift.errors import EvaluationError
+from mechshift.evaluation import (
+    AblationName,
+    BaselineCurve,
+    FaithfulnessCurve,
+    baseline_curve,
+)
+from mechshift.evaluation.faithfulness import percentile_estimates
+from mechshift.models import Kind
+from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.formats import NOT_MEASURED, Cell, entry_cell, in_words
+from mechshift.page.theme import MODEL_NAMES
+from mechshift.statistics import Estimate, centred_estimate, percentile_interval
+from mechshift.topics.decisions import by_sign
+from mechshift.topics.faithfulness_figure import (
+    FaithfulnessSeries,
+    Origin,
+    faithfulness_curves,
+    faithfulness_curves_table,
+)
+from mechshift.topics.topic import (
+    KINDS,
+    HeadlineRow,
+    Measured,
+    Quantity,
+    Rule,
+    Statement,
+    StoredMember,
+    StoredTask,
+    TaskResults,
+    Topic,
+)
+
+OTHER: dict[Kind, Kind] = {"arm": "mdm", "mdm": "arm"}
+
+OWN, INHERITED, RETURNED = "own circuit", "the ARM's circuit in it", "its circuit in the ARM"
+CROSSED = {
+    OWN: "share of the checkpoint's metric that its own circuit keeps; what the next two are to be"
+    " held against",
+    INHERITED: "share of the checkpoint's metric that the ARM's circuit keeps: does the old circuit"
+    " still carry the task?",
+    RETURNED: "share of the ARM's metric that the checkpoint's circuit keeps",
+}
+"""What is run of a checkpoint: names of the numbers and what they mean."""
+
+ABLATED_EDGES: dict[AblationName, str] = {
+    "resample": "what it carries on the corrupted prompt",
+    "mean": "its source's mean output at that position, over the clean discovery prompts of the"
+    " same shape and denoising step",
+    "zero": "nothing: its source counts as zero",
+}
+"""What an edge outside a circuit carries."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelFaithfulness:
+    """What one model keeps of its behaviour on circuits; differences at the circuit size."""
+
+    series: tuple[FaithfulnessSeries, ...]
+    """On the ARM's, the MDM's, random and by-activation circuits, as far as they were run."""
+    other_minus_own: Measured
+    """Faithfulness on the other model's circuit minus that on its own."""
+    advantage: Measured
+    """Faithfulness on its own circuit minus the mean of random ones that match it by layers and
+    edge types."""
+    num_draws: int
+    """Random circuits of each size; 0: none was run."""
+    num_forced: int | None
+    """Edges that every matched draw must have, because the circuit holds all of their kind. None
+    where there is no advantage, as the next."""
+    num_live_by_activation: int | None
+    """Of as many edges by activation, those on a path from input to logits."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Faithfulness:
+    """What both models keep of their behaviour on circuits."""
+
+    ablation: AblationName
+    """What edges outside a circuit carry."""
+    circuit_size: int
+    """At which circuits are compared [edges]."""
+    arm: ModelFaithfulness
+    mdm: ModelFaithfulness
+
+    def of(self, model: Kind) -> ModelFaithfulness:
+        """One of the two."""
+        return {"arm": self.arm, "mdm": self.mdm}[model]
+
+    @property
+    def series(self) -> tuple[FaithfulnessSeries, ...]:
+        """The ARM's, then the MDM's."""
+        return (*self.arm.series, *self.mdm.series)
+
+    def find(self, model: Kind, circuit: Origin) -> FaithfulnessSeries | None:
+        """The curve of one model on circuits of one origin, if these were run."""
+        for series in self.of(model).series:
+            if series.circuit == circuit:
+                return series
+        return None
+
+    def at_size(self, model: Kind, circuit: Origin) -> Estimate | None:
+        """Faithfulness at the circuit size; None where curve, size or interval is missing."""
+        series = self.find(model, circuit)
+        index = None if series is None else series.index_of(self.circuit_size)
+        return None if series is None or index is None else series.estimates.at(index)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Resampled:
+    """A curve and its bootstrap, made once for all that is said of it."""
+
+    curve: FaithfulnessCurve | BaselineCurve
+    value: Float64[np.ndarray, " size"]
+    draws: Float64[np.ndarray, "resample size"]
+
+    def at(self, size: int) -> tuple[float, Float64[np.ndarray, " resample"]] | None:
+        """Value and draws of circuits of so many edges; None where they were not run."""
+        found = np.flatnonzero(self.curve.sizes == size)
+        return (float(self.value[found[0]]), self.draws[:, found[0]]) if len(found) else None
+
+
+def _conclude(stored: StoredTask) -> Faithfulness:
+    """Raises EvaluationError where faithfulness is undefined."""
+    arm, mdm = (_of_model(stored, model) for model in KINDS)
+    config = stored.stage_config("faithfulness")
+    assert config is not None  # the metrics of both models came from its folder
+    return Faithfulness(
+        ablation=config["evaluation"]["ablation"],
+        circuit_size=stored.settings.circuit_size_in(arm.series[0].num_edges),
+        arm=arm,
+        mdm=mdm,
+    )
+
+
+def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
+    settings, baselines = stored.settings, stored.baselines(model)
+    metrics = stored.circuit_metrics(model)
+    curves: dict[Origin, FaithfulnessCurve | BaselineCurve] = {
+        owner: of_owner.curve() for owner, of_owner in metrics.items()
+    }
+    num_draws = 0
+    if len(baselines.random.sizes):
+        curves["random"] = random = baseline_curve(baselines.random)
+        num_draws = len(random.draws)
+    curves["activation"] = baseline_curve(baselines.activation)
+    size = settings.circuit_size_in(metrics[model].num_edges)
+    found = {origin: _resampled(curve, settings) for origin, curve in curves.items()}
+    advantage = _advantage(found, model, size, settings.level)
+    place = None
+    if advantage.estimate is not None:
+        place = int((curves["random"].sizes == size).argmax())
+    return ModelFaithfulness(
+        series=tuple(
+            FaithfulnessSeries(
+                model=model,
+                circuit=origin,
+                sizes=one.curve.sizes,
+                estimates=percentile_estimates(one.value, one.draws, settings.level),
+                num_examples=one.curve.num_examples,
+                num_edges=one.curve.num_edges,
+            )
+            for origin, one in found.items()
+        ),
+        other_minus_own=_other_minus_own(found, model, size, settings.level),
+        advantage=advantage,
+        num_draws=num_draws,
+        num_forced=None if place is None else int(baselines.num_forced[place]),
+        num_live_by_activation=None
+        if place is None
+        else int(baselines.activation.live_sizes[place]),
+    )
+
+
+def _resampled(
+    curve: FaithfulnessCurve | BaselineCurve, settings: ComparisonSettings
+) -> _Resampled:
+    draws = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
+    return _Resampled(curve=curve, value=curve.faithfulness, draws=draws)
+
+
+def _other_minus_own(
+    found: Mapping[Origin, _Resampled], model: Kind, size: int, level: float
+) -> Measured:
+    own, other = found[model].at(size), found[OTHER[model]].at(size)
+    if own is None or other is None:
+        return Measured(reason=f"no circuit of {size:,} edges was run")
+    draws = other[1] - own[1]
+    return Measured(estimate=centred_estimate(other[0] - own[0], draws, level=level), draws=draws)
+
+
+def _advantage(
+    found: Mapping[Origin, _Resampled], model: Kind, size: int, level: float
+) -> Measured:
+    own, random = found[model].at(size), found["random"].at(size) if "random" in found else None
+    if own is None or random is None:
+        return Measured(reason=f"no random circuit of {size:,} edges was run")
+    return _measured(own[0] - random[0], own[1] - random[1], level)
+
+
+def _measured(value: float, draws: Float64[np.ndarray, " resample"], level: float) -> Measured:
+    interval = percentile_interval(draws, level)
+    return Measured(estimate=Estimate(value=float(value), interval=interval), draws=draws)
+
+
+def _measure_crossed(name: str) -> Callable[[StoredMember], Measured]:
+    """Faithfulness of one of the exchanged circuits, or why it is undefined.
+
+    Early in training a model may gain nothing from its edges: what it scores in full is then no
+    different from what it scores with all of them ablated.
+    """
+
+    def measure(member: StoredMember) -> Measured:
+        crossed, settings = member.crossed(), member.settings
+        assert crossed is not None  # asked of checkpoints alone
+        try:
+            curve = crossed[name].curve()
+            draws = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
+            return _measured(curve.faithfulness[0], draws[:, 0], settings.level)
+        except EvaluationError as error:
+            return Measured(reason=str(error))
+
+    return measure
+
+
+def _exhibits(task: TaskResults) -> tuple[Exhibit, ...]:
+    record = FAITHFULNESS.of(task)
+    if record is None:
+        return ()
+    return (
+        Exhibit(
+            name="faithfulness",
+            figure=faithfulness_curves(record.series, ablation=record.ablation),
+            table=faithfulness_curves_table(record.series),
+            reading=f"Every edge outside the circuit carries {ABLATED_EDGES[record.ablation]}."
+            " Dashed: the model has to live on the other model's circuit. Grey: as many edges"
+            " chosen with less knowledge, at random within the same layers and edge types, or"
+            " by how far the corruption moves their source.",
+        ),
+    )
+
+
+def _findings(task: TaskResults) -> tuple[Finding, ...]:
+    record = FAITHFULNESS.of(task)
+    if record is None:
+        return ()
+    found = (
+        *(_other_circuit(record, model) for model in reversed(KINDS)),
+        *(_random_circuits(record, model) for model in KINDS),
+    )
+    return tuple(one for one in found if one is not None)
+
+
+def _other_circuit(record: Faithfulness, model: Kind) -> Finding | None:
+    """A model's own circuit against the other's at the circuit size."""
+    difference, size = record.of(model).other_minus_own.estimate, record.circuit_size
+    if difference is None:
+        return None
+    own, cross = (record.at_size(model, circuit) for circuit in (model, OTHER[model]))
+    assert own and cross  # the difference is made from these curves
+    name, other = MODEL_NAMES[model], MODEL_NAMES[OTHER[model]]
+    return Finding(
+        question=f"Does the {other}'s circuit serve the {name} as well as its own?",
+        verdict=by_sign(difference, above="it keeps more", below="no, it keeps less"),
+        sentence=f"With {size:,} edges the {name} keeps {in_words(cross)} of its behaviour on the"
+        f" {other}'s circuit and {in_words(own)} on its own; the difference is"
+        f" {in_words(difference, signed=True)}.",
+    )
+
+
+def _random_circuits(record: Faithfulness, model: Kind) -> Finding | None:
+    """The own circuit against random ones at the circuit size."""
+    found, name, size = record.of(model), MODEL_NAMES[model], record.circuit_size
+    advantage = found.advantage.estimate
+    if advantage is None:
+        return None
+    origins: tuple[Origin, ...] = (model, "random", "activation")
+    own, random, activation = (record.at_size(model, origin) for origin in origins)
+    assert own and random and activation  # the advantage is made from these curves
+    forced = ""
+    if found.num_forced:
+        forced = f" {found.num_forced:,} of the edges are in every draw."
+    return Finding(
+        question=f"Is the {name}'s circuit better than random ones?",
+        verdict=by_sign(advantage, above="yes", below="no, worse"),
+        sentence=f"On its own {size:,} edges the {name} keeps {in_words(own)} of its behaviour, on"
+        f" random ones of the same layers and types {in_words(random)} (mean of"
+        f" {found.num_draws} draws); the difference is"
+        f" {in_words(advantage, signed=True)}.{forced} As many edges by activation keep"
+        f" {in_words(activation)}; {found.num_live_by_activation:,} of them lie on a path from"
+        " input to logits.",
+    )
+
+
+def _inheritance(task: TaskResults) -> tuple[Statement, ...]:
+    record = FAITHFULNESS.of(task)
+    difference = None if record is None else record.mdm.other_minus_own.estimate
+    return (
+        Statement.of(
+            "inheritance",
+            by_sign(difference, above="serves it better", below="no longer suffices"),
+            difference,
+            "On the ARM's circuit instead of its own the MDM's faithfulness changes by {}",
+        ),
+    )
+
+
+def _cell(model: Kind, circuit: Origin) -> Callable[[TaskResults], Cell]:
+    def cell(task: TaskResults) -> Cell:
+        record, size = FAITHFULNESS.of(task), task.comparison.circuit_size
+        series = None if record is None else record.find(model, circuit)
+        index = None if series is None else series.index_of(size)
+        if series is None or index is None:
+            return Cell(text=NOT_MEASURED, note=f"at {size:,} edges")
+        return entry_cell(series.estimates, index)
+
+    return cell
+
+
+def _method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
+    ablation: AblationName = settings["evaluation"]["ablation"]
+    return (
+        Definition(
+            term="Faithfulness",
+            meaning="(m(circuit) − m(empty)) / (m(full) − m(empty)), a ratio of means over"
+            " examples; edges outside the circuit are ablated.",
+        ),
+        Definition(
+            term="Ablation",
+            meaning=f"Every edge outside the circuit carries {ABLATED_EDGES[ablation]}; edges out"
+            " of the input are no exception. m(empty) is the metric with every edge ablated.",
+        ),
+        Definition(
+            term="Random circuits, and edges by activation",
+            meaning="Random: as many edges in every pair of layers and edge type as the model's own"
+            " circuit has; faithfulness is the mean over draws, its interval resamples draws and"
+            " examples. By activation: as many edges, those whose source's output the corruption"
+            " moves most (norm of the difference, summed over positions and steps, mean over the"
+            " discovery examples).",
+        ),
+    )
+
+
+FAITHFULNESS: Topic[Faithfulness] = Topic(
+    name="faithfulness",
+    title="What the circuits carry",
+    record_type=Faithfulness,
+    conclude=_conclude,
+    reads=("faithfulness",),
+    quantities=tuple(
+        Quantity(
+            name=name,
+            unit="faithfulness",
+            neutral=1.0,
+            meaning=meaning,
+            measure=_measure_crossed(name),
+            of="checkpoints",
+        )
+        for name, meaning in CROSSED.items()
+    ),
+    rules=(
+        Rule(
+            axis="inheritance",
+            words="faithfulness of the MDM on the ARM's circuit minus on its own: below 0",
+            decide=_inheritance,
+        ),
+    ),
+    headline_name="What the circuits carry",
+    headline=(
+        HeadlineRow(
+            name="ARM, own circuit", explanation="faithfulness at K", cell=_cell("arm", "arm")
+        ),
+        HeadlineRow(
+            name="ARM, random circuit",
+            explanation="same layers and types",
+            cell=_cell("arm", "random"),
+        ),
+        HeadlineRow(
+            name="MDM, own circuit", explanation="faithfulness at K", cell=_cell("mdm", "mdm")
+        ),
+        HeadlineRow(
+            name="MDM, random circuit",
+            explanation="same layers and types",
+            cell=_cell("mdm", "random"),
+        ),
+        HeadlineRow(
+            name="MDM on the ARM's circuit",
+            explanation="faithfulness at K",
+            cell=_cell("mdm", "arm"),
+        ),
+        HeadlineRow(
+            name="ARM on the MDM's circuit",
+            explanation="faithfulness at K",
+            cell=_cell("arm", "mdm"),
+        ),
+    ),
+    findings=_findings,
+    exhibits=_exhibits,
+    terms=(
+        Definition(
+            term="Faithfulness",
+            meaning="What is left of the behaviour when only the circuit may work: 1 is all of it,"
+            " 0 no more than without any edge.",
+        ),
+    ),
+    method=_method,
+)

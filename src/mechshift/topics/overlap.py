@@ -1,0 +1,328 @@
+"""Overlap of the two circuits: do they share edges, more than layout and less than noise allows?
+
+For readers who ask first of all whether the MDM works with the ARM's circuit.
+
+Rules:
+
+1. structure: the overlap as a share of its ceiling, by classes (`decisions.structure`). An interval
+   over two classes does not decide.
+2. Alike beyond layout: `layout_p` is at most 1 minus the level (`decisions.beyond_layout`).
+3. Different beyond noise: the interval of the ratio to the ceiling lies below 1.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import plotly.graph_objects as go
+import polars as pl
+from plotly.subplots import make_subplots
+
+from mechshift.comparison import CircuitShift, Comparison, OverlapCurve
+from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.formats import UNDEFINED, Cell, entry_cell, in_words, number
+from mechshift.page.theme import (
+    ARM_COLOUR,
+    MDM_COLOUR,
+    NEUTRAL_COLOUR,
+    PAIR_COLOUR,
+    band,
+    finish,
+    log_ticks,
+    panels,
+    percent,
+    stacked,
+)
+from mechshift.topics.decisions import RETAINED, REWIRED, beyond_layout, by_side, structure
+from mechshift.topics.topic import (
+    HeadlineRow,
+    Measured,
+    Quantity,
+    Rule,
+    Statement,
+    StoredMember,
+    TaskResults,
+    Test,
+    Topic,
+)
+
+RATIO = "overlap ratio"
+
+CURVES = (
+    ("edges", "edges, ARM and MDM", PAIR_COLOUR, "solid", "circle"),
+    ("nodes", "nodes, ARM and MDM", PAIR_COLOUR, "dash", "circle-open"),
+    ("ceiling_arm", "ceiling: ARM with itself", ARM_COLOUR, "dash", "triangle-up"),
+    ("ceiling_mdm", "ceiling: MDM with itself", MDM_COLOUR, "dash", "diamond"),
+    ("null", "null: shuffled scores", NEUTRAL_COLOUR, "dot", "x-thin-open"),
+)
+"""Field of the record, legend name, colour, dash and marker of the curves of the left panel."""
+
+TABLE_FIELDS = (
+    "edges",
+    "nodes",
+    "ceiling_arm",
+    "ceiling_mdm",
+    "bootstrap_arm",
+    "bootstrap_mdm",
+    "halves",
+    "ratio",
+    "null",
+)
+
+
+def overlap_curve(overlap: OverlapCurve) -> go.Figure:
+    """Left: Jaccard of edges and nodes, ceilings and null. Right: ratio to the ceiling."""
+    figure = make_subplots(
+        rows=1,
+        cols=2,
+        subplot_titles=("overlap", "edge overlap relative to its ceiling"),
+    )
+    sizes = overlap.sizes.astype(np.float64)
+    ratio = ("ratio", "ratio to ceiling", PAIR_COLOUR, "solid", "square")
+    for column, curves in ((1, CURVES), (2, (ratio,))):
+        for field, name, colour, dash, symbol in curves:
+            estimates = getattr(overlap, field)
+            figure.add_trace(band(sizes, estimates, colour, group=name), row=1, col=column)
+            figure.add_trace(
+                go.Scatter(
+                    x=sizes,
+                    y=estimates.value,
+                    mode="lines+markers",
+                    line={"color": colour, "width": 2.5 if dash == "solid" else 1.8, "dash": dash},
+                    marker={"size": 7, "symbol": symbol},
+                    cliponaxis=False,
+                    customdata=np.stack([estimates.low, estimates.high], axis=-1),
+                    hovertemplate="%{x} edges: %{y:.3f}"
+                    " [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
+                    f"<extra>{name}</extra>",
+                    name=name,
+                    legendgroup=name,
+                ),
+                row=1,
+                col=column,
+            )
+    figure.add_hline(y=1, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=2)
+    figure.update_xaxes(type="log", title_text="circuit size K [edges]", **log_ticks(overlap.sizes))
+    figure.update_yaxes(title_text="Jaccard overlap", range=[0, 1], col=1)
+    figure.update_yaxes(title_text="ratio", rangemode="tozero", col=2)
+    return finish(
+        figure,
+        "Overlap of the two circuits",
+        f"n = {overlap.num_examples} {overlap.unit}s; bands: {percent(overlap.level)} bootstrap"
+        f" intervals ({overlap.num_resamples:,} resamples), for the null the spread of"
+        f" {overlap.num_shuffles:,} shuffles",
+        wide=panels((0.0, 0.56, 0.0, 1.0), (0.66, 1.0, 0.0, 1.0))
+        | {"height": 450, "margin.b": 110},
+        narrow=stacked(2, gap=0.19) | {"height": 900, "margin.b": 260},
+    )
+
+
+def overlap_curve_table(overlap: OverlapCurve) -> pl.DataFrame:
+    """One row per circuit size: curves with intervals, and p-values; empty where undefined."""
+    columns: dict[str, np.ndarray] = {"size": overlap.sizes}
+    for field in TABLE_FIELDS:
+        estimates = getattr(overlap, field)
+        columns[field] = estimates.value
+        columns[f"{field}_low"] = estimates.low
+        columns[f"{field}_high"] = estimates.high
+    columns |= {"layout_p": overlap.layout_p, "noise_p": overlap.noise_p}
+    return pl.DataFrame(columns).fill_nan(None)
+
+
+def index_at_size(comparison: Comparison | CircuitShift) -> int:
+    """Position of the circuits' own size on the overlap curve."""
+    index = comparison.overlap.index_of(comparison.circuit_size)
+    assert index is not None  # overlap_sizes always measures the circuit's own size
+    return index
+
+
+def _measure_ratio(member: StoredMember) -> Measured:
+    shift = member.shift()
+    index = index_at_size(shift)
+    estimate = shift.overlap.ratio.at(index)
+    if estimate is None:
+        return Measured(reason=" ".join(shift.overlap.notes) or "a ceiling is 0")
+    return Measured(estimate=estimate, draws=shift.overlap.ratio_draws[:, index])
+
+
+def _structure(task: TaskResults) -> tuple[Statement, ...]:
+    ratio = task.mdm.estimate(RATIO)
+    return (
+        Statement.of(
+            "structure",
+            structure(ratio),
+            ratio,
+            f"The top {task.comparison.circuit_size:,} edges agree to {{}} of what sampling"
+            " noise allows",
+        ),
+    )
+
+
+def _findings(task: TaskResults) -> tuple[Finding, ...]:
+    return _same_edges(task.comparison), _differs_beyond_noise(task)
+
+
+def _same_edges(comparison: Comparison) -> Finding:
+    question = "Do the two circuits share edges?"
+    overlap, size = comparison.overlap, comparison.circuit_size
+    index = index_at_size(comparison)
+    edges, null = overlap.edges.at(index), overlap.null.at(index)
+    if edges is None or null is None:
+        return _undefined(question, size)
+    return Finding(
+        question=question,
+        verdict=beyond_layout(
+            overlap, index, above="yes, beyond layout", below="fewer than by layout alone"
+        ),
+        sentence=f"The top {size:,} edges overlap by {in_words(edges)} (Jaccard). Edges of the"
+        f" same layers and types exchanged at random would overlap by {in_words(null)}; they reach"
+        f" the overlap of these circuits with p = {number(overlap.layout_p[index], 3)}.",
+    )
+
+
+def _differs_beyond_noise(task: TaskResults) -> Finding:
+    question = "Do they differ by more than sampling noise?"
+    ratio = task.mdm.estimate(RATIO)
+    if ratio is None:
+        return _undefined(question, task.comparison.circuit_size)
+    return Finding(
+        question=question,
+        verdict=by_side(ratio, 1.0, above="no: alike", below="yes", missing=UNDEFINED),
+        sentence=f"Agreement between the models is {in_words(ratio)} of each model's agreement"
+        " with itself on other examples; 1 would mean that no difference can be seen.",
+    )
+
+
+def _undefined(question: str, size: int) -> Finding:
+    return Finding(
+        question=question,
+        verdict=UNDEFINED,
+        sentence=f"Circuits of {size:,} edges allow no such number or no interval; “Can the scores"
+        " be trusted?” says why.",
+    )
+
+
+def _exhibits(task: TaskResults) -> tuple[Exhibit, ...]:
+    comparison = task.comparison
+    return (
+        Exhibit(
+            name="overlap",
+            figure=overlap_curve(comparison.overlap),
+            table=overlap_curve_table(comparison.overlap),
+            reading="The solid green curve is the answer; dashed blue and orange say how high it"
+            " could be, grey how high it would be if only layers and edge types mattered. Large"
+            " circuits overlap by force.",
+        ),
+    )
+
+
+def _cell(field: str) -> Callable[[TaskResults], Cell]:
+    def cell(task: TaskResults) -> Cell:
+        return entry_cell(getattr(task.comparison.overlap, field), index_at_size(task.comparison))
+
+    return cell
+
+
+def _edge_test(p: str) -> Callable[[Comparison], tuple[float, float]]:
+    def measure(comparison: Comparison) -> tuple[float, float]:
+        index, overlap = index_at_size(comparison), comparison.overlap
+        return float(overlap.edges.value[index]), float(getattr(overlap, p)[index])
+
+    return measure
+
+
+OVERLAP: Topic[None] = Topic(
+    name="overlap",
+    title="Shared structure",
+    quantities=(
+        Quantity(
+            name=RATIO,
+            unit="",
+            neutral=1.0,
+            meaning="overlap with the ARM's circuit as a share of what sampling noise allows",
+            measure=_measure_ratio,
+            at_a_glance=True,
+        ),
+    ),
+    rules=(
+        Rule(
+            axis="structure",
+            words=f"overlap / ceiling: from {RETAINED} retained, from {REWIRED} modest change,"
+            " below rewired",
+            decide=_structure,
+        ),
+    ),
+    tests=(
+        Test(
+            name="edges_layout",
+            title="Edges, beyond layout",
+            hypothesis="the circuits share no more edges than their layers and edge types make"
+            " them",
+            statistic_name="Jaccard of edges",
+            measure=_edge_test("layout_p"),
+        ),
+        Test(
+            name="edges_noise",
+            title="Edges, beyond noise",
+            hypothesis="the circuits differ in their edges by no more than sampling noise",
+            statistic_name="Jaccard of edges",
+            measure=_edge_test("noise_p"),
+        ),
+    ),
+    headline_name="Shared structure",
+    headline=(
+        HeadlineRow(name="Edge overlap", explanation="Jaccard of the top K", cell=_cell("edges")),
+        HeadlineRow(
+            name="… if only layout mattered",
+            explanation="null: shuffled scores",
+            cell=_cell("null"),
+        ),
+        HeadlineRow(
+            name="ARM ceiling",
+            explanation="ARM with itself, half against half",
+            cell=_cell("ceiling_arm"),
+        ),
+        HeadlineRow(
+            name="MDM ceiling",
+            explanation="MDM with itself, half against half",
+            cell=_cell("ceiling_mdm"),
+        ),
+        HeadlineRow(
+            name="Ratio to ceiling",
+            explanation="1: no difference to be seen",
+            cell=_cell("ratio"),
+        ),
+        HeadlineRow(
+            name="Node overlap", explanation="weighted, heads and MLPs", cell=_cell("nodes")
+        ),
+    ),
+    findings=_findings,
+    exhibits=_exhibits,
+    notes=lambda task: task.comparison.overlap.notes,
+    terms=(
+        Definition(
+            term="Overlap, ceiling, null",
+            meaning="Overlap is the share of edges that two circuits have in common. The ceiling is"
+            " what one model reaches with itself on other examples, the null what two unrelated"
+            " models with the same layout would reach.",
+        ),
+    ),
+    method=lambda _: (
+        Definition(
+            term="Edge and node overlap",
+            meaning="Jaccard: edges in both circuits over edges in either. Nodes: each head's and"
+            " MLP's share of |score| over the circuit's edges at it; sum of minima over sum of"
+            " maxima of the two models' shares.",
+        ),
+        Definition(
+            term="Ceiling and ratio",
+            meaning="Ceiling: mean Jaccard of one model's circuits from two random halves of the"
+            " examples. Ratio: Jaccard of the ARM on one half with the MDM on the other, over the"
+            " geometric mean of both ceilings; every part uses half the examples.",
+        ),
+        Definition(
+            term="Null",
+            meaning="Mean Jaccard after the MDM's |score| has been shuffled among edges with the"
+            " same source layer, destination layer and types of both ends.",
+        ),
+    ),
+)

@@ -1,0 +1,212 @@
+"""The registry: every topic in page order, and what is said of all of them as loops over it.
+
+A topic that stands here has its rows in the headline, its statements in the verdict, its tests
+among the corrected ones, its panels at a glance, its columns in the controls and the trajectory,
+its figures, tables and definitions on the page, and its record in the run.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import plotly.graph_objects as go
+
+from mechshift.page.elements import Definition, Group, Row
+from mechshift.page.formats import NOT_MEASURED, Cell, in_words
+from mechshift.topics.ablation import ABLATION
+from mechshift.topics.agreement import AGREEMENT
+from mechshift.topics.areas import CIRCUIT_AREAS
+from mechshift.topics.attention import ATTENTION
+from mechshift.topics.circuits import CIRCUITS
+from mechshift.topics.controls import controls_topic, member_estimates, quantity_panels
+from mechshift.topics.depth import DEPTH
+from mechshift.topics.depth_sweeps import DEPTH_SWEEPS
+from mechshift.topics.examples import EXAMPLES
+from mechshift.topics.faithfulness import FAITHFULNESS
+from mechshift.topics.flow import FLOW
+from mechshift.topics.hypotheses import CorrectedTest, corrected_frame, corrected_tests
+from mechshift.topics.lens import LENS
+from mechshift.topics.neurons import NEURONS
+from mechshift.topics.num_steps import NUM_STEPS
+from mechshift.topics.overlap import OVERLAP
+from mechshift.topics.pool import POOL
+from mechshift.topics.scores import SCORES
+from mechshift.topics.single_ablations import SINGLE_ABLATIONS
+from mechshift.topics.spans import SPANS
+from mechshift.topics.spread import SPREAD
+from mechshift.topics.steps import STEPS
+from mechshift.topics.topic import Quantity, Rule, Statement, TaskResults, Topic
+
+VERDICTS_NAME = "verdicts.json"
+
+_MEASURING: tuple[Topic[Any], ...] = (
+    POOL,
+    SCORES,
+    CIRCUITS,
+    OVERLAP,
+    AGREEMENT,
+    DEPTH,
+    DEPTH_SWEEPS,
+    SPREAD,
+    FLOW,
+    SPANS,
+    LENS,
+    ATTENTION,
+    NEURONS,
+    FAITHFULNESS,
+    CIRCUIT_AREAS,
+    EXAMPLES,
+    ABLATION,
+    SINGLE_ABLATIONS,
+    STEPS,
+    NUM_STEPS,
+)
+
+
+def _quantities(topics: Sequence[Topic[Any]], of: str) -> tuple[Quantity, ...]:
+    return tuple(one for topic in topics for one in topic.quantities if one.of == of)
+
+
+TOPICS: tuple[Topic[Any], ...] = (
+    *_MEASURING,
+    controls_topic(_quantities(_MEASURING, "members")),
+)
+
+
+def quantities(of: Literal["members", "checkpoints"]) -> tuple[Quantity, ...]:
+    """What is measured of the MDM and of controls, or of checkpoints besides, in page order."""
+    return _quantities(TOPICS, of)
+
+
+def tracked_quantities() -> tuple[Quantity, ...]:
+    """What is followed over a post-training: everything that is measured of a checkpoint."""
+    return (*quantities("members"), *quantities("checkpoints"))
+
+
+def rules() -> tuple[Rule, ...]:
+    """Every rule of the verdict, in its order."""
+    return tuple(rule for topic in TOPICS for rule in topic.rules)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """All statements on one task."""
+
+    task: str
+    statements: tuple[Statement, ...]
+
+    @property
+    def paragraph(self) -> str:
+        """The statements as running text."""
+        text = " ".join(one.sentence for one in self.statements)
+        return f"On {self.task}, {text[0].lower()}{text[1:]}"
+
+    def of(self, axis: str) -> Statement:
+        """The first statement on an axis."""
+        return next(one for one in self.statements if one.axis == axis)
+
+
+def verdict(task: TaskResults) -> Verdict:
+    """Apply every rule to what was concluded on one task."""
+    return Verdict(
+        task=task.task,
+        statements=tuple(one for rule in rules() for one in rule.decide(task)),
+    )
+
+
+def tests_over(tasks: Sequence[TaskResults]) -> tuple[CorrectedTest, ...]:
+    """Every test of every topic, corrected over these tasks."""
+    tests = [test for topic in TOPICS for test in topic.tests]
+    return corrected_tests(tests, [task.comparison for task in tasks])
+
+
+def verdicts_json(verdicts: Sequence[Verdict], tests: Sequence[CorrectedTest]) -> str:
+    """Every statement of every task, with the rules, and every test over tasks."""
+    contents = {
+        "rules": {rule.axis: rule.words for rule in rules()},
+        "tasks": {
+            one.task: {
+                "statements": [asdict(statement) for statement in one.statements],
+                "paragraph": one.paragraph,
+            }
+            for one in verdicts
+        },
+        "tests": corrected_frame(tests).to_dicts(),
+    }
+    return json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
+
+
+def headline(tasks: Sequence[TaskResults], verdicts: Sequence[Verdict]) -> tuple[Group, ...]:
+    """The table at the top: the verdict, then the rows of every topic that some task measured."""
+    rows: dict[str, list[Row]] = {}
+    for topic in TOPICS:
+        for row in topic.headline:
+            cells = tuple(row.cell(task) for task in tasks)
+            if any(cell.text != NOT_MEASURED for cell in cells):
+                shown = Row(name=row.name, explanation=row.explanation, cells=cells)
+                rows.setdefault(topic.headline_name, []).append(shown)
+    groups = (Group(name=name, rows=tuple(of_group)) for name, of_group in rows.items())
+    return (_verdict_rows(verdicts), *groups)
+
+
+def _verdict_rows(verdicts: Sequence[Verdict]) -> Group:
+    """One row an axis."""
+    return Group(
+        name="Verdict",
+        rows=tuple(
+            Row(
+                name=rule.axis.capitalize(),
+                explanation=rule.words,
+                cells=tuple(
+                    _statement_cell([s for s in one.statements if s.axis == rule.axis])
+                    for one in verdicts
+                ),
+            )
+            for rule in rules()
+        ),
+    )
+
+
+def _statement_cell(statements: Sequence[Statement]) -> Cell:
+    """Of one axis; causes are as many as there are shifts to explain."""
+    if not statements:
+        return Cell(text="nothing to explain")
+    text = "; ".join(dict.fromkeys(one.verdict for one in statements))
+    estimate = statements[0].estimate
+    return Cell(text=text, interval="" if estimate is None else in_words(estimate))
+
+
+def glance(tasks: Sequence[TaskResults]) -> go.Figure:
+    """Every task's quantities in one figure."""
+    return quantity_panels(
+        {task.task: member_estimates(task.mdm) for task in tasks},
+        quantities("members"),
+        title="The pair at a glance",
+        subtitle="MDM against ARM; dashed: no change; filled where the interval excludes it",
+    )
+
+
+def terms(tasks: Sequence[TaskResults]) -> tuple[Definition, ...]:
+    """Words for readers who are new here, of every topic that some task has."""
+    return tuple(
+        term
+        for topic in TOPICS
+        if topic.record_type is None or any(topic.of(task) is not None for task in tasks)
+        for term in topic.terms
+    )
+
+
+def method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
+    """How everything was computed, from the settings of the stages by name."""
+    return tuple(definition for topic in TOPICS for definition in topic.method(settings))
+
+
+def not_done(tasks: Sequence[TaskResults]) -> tuple[str, ...]:
+    """Sentences on what a reader might expect and this run did not do."""
+    sentences = []
+    for topic in TOPICS:
+        missing = [task.task for task in tasks if topic.of(task) is None]
+        if topic.absent and missing:
+            sentences.append(topic.absent.format(tasks=", ".join(missing)))
+    return tuple(sentences)

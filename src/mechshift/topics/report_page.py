@@ -1,0 +1,233 @@
+"""The report of a run: one page, the numbers behind each of its figures, and its verdicts.
+
+Everything shown was concluded before (`topic.TaskResults`); here it is only put into words, tables
+and figures, each of them once.
+"""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+import polars as pl
+from markupsafe import Markup
+
+from mechshift.page.elements import Exhibit, Finding
+from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, UNDEFINED, percentage
+from mechshift.page.html import (
+    FigureView,
+    check_file_names,
+    figure_view,
+    render_page,
+    render_part,
+    task_slug,
+)
+from mechshift.topics.hypotheses import (
+    CAUTION,
+    NOT_REJECTED,
+    TESTS_NAME,
+    corrected_frame,
+    corrected_table,
+)
+from mechshift.topics.registry import (
+    TOPICS,
+    VERDICTS_NAME,
+    Verdict,
+    glance,
+    headline,
+    method,
+    not_done,
+    terms,
+    tests_over,
+    verdict,
+    verdicts_json,
+)
+from mechshift.topics.scores import completeness_meaning
+from mechshift.topics.topic import TaskResults, Topic
+
+TITLE = "What changed inside the model"
+
+OPEN_WORDS = (NOT_DECIDED, NOT_MEASURED, NOT_REJECTED, UNDEFINED)
+"""Verdicts that the page greys, because they decide nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFacts:
+    """How the numbers were made, so that somebody else can make them again."""
+
+    arm_name: str
+    mdm_name: str
+    seed: int
+    settings: Mapping[str, Any]
+    """Stage -> its settings, as JSON values; a stage that was left out is missing."""
+    versions: Mapping[str, str]
+    """Package -> version, `python` included."""
+    model_hashes: Mapping[str, str]
+    """Model name -> sha256 over its weights."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Report:
+    """The files of a report."""
+
+    page: str
+    """HTML; its links name the files below."""
+    texts: Mapping[str, str]
+    """File name -> verdicts as JSON, or a table as CSV."""
+    tables: Mapping[str, pl.DataFrame]
+    """Name, without suffix -> a table of single examples."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldView:
+    """Figures that follow each other."""
+
+    title: str
+    """Line under which they are folded away; empty: in view."""
+    figures: tuple[FigureView, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionView:
+    """What a topic shows of one task."""
+
+    title: str
+    anchor: str
+    folds: tuple[FoldView, ...]
+    parts: tuple[Markup, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskView:
+    """A task's section as the template needs it."""
+
+    anchor: str
+    task: TaskResults
+    findings: tuple[Finding, ...]
+    notes: tuple[str, ...]
+    sections: tuple[SectionView, ...]
+    paragraph: str
+    """The verdict as running text."""
+
+
+def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
+    """Page, tables and verdicts of a run. Names from the run are escaped; same input, same bytes.
+
+    Raises:
+        ReportError: no task, or tasks that would share file names.
+    """
+    check_file_names([task.task for task in tasks])
+    shown = {
+        task.task: {topic.name: tuple(topic.exhibits(task)) for topic in TOPICS} for task in tasks
+    }
+    verdicts, tests = [verdict(task) for task in tasks], tests_over(tasks)
+    texts = {
+        csv_name(task, exhibit.name): exhibit.table.write_csv()
+        for task in tasks
+        for exhibits in shown[task.task].values()
+        for exhibit in exhibits
+    }
+    texts |= {
+        csv_name(task, name): table.write_csv()
+        for task in tasks
+        for topic in TOPICS
+        for name, table in topic.tables(task).items()
+    }
+    texts[TESTS_NAME] = corrected_frame(tests).write_csv()
+    texts[VERDICTS_NAME] = verdicts_json(verdicts, tests)
+    page = render_page(
+        "report.html.j2",
+        title=TITLE,
+        facts=facts,
+        glance=figure_view(
+            glance(tasks),
+            anchor="glance",
+            reading="Where the MDM is as the ARM, a point lies on the dashed line.",
+            csv=VERDICTS_NAME,
+        ),
+        groups=headline(tasks, verdicts),
+        tests=corrected_table(tests),
+        tests_caution=CAUTION,
+        tests_csv=TESTS_NAME,
+        tasks=[
+            _task_view(task, one, shown[task.task])
+            for task, one in zip(tasks, verdicts, strict=True)
+        ],
+        terms=terms(tasks),
+        method=method(facts.settings),
+        not_done=not_done(tasks),
+        completeness=completeness_meaning(facts.settings["attribution"]),
+        open_words=OPEN_WORDS,
+        config=json.dumps(facts.settings, indent=2, sort_keys=True, ensure_ascii=False),
+        level=percentage(tasks[0].comparison.settings.level).replace(".0", ""),
+    )
+    examples = {
+        f"{task_slug(task.task)}-{name}": table
+        for task in tasks
+        for topic in TOPICS
+        for name, table in topic.examples(task).items()
+    }
+    return Report(page=page, texts=texts, tables=examples)
+
+
+def csv_name(task: TaskResults, name: str) -> str:
+    """Name of the file beside the report that holds a table's numbers."""
+    return f"{task_slug(task.task)}-{name}.csv"
+
+
+def _task_view(
+    task: TaskResults, decided: Verdict, shown: Mapping[str, Sequence[Exhibit]]
+) -> TaskView:
+    anchor = task_slug(task.task)
+    return TaskView(
+        anchor=anchor,
+        task=task,
+        findings=tuple(one for topic in TOPICS for one in topic.findings(task)),
+        # What several records say of themselves is said once.
+        notes=tuple(dict.fromkeys(note for topic in TOPICS for note in topic.notes(task))),
+        sections=tuple(_sections(task, anchor, shown)),
+        paragraph=decided.paragraph,
+    )
+
+
+def _sections(
+    task: TaskResults, anchor: str, shown: Mapping[str, Sequence[Exhibit]]
+) -> Iterable[SectionView]:
+    """A section for each topic that has something to show."""
+    for topic in TOPICS:
+        parts = tuple(_parts(topic, task, anchor))
+        if shown[topic.name] or parts:
+            folds = groupby(shown[topic.name], lambda exhibit: exhibit.fold)
+            yield SectionView(
+                title=topic.title,
+                anchor=f"{anchor}-{topic.name}",
+                folds=tuple(
+                    FoldView(
+                        title=fold,
+                        figures=tuple(_figure_view(task, anchor, one) for one in of_fold),
+                    )
+                    for fold, of_fold in folds
+                ),
+                parts=parts,
+            )
+
+
+def _parts(topic: Topic[Any], task: TaskResults, anchor: str) -> Iterable[Markup]:
+    for part in topic.parts(task):
+        yield render_part(
+            part.template,
+            anchor=anchor,
+            part=part.content,
+            csv=lambda name: csv_name(task, name),
+            open_words=OPEN_WORDS,
+        )
+
+
+def _figure_view(task: TaskResults, anchor: str, exhibit: Exhibit) -> FigureView:
+    return figure_view(
+        exhibit.figure,
+        anchor=f"{anchor}-{exhibit.name}",
+        reading=exhibit.reading,
+        csv=csv_name(task, exhibit.name),
+    )

@@ -1,0 +1,299 @@
+"""Topics: what is asked of a pair, one file a topic, from stored results to numbers and figures.
+
+A topic declares, for the stage `conclude` and for the page:
+
+1. a record of its own, made once from what earlier stages stored (`conclude`), and stored;
+2. quantities, measured of the MDM, of every control and of every checkpoint on the same resamples,
+   and stored with their draws, so that a difference of two models is a subtraction of draws;
+3. rules that turn numbers into a verdict, and tests that are corrected over tasks;
+4. rows of the headline, answers in words, figures with tables, and the words to read them by.
+
+`registry.py` lists the topics in page order; whatever is said of all of them is a loop over it.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool, Float
+
+from mechshift.ablation import AblationRun
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
+from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.models import Kind
+from mechshift.page.elements import Definition, Exhibit, Finding, Part
+from mechshift.page.formats import Cell
+from mechshift.semantics import ConcentrationShift, Explanations, Semantics
+from mechshift.statistics import Estimate
+from mechshift.tasks import CommonPool, Split
+
+KINDS: tuple[Kind, Kind] = ("arm", "mdm")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SweepPoint:
+    """The ARM and the MDM on one task, with one number of denoising steps."""
+
+    shift: CircuitShift
+    concentration: ConcentrationShift
+
+
+@runtime_checkable
+class StoredTask(Protocol):
+    """What earlier stages stored of one task. A method returns None where a stage was left out.
+
+    All raise ArtifactError where something is damaged.
+    """
+
+    @property
+    def task(self) -> str:
+        """Its name."""
+
+    @property
+    def settings(self) -> ComparisonSettings:
+        """Of the comparison: level, resamples and seed of every interval."""
+
+    def pool(self, split: Split) -> CommonPool:
+        """Examples, and what both models answered."""
+
+    def comparison(self) -> Comparison:
+        """The ARM with the MDM."""
+
+    def scores(self, member: str) -> EdgeScores:
+        """Of `arm`, `mdm`, a control or a checkpoint."""
+
+    def flow(self, member: str) -> PositionFlow | None:
+        """Of a member, as `scores`."""
+
+    def semantics(self, kind: Kind) -> Semantics | None:
+        """What a model's components do."""
+
+    def token_texts(self, kind: Kind) -> Mapping[int, str]:
+        """Texts of the tokens that `semantics` names."""
+
+    def explanations(self, kind: Kind) -> Explanations | None:
+        """Sentences on a model's neurons."""
+
+    def circuit_metrics(self, kind: Kind) -> Mapping[Kind, CircuitMetrics]:
+        """What a model scores on each owner's circuits."""
+
+    def baselines(self, kind: Kind) -> Baselines:
+        """What a model scores on circuits that know less than its own."""
+
+    def ablations(self, kind: Kind) -> AblationRun | None:
+        """What a model loses without some structures."""
+
+    def swept(self) -> Mapping[int, SweepPoint]:
+        """Number of denoising steps -> how far the MDM is from the ARM."""
+
+    def stage_config(self, stage: str) -> Mapping[str, Any] | None:
+        """The settings in the manifest of a stage on this task (of the ARM or the comparison)."""
+
+
+@runtime_checkable
+class StoredMember(Protocol):
+    """What earlier stages stored of one member of the run, held against the ARM."""
+
+    @property
+    def name(self) -> str:
+        """`mdm`, a control or a checkpoint."""
+
+    @property
+    def settings(self) -> ComparisonSettings:
+        """As of `StoredTask`."""
+
+    def shift(self) -> Comparison | CircuitShift:
+        """Overlap and depth against the ARM."""
+
+    def scores(self) -> tuple[EdgeScores, EdgeScores]:
+        """Of the ARM and of the member."""
+
+    def flow(self) -> tuple[PositionFlow, PositionFlow] | None:
+        """Of the ARM and of the member; None where one was not traced."""
+
+    def crossed(self) -> Mapping[str, CircuitMetrics] | None:
+        """Of a checkpoint: metrics on exchanged circuits; None of others."""
+
+    def correct(self) -> Bool[np.ndarray, " example"] | None:
+        """Which held-out examples it solves; None of the MDM, whose pool holds what it solves."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """One number of one member, or why there is none."""
+
+    estimate: Estimate | None = None
+    draws: Float[np.ndarray, " resample"] | None = None
+    """The number on every resample, from which the interval was made; None where the interval is
+    no bootstrap's."""
+    reason: str = ""
+    """Why there is no estimate; empty where there is one."""
+
+    def __post_init__(self) -> None:
+        assert (self.estimate is None) == bool(self.reason)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """A number that is measured of every member, and what it would be if nothing had changed."""
+
+    name: str
+    unit: str
+    neutral: float | None
+    """Its value where the member is as the ARM; None: there is no such value."""
+    meaning: str
+    measure: Callable[[StoredMember], Measured]
+    of: Literal["members", "checkpoints"] = "members"
+    """`members`: the MDM, controls and checkpoints; `checkpoints`: these alone."""
+    at_a_glance: bool = False
+    """Whether it has a panel in the figure of the whole pair."""
+    explained: bool = False
+    """Whether a decided shift of it is held against the controls for a cause."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """One answer of the verdict, with all that it rests on."""
+
+    axis: str
+    verdict: str
+    """A few words; `not decided` where the interval does not decide."""
+    estimate: Estimate | None
+    """What the rule looked at; None where it was not measured, or for a cause."""
+    sentence: str
+    """The verdict and its number, to be pasted."""
+
+    @staticmethod
+    def of(axis: str, decided: str, estimate: Estimate | None, words: str) -> "Statement":
+        """A statement on one number; `words` have `{}` where the number goes."""
+        if estimate is None:
+            sentence = f"{axis.capitalize()}: {decided}."
+        else:
+            low, high = estimate.interval.low, estimate.interval.high
+            numbers = f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
+            sentence = f"{words.format(numbers)}: {decided}."
+        return Statement(axis=axis, verdict=decided, estimate=estimate, sentence=sentence)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemberResults:
+    """What was measured of one member."""
+
+    name: str
+    """`mdm` or a control."""
+    measured: Mapping[str, Measured]
+    """Each quantity of members by name."""
+    accuracy: Estimate | None = None
+    """Of a control: share of the held-out examples of the pool, which both models solve."""
+
+    def estimate(self, quantity: str) -> Estimate | None:
+        """A quantity's number; None where it is undefined or was not measured."""
+        return self.measured[quantity].estimate
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskResults:
+    """Everything that was concluded on one task: what the page shows and verdicts rest on."""
+
+    task: str
+    metric: str
+    """Name of the metric, such as `logit_diff`."""
+    description: str
+    """What the task asks, in a sentence."""
+    example: str
+    """One clean prompt with its target, as the models see it."""
+    comparison: Comparison
+    mdm: MemberResults
+    controls: tuple[MemberResults, ...]
+    records: Mapping[str, Any]
+    """Topic -> its record; a topic whose stage was left out is missing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """How one axis of the verdict is decided."""
+
+    axis: str
+    words: str
+    """The rule, in words."""
+    decide: Callable[[TaskResults], tuple[Statement, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Test:
+    """A hypothesis that is tested on every task, and corrected over tasks."""
+
+    __test__ = False  # pytest takes the name for a test case
+
+    name: str
+    title: str
+    hypothesis: str
+    """What a small p-value speaks against, in words."""
+    statistic_name: str
+    measure: Callable[[Comparison], tuple[float, float]]
+    """Statistic and p-value; NaN where undefined."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadlineRow:
+    """A row of the table at the top: one quantity of every task."""
+
+    name: str
+    explanation: str
+    cell: Callable[[TaskResults], Cell]
+    """With the text `NOT_MEASURED` where the task has none."""
+
+
+def _nothing(_: Any) -> tuple[()]:
+    return ()
+
+
+def _no_tables(_: Any) -> Mapping[str, pl.DataFrame]:
+    return {}
+
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topic(Generic[Record]):
+    """One topic; everything but name and title may be left out."""
+
+    name: str
+    """Of its record's folder."""
+    title: str
+    """Its heading on the page."""
+    record_type: type[Record] | None = None
+    conclude: Callable[[StoredTask], Record | None] | None = None
+    """Make the record; None where a stage that it needs was left out."""
+    reads: Sequence[str] = ()
+    """Stages whose folders `conclude` reads, besides pool, scores and comparison."""
+    absent: str = ""
+    """A sentence for tasks without the record, with `{tasks}` in it; empty: nothing is missed."""
+    quantities: tuple[Quantity, ...] = ()
+    rules: tuple[Rule, ...] = ()
+    tests: tuple[Test, ...] = ()
+    headline_name: str = ""
+    """Name of the group of its rows; topics of one name share a group."""
+    headline: tuple[HeadlineRow, ...] = ()
+    findings: Callable[[TaskResults], Iterable[Finding]] = _nothing
+    exhibits: Callable[[TaskResults], Iterable[Exhibit]] = _nothing
+    tables: Callable[[TaskResults], Mapping[str, pl.DataFrame]] = _no_tables
+    """Name -> a table beside the page that is no figure's (CSV)."""
+    examples: Callable[[TaskResults], Mapping[str, pl.DataFrame]] = _no_tables
+    """Name -> a table of single examples beside the page (Parquet)."""
+    parts: Callable[[TaskResults], Iterable[Part]] = _nothing
+    notes: Callable[[TaskResults], Iterable[str]] = _nothing
+    """Lines for “Can the scores be trusted?”."""
+    terms: tuple[Definition, ...] = ()
+    """Words for readers who are new here; shown where some task has the record."""
+    method: Callable[[Mapping[str, Any]], tuple[Definition, ...]] = _nothing
+    """How it was computed, from the settings of the stages by name; a stage may be missing."""
+
+    def of(self, task: TaskResults) -> Record | None:
+        """Its record on a task; None where a stage that it needs was left out."""
+        found: Record | None = task.records.get(self.name)
+        return found

@@ -1,0 +1,108 @@
+"""The trajectory over post-training: how far each checkpoint is from its parent, on one task.
+
+For whoever asks when a shift happens, and whether training without diffusion shows it too.
+
+A checkpoint is held against its parent as the MDM and the controls are, by the quantities of every
+topic (`registry.tracked_quantities`). So a new quantity of any topic is one more column of the
+trajectory: nothing here lists them. Figures of it stand in `trajectory_curves` and
+`trajectory_circuits`, its page in `trajectory_page`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from mechshift.graph import Graph
+from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR
+from mechshift.statistics import Estimates
+from mechshift.topics.topic import Measured, Quantity, StoredMember
+
+Training = Literal["diffusion", "control"]
+"""The post-training into an MDM; or the ARM trained on with its own objective on the same data."""
+
+TRAININGS: tuple[Training, ...] = ("diffusion", "control")
+
+TRAINING_COLOURS: dict[Training, str] = {"diffusion": MDM_COLOUR, "control": ARM_COLOUR}
+TRAINING_NAMES: dict[Training, str] = {
+    "diffusion": "diffusion",
+    "control": "control: the ARM's own objective",
+}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrajectoryPoint:
+    """One checkpoint on one task."""
+
+    training: Training
+    step: int
+    """Training steps since the parent; 0 is the parent itself, read as its checkpoints are."""
+    measured: Mapping[str, Measured]
+    """Each of `registry.tracked_quantities` by name."""
+    share: Estimates
+    """Share of the circuit's |score| by writing layer, `input` first
+    (`comparison.LayerProfile`)."""
+    scores: Float[np.ndarray, " edge"]
+    """Mean score of each edge [metric units], summed over denoising steps."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trajectory:
+    """All checkpoints on one task."""
+
+    task: str
+    graph: Graph
+    circuit_size: int
+    parent_scores: Float[np.ndarray, " edge"]
+    """Mean score of each edge in the ARM as it is [metric units]."""
+    points: tuple[TrajectoryPoint, ...]
+    """By training, then by step; all with the same quantities."""
+    num_examples: int
+    """Examples whose edges were scored."""
+    num_held_out: int
+    """Held-out examples on which circuits were run; both models of the pair solve them."""
+    num_asked: int
+    """Held-out examples behind the accuracies."""
+    level: float
+
+    def __post_init__(self) -> None:
+        assert len({frozenset(point.measured) for point in self.points}) == 1
+
+    @property
+    def trainings(self) -> tuple[Training, ...]:
+        """Those that have a point."""
+        present = {point.training for point in self.points}
+        return tuple(training for training in TRAININGS if training in present)
+
+    def of(self, training: Training) -> tuple[TrajectoryPoint, ...]:
+        """The points of one training, by step."""
+        return tuple(point for point in self.points if point.training == training)
+
+
+def measure_checkpoint(
+    member: StoredMember, *, training: Training, step: int, tracked: Sequence[Quantity]
+) -> TrajectoryPoint:
+    """Hold a checkpoint against its parent, from what earlier stages stored of both.
+
+    The quantities are measured by the same functions and on the same resamples as those of the MDM,
+    so the last point of a trajectory says what the comparison of the pair says.
+
+    Args:
+        member: the checkpoint.
+        training: that it comes from.
+        step: training steps since the parent.
+        tracked: what to measure; see `registry.tracked_quantities`.
+
+    Raises:
+        MechshiftError: an earlier result is missing or damaged, or cannot be compared.
+    """
+    _, own = member.scores()
+    return TrajectoryPoint(
+        training=training,
+        step=step,
+        measured={quantity.name: quantity.measure(member) for quantity in tracked},
+        share=member.shift().circuit_depth.source.mdm.share,
+        scores=own.mean(),
+    )

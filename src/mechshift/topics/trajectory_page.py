@@ -1,0 +1,190 @@
+"""The page of a trajectory: a post-training, checkpoint by checkpoint, and the tables beside it."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from mechshift.page.elements import Exhibit
+from mechshift.page.formats import UNDEFINED, Cell, estimate_cell
+from mechshift.page.html import (
+    FigureView,
+    check_file_names,
+    figure_view,
+    render_page,
+    task_slug,
+)
+from mechshift.page.theme import percent
+from mechshift.topics.report_page import Report
+from mechshift.topics.topic import Measured, Quantity
+from mechshift.topics.trajectory import TRAINING_NAMES, Trajectory
+from mechshift.topics.trajectory_circuits import (
+    circuit_scrubber,
+    circuit_scrubber_table,
+    depth_over_training,
+    depth_over_training_table,
+)
+from mechshift.topics.trajectory_curves import trajectory_figure, trajectory_table
+
+TABLE_NAME = "trajectory"
+"""Of the table with all numbers of all tasks, which the figure of the curves shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryFacts:
+    """How the numbers were made, so that somebody else can make them again."""
+
+    arm_name: str
+    config: Mapping[str, Any]
+    """Settings, as JSON values."""
+    versions: Mapping[str, str]
+    """Package -> version, `python` included."""
+    weights: Mapping[str, str]
+    """Checkpoint -> sha256 over its weights."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what could not be measured at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectoryInput:
+    """A trajectory, ready to be shown."""
+
+    tasks: tuple[Trajectory, ...]
+    tracked: tuple[Quantity, ...]
+    """What is shown of every point; see `registry.tracked_quantities`."""
+    descriptions: Mapping[str, str]
+    """What each task asks, in a sentence."""
+    facts: TrajectoryFacts
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingView:
+    """One training of one task, as a table: a row for each checkpoint."""
+
+    name: str
+    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
+    """Step, and a cell for each tracked quantity."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskView:
+    """A task's section as the template needs it."""
+
+    anchor: str
+    name: str
+    description: str
+    figures: tuple[FigureView, ...]
+    trainings: tuple[TrainingView, ...]
+    missing: tuple[str, ...]
+    """What is undefined at which steps, and why."""
+
+
+def render_trajectory(shown: TrajectoryInput) -> Report:
+    """The page, the numbers of each figure beside it, and the table of all numbers.
+
+    Every figure is drawn once. Names from the run are escaped; same input, same bytes.
+
+    Raises:
+        ReportError: tasks that would share file names.
+    """
+    check_file_names([trajectory.task for trajectory in shown.tasks])
+    table = trajectory_table(shown.tasks, shown.tracked)
+    exhibits = {trajectory.task: tuple(_exhibits(trajectory)) for trajectory in shown.tasks}
+    texts = {
+        _csv_name(task, exhibit.name): exhibit.table.write_csv()
+        for task, of_task in exhibits.items()
+        for exhibit in of_task
+    }
+    page = render_page(
+        "trajectory.html.j2",
+        facts=shown.facts,
+        curves=figure_view(
+            trajectory_figure(shown.tasks, shown.tracked),
+            anchor="curves",
+            reading="Where a band leaves the dashed line, the checkpoint differs from its parent."
+            " What the control does too, training does without diffusion.",
+            csv=f"{TABLE_NAME}.csv",
+        ),
+        tasks=[
+            _task_view(trajectory, shown, exhibits[trajectory.task]) for trajectory in shown.tasks
+        ],
+        tracked=shown.tracked,
+        level=percent(shown.tasks[0].level),
+        open_words=(UNDEFINED,),
+        config=json.dumps(shown.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
+    )
+    texts[f"{TABLE_NAME}.csv"] = table.write_csv()
+    return Report(page=page, texts=texts, tables={TABLE_NAME: table})
+
+
+def _exhibits(trajectory: Trajectory) -> Iterator[Exhibit]:
+    """Depth, and the circuits of each training."""
+    yield Exhibit(
+        name="depth",
+        figure=depth_over_training(trajectory),
+        table=depth_over_training_table(trajectory),
+        reading="A column is a checkpoint; brighter layers write more of the circuit. Work that"
+        " moves to earlier layers moves down.",
+    )
+    for training in trajectory.trainings:
+        yield Exhibit(
+            name=f"circuit-{training}",
+            figure=circuit_scrubber(trajectory, training),
+            table=circuit_scrubber_table(trajectory, training),
+            reading="Move the slider from the parent to the final model. Green edges are the"
+            " parent's too, pink ones are new; grey ones are among the parent's strongest and are"
+            " lost.",
+        )
+
+
+def _csv_name(task: str, name: str) -> str:
+    return f"{task_slug(task)}-{name}.csv"
+
+
+def _task_view(
+    trajectory: Trajectory, shown: TrajectoryInput, exhibits: Sequence[Exhibit]
+) -> TaskView:
+    task = trajectory.task
+    return TaskView(
+        anchor=task_slug(task),
+        name=task,
+        description=shown.descriptions[task],
+        figures=tuple(
+            figure_view(
+                exhibit.figure,
+                anchor=f"{task_slug(task)}-{exhibit.name}",
+                reading=exhibit.reading,
+                csv=_csv_name(task, exhibit.name),
+            )
+            for exhibit in exhibits
+        ),
+        trainings=tuple(
+            TrainingView(
+                name=TRAINING_NAMES[training],
+                rows=tuple(
+                    (
+                        f"{point.step:,}",
+                        tuple(_cell(point.measured[one.name]) for one in shown.tracked),
+                    )
+                    for point in trajectory.of(training)
+                ),
+            )
+            for training in trajectory.trainings
+        ),
+        missing=_missing(trajectory, shown.tracked),
+    )
+
+
+def _cell(measured: Measured) -> Cell:
+    if measured.estimate is None:
+        return Cell(text=UNDEFINED)
+    return estimate_cell(measured.estimate)
+
+
+def _missing(trajectory: Trajectory, tracked: Sequence[Quantity]) -> tuple[str, ...]:
+    return tuple(
+        f"{point.training}, step {point.step:,}, {quantity.name}: {reason}"
+        for point in trajectory.points
+        for quantity in tracked
+        if (reason := point.measured[quantity.name].reason)
+    )

@@ -1,0 +1,360 @@
+"""What circuits carry: a case solved by hand, the run's own numbers, and rules on set intervals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pytest
+
+from mechshift.comparison import ComparisonSettings
+from mechshift.evaluation import Baselines, CircuitMetrics, advantage, baseline_curve
+from mechshift.experiment.stored import RunTask
+from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, entry_cell
+from mechshift.statistics import Estimate, Interval
+from mechshift.topics.faithfulness import (
+    ABLATED_EDGES,
+    FAITHFULNESS,
+    INHERITED,
+    OWN,
+    RETURNED,
+    Faithfulness,
+)
+from mechshift.topics.topic import Measured, StoredMember, StoredTask, TaskResults
+
+NUM_EDGES = 20
+SETTINGS = ComparisonSettings(num_resamples=200, circuit_size=3)
+
+SCALE = np.linspace(1.0, 2.0, 10)[:, None]
+"""What the full model scores on ten examples of one step; the empty circuit scores nothing."""
+
+
+def metrics_keeping(*shares: float, sizes: tuple[int, ...] = (3, NUM_EDGES)) -> CircuitMetrics:
+    """Circuits that keep these shares of every example's metric, so of the metric of any resample.
+
+    Shares of further draws follow those of the first.
+    """
+    draws = len(shares) // len(sizes)
+    return CircuitMetrics(
+        sizes=np.array(sizes * draws),
+        live_sizes=np.array(sizes * draws) - 1,
+        num_edges=NUM_EDGES,
+        metric=np.array(shares)[:, None, None] * SCALE,
+        full=SCALE,
+        empty=0 * SCALE,
+        num_steps=np.ones(10, dtype=np.int64),
+    )
+
+
+@dataclass
+class ByHand(StoredTask):
+    """A task on which both models keep 0.75 on their own, 0.5 on the other's circuit of 3 edges."""
+
+    task: str = "by hand"
+    settings: ComparisonSettings = field(default=SETTINGS)
+    sizes: tuple[int, ...] = (3, NUM_EDGES)
+    num_draws: int = 2
+
+    def circuit_metrics(self, kind):
+        shares = {owner: 0.75 if owner == kind else 0.5 for owner in ("arm", "mdm")}
+        return {
+            owner: metrics_keeping(share, 1.0, sizes=self.sizes) for owner, share in shares.items()
+        }
+
+    def baselines(self, kind):
+        """Two draws, which keep 0.25 and 0.125; edges by activation keep nothing."""
+        random = metrics_keeping(0.25, 0.125, sizes=self.sizes[:1])
+        return Baselines(
+            random=random.subset(slice(0, self.num_draws)),
+            activation=metrics_keeping(0.0, sizes=self.sizes[:1]),
+            num_forced=np.array([1] if self.num_draws else [], dtype=np.int64),
+        )
+
+    def stage_config(self, stage):
+        assert stage == "faithfulness"
+        return {"evaluation": {"ablation": "mean"}}
+
+
+def concluded(**changes) -> Faithfulness:
+    assert FAITHFULNESS.conclude is not None
+    record = FAITHFULNESS.conclude(ByHand(**changes))
+    assert record is not None
+    return record
+
+
+def with_record(task: TaskResults, **changes: object) -> TaskResults:
+    """The task with these fields of both models' faithfulness."""
+    record = FAITHFULNESS.of(task)
+    assert record is not None
+    record = replace(record, arm=replace(record.arm, **changes), mdm=replace(record.mdm, **changes))
+    return replace(task, records={**task.records, "faithfulness": record})
+
+
+def without(task: TaskResults) -> TaskResults:
+    records = {name: one for name, one in task.records.items() if name != "faithfulness"}
+    return replace(task, records=records)
+
+
+def measured(low: float, high: float) -> Measured:
+    interval = Interval(low=low, high=high, level=0.95)
+    return Measured(estimate=Estimate(value=(low + high) / 2, interval=interval))
+
+
+def finding(task: TaskResults, words: str):
+    (found,) = [one for one in FAITHFULNESS.findings(task) if words in one.question]
+    return found
+
+
+def inheritance(task: TaskResults):
+    (rule,) = FAITHFULNESS.rules
+    (statement,) = rule.decide(task)
+    assert statement.axis == rule.axis == "inheritance"
+    return statement
+
+
+def test_a_case_solved_by_hand() -> None:
+    record = concluded()
+    assert (record.ablation, record.circuit_size) == ("mean", 3)
+    labels = [(one.model, one.circuit) for one in record.series]
+    assert labels == [
+        (model, circuit)
+        for model in ("arm", "mdm")
+        for circuit in ("arm", "mdm", "random", "activation")
+    ]
+    for model, other in (("arm", "mdm"), ("mdm", "arm")):
+        own = record.find(model, model)
+        assert own is not None and own.sizes.tolist() == [3, 20]
+        np.testing.assert_allclose(own.estimates.value, [0.75, 1.0])
+        np.testing.assert_allclose([own.estimates.low, own.estimates.high], [[0.75, 1.0]] * 2)
+        cross, random = record.at_size(model, other), record.at_size(model, "random")
+        assert cross is not None and random is not None
+        assert cross.value == pytest.approx(0.5)
+        assert random.value == pytest.approx(0.1875)
+        # Draws are resampled too: three in four resamples hold one of them or both, unevenly.
+        assert (random.interval.low, random.interval.high) == pytest.approx((0.125, 0.25))
+        found = record.of(model)
+        assert found.other_minus_own.estimate is not None
+        assert found.other_minus_own.estimate.value == pytest.approx(-0.25)
+        np.testing.assert_allclose(found.other_minus_own.draws, np.full(200, -0.25))
+        assert found.advantage.estimate is not None
+        assert found.advantage.estimate.value == pytest.approx(0.5625)
+        assert (found.num_draws, found.num_forced, found.num_live_by_activation) == (2, 1, 2)
+
+
+def test_where_the_compared_size_was_not_run_there_is_no_difference_and_a_reason() -> None:
+    record = concluded(sizes=(5, NUM_EDGES))
+    assert record.at_size("arm", "arm") is None
+    assert record.mdm.other_minus_own.reason == "no circuit of 3 edges was run"
+    assert record.mdm.advantage.reason == "no random circuit of 3 edges was run"
+    assert record.mdm.num_forced is None and record.mdm.num_live_by_activation is None
+    assert record.mdm.num_draws == 2
+
+
+def test_without_random_draws_there_is_no_curve_of_them() -> None:
+    record = concluded(num_draws=0)
+    assert record.find("arm", "random") is None
+    assert record.find("arm", "activation") is not None
+    assert record.arm.num_draws == 0
+    assert record.arm.advantage.reason == "no random circuit of 3 edges was run"
+
+
+def test_a_run_says_what_its_curves_say_by_themselves(small_run, ioi: TaskResults) -> None:
+    """Curves, difference and advantage are those of `evaluation`, resample by resample."""
+    stored, record = RunTask(run=small_run, task="ioi"), FAITHFULNESS.of(ioi)
+    assert record is not None
+    given = {"num_resamples": stored.settings.num_resamples, "seed": stored.settings.seed}
+    size = record.circuit_size
+    assert size == ioi.comparison.circuit_size
+    for model, other in (("arm", "mdm"), ("mdm", "arm")):
+        metrics = stored.circuit_metrics(model)
+        own, cross = metrics[model].curve(), metrics[other].curve()
+        random = baseline_curve(stored.baselines(model).random)
+        for origin, curve in ((model, own), (other, cross), ("random", random)):
+            shown, wanted = record.find(model, origin), curve.interval(**given)
+            assert shown is not None
+            np.testing.assert_array_equal(shown.sizes, curve.sizes)
+            for part in ("value", "low", "high"):
+                np.testing.assert_array_equal(getattr(shown.estimates, part), getattr(wanted, part))
+        found, at = record.of(model), own.sizes.tolist().index(size)
+        assert found.advantage.estimate == advantage(own, random, size, **given)
+        np.testing.assert_array_equal(
+            found.other_minus_own.draws,
+            (cross.resampled(**given) - own.resampled(**given))[:, at],
+        )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "answer", "verdict"),
+    [
+        (-0.4, -0.1, "no, it keeps less", "no longer suffices"),
+        (0.1, 0.3, "it keeps more", "serves it better"),
+        (-0.2, 0.1, NOT_DECIDED, NOT_DECIDED),
+    ],
+)
+def test_the_other_circuit_serves_as_well_unless_the_difference_excludes_zero(
+    ioi: TaskResults, low: float, high: float, answer: str, verdict: str
+) -> None:
+    """Finding and verdict decide alike; the two intervals by themselves are not asked."""
+    task = with_record(ioi, other_minus_own=measured(low, high))
+    record = FAITHFULNESS.of(task)
+    assert record is not None
+    for words, model, other in (
+        ("ARM's circuit serve the MDM", "mdm", "arm"),
+        ("MDM's circuit serve the ARM", "arm", "mdm"),
+    ):
+        found = finding(task, words)
+        assert found.verdict == answer
+        own, cross = record.at_size(model, model), record.at_size(model, other)
+        assert own is not None and cross is not None
+        assert f"keeps {cross.value:.2f} [" in found.sentence
+        assert f"and {own.value:.2f} [" in found.sentence and "on its own" in found.sentence
+        assert f"[{low:+.2f}, {high:+.2f}]".replace("-", "−") in found.sentence
+    statement = inheritance(task)
+    assert statement.verdict == verdict
+    assert statement.estimate == record.mdm.other_minus_own.estimate
+    assert f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]" in statement.sentence
+
+
+def test_findings_on_the_mdm_come_first_and_those_on_random_circuits_after(
+    ioi: TaskResults,
+) -> None:
+    assert [one.question for one in FAITHFULNESS.findings(ioi)] == [
+        "Does the ARM's circuit serve the MDM as well as its own?",
+        "Does the MDM's circuit serve the ARM as well as its own?",
+        "Is the ARM's circuit better than random ones?",
+        "Is the MDM's circuit better than random ones?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict"),
+    [(0.1, 0.6, "yes"), (-0.6, -0.1, "no, worse"), (-0.1, 0.6, NOT_DECIDED)],
+)
+@pytest.mark.parametrize("model", ["arm", "mdm"])
+def test_a_circuit_is_better_than_random_ones_where_the_difference_excludes_zero(
+    ioi: TaskResults, model, low: float, high: float, verdict: str
+) -> None:
+    record = concluded()
+    own = replace(
+        record.of(model),
+        advantage=measured(low, high),
+        num_draws=5,
+        num_forced=4,
+        num_live_by_activation=2,
+    )
+    record = replace(record, **{model: own})
+    task = replace(ioi, records={**ioi.records, "faithfulness": record})
+    found = finding(task, f"Is the {model.upper()}'s circuit better than random")
+    assert found.verdict == verdict
+    assert f"On its own 3 edges the {model.upper()} keeps 0.75 [0.75, 0.75]" in found.sentence
+    assert "0.19 [0.12, 0.25] (mean of 5 draws)" in found.sentence
+    assert "4 of the edges are in every draw." in found.sentence
+    assert "0.00 [0.00, 0.00]; 2 of them lie on a path" in found.sentence
+
+
+def test_draws_that_are_all_chance_have_no_edges_in_common_to_tell_of(ioi: TaskResults) -> None:
+    task = with_record(ioi, num_forced=0)
+    assert "every draw" not in finding(task, "ARM's circuit better").sentence
+
+
+def test_nothing_is_said_of_circuits_that_were_not_run(ioi: TaskResults) -> None:
+    task = without(ioi)
+    assert FAITHFULNESS.findings(task) == FAITHFULNESS.exhibits(task) == ()
+    assert inheritance(task).verdict == NOT_MEASURED
+    assert inheritance(task).sentence == "Inheritance: not measured."
+    size = ioi.comparison.circuit_size
+    for row in FAITHFULNESS.headline:
+        assert row.cell(task) == Cell(text=NOT_MEASURED, note=f"at {size} edges")
+    records = {**ioi.records, "faithfulness": concluded(sizes=(5, NUM_EDGES))}
+    assert FAITHFULNESS.findings(replace(ioi, records=records)) == ()
+
+
+def test_the_headline_reads_faithfulness_at_the_circuits_size(ioi: TaskResults) -> None:
+    record, size = FAITHFULNESS.of(ioi), ioi.comparison.circuit_size
+    assert record is not None
+    rows = {row.name: row for row in FAITHFULNESS.headline}
+    for name, model, circuit in (
+        ("ARM, own circuit", "arm", "arm"),
+        ("ARM, random circuit", "arm", "random"),
+        ("MDM, own circuit", "mdm", "mdm"),
+        ("MDM, random circuit", "mdm", "random"),
+        ("MDM on the ARM's circuit", "mdm", "arm"),
+        ("ARM on the MDM's circuit", "arm", "mdm"),
+    ):
+        series = record.find(model, circuit)
+        assert series is not None
+        index = series.sizes.tolist().index(size)
+        assert rows[name].cell(ioi) == entry_cell(series.estimates, index)
+    assert len(rows) == 6
+
+
+def test_the_figure_is_read_by_what_ablated_edges_carry(ioi: TaskResults) -> None:
+    record = FAITHFULNESS.of(ioi)
+    assert record is not None and record.ablation == "resample"
+    for ablation, words in ABLATED_EDGES.items():
+        records = {**ioi.records, "faithfulness": replace(record, ablation=ablation)}
+        (exhibit,) = FAITHFULNESS.exhibits(replace(ioi, records=records))
+        assert exhibit.name == "faithfulness"
+        assert f"outside the circuit carries {words}." in exhibit.reading
+        defined = FAITHFULNESS.method({"evaluation": {"ablation": ablation}})
+        assert any(words in one.meaning for one in defined)
+
+
+@dataclass
+class Checkpoint(StoredMember):
+    """A checkpoint of which circuits were exchanged."""
+
+    exchanged: Mapping[str, CircuitMetrics]
+    name: str = "mdm-step-000032"
+    settings: ComparisonSettings = field(default=SETTINGS)
+
+    def crossed(self) -> Mapping[str, CircuitMetrics]:
+        return self.exchanged
+
+
+def quantity(name: str):
+    (found,) = [one for one in FAITHFULNESS.quantities if one.name == name]
+    return found
+
+
+def test_a_checkpoint_is_measured_on_each_exchanged_circuit() -> None:
+    shares = {OWN: 0.75, INHERITED: 0.5, RETURNED: 0.25}
+    checkpoint = Checkpoint(
+        {name: metrics_keeping(share, sizes=(3,)) for name, share in shares.items()}
+    )
+    for name, share in shares.items():
+        asked = quantity(name)
+        assert (asked.of, asked.unit, asked.neutral) == ("checkpoints", "faithfulness", 1.0)
+        found = asked.measure(checkpoint)
+        assert found.reason == "" and found.estimate is not None
+        assert found.estimate.value == pytest.approx(share)
+        np.testing.assert_allclose(found.draws, np.full(200, share))
+
+
+def rippled(circuit: float, full: float, empty: float) -> CircuitMetrics:
+    """One circuit of three edges on ten examples of one step, all alike but for a ripple."""
+    ripple = np.linspace(-0.1, 0.1, 10)[:, None]
+    return replace(
+        metrics_keeping(0.0, sizes=(3,)),
+        metric=(circuit + ripple)[None],
+        full=full + ripple,
+        empty=empty + ripple,
+    )
+
+
+def test_faithfulness_is_measured_where_full_and_empty_differ_and_explained_where_not() -> None:
+    good = quantity(OWN).measure(Checkpoint({OWN: rippled(3.0, 4.0, 0.0)}))
+    assert good.reason == "" and good.estimate is not None
+    np.testing.assert_allclose(good.estimate.value, 0.75)
+    none = quantity(OWN).measure(Checkpoint({OWN: rippled(3.0, 1.0, 1.0)}))
+    assert none.estimate is none.draws is None
+    assert "on 10 examples the full model's metric minus the empty circuit's is 0 to 0" in (
+        none.reason
+    )
+
+
+def test_a_full_model_no_better_than_its_empty_circuit_has_a_reason_and_no_interval() -> None:
+    noisy = rippled(0.0, 0.0, 0.0)
+    alternating = np.where(np.arange(10) % 2, 1.0, -0.9)[:, None]
+    found = quantity(OWN).measure(Checkpoint({OWN: replace(noisy, full=noisy.empty + alternating)}))
+    assert found.estimate is None
+    assert "which includes 0. Use more examples or another metric." in found.reason
