@@ -1,8 +1,14 @@
 """Records as named arrays and JSON values, and back, so that a run folder can hold them.
 
-Works for any nesting of dataclasses whose leaves are NumPy arrays, numbers, strings, None and
-tuples of these. A nested field's name is joined with a dot: `overlap.edges.value`. A nested record
-may be optional, declared `Record | None`; None is kept under its own name.
+Works for any nesting of dataclasses whose leaves are NumPy arrays, numbers, strings, None, and
+tuples, lists and mappings of these.
+
+1. A nested record's name is joined with a dot: `overlap.edges.value`. It may be optional, declared
+   `Record | None`; None is kept under its own name.
+2. A tuple of records is one JSON list, with the JSON values of each record as an object. Arrays of
+   such records are named after their places: `points.0.scores`.
+3. A mapping of names to records is one JSON object of such objects, in the mapping's order, and
+   arrays are named after its keys: `by_owner.arm.metric`.
 """
 
 import dataclasses
@@ -19,7 +25,7 @@ from mechshift.errors import ArtifactError
 Record = TypeVar("Record")
 
 JsonValue = Any
-"""What `json.dumps` writes: None, bool, int, float, str, or a list of these."""
+"""What `json.dumps` writes: None, bool, int, float, str, or lists and objects of these."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,8 +69,34 @@ def _collect(
             _collect(value, name + ".", arrays, scalars)
         elif isinstance(value, np.ndarray):
             arrays[name] = np.ascontiguousarray(value)
+        elif _holds_records(value):
+            items = {key: to_flat(item) for key, item in _items(value)}
+            for key, item in items.items():
+                arrays |= {f"{name}.{key}.{inner}": one for inner, one in item.arrays.items()}
+            values = {key: item.scalars for key, item in items.items()}
+            scalars[name] = values if isinstance(value, Mapping) else list(values.values())
         else:
-            scalars[name] = list(value) if isinstance(value, tuple) else value
+            scalars[name] = _as_json(value)
+
+
+def _holds_records(value: Any) -> bool:
+    if not isinstance(value, tuple | Mapping):
+        return False
+    inner = value.values() if isinstance(value, Mapping) else value
+    return any(dataclasses.is_dataclass(item) for item in inner)
+
+
+def _items(collection: Any) -> list[tuple[str, Any]]:
+    """What a tuple, list or mapping holds, by the names that arrays in it bear."""
+    if isinstance(collection, Mapping):
+        return list(collection.items())
+    return [(str(index), item) for index, item in enumerate(collection)]
+
+
+def _as_json(value: Any) -> JsonValue:
+    if isinstance(value, Mapping):
+        return {key: _as_json(item) for key, item in value.items()}
+    return [_as_json(item) for item in value] if isinstance(value, tuple | list) else value
 
 
 def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set[str]) -> Record:
@@ -78,16 +110,32 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
             values[field.name] = _build(nested, name + ".", flat, unused)
             continue
         unused.discard(name)
+        item_type = _record_type(_item_hint(hint))
         if name in flat.arrays:
             values[field.name] = flat.arrays[name]
-        elif name in flat.scalars:
-            values[field.name] = _as_declared(flat.scalars[name], hint)
-        else:
+        elif name not in flat.scalars:
             raise ArtifactError(
                 f"stored {record_type.__name__} lacks '{name}'; delete its folder and run its stage"
                 " again."
             )
+        elif item_type is not None and flat.scalars[name] is not None:
+            values[field.name] = _build_items(item_type, name, flat, unused)
+        else:
+            values[field.name] = _as_declared(flat.scalars[name], hint)
     return record_type(**values)
+
+
+def _build_items(item_type: type, name: str, flat: FlatRecord, unused: set[str]) -> Any:
+    """The tuple or mapping of records whose JSON values stand under `name`."""
+    stored = flat.scalars[name]
+    items: dict[str, Any] = {}
+    for key, scalars in _items(stored):
+        start = f"{name}.{key}."
+        own = [array for array in flat.arrays if array.startswith(start)]
+        arrays = {array.removeprefix(start): flat.arrays[array] for array in own}
+        items[key] = from_flat(item_type, FlatRecord(arrays=arrays, scalars=scalars))
+        unused.difference_update(own)
+    return items if isinstance(stored, Mapping) else tuple(items.values())
 
 
 def _record_type(hint: Any) -> type | None:
@@ -102,10 +150,30 @@ def _options(hint: Any) -> tuple[Any, ...]:
     return typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
 
 
+def _item_hint(hint: Any) -> Any:
+    """What a field declares of the items of its tuple or mapping; None for any other field."""
+    for option in _options(hint):
+        arguments = typing.get_args(option)
+        if typing.get_origin(option) is tuple and arguments[1:] == (Ellipsis,):
+            return arguments[0]
+        if typing.get_origin(option) is Mapping:
+            return arguments[1]
+    return None
+
+
 def _as_declared(value: JsonValue, hint: Any) -> Any:
     """JSON has no tuples and no integer-valued floats; give back what the field declares."""
+    origins = {typing.get_origin(option): typing.get_args(option) for option in _options(hint)}
+    if isinstance(value, Mapping):
+        inner = _item_hint(hint)
+        return {key: _as_declared(item, inner) for key, item in value.items()}
+    if isinstance(value, list) and list in origins:
+        return [_as_declared(item, origins[list][0]) for item in value]
     if isinstance(value, list):
-        return tuple(value)
+        hints = origins.get(tuple, (None, Ellipsis))
+        if Ellipsis in hints:
+            hints = (hints[0],) * len(value)
+        return tuple(_as_declared(item, one) for item, one in zip(value, hints, strict=True))
     if float in _options(hint) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

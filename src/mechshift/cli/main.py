@@ -69,5 +69,6 @@ def _app() -> tyro.extras.SubcommandApp:
         ("trajectory", trajectories.trajectory),
     )
     for name, command in commands:
-        app.command(name=name)(command)
+        help = stages.run_help() if command is stages.run else None
+        app.command(name=name, help=help)(command)
     return app
