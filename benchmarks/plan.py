@@ -24,21 +24,21 @@ from mechshift.attribution import eap_ig
 from mechshift.circuits import Circuit
 from mechshift.denoising import sampler_named
 from mechshift.evaluation import circuit_sizes, evaluate_circuits
-from mechshift.experiment import RunSettings, evaluate_pair, make_pools, score_edges
-from mechshift.experiment.planning import MachineOptions, find_machine, plan_run
-from mechshift.experiment.planning.lengths import ExampleLengths
-from mechshift.experiment.planning.machine import Machine
-from mechshift.experiment.planning.memory import MemoryModel
-from mechshift.experiment.planning.methods import MethodPasses
-from mechshift.experiment.planning.plan import estimated_seconds
-from mechshift.experiment.planning.stages import (
+from mechshift.graph import Graph
+from mechshift.models import LanguageModel, load_pair, model_shape
+from mechshift.run import RunSettings, evaluate_pair, make_pools, score_edges
+from mechshift.run.planning import MachineOptions, find_machine, plan_run
+from mechshift.run.planning.lengths import ExampleLengths
+from mechshift.run.planning.machine import Machine
+from mechshift.run.planning.memory import MemoryModel
+from mechshift.run.planning.methods import MethodPasses
+from mechshift.run.planning.plan import estimated_seconds
+from mechshift.run.planning.stages import (
     ModelOnTask,
     StageCost,
     attribution_cost,
     evaluation_cost,
 )
-from mechshift.graph import Graph
-from mechshift.models import LanguageModel, load_pair, model_shape
 from mechshift.tasks import PoolConfig, find_tasks
 from mechshift.testing.measuring import LiveBytes, MatrixFlops, counted_passes
 

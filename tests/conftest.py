@@ -52,7 +52,7 @@ def small():
     """The settings of a small run of the embedded pair."""
     from mechshift.ablation import AblationSettings
     from mechshift.comparison import ComparisonSettings
-    from mechshift.experiment import AttributionSettings, EvaluationSettings, RunSettings
+    from mechshift.run import AttributionSettings, EvaluationSettings, RunSettings
     from mechshift.semantics import SemanticsSettings
     from mechshift.tasks import PoolConfig
 
@@ -74,7 +74,7 @@ def small():
 @pytest.fixture(scope="session")
 def small_run(made_once, small):
     """The folder of a finished run of these settings."""
-    from mechshift.experiment import run_experiment
+    from mechshift.run import run_experiment
 
     return made_once(
         "small-run", lambda folder: run_experiment(folder, small, device="cpu", quiet=True)

@@ -39,7 +39,7 @@ from safetensors.numpy import save_file
 
 from mechshift.errors import ArtifactError
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 """Raised when a folder written before could no longer be read as it was meant."""
 
 MANIFEST_NAME = "manifest.json"

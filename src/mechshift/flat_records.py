@@ -16,7 +16,6 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import repeat
 from typing import Any, TypeVar
 
 import numpy as np
@@ -129,7 +128,7 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
 def _build_items(item_type: type, name: str, flat: FlatRecord, unused: set[str]) -> Any:
     """The tuple or mapping of records whose JSON values stand under `name`."""
     stored = flat.scalars[name]
-    items = {}
+    items: dict[str, Any] = {}
     for key, scalars in _items(stored):
         start = f"{name}.{key}."
         own = [array for array in flat.arrays if array.startswith(start)]
@@ -171,9 +170,10 @@ def _as_declared(value: JsonValue, hint: Any) -> Any:
     if isinstance(value, list) and list in origins:
         return [_as_declared(item, origins[list][0]) for item in value]
     if isinstance(value, list):
-        declared = origins.get(tuple, ())
-        hints = declared if Ellipsis not in declared and declared else repeat(_item_hint(hint))
-        return tuple(_as_declared(item, one) for item, one in zip(value, hints, strict=False))
+        hints = origins.get(tuple, (None, Ellipsis))
+        if Ellipsis in hints:
+            hints = (hints[0],) * len(value)
+        return tuple(_as_declared(item, one) for item, one in zip(value, hints, strict=True))
     if float in _options(hint) and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value

@@ -1,4 +1,5 @@
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,3 +96,65 @@ def test_a_nested_record_is_never_taken_for_one_that_was_left_out() -> None:
     no_place = {n: v for n, v in flat.scalars.items() if not n.startswith("place.")}
     with pytest.raises(ArtifactError, match="lacks 'place.num_layers'"):
         from_flat(Reading, FlatRecord(arrays={}, scalars={**no_place, "place": None}))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Visit:
+    """A reading with an array of its own, and plain values of every kind."""
+
+    reading: Reading
+    weights: np.ndarray
+    words: Mapping[str, tuple[int, int]]
+    facts: Mapping[str, int | str | list[int]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Journey:
+    """Records in a row, and by name."""
+
+    visits: tuple[Visit, ...]
+    readings: Mapping[str, Reading]
+    ends: tuple[int, float]
+
+
+def visit(value: float) -> Visit:
+    return Visit(
+        reading=Reading(value=value, interval=None, place=GRAPH),
+        weights=np.array([value, 2.0]),
+        words={"z": (0, 3), "a": (4, 5)},
+        facts={"numbers": [3, 4], "goal": 7, "order": "ABBA"},
+    )
+
+
+def test_records_in_a_tuple_or_a_mapping_keep_their_order_arrays_and_types() -> None:
+    reading = Reading(value=1.0, interval=Interval(low=0.0, high=2.0, level=0.9), place=GRAPH)
+    journey = Journey(
+        visits=(visit(1.5), visit(2.5)),
+        readings={"the last one": reading, "a first": replace(reading, interval=None)},
+        ends=(3, 4.0),
+    )
+    flat = to_flat(journey)
+    assert flat.arrays.keys() == {"visits.0.weights", "visits.1.weights"}
+    assert [one["reading.value"] for one in flat.scalars["visits"]] == [1.5, 2.5]
+    assert flat.scalars["readings"]["a first"]["interval"] is None
+    scalars = json.loads(json.dumps(flat.scalars))
+    rebuilt = from_flat(Journey, FlatRecord(arrays=flat.arrays, scalars=scalars))
+    assert list(rebuilt.readings.items()) == list(journey.readings.items())
+    assert rebuilt.ends == (3, 4.0) and type(rebuilt.ends[1]) is float
+    for found, expected in zip(rebuilt.visits, journey.visits, strict=True):
+        assert found.reading == expected.reading
+        assert (found.words, found.facts) == (expected.words, expected.facts)
+        np.testing.assert_array_equal(found.weights, expected.weights)
+
+
+def test_an_empty_row_of_records_is_kept_and_a_damaged_one_is_refused() -> None:
+    empty = Journey(visits=(), readings={}, ends=(0, 0.0))
+    flat = to_flat(empty)
+    rebuilt = from_flat(Journey, flat)
+    assert (rebuilt.visits, rebuilt.readings) == ((), {})
+    odd = FlatRecord(arrays={"visits.0.weights": np.zeros(2)}, scalars=flat.scalars)
+    with pytest.raises(ArtifactError, match=r"Journey holds unknown parts \['visits.0.weights'\]"):
+        from_flat(Journey, odd)
+    one = to_flat(replace(empty, visits=(visit(1.0),)))
+    with pytest.raises(ArtifactError, match="stored Visit lacks 'weights'; delete its folder"):
+        from_flat(Journey, FlatRecord(arrays={}, scalars=one.scalars))

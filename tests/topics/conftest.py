@@ -3,20 +3,37 @@
 Made once for all workers of a test run, by the functions that a user's run calls.
 """
 
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
 import numpy as np
 import pytest
 
+from mechshift.ablation import AblationSettings
+from mechshift.attribution import EdgeScores
+from mechshift.comparison import (
+    CircuitShift,
+    Comparison,
+    ComparisonSettings,
+    circuit_shift,
+    compare,
+)
 from mechshift.graph import Graph
+from mechshift.semantics import SemanticsSettings
 from mechshift.statistics import Estimate, Estimates, Interval
-from mechshift.topics.registry import tracked_quantities
-from mechshift.topics.topic import Measured, TaskResults
+from mechshift.testing import Noise, planted_pair
+from mechshift.topics.pool import PoolSummary
+from mechshift.topics.registry import quantities, tracked_quantities
+from mechshift.topics.report_page import RunFacts
+from mechshift.topics.topic import Measured, MemberResults, TaskResults, Topic
 from mechshift.topics.trajectory import Trajectory, TrajectoryPoint
 
 
 @pytest.fixture(scope="session")
 def results(small_run) -> dict[str, TaskResults]:
     """Task -> its results: `ioi` has one denoising step, `infilling` several."""
-    from mechshift.experiment.concluding import conclude_run, task_results
+    from mechshift.run.conclusions import conclude_run, task_results
 
     conclude_run(small_run, quiet=True)
     return {task: task_results(small_run, task) for task in ("ioi", "infilling")}
@@ -33,6 +50,225 @@ def infilling(results) -> TaskResults:
 
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=1)
+
+
+def _random_scores(seed: int) -> EdgeScores:
+    """Twelve examples of three steps; two of them have only the first."""
+    generator = np.random.default_rng(seed)
+    num_steps = np.repeat([3, 1], [10, 2])
+    present = np.arange(3) < num_steps[:, None]
+    values = generator.normal(size=(12, 3, GRAPH.num_edges)) * present[..., None]
+    clean, corrupted, input_score = generator.normal(size=(3, 12, 3)) * present
+    return EdgeScores(
+        graph=GRAPH,
+        values=values,
+        num_steps=num_steps,
+        clean_metric=clean,
+        corrupted_metric=corrupted,
+        input_score=input_score,
+    )
+
+
+@pytest.fixture(scope="session")
+def comparison() -> Comparison:
+    """Of random scores, which makes its numbers all different."""
+    settings = ComparisonSettings(
+        circuit_size=30,
+        num_resamples=40,
+        num_splits=20,
+        num_splits_per_resample=2,
+        num_shuffles=10,
+        num_exchanges=20,
+    )
+    return compare("ioi", _random_scores(0), _random_scores(1), settings)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Member:
+    """A member of a run (`StoredMember`) of which scores and shift are known, and nothing else."""
+
+    name: str
+    settings: ComparisonSettings
+    compared: CircuitShift
+    scored: tuple[EdgeScores, EdgeScores] | None = None
+
+    def shift(self) -> CircuitShift:
+        return self.compared
+
+    def scores(self) -> tuple[EdgeScores, EdgeScores]:
+        assert self.scored is not None
+        return self.scored
+
+    def flow(self) -> None:
+        return None
+
+    def crossed(self) -> None:
+        return None
+
+    def correct(self) -> None:
+        return None
+
+
+PLANTED = ComparisonSettings(
+    num_resamples=100,
+    num_splits=20,
+    num_splits_per_resample=2,
+    num_shuffles=20,
+    num_exchanges=60,
+    circuit_size=12,
+    sizes=(12,),
+)
+
+
+def _measured(member: Member, accuracy: Estimate | None = None) -> MemberResults:
+    """Every quantity of a member, by the functions that the stage `conclude` calls."""
+    return MemberResults(
+        name=member.name,
+        measured={one.name: one.measure(member) for one in quantities("members")},
+        accuracy=accuracy,
+    )
+
+
+@pytest.fixture(scope="session")
+def pool() -> PoolSummary:
+    return PoolSummary(
+        num_candidates=20,
+        num_arm_correct=18,
+        num_mdm_correct=15,
+        num_both_correct=14,
+        pool_size=12,
+        dropped={"right but not needed": 2},
+    )
+
+
+@pytest.fixture(scope="session")
+def planted(pool: PoolSummary) -> Callable[..., TaskResults]:
+    """A function that measures a planted pair; given controls stand beside it.
+
+    No stage ran that needs a model, so there is no record but the pool's.
+    """
+    found: dict[str, TaskResults] = {}
+
+    def results_of(plant: str, *controls: MemberResults) -> TaskResults:
+        if plant not in found:
+            pair = planted_pair(plant, noise=Noise(own=0.5))
+            compared = compare(plant, pair.arm, pair.mdm, PLANTED)
+            scored = (pair.arm, pair.mdm)
+            found[plant] = TaskResults(
+                task=plant,
+                metric="logit_diff",
+                description="",
+                example="",
+                comparison=compared,
+                mdm=_measured(
+                    Member(name="mdm", settings=PLANTED, compared=compared, scored=scored)
+                ),
+                controls=(),
+                records={"pool": pool},
+            )
+        return replace(found[plant], controls=controls)
+
+    return results_of
+
+
+@pytest.fixture(scope="session")
+def control_of() -> Callable[[str, str], MemberResults]:
+    """A function that makes a control which differs from the ARM as a planted pair's MDM does."""
+
+    def measure(name: str, plant: str) -> MemberResults:
+        pair = planted_pair(plant, noise=Noise(own=0.5), seed=1)
+        member = Member(
+            name=name,
+            settings=PLANTED,
+            compared=circuit_shift(plant, pair.arm, pair.mdm, PLANTED),
+            scored=(pair.arm, pair.mdm),
+        )
+        able = Estimate(value=1.0, interval=Interval(low=0.9, high=1.0, level=0.95))
+        return _measured(member, accuracy=able)
+
+    return measure
+
+
+@pytest.fixture(scope="session")
+def compared_anew() -> Callable[..., TaskResults]:
+    """A function that gives a task another comparison, of which topics measure the MDM anew."""
+
+    def replaced(task: TaskResults, comparison: Comparison, *topics: Topic[Any]) -> TaskResults:
+        member = Member(name="mdm", settings=comparison.settings, compared=comparison)
+        anew = {one.name: one.measure(member) for topic in topics for one in topic.quantities}
+        mdm = replace(task.mdm, measured={**task.mdm.measured, **anew})
+        return replace(task, comparison=comparison, mdm=mdm)
+
+    return replaced
+
+
+@pytest.fixture(scope="session")
+def facts() -> RunFacts:
+    return RunFacts(
+        arm_name="tiny-arm",
+        mdm_name="tiny-mdm",
+        seed=7,
+        settings={
+            "pool": {"num_examples": 12, "num_held_out": 10},
+            "attribution": {
+                "method": "eap-ig",
+                "ig_steps": 5,
+                "rule": "left",
+                "gim": False,
+                "examples_per_shard": 1,
+            },
+            "evaluation": {"ablation": "resample"},
+            "comparison": {"circuit_size": None},
+            "flow": {"metric": "log_prob", "ig_steps": 9, "rule": "right"},
+            "semantics": asdict(SemanticsSettings(num_resamples=40, role_threshold=0.25)),
+            "ablation": asdict(AblationSettings()),
+        },
+        versions={"python": "3.11.9", "numpy": "2.4.6"},
+        model_hashes={"tiny-arm": "9f" * 32, "tiny-mdm": "3c" * 32},
+    )
+
+
+ATTACK = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&"
+
+
+@pytest.fixture(scope="session")
+def tame(infilling: TaskResults) -> TaskResults:
+    """A task with a figure of every kind, beside which the hostile one stands."""
+    dropped = {"right but not needed": 2}
+    pool = replace(infilling.records["pool"], dropped=dropped)
+    return replace(infilling, records={**infilling.records, "pool": pool})
+
+
+@pytest.fixture(scope="session")
+def hostile(tame: TaskResults) -> TaskResults:
+    """Every text that a run can bring along tries to leave its place."""
+    pool, flow, neurons = (tame.records[name] for name in ("pool", "flow", "neurons"))
+    attacked = {
+        "pool": replace(pool, dropped={ATTACK: 2}),
+        "flow": replace(flow, spans=(ATTACK, *flow.spans[1:])),
+        "neurons": replace(neurons, token_texts=(ATTACK,) * len(neurons.token_texts)),
+    }
+    return replace(
+        tame,
+        task=ATTACK,
+        metric=ATTACK,
+        description=ATTACK,
+        example=ATTACK,
+        comparison=replace(tame.comparison, task=ATTACK),
+        records={**tame.records, **attacked},
+    )
+
+
+@pytest.fixture(scope="session")
+def hostile_facts(facts: RunFacts) -> RunFacts:
+    return replace(
+        facts,
+        arm_name=ATTACK,
+        mdm_name=ATTACK,
+        settings={**facts.settings, ATTACK: ATTACK},
+        versions={ATTACK: ATTACK, "numpy": ATTACK},
+        model_hashes={ATTACK: ATTACK, "tiny-mdm": ATTACK},
+    )
 
 
 @pytest.fixture(scope="session")

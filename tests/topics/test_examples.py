@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from mechshift.errors import ReportError
-from mechshift.experiment.stored import RunTask
+from mechshift.run.stored import RunTask
 from mechshift.topics.examples import (
     EXAMPLES,
     ExampleMetrics,

@@ -8,7 +8,7 @@ import pytest
 
 from mechshift.comparison import ComparisonSettings
 from mechshift.evaluation import Baselines, CircuitMetrics, advantage, baseline_curve
-from mechshift.experiment.stored import RunTask
+from mechshift.run.stored import RunTask
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, entry_cell
 from mechshift.statistics import Estimate, Interval
 from mechshift.topics.faithfulness import (

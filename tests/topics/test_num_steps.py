@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import NumStepsSweep, sweep_over_num_steps
-from mechshift.experiment.stored import RunTask
-from mechshift.experiment.sweeping import sweep_point
+from mechshift.run.stored import RunTask
+from mechshift.run.sweeping import sweep_point
 from mechshift.flat_records import from_flat, to_flat
 from mechshift.statistics import Estimate, Estimates, Interval
 from mechshift.topics.num_steps import (

@@ -61,6 +61,7 @@ def _app() -> tyro.extras.SubcommandApp:
         ("ablate", stages.ablate),
         ("compare", stages.compare),
         ("sweep", stages.sweep),
+        ("conclude", stages.conclude),
         ("report", stages.report),
         ("export", stages.export),
         ("pairs", pairs.pairs),
@@ -69,5 +70,6 @@ def _app() -> tyro.extras.SubcommandApp:
         ("trajectory", trajectories.trajectory),
     )
     for name, command in commands:
-        app.command(name=name)(command)
+        help = stages.run_help() if command is stages.run else None
+        app.command(name=name, help=help)(command)
     return app

@@ -4,20 +4,9 @@ from dataclasses import asdict
 from json import dumps
 from typing import Annotated
 
-from mechshift.ablation import AblationSettings
-from mechshift.cli.stages import Unprefixed
 from mechshift.cli.tables import print_table
-from mechshift.comparison import ComparisonSettings
-from mechshift.experiment import (
-    Addable,
-    AttributionSettings,
-    EvaluationSettings,
-    PairOptions,
-    RunSettings,
-    Skippable,
-    SweepSettings,
-)
-from mechshift.experiment.planning import (
+from mechshift.run import RunSettings
+from mechshift.run.planning import (
     MachineOptions,
     RunPlan,
     memory_table,
@@ -25,64 +14,32 @@ from mechshift.experiment.planning import (
     stage_table,
     task_table,
 )
-from mechshift.experiment.planning.fitting import gigabytes
-from mechshift.experiment.planning.plan import SOLVED
-from mechshift.experiment.planning.tables import duration
-from mechshift.semantics import SemanticsSettings
-from mechshift.tasks import PoolConfig
+from mechshift.run.planning.fitting import gigabytes
+from mechshift.run.planning.plan import SOLVED
+from mechshift.run.planning.tables import duration
+from mechshift.run.settings import Unprefixed
 
 
 def plan(
-    models: Annotated[PairOptions, Unprefixed] = PairOptions(),
-    tasks: tuple[str, ...] = (),
-    pool: PoolConfig = PoolConfig(),
-    attribution: AttributionSettings = AttributionSettings(),
-    evaluation: EvaluationSettings = EvaluationSettings(),
-    comparison: ComparisonSettings = ComparisonSettings(),
-    semantics: SemanticsSettings = SemanticsSettings(),
-    ablation: AblationSettings = AblationSettings(),
-    sweep: SweepSettings = SweepSettings(),
-    skip: tuple[Skippable, ...] = (),
-    also: tuple[Addable, ...] = (),
+    settings: Annotated[RunSettings, Unprefixed] = RunSettings(),
     machine: Annotated[MachineOptions, Unprefixed] = MachineOptions(),
     solved: float = SOLVED,
     json: bool = False,
 ) -> None:
     """Tell what a run with the same options will take: passes, FLOPs, memory and time.
 
-    Chooses the batch sizes that fit. No weights and no hub are needed: published pairs are planned
-    from their known shapes, folders from their config.json. Example:
-    mechshift plan --pair dream-7b --dtype bfloat16 --memory-gb 80 --matmul-tflops 990
+    Chooses the batch sizes that fit, whatever is asked for. --skip controls is looked at, since
+    fewer models are then loaded and scored; the options of semantics, ablation and the sweep are
+    taken so that those of a run can be given as they are, and change nothing. No weights and no hub
+    are needed: published pairs are planned from their known shapes, folders from their config.json.
+    Example: mechshift plan --pair dream-7b --dtype bfloat16 --memory-gb 80 --matmul-tflops 990
 
     Args:
-        models: which two models.
-        tasks: names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.
-        pool: which examples.
-        attribution: how edges are scored; its batch size is chosen, not read.
-        evaluation: how circuits are tested; its batch size is chosen, not read.
-        comparison: its circuit size is also run.
-        semantics: not looked at; taken so that the options of a run can be given as they are.
-        ablation: not looked at.
-        sweep: not looked at.
-        skip: stages to leave out; without controls fewer models are loaded and scored.
-        also: not looked at.
+        settings: what is compared, and how.
         machine: what to plan for; by default the machine at hand.
         solved: share of candidates that both models get right; 0.5 is a guess.
         json: print everything as one JSON object instead of tables.
     """
-    settings = RunSettings(
-        models=models,
-        tasks=tasks,
-        pool=pool,
-        attribution=attribution,
-        evaluation=evaluation,
-        comparison=comparison,
-        semantics=semantics,
-        ablation=ablation,
-        sweep=sweep,
-        skip=skip,
-        also=also,
-    )
     found = plan_run(settings, machine, solved=solved)
     if json:
         _print_json(found)

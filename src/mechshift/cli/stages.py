@@ -3,29 +3,29 @@
 A function's signature is its command's options, and its docstring the command's help.
 """
 
+from inspect import cleandoc
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from tyro.conf import Positional
 
 from mechshift.ablation import AblationSettings
 from mechshift.cli.tables import print_table
 from mechshift.comparison import ComparisonSettings
-from mechshift.experiment import (
-    Addable,
+from mechshift.models import Kind
+from mechshift.run import (
     AttributionSettings,
     EvaluationSettings,
     ExplanationSettings,
     FormatName,
     PairOptions,
     RunSettings,
-    Skippable,
     SweepSettings,
     ablate_pair,
     analyse_pair,
     ask_controls,
     compare_pair,
+    conclude_run,
     evaluate_files,
     evaluate_pair,
     explain_run,
@@ -36,33 +36,21 @@ from mechshift.experiment import (
     pool_table,
     run_experiment,
     score_edges,
+    stage_lines,
     sweep_num_steps,
     sweep_table,
     trace_flow,
     write_report,
 )
-from mechshift.experiment.stores import KINDS
-from mechshift.models import Kind
+from mechshift.run.settings import Unprefixed
+from mechshift.run.store import KINDS
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, find_tasks
-
-Unprefixed = tyro.conf.arg(name="")
-"""Options of this record stand without the record's name before them."""
 
 
 def run(
     folder: Positional[Path],
-    models: Annotated[PairOptions, Unprefixed] = PairOptions(),
-    tasks: tuple[str, ...] = (),
-    pool: PoolConfig = PoolConfig(),
-    attribution: AttributionSettings = AttributionSettings(),
-    evaluation: EvaluationSettings = EvaluationSettings(),
-    comparison: ComparisonSettings = ComparisonSettings(),
-    semantics: SemanticsSettings = SemanticsSettings(),
-    ablation: AblationSettings = AblationSettings(),
-    skip: tuple[Skippable, ...] = (),
-    also: tuple[Addable, ...] = (),
-    sweep: SweepSettings = SweepSettings(),
+    settings: Annotated[RunSettings, Unprefixed] = RunSettings(),
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
@@ -73,38 +61,21 @@ def run(
 
     Args:
         folder: where everything is written.
-        models: which two models.
-        tasks: names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.
-        pool: which examples.
-        attribution: how edges are scored.
-        evaluation: how circuits are tested.
-        comparison: what is compared, and how uncertain it is.
-        semantics: how components are read.
-        ablation: what is ablated, how, and on how many examples.
-        skip: stages to leave out; the report then lacks their parts.
-        also: stages that are left out unless they are named here: sweep.
-        sweep: with which other numbers of denoising steps the models are compared.
+        settings: what is compared, and how.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
-    settings = RunSettings(
-        models=models,
-        tasks=tasks,
-        pool=pool,
-        attribution=attribution,
-        evaluation=evaluation,
-        comparison=comparison,
-        semantics=semantics,
-        ablation=ablation,
-        skip=skip,
-        also=also,
-        sweep=sweep,
-    )
     page = run_experiment(folder, settings, device=device, quiet=quiet)
     print_table(pool_table(folder))
-    if "sweep" in also:
-        _print_sweep(folder, sweep)
+    if "sweep" in settings.also:
+        _print_sweep(folder, settings.sweep)
     print(f"\nThe report: {page}")
+
+
+def run_help() -> str:
+    """The help of `run`: that of the function, and the stages in their order."""
+    stages = "\n".join(f"{place}. {line}." for place, line in enumerate(stage_lines(), start=1))
+    return f"{cleandoc(run.__doc__ or '').split('Args:')[0].strip()}\n\nStages, in order:\n{stages}"
 
 
 def pool(
@@ -326,6 +297,19 @@ def _print_sweep(folder: Path, settings: SweepSettings) -> None:
         print_table(table)
     for line in left_out(folder, settings):
         print(line)
+
+
+def conclude(folder: Positional[Path], quiet: bool = False) -> None:
+    """Compute what a run shows: every topic's numbers, and every quantity with its resamples.
+
+    What is there already and still true is kept; `report` does the same first. Numbers lie in
+    RUN/conclusions and, with their resampled draws, in RUN/quantities.
+
+    Args:
+        folder: a run folder that was compared and evaluated.
+        quiet: no progress bar.
+    """
+    conclude_run(folder, quiet=quiet)
 
 
 def report(folder: Positional[Path]) -> None:

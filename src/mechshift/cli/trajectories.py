@@ -1,30 +1,17 @@
 """The command that shows when, in a post-training, the circuits shift."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional
 
-from mechshift.cli.stages import Unprefixed
-from mechshift.comparison import ComparisonSettings
-from mechshift.experiment import (
-    AttributionSettings,
-    PairOptions,
-    TrajectorySettings,
-    run_trajectory,
-)
-from mechshift.tasks import PoolConfig
+from mechshift.run import TrajectorySettings, run_trajectory
+from mechshift.run.settings import Unprefixed
 
 
 def trajectory(
     folder: Positional[Path],
-    models: Annotated[PairOptions, Unprefixed] = PairOptions(),
-    tasks: tuple[str, ...] = (),
-    steps: tuple[int, ...] = (),
-    pool: PoolConfig = PoolConfig(),
-    attribution: AttributionSettings = AttributionSettings(),
-    comparison: ComparisonSettings = ComparisonSettings(),
-    skip: tuple[Literal["flow"], ...] = (),
+    settings: Annotated[TrajectorySettings, Unprefixed] = TrajectorySettings(),
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
@@ -40,23 +27,8 @@ def trajectory(
 
     Args:
         folder: where everything is written; that of a run of the same pair and pool can be shared.
-        models: parent and trained models.
-        tasks: names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.
-        steps: training steps of the checkpoints to measure, by default all; the ends are always.
-        pool: which examples; parent and final model solve them.
-        attribution: how edges are scored.
-        comparison: circuit size, and how uncertain it is.
-        skip: flow leaves out which way information flows, and saves about half of the time.
+        settings: what is measured, and how.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
-    settings = TrajectorySettings(
-        models=models,
-        tasks=tasks,
-        steps=steps,
-        pool=pool,
-        attribution=attribution,
-        comparison=comparison,
-        skip=skip,
-    )
     print(f"The page: {run_trajectory(folder, settings, device=device, quiet=quiet)}")

@@ -1,7 +1,7 @@
 """How large is a model, and how is it built? Known from a configuration alone, without weights.
 
 Numbers of parameters and edges follow from it, and so do FLOPs and memory
-(`mechshift.experiment.planning`).
+(`mechshift.run.planning`).
 """
 
 from dataclasses import dataclass, replace

@@ -1,6 +1,6 @@
 """What did some work really do: passes of the decoder, matrix products, memory of live tensors?
 
-For benchmarks, and for comparison with `mechshift.experiment.planning`, which predicts all three.
+For benchmarks, and for comparison with `mechshift.run.planning`, which predicts all three.
 """
 
 import weakref

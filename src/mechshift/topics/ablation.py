@@ -111,10 +111,10 @@ class Intervention:
 def _conclude(stored: StoredTask) -> Ablations | None:
     """None where not both models were ablated. Raises AblationError where not alike."""
     arm, mdm = stored.ablations("arm"), stored.ablations("mdm")
-    config = stored.stage_config("ablation")
+    config = stored.stage_settings("ablation")
     if arm is None or mdm is None or config is None:
         return None
-    settings = stored_settings(config["ablation"])
+    settings = stored_settings(config)
     return Ablations(
         structures=compare_ablations(arm.table, mdm.table, settings),
         arm_answers=_own_answers(arm, settings),
@@ -376,7 +376,7 @@ def _answers_cell(model: Kind) -> Callable[[TaskResults], Cell]:
 def _method(config: Mapping[str, Any]) -> tuple[Definition, ...]:
     if config.get("ablation") is None:
         return ()
-    settings = stored_settings(config["ablation"])
+    settings = stored_settings(config)
     replacements = "; ".join(f"{name}: {WRITES_INSTEAD[name]}" for name in settings.replacements)
     examples = "all" if settings.num_examples is None else f"the first {settings.num_examples}"
     return (

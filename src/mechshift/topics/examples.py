@@ -27,7 +27,7 @@ from mechshift.page.theme import (
     stacked,
     translucent,
 )
-from mechshift.report.records import task_slug
+from mechshift.page.html import task_slug
 from mechshift.topics.faithfulness_figure import EMPTY_NAMES, Origin
 from mechshift.topics.topic import KINDS, StoredTask, TaskResults, Topic
 
@@ -75,10 +75,10 @@ class ExampleMetrics:
 def _conclude(stored: StoredTask) -> ExampleMetrics:
     circuits = tuple(one for model in KINDS for one in _circuits(stored, model))
     size = stored.settings.circuit_size_in(circuits[0].metrics.num_edges)
-    config = stored.stage_config("faithfulness")
-    assert config is not None  # the metrics came from its folder
+    settings = stored.stage_settings("evaluation")
+    assert settings is not None  # the metrics came from its folder
     return ExampleMetrics(
-        ablation=config["evaluation"]["ablation"],
+        ablation=settings["ablation"],
         circuit_size=size,
         samples=tuple(one for model in KINDS for one in _samples(circuits, model, size)),
         circuits=circuits,

@@ -143,10 +143,10 @@ class _Resampled:
 def _conclude(stored: StoredTask) -> Faithfulness:
     """Raises EvaluationError where faithfulness is undefined."""
     arm, mdm = (_of_model(stored, model) for model in KINDS)
-    config = stored.stage_config("faithfulness")
-    assert config is not None  # the metrics of both models came from its folder
+    settings = stored.stage_settings("evaluation")
+    assert settings is not None  # the metrics of both models came from its folder
     return Faithfulness(
-        ablation=config["evaluation"]["ablation"],
+        ablation=settings["ablation"],
         circuit_size=stored.settings.circuit_size_in(arm.series[0].num_edges),
         arm=arm,
         mdm=mdm,

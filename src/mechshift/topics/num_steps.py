@@ -49,15 +49,25 @@ class NumSteps:
 def _conclude(stored: StoredTask) -> NumSteps | None:
     """None where numbers of steps could be compared and were not."""
     longest = int(stored.pool("discovery").schedule.example_num_targets.max())
+    sweep = concluded_sweep(stored)
+    if sweep is None and longest > 1:
+        return None
+    return NumSteps(longest_target=longest, sweep=sweep)
+
+
+def concluded_sweep(stored: StoredTask) -> NumStepsSweep | None:
+    """The models at every number of steps that was asked for; None where there is none.
+
+    Raises:
+        ArtifactError: damaged.
+        ComparisonError: the points were compared with different settings.
+    """
     points = stored.swept()
     if not points:
-        return NumSteps(longest_target=longest, sweep=None) if longest == 1 else None
-    return NumSteps(
-        longest_target=longest,
-        sweep=sweep_over_num_steps(
-            {steps: point.shift for steps, point in points.items()},
-            {steps: point.concentration.shift.effective_number for steps, point in points.items()},
-        ),
+        return None
+    return sweep_over_num_steps(
+        {steps: point.shift for steps, point in points.items()},
+        {steps: point.concentration.shift.effective_number for steps, point in points.items()},
     )
 
 
@@ -223,7 +233,7 @@ def _line(
     )
 
 
-def sweep_table(sweeps: Iterable[NumStepsSweep]) -> pl.DataFrame:
+def table_of_sweeps(sweeps: Iterable[NumStepsSweep]) -> pl.DataFrame:
     """What was measured on each task with each number of steps, as narrow as a terminal.
 
     Early share (by writing layer, cross-fitted) and effective components are MDM minus ARM.

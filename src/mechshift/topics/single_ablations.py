@@ -58,10 +58,10 @@ class ComponentAblations:
 def _conclude(stored: StoredTask) -> ComponentAblations | None:
     """None where not both models were ablated. Raises AblationError where not alike."""
     arm, mdm = stored.ablations("arm"), stored.ablations("mdm")
-    config = stored.stage_config("ablation")
+    config = stored.stage_settings("ablation")
     if arm is None or mdm is None or config is None:
         return None
-    settings = stored_settings(config["ablation"])
+    settings = stored_settings(config)
     return ComponentAblations(
         single=compare_single_ablations(arm.single, mdm.single, settings),
         arm_agreement=_agreement(stored, "arm", arm.single, settings),

@@ -89,8 +89,8 @@ class StoredTask(Protocol):
     def swept(self) -> Mapping[int, SweepPoint]:
         """Number of denoising steps -> how far the MDM is from the ARM."""
 
-    def stage_config(self, stage: str) -> Mapping[str, Any] | None:
-        """The settings in the manifest of a stage on this task (of the ARM or the comparison)."""
+    def stage_settings(self, name: str) -> Mapping[str, Any] | None:
+        """The settings of a stage under its name in `RunSettings`; None where it was left out."""
 
 
 @runtime_checkable

@@ -1,0 +1,35 @@
+"""Runs: the stages in order, what can be asked of each, and how their results are stored."""
+
+from mechshift.run.ablations import ablate_pair as ablate_pair
+from mechshift.run.answers import ask_controls as ask_controls
+from mechshift.run.circuit_runs import evaluate_files as evaluate_files
+from mechshift.run.circuit_runs import evaluate_pair as evaluate_pair
+from mechshift.run.comparisons import compare_pair as compare_pair
+from mechshift.run.conclusions import conclude_run as conclude_run
+from mechshift.run.explanations import explain_run as explain_run
+from mechshift.run.exports import FormatName as FormatName
+from mechshift.run.exports import export_circuits as export_circuits
+from mechshift.run.flow import trace_flow as trace_flow
+from mechshift.run.pipeline import load_stored_pair as load_stored_pair
+from mechshift.run.pipeline import run_experiment as run_experiment
+from mechshift.run.pools import make_pools as make_pools
+from mechshift.run.pools import pool_table as pool_table
+from mechshift.run.reporting import write_report as write_report
+from mechshift.run.scores import score_edges as score_edges
+from mechshift.run.semantics import analyse_pair as analyse_pair
+from mechshift.run.settings import Addable as Addable
+from mechshift.run.settings import AttributionSettings as AttributionSettings
+from mechshift.run.settings import EvaluationSettings as EvaluationSettings
+from mechshift.run.settings import ExplanationSettings as ExplanationSettings
+from mechshift.run.settings import PairOptions as PairOptions
+from mechshift.run.settings import RunSettings as RunSettings
+from mechshift.run.settings import Skippable as Skippable
+from mechshift.run.settings import SweepSettings as SweepSettings
+from mechshift.run.stage import Stage as Stage
+from mechshift.run.stages import STAGES as STAGES
+from mechshift.run.stages import stage_lines as stage_lines
+from mechshift.run.step_sweep import left_out as left_out
+from mechshift.run.step_sweep import sweep_num_steps as sweep_num_steps
+from mechshift.run.step_sweep import sweep_table as sweep_table
+from mechshift.run.trajectory import TrajectorySettings as TrajectorySettings
+from mechshift.run.trajectory import run_trajectory as run_trajectory

@@ -1,0 +1,409 @@
+"""Circuits that are run: how much of a model's behaviour its own and other circuits keep.
+
+Circuits are chosen on discovery examples and run on held-out ones. There are three kinds of them:
+
+- of a run: both models on each other's circuits at every size, and on circuits that know less than
+  a model's own: random ones with as many edges in every layer pair and edge type, and as many edges
+  by the activation of their sources;
+- of a checkpoint: it and its parent on each other's circuits, at the compared size alone. What lies
+  outside a circuit carries its source's output on the corrupted prompt;
+- of files: from another tool, or from another run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from mechshift.artifacts import read_manifest
+from mechshift.circuits import Circuit, select_top_edges
+from mechshift.circuits.formats import read_circuit
+from mechshift.comparison import ComparisonSettings
+from mechshift.denoising import Canvas
+from mechshift.evaluation import (
+    Ablation,
+    Baselines,
+    CircuitMetrics,
+    activation_sized_circuit,
+    difference_norms,
+    evaluate_circuits,
+    find_ablation,
+    num_averaged,
+    num_runs,
+    random_matched_circuit,
+)
+from mechshift.evaluation.corrupted_cache import corrupted_cache
+from mechshift.graph import Graph
+from mechshift.models import Kind, LanguageModel, ModelPair
+from mechshift.progress import Advance, progress_bar
+from mechshift.run.pools import pool_canvases
+from mechshift.run.records import CircuitRuns
+from mechshift.run.settings import EvaluationSettings
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import (
+    CROSSED,
+    FAITHFULNESS,
+    KINDS,
+    POOL,
+    SCORES,
+    crossed_folder,
+    faithfulness_folder,
+    model_inputs,
+    pool_manifests,
+    read_pool,
+    read_scores,
+    score_inputs,
+    scored_metric,
+    scores_folder,
+)
+from mechshift.topics.faithfulness import INHERITED, OWN, RETURNED
+
+
+def evaluate_pair(
+    run: Path,
+    pair: ModelPair,
+    settings: EvaluationSettings,
+    *,
+    circuit_size: int | None = None,
+    quiet: bool = False,
+) -> None:
+    """Write what both models score on both models' circuits, where it is missing.
+
+    Args:
+        run: a run folder with scores.
+        pair: the models that were scored.
+        settings: sizes as shares of all edges, what is ablated, and the baselines.
+        circuit_size: the size at which the circuits are compared [edges]; it is evaluated too.
+        quiet: no progress bars.
+
+    Raises:
+        ArtifactError: scores are missing, or the run holds other evaluations.
+        EvaluationError: a metric is not finite, or no mean to ablate with exists.
+    """
+    write_pieces(EVALUATE, _pair_pieces(run, pair, settings, circuit_size), quiet=quiet)
+
+
+def _pair_pieces(
+    run: Path, pair: ModelPair, settings: EvaluationSettings, circuit_size: int | None
+) -> Iterator[Piece]:
+    for task in pool_manifests(run):
+        inputs = score_inputs(run, task)
+        config = read_manifest(scores_folder(run, task, "arm")).config
+        metric, graph = config["attribution"]["metric"], Graph(**config["graph"])
+        compared = ComparisonSettings(circuit_size=circuit_size).circuit_size_in(graph.num_edges)
+        sizes = settings.sizes(graph.num_edges, compared)
+        # Found once for both models, and only if one of them is still to be run.
+        circuits = cache(partial(_pair_circuits, run, task, sizes))
+        for model in pair.models:
+            evaluation = _Evaluation(
+                run=run,
+                task=task,
+                model=model,
+                metric=metric,
+                settings=settings,
+                circuits=circuits,
+                sizes=sizes,
+                baseline_sizes=sizes if settings.baseline_sizes == "all" else [compared],
+            )
+            yield Piece(
+                folder=faithfulness_folder(run, task, model.kind),
+                config={
+                    "task": task,
+                    "model": model.name,
+                    "metric": metric,
+                    "sizes": sizes,
+                    "graph": asdict(graph),
+                    "circuit_size": compared,
+                    "evaluation": settings.manifest_config(),
+                },
+                inputs=inputs | model_inputs(run, task, model),
+                prepare=evaluation.work,
+            )
+
+
+EVALUATE = Stage(
+    name=FAITHFULNESS,
+    command="evaluate",
+    about="runs both models on their own, on each other's and on baseline circuits",
+    reads=(POOL, SCORES),
+    pieces=lambda given: _pair_pieces(
+        given.run, given.pair, given.settings.evaluation, given.settings.comparison.circuit_size
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Evaluation:
+    """One model on one task, on the circuits of both and on baseline circuits."""
+
+    run: Path
+    task: str
+    model: LanguageModel
+    metric: str
+    settings: EvaluationSettings
+    circuits: Callable[[], Mapping[Kind, Sequence[Circuit]]]
+    """Of each size."""
+    sizes: Sequence[int]
+    baseline_sizes: Sequence[int]
+
+    def work(self) -> Work:
+        """Passes over discovery examples for what is ablated, over held-out ones for circuits."""
+        discovery, held_out = (
+            pool_canvases(read_pool(self.run, self.task, split), self.model)
+            for split in ("discovery", "held-out")
+        )
+        circuits = self.circuits()
+        own = [circuits[self.model.kind][self.sizes.index(size)] for size in self.baseline_sizes]
+        total = 2 * len(discovery)
+        if self.settings.ablation == "mean":
+            total += num_averaged(discovery, held_out)
+        num_baselines = (self.settings.num_random + 1) * len(own)
+        total += len(held_out) * (2 + len(KINDS) * len(self.sizes) + num_baselines)
+
+        def compute(advance: Advance) -> CircuitRuns:
+            ablation, norms = self._measure_sources(discovery, held_out, advance)
+            return self._run(circuits, own, norms, held_out, ablation, advance)
+
+        title = f"{self.task}: run circuits in {self.model.kind.upper()}"
+        return Work(title=title, total=total, compute=compute)
+
+    def _measure_sources(
+        self, discovery: Sequence[Canvas], held_out: Sequence[Canvas], advance: Advance
+    ) -> tuple[Ablation, np.ndarray]:
+        """What ablated edges carry, and how far the corruption moves each source."""
+        batch_size = self.settings.batch_size
+        ablation = find_ablation(
+            self.settings.ablation,
+            self.model,
+            canvases=held_out,
+            mean_over=discovery,
+            batch_size=batch_size,
+            progress=advance,
+        )
+        norms = difference_norms(self.model, discovery, batch_size=batch_size, progress=advance)
+        return ablation, norms
+
+    def _run(
+        self,
+        circuits: Mapping[Kind, Sequence[Circuit]],
+        own: Sequence[Circuit],
+        norms: np.ndarray,
+        held_out: Sequence[Canvas],
+        ablation: Ablation,
+        advance: Advance,
+    ) -> CircuitRuns:
+        matched = [
+            random_matched_circuit(circuit, self.settings.seed + draw)
+            for draw in range(self.settings.num_random)
+            for circuit in own
+        ]
+        groups: dict[str, Sequence[Circuit]] = {
+            **{kind: circuits[kind] for kind in KINDS},
+            "random": [draw.circuit for draw in matched],
+            "activation": [activation_sized_circuit(circuit, norms) for circuit in own],
+        }
+        found = run_groups(
+            self.model,
+            held_out,
+            groups,
+            metric=self.metric,
+            ablation=ablation,
+            batch_size=self.settings.batch_size,
+            advance=advance,
+        )
+        num_forced = [len(draw.forced_edges) for draw in matched[: len(own)]]
+        return CircuitRuns(
+            by_owner={kind: found[kind] for kind in KINDS},
+            baselines=Baselines(
+                random=found["random"],
+                activation=found["activation"],
+                num_forced=np.array(num_forced, dtype=np.int64),
+            ),
+        )
+
+
+def exchanged_circuits(
+    run: Path,
+    task: str,
+    member: str,
+    model: LanguageModel,
+    arm: LanguageModel,
+    *,
+    circuit_size: int,
+    batch_size: int,
+) -> Piece:
+    """What a checkpoint and the ARM score on each other's circuits.
+
+    Raises:
+        ArtifactError: scores are missing.
+    """
+    graph = Graph(**read_manifest(scores_folder(run, task, member)).config["graph"])
+    metric = scored_metric(run, task)
+
+    def prepare() -> Work:
+        own, arms = (_circuits(run, task, name, [circuit_size])[0] for name in (member, "arm"))
+        pool = read_pool(run, task, "held-out")
+        readers = [(model, {OWN: [own], INHERITED: [arms]}), (arm, {RETURNED: [own]})]
+        work = [(one, pool_canvases(pool, one), groups) for one, groups in readers]
+
+        def compute(advance: Advance) -> CircuitRuns:
+            by_owner: dict[str, CircuitMetrics] = {}
+            for reader, canvases, groups in work:
+                by_owner |= run_groups(
+                    reader,
+                    canvases,
+                    groups,
+                    metric=metric,
+                    batch_size=batch_size,
+                    advance=advance,
+                )
+            return CircuitRuns(by_owner=by_owner)
+
+        total = sum(num_runs(canvases, _flat(groups)) for _, canvases, groups in work)
+        return Work(title=f"{task}: exchange circuits with {member}", total=total, compute=compute)
+
+    return Piece(
+        folder=crossed_folder(run, task, member),
+        config={
+            "task": task,
+            "model": model.name,
+            "metric": metric,
+            "num_edges": graph.num_edges,
+            "circuit_size": circuit_size,
+        },
+        inputs=score_inputs(run, task, ("arm", member))
+        | {"arm": arm.weights_hash, "weights": model.weights_hash},
+        prepare=prepare,
+    )
+
+
+EXCHANGE = Stage(
+    name=CROSSED,
+    command="trajectory",
+    about="runs a checkpoint and its parent on each other's circuits",
+    reads=(POOL, SCORES),
+    when="by itself",
+)
+
+
+def _pair_circuits(run: Path, task: str, sizes: Sequence[int]) -> dict[Kind, list[Circuit]]:
+    return {kind: _circuits(run, task, kind, sizes) for kind in KINDS}
+
+
+def _circuits(run: Path, task: str, member: str, sizes: Sequence[int]) -> list[Circuit]:
+    """A member's circuits of these sizes, chosen by its mean scores."""
+    scores = read_scores(scores_folder(run, task, member))
+    mean = scores.mean()
+    return [select_top_edges(scores.graph, mean, size) for size in sizes]
+
+
+def run_groups(
+    model: LanguageModel,
+    held_out: Sequence[Canvas],
+    groups: Mapping[str, Sequence[Circuit]],
+    *,
+    metric: str,
+    batch_size: int,
+    ablation: Ablation = corrupted_cache,
+    advance: Advance | None = None,
+) -> dict[str, CircuitMetrics]:
+    """What a model scores on the circuits of each group, by the group's name.
+
+    The full and the empty run are shared by all, so all groups are run at once.
+
+    Raises:
+        CircuitError: a circuit of another architecture.
+        EvaluationError: a metric is not finite, or no mean to ablate with exists.
+    """
+    metrics = evaluate_circuits(
+        model,
+        held_out,
+        _flat(groups),
+        num_examples=1 + max(canvas.example for canvas in held_out),
+        metric=metric,
+        ablation=ablation,
+        batch_size=batch_size,
+        progress=advance,
+    )
+    ends = np.cumsum([len(group) for group in groups.values()]).tolist()
+    return {
+        name: metrics.subset(slice(end - len(group), end))
+        for (name, group), end in zip(groups.items(), ends, strict=True)
+    }
+
+
+def _flat(groups: Mapping[str, Sequence[Circuit]]) -> list[Circuit]:
+    return [circuit for group in groups.values() for circuit in group]
+
+
+def evaluate_files(
+    run: Path,
+    pair: ModelPair,
+    files: Sequence[Path],
+    settings: EvaluationSettings,
+    *,
+    quiet: bool = False,
+) -> pl.DataFrame:
+    """Run circuits in both models on the held-out examples of every task of a run.
+
+    Nothing is written.
+
+    Args:
+        run: a run folder with scores, whose metrics are used.
+        pair: the models of the run.
+        files: circuits as MIB's JSON, GraphML or safetensors, of the models' architecture.
+        settings: what ablated edges carry; sizes and baselines do not apply.
+        quiet: no progress bar.
+
+    Returns:
+        One row per task, model and file: its edges, those that are not dangling, and faithfulness
+        with a 95% bootstrap interval over examples.
+
+    Raises:
+        ArtifactError: scores are missing.
+        CircuitError: a file that cannot be read, or a circuit of another architecture.
+        EvaluationError: faithfulness is undefined, or no mean to ablate with exists.
+    """
+    circuits = [read_circuit(path) for path in files]
+    tasks = list(pool_manifests(run))
+    rows = []
+    with progress_bar("run circuits", 2 * len(tasks) * len(files), quiet=quiet) as advance:
+        for task in tasks:
+            metric = scored_metric(run, task)
+            for model in pair.models:
+                held_out = pool_canvases(read_pool(run, task, "held-out"), model)
+                ablation = find_ablation(
+                    settings.ablation,
+                    model,
+                    canvases=held_out,
+                    mean_over=pool_canvases(read_pool(run, task, "discovery"), model),
+                    batch_size=settings.batch_size,
+                )
+                for path, circuit in zip(files, circuits, strict=True):
+                    metrics = run_groups(
+                        model,
+                        held_out,
+                        {"file": [circuit]},
+                        metric=metric,
+                        ablation=ablation,
+                        batch_size=settings.batch_size,
+                    )["file"]
+                    names = {"task": task, "model": model.kind.upper(), "file": path.name}
+                    rows.append({**names, **_row(circuit, metrics)})
+                    advance(1)
+    return pl.DataFrame(rows)
+
+
+def _row(circuit: Circuit, metrics: CircuitMetrics) -> dict[str, float]:
+    """The numbers of one circuit from a file."""
+    found = metrics.curve().interval()
+    return {
+        "edges": circuit.num_edges,
+        "live": int(metrics.live_sizes[0]),
+        "faithfulness": float(found.value[0]),
+        "low": float(found.low[0]),
+        "high": float(found.high[0]),
+    }

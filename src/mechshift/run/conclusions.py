@@ -1,0 +1,188 @@
+"""Conclusions of a run: every topic's record and every member's quantities, computed once.
+
+RUN/conclusions/TASK/TOPIC   the record of a topic, made from what earlier stages stored
+RUN/quantities/TASK/MEMBER   each quantity of the MDM or a control: value, interval, and its draws,
+                             on the same resamples for every member, so that a difference of two
+                             members is a subtraction
+
+They cost seconds: where an earlier stage was added or made anew, they are made anew.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from mechshift.artifacts import artifact_hash, is_written
+from mechshift.progress import Advance
+from mechshift.run.pools import pooled_task
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import (
+    COMPARISON,
+    CONCLUSIONS,
+    CONTROLS,
+    FAITHFULNESS,
+    FLOW,
+    POOL,
+    QUANTITIES,
+    SCORES,
+    comparison_folder,
+    conclusion_folder,
+    control_folder,
+    pool_folder,
+    pool_manifests,
+    quantities_folder,
+    read_record,
+    scored_members,
+    scored_metric,
+    stored_hashes,
+)
+from mechshift.run.stored import RunMember, RunTask
+from mechshift.statistics import Estimate, proportion_interval
+from mechshift.topics.registry import TOPICS, quantities
+from mechshift.topics.topic import MemberResults, StoredMember, TaskResults
+
+ALWAYS_READ = (POOL, SCORES, COMPARISON)
+
+
+def conclude_run(run: Path, *, quiet: bool = False) -> None:
+    """Write every conclusion that is missing or older than what it rests on.
+
+    Raises:
+        ArtifactError: an earlier stage is missing or damaged.
+        EvaluationError: faithfulness is undefined.
+    """
+    write_pieces(CONCLUDE, _pieces(run), quiet=quiet)
+
+
+def _pieces(run: Path) -> Iterator[Piece]:
+    for task in pool_manifests(run):
+        stored = RunTask(run=run, task=task)
+        for topic in TOPICS:
+            if topic.conclude is not None:
+                yield _piece(
+                    conclusion_folder(run, task, topic.name),
+                    task,
+                    stored_hashes(run, task, (*ALWAYS_READ, *topic.reads)),
+                    f"{task}: conclude {topic.name}",
+                    partial(topic.conclude, stored),
+                )
+        for name in measured_members(run, task):
+            yield _piece(
+                quantities_folder(run, task, name),
+                task,
+                stored_hashes(run, task, (*ALWAYS_READ, FLOW, CONTROLS)),
+                f"{task}: measure {name}",
+                partial(measure_member, RunMember(of=stored, name=name)),
+                stage=QUANTITIES,
+            )
+
+
+def _piece(
+    folder: Path,
+    task: str,
+    inputs: dict[str, str],
+    title: str,
+    make: Callable[[], Any],
+    *,
+    stage: str = "",
+) -> Piece:
+    def compute(advance: Advance) -> Any:
+        record = make()
+        advance(1)
+        return record
+
+    return Piece(
+        folder=folder,
+        config={"task": task},
+        inputs=inputs,
+        prepare=lambda: Work(title=title, total=1, compute=compute),
+        stage=stage,
+    )
+
+
+CONCLUDE = Stage(
+    name=CONCLUSIONS,
+    command="conclude",
+    about="computes every topic's numbers, and every quantity of the MDM and the controls, once",
+    reads=(POOL, SCORES, FAITHFULNESS, COMPARISON),
+    pieces=lambda given: _pieces(given.run),
+    remade="when stale",
+)
+
+
+def measured_members(run: Path, task: str) -> list[str]:
+    """The MDM, and the controls that were scored, compared and asked."""
+    controls = [
+        name
+        for name in scored_members(run, task)[2:]
+        if is_written(control_folder(run, task, name))
+        and is_written(comparison_folder(run, task, name))
+    ]
+    return ["mdm", *controls]
+
+
+def measure_member(member: StoredMember) -> MemberResults:
+    """Every quantity of the MDM or of a control, on the resamples of the comparison.
+
+    Raises:
+        ArtifactError: an earlier stage is missing or damaged.
+        SemanticsError: no component is attributed anything.
+    """
+    correct = member.correct()
+    accuracy = None
+    if correct is not None:
+        interval = proportion_interval(int(correct.sum()), len(correct), member.settings.level)
+        accuracy = Estimate(value=float(correct.mean()), interval=interval)
+    return MemberResults(
+        name=member.name,
+        measured={one.name: one.measure(member) for one in quantities("members")},
+        accuracy=accuracy,
+    )
+
+
+def task_results(run: Path, task: str) -> TaskResults:
+    """What was concluded on one task.
+
+    Raises:
+        ArtifactError: nothing was concluded, or it is damaged.
+    """
+    stored = RunTask(run=run, task=task)
+    measured = [
+        read_record(MemberResults, quantities_folder(run, task, name), stage=QUANTITIES)
+        for name in measured_members(run, task)
+    ]
+    pool = stored.pool("discovery")
+    example = pool.examples[0]
+    return TaskResults(
+        task=task,
+        metric=scored_metric(run, task),
+        description=pooled_task(task, pool).summary,
+        example=f"{example.prompt}⟨{example.target}⟩{example.suffix}",
+        comparison=stored.comparison(),
+        mdm=measured[0],
+        controls=tuple(measured[1:]),
+        records={
+            topic.name: read_record(
+                topic.record_type, conclusion_folder(run, task, topic.name), stage=CONCLUSIONS
+            )
+            for topic in TOPICS
+            if topic.record_type is not None
+            and is_written(conclusion_folder(run, task, topic.name))
+        },
+    )
+
+
+def conclusion_inputs(run: Path, task: str) -> dict[str, str]:
+    """Hashes of all that `task_results` reads, by folder."""
+    folders: Sequence[Path] = [
+        pool_folder(run, task),
+        comparison_folder(run, task),
+        *(quantities_folder(run, task, name) for name in measured_members(run, task)),
+        *(conclusion_folder(run, task, topic.name) for topic in TOPICS),
+    ]
+    return {
+        folder.relative_to(run).as_posix(): artifact_hash(folder)
+        for folder in folders
+        if is_written(folder)
+    }

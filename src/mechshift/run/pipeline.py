@@ -1,0 +1,71 @@
+"""A whole run: every stage in order, each skipped where its result is there already."""
+
+from pathlib import Path
+
+from mechshift.errors import ArtifactError, ConfigError
+from mechshift.models import ModelPair
+from mechshift.run.reporting import report_page
+from mechshift.run.settings import PairOptions, RunSettings
+from mechshift.run.stage import Given, write_pieces
+from mechshift.run.stages import STAGES
+from mechshift.run.store import CONTROLS, pool_manifests
+from mechshift.tasks import find_tasks
+
+
+def run_experiment(
+    run: Path, settings: RunSettings | None = None, *, device: str = "auto", quiet: bool = False
+) -> Path:
+    """Compare the circuits of a pair on its tasks.
+
+    A second call with the same settings goes on where a killed one stopped and ends with the same
+    bytes.
+
+    Args:
+        run: the run folder; made if it is not there.
+        settings: what to compare and how; by default the embedded pair on its four tasks.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        quiet: no progress bars.
+
+    Returns:
+        The report.
+
+    Raises:
+        MechshiftError: one line on what is wrong and what to do; finished stages are kept.
+    """
+    settings = settings or RunSettings()
+    tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
+    stages = [stage for stage in STAGES if stage.is_wanted(settings)]
+    for stage in stages:
+        if stage.check is not None:
+            stage.check(settings)
+    pair = settings.models.load(device, controls=CONTROLS not in settings.skip)
+    given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
+    for stage in stages:
+        assert stage.pieces is not None
+        write_pieces(stage, stage.pieces(given), quiet=quiet)
+    return report_page(run)
+
+
+def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False) -> ModelPair:
+    """The two models whose pool a run folder holds, and their controls if asked for.
+
+    Raises:
+        ArtifactError: no pool, pools of different pairs, or weights that have changed since.
+    """
+    manifests = pool_manifests(run)
+    pairs = [manifest.config["pair"] for manifest in manifests.values()]
+    if any(pair != pairs[0] for pair in pairs):
+        raise ArtifactError(f"{run} holds pools of different pairs; use one run folder a pair.")
+    try:
+        options = PairOptions(**pairs[0])
+    except TypeError as error:
+        raise ConfigError(f"the pool in {run} names its pair in an unknown way: {error}.") from None
+    pair = options.load(device, controls=controls)
+    for task, manifest in manifests.items():
+        for model in pair.models:
+            if manifest.inputs[model.kind] != model.weights_hash:
+                raise ArtifactError(
+                    f"the weights of '{model.name}' are not those that made the pool of '{task}'"
+                    f" in {run}; use another run folder."
+                )
+    return pair

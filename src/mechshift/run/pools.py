@@ -1,0 +1,144 @@
+"""Pools of a run: for each task the examples that both models get right, and how they are read."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+
+import polars as pl
+
+from mechshift.artifacts import file_hash
+from mechshift.denoising import Canvas, EncodedExample, build_canvases
+from mechshift.models import LanguageModel, ModelPair
+from mechshift.progress import Advance
+from mechshift.run.records import POOL_SPLITS, TaskPools
+from mechshift.run.settings import PairOptions
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import KINDS, POOL, pool_folder, pool_manifests, read_pool
+from mechshift.tasks import (
+    TASKS,
+    CommonPool,
+    PoolConfig,
+    Task,
+    TaskFile,
+    build_pool,
+    encode_pool,
+)
+
+
+def make_pools(
+    run: Path,
+    pair: ModelPair,
+    options: PairOptions,
+    tasks: Sequence[Task],
+    config: PoolConfig,
+    *,
+    quiet: bool = False,
+) -> None:
+    """Write the pool of every task that has none yet.
+
+    Args:
+        run: the run folder.
+        pair: loaded from `options`, which later stages load it from again.
+        options: which models, and how they are loaded.
+        tasks: in the order in which the report shows them.
+        config: how many examples, and how they are denoised.
+        quiet: no progress bars.
+
+    Raises:
+        TaskError: a task that does not fit the tokenizer.
+        PoolError: too few examples that both models get right.
+        ArtifactError: the run folder holds other pools.
+    """
+    write_pieces(POOL_STAGE, _pieces(run, pair, options, tasks, config), quiet=quiet)
+
+
+def _pieces(
+    run: Path, pair: ModelPair, options: PairOptions, tasks: Sequence[Task], config: PoolConfig
+) -> Iterator[Piece]:
+    for position, task in enumerate(tasks):
+        yield Piece(
+            folder=pool_folder(run, task.name),
+            config={
+                "task": task.name,
+                "position": position,
+                "pair": asdict(options),
+                "pool": asdict(config),
+            },
+            inputs=_weights(pair) | _task_file(task),
+            prepare=partial(_work, pair, task, config),
+        )
+
+
+def _work(pair: ModelPair, task: Task, config: PoolConfig) -> Work:
+    def compute(advance: Advance) -> TaskPools:
+        discovery, held_out = (
+            build_pool(pair, task, split, config, progress=advance) for split in POOL_SPLITS
+        )
+        return TaskPools(discovery=discovery, held_out=held_out)
+
+    # A first round asks both models for as many as are wanted; hard tasks take more.
+    total = len(KINDS) * (config.num_examples + config.num_held_out)
+    return Work(title=f"{task.name}: decode", total=total, compute=compute)
+
+
+def _weights(pair: ModelPair) -> dict[str, str]:
+    return {model.kind: model.weights_hash for model in pair.models}
+
+
+def _task_file(task: Task) -> dict[str, str]:
+    return {"task_file": file_hash(task.path)} if isinstance(task, TaskFile) else {}
+
+
+POOL_STAGE = Stage(
+    name=POOL,
+    command="pool",
+    about="finds examples that both models get right, for discovery and held out",
+    pieces=lambda given: _pieces(
+        given.run, given.pair, given.settings.models, given.tasks, given.settings.pool
+    ),
+)
+
+
+def pooled_task(name: str, pool: CommonPool) -> Task:
+    """The task that a stored pool is of; one from a file is rebuilt without its file."""
+    if name in TASKS:
+        return TASKS[name]
+    lines = enumerate(pool.examples, start=1)
+    examples = tuple((line, pool.split, example) for line, example in lines)
+    return TaskFile(name=name, path=Path(f"{name}.jsonl"), examples=examples)
+
+
+def pooled_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExample]:
+    """The pool's examples as this model reads them."""
+    return encode_pool(pooled_task(pool.task, pool), pool.examples, model)
+
+
+def pool_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:
+    """The same, step by step in the pool's order."""
+    return build_canvases(model, pooled_examples(pool, model), pool.schedule)
+
+
+def pool_table(run: Path) -> pl.DataFrame:
+    """For each task and split: accuracies, candidates tried, pool size, and what was dropped.
+
+    `spare` were right and not needed; `ARM only`, `MDM only` and `none` say who was right.
+
+    Raises:
+        ArtifactError: the run has no pool, or a damaged one.
+    """
+    reasons = ("spare", "ARM only", "MDM only", "none")  # as wide as a terminal allows
+    rows = []
+    for task in pool_manifests(run):
+        for split in POOL_SPLITS:
+            pool = read_pool(run, task, split)
+            row = {
+                "task": task,
+                "split": split,
+                "ARM": pool.arm_accuracy,
+                "MDM": pool.mdm_accuracy,
+                "tried": len(pool.candidate_ids),
+                "pool": len(pool.examples),
+            }
+            rows.append(row | dict(zip(reasons, pool.dropped.values(), strict=True)))
+    return pl.DataFrame(rows)

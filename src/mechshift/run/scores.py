@@ -1,0 +1,195 @@
+"""Edge scores of a run: how much each edge of each model matters on the pooled examples.
+
+Scores can be averaged over shards of examples before they are stored. All shards must hold equally
+many examples, or those of a smaller last one would count for more than the others; and there must
+be as many shards as a comparison needs to resample and to halve. A pool is refused that cannot be
+cut so. It is not cut short: what was pooled is scored.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mechshift.attribution import (
+    EdgeScores,
+    attribute,
+    average_over_shards,
+    concatenate_scores,
+)
+from mechshift.comparison.resampling import MIN_EXAMPLES as MIN_SHARDS
+from mechshift.denoising import Canvas, Schedule, build_canvases
+from mechshift.errors import ConfigError
+from mechshift.models import LanguageModel, ModelPair
+from mechshift.progress import Advance
+from mechshift.run.pools import pooled_examples, pooled_task
+from mechshift.run.settings import AttributionSettings, RunSettings
+from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
+from mechshift.run.store import (
+    POOL,
+    SCORES,
+    member_title,
+    model_inputs,
+    pool_manifests,
+    read_pool,
+    read_scores,
+    scores_folder,
+)
+from mechshift.tasks import CommonPool
+
+
+def score_edges(
+    run: Path, pair: ModelPair, settings: AttributionSettings, *, quiet: bool = False
+) -> None:
+    """Write the edge scores of every member of the pair on every pooled task, where missing.
+
+    Raises:
+        ArtifactError: the run has no pool, or holds other scores.
+        ConfigError: a pool that cannot be cut into shards of this size.
+        AttributionError: a batch does not fit in memory, or the method refuses the metric.
+    """
+    pieces = score_pieces(run, pair.members, pool_manifests(run), settings)
+    write_pieces(ATTRIBUTE, pieces, quiet=quiet)
+
+
+def score_pieces(
+    run: Path,
+    members: Mapping[str, LanguageModel],
+    tasks: Iterable[str],
+    settings: AttributionSettings,
+) -> Iterator[Piece]:
+    """The same for some models by the names of their folders, on some pooled tasks."""
+    pools = {task: read_pool(run, task, "discovery") for task in tasks}
+    for pool in pools.values():
+        check_shards(len(pool.examples), settings.examples_per_shard)
+    for task, pool in pools.items():
+        metric = settings.metric or pooled_task(task, pool).metric
+        resolved = replace(settings, metric=metric)
+        for member, model in members.items():
+            yield Piece(
+                folder=scores_folder(run, task, member),
+                config=score_config(task, model, resolved),
+                inputs=model_inputs(run, task, model),
+                prepare=partial(
+                    score_work,
+                    f"{task}: score {member_title(member)}",
+                    model,
+                    pool,
+                    pool.schedule,
+                    resolved,
+                ),
+            )
+
+
+def score_config(task: str, model: LanguageModel, settings: AttributionSettings) -> dict[str, Any]:
+    """What decides the scores of a model on the pool's own schedule, but for the pool."""
+    return {
+        "task": task,
+        "model": model.name,
+        "graph": asdict(model.graph(grouped=settings.grouped)),
+        "attribution": settings.manifest_config(),
+    }
+
+
+def score_work(
+    title: str,
+    model: LanguageModel,
+    pool: CommonPool,
+    schedule: Schedule,
+    settings: AttributionSettings,
+) -> ChunkedWork:
+    """How the edge scores of a pool in some schedule are made, with a metric that is settled.
+
+    No shard lies in two chunks, which `examples_per_chunk` sees to.
+    """
+    metric = settings.metric
+    assert metric is not None
+
+    def compute(canvases: list[Canvas], advance: Advance) -> EdgeScores:
+        scores = attribute(
+            model,
+            canvases,
+            metric=metric,
+            method=settings.method,
+            grouped=settings.grouped,
+            batch_size=settings.batch_size,
+            progress=advance,
+            **settings.options(),
+        )
+        return average_over_shards(scores, settings.examples_per_shard)
+
+    return ChunkedWork(
+        title=title,
+        canvases=build_canvases(model, pooled_examples(pool, model), schedule),
+        chunk_size=settings.examples_per_chunk,
+        compute=compute,
+        read=read_scores,
+        join=_joined,
+    )
+
+
+def _joined(chunks: Sequence[EdgeScores], scratch: Path) -> EdgeScores:
+    """The scores of all examples, in a file: they may not fit in memory where a chunk does."""
+
+    def in_file(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        return np.lib.format.open_memmap(
+            scratch / "joined.npy", mode="w+", dtype=dtype, shape=shape
+        )
+
+    return concatenate_scores(chunks, allocate=in_file)
+
+
+def check_shards(num_examples: int, examples_per_shard: int) -> None:
+    """Refuse shards into which a pool cannot be cut.
+
+    Raises:
+        ConfigError: a smaller last shard, or fewer shards than a comparison takes.
+    """
+    possible = possible_shards(num_examples)
+    if examples_per_shard in possible:
+        return
+    left = num_examples % examples_per_shard
+    if left:
+        why = f"the last one would hold {left} and count as much as the others"
+    else:
+        why = (
+            f"these are {num_examples // examples_per_shard}, and fewer than {MIN_SHARDS} do not"
+            " say how certain a comparison is"
+        )
+    raise ConfigError(
+        f"a pool of {num_examples} examples cannot be scored in shards of {examples_per_shard}:"
+        f" {why}. examples_per_shard can be {', '.join(map(str, possible))}."
+    )
+
+
+def possible_shards(num_examples: int) -> list[int]:
+    """The sizes of shards that a pool can be cut into, ascending; 1 always is one.
+
+    A pool that is too small for any comparison is not refused here.
+    """
+    largest = num_examples // MIN_SHARDS
+    return [1, *(size for size in range(2, largest + 1) if num_examples % size == 0)]
+
+
+def check_settings(settings: RunSettings) -> None:
+    """Refuse shards into which the pools of a run cannot be cut.
+
+    Raises:
+        ConfigError: see `check_shards`.
+    """
+    check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
+
+
+ATTRIBUTE = Stage(
+    name=SCORES,
+    command="attribute",
+    about="scores every edge of both models and of their controls on the discovery examples",
+    reads=(POOL,),
+    check=check_settings,
+    pieces=lambda given: score_pieces(
+        given.run, given.pair.members, pool_manifests(given.run), given.settings.attribution
+    ),
+)

@@ -1,0 +1,320 @@
+"""Settings of a run: one record a stage, from which the command line is made."""
+
+from dataclasses import asdict, dataclass, field, replace
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from mechshift.ablation import AblationSettings
+from mechshift.attribution import End, Rule, check_options, method_options
+from mechshift.comparison import ComparisonSettings
+from mechshift.denoising import METRICS
+from mechshift.errors import ConfigError
+from mechshift.evaluation import MIB_FRACTIONS, AblationName, circuit_sizes
+from mechshift.models import (
+    PAIRS,
+    Attention,
+    ModelPair,
+    ModelSource,
+    PairEntry,
+    load_controls,
+    load_pair,
+)
+from mechshift.semantics import SemanticsSettings
+from mechshift.tasks import PoolConfig
+
+DEFAULT_TASKS = {
+    "tiny": ("ioi", "greater-than", "countdown-small", "infilling"),
+    "smollm2": ("ioi", "greater-than"),
+}
+"""Tasks of a pair that can do others than the usual ones."""
+
+Skippable = Literal["flow", "semantics", "ablation", "controls"]
+"""Stages that a run can do without; the report then lacks their parts."""
+
+Addable = Literal["sweep"]
+"""Stages that a run does only if asked, for what they cost."""
+
+Unprefixed = tyro.conf.arg(name="")
+"""On the command line, options of this record stand without the record's name before them."""
+
+USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairOptions:
+    """Which two models are compared, and how they are loaded."""
+
+    pair: str = "tiny"
+    """A pair that `mechshift pairs` lists; or, with --arm and --mdm, how the report calls yours."""
+    arm: str | None = None
+    """Folder or hub id of your autoregressive model."""
+    mdm: str | None = None
+    """Folder or hub id of the diffusion model post-trained from it."""
+    continued_arm: str | None = None
+    """Control: your ARM trained on with its own objective on the data of your MDM."""
+    other_mdm: str | None = None
+    """Control: an MDM that you made as the first one, with another seed."""
+    tokenizer: str | None = None
+    """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
+    shift: bool = True
+    """Whether your MDM's logits at position i predict token i + 1, as Dream's and DiffuLLaMA's."""
+    attention: Attention = "full"
+    """How your MDM attends: full, or block-causal as block diffusion models do."""
+    block_length: int | None = None
+    """Positions in a block of your block-causal MDM."""
+    mask_token_id: int | None = None
+    """Your MDM's mask token; by default what its config or tokenizer says."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if (self.arm is None) != (self.mdm is None):
+            raise ConfigError("--arm and --mdm belong together; give both, or name a --pair.")
+
+    def entry(self) -> PairEntry:
+        """The catalogue's entry, or one made from two paths.
+
+        Raises:
+            ConfigError: no such pair.
+        """
+        if self.arm is not None and self.mdm is not None:
+            return PairEntry(
+                name=self.pair if self.pair not in PAIRS else "own",
+                arm=ModelSource(path=self.arm),
+                mdm=ModelSource(path=self.mdm, tokenizer_path=self.tokenizer),
+                continued_arm=_source(self.continued_arm),
+                other_mdm=_source(self.other_mdm, self.tokenizer),
+                shift=self.shift,
+                attention=self.attention,
+                block_length=self.block_length,
+                mask_token_id=self.mask_token_id,
+            )
+        if self.pair not in PAIRS:
+            raise ConfigError(
+                f"no pair '{self.pair}'; known are {', '.join(PAIRS)}, or give --arm and --mdm."
+            )
+        return PAIRS[self.pair]
+
+    def load(self, device: str = "auto", *, controls: bool = False) -> ModelPair:
+        """Both models, probed, on `device`; `auto` is a GPU where there is one.
+
+        Args:
+            device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+            controls: with every control that the pair can have.
+        """
+        entry = self.entry()
+        pair = load_pair(entry, device=find_device(device), dtype=self.dtype)
+        return replace(pair, controls=load_controls(pair, entry).models) if controls else pair
+
+    def default_tasks(self) -> tuple[str, ...]:
+        """The tasks that are compared where none are named."""
+        return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttributionSettings:
+    """How edges are scored."""
+
+    method: str = "eap-ig"
+    """eap-ig, eap (one gradient in place of several), or exact (a run for each edge: slow)."""
+    metric: str | None = None
+    """What is explained: logit_diff, prob_diff, log_prob, kl; by default the task's own metric."""
+    ig_steps: int | None = None
+    """Of eap-ig: points on the path from the corrupted to the clean embeddings; by default 5."""
+    rule: Rule | None = None
+    """Of eap-ig: where the points lie; by default left, from the corrupted end on, as published."""
+    gradient_at: End | None = None
+    """Of eap: the prompt at which the gradient is taken; by default clean."""
+    gim: bool = False
+    """Of eap-ig and eap: gradients of attention follow GIM's rules against self-repair."""
+    edges_per_pass: int | None = None
+    """Of exact: edges in a forward pass; changes time and memory, not scores; by default 16."""
+    grouped: bool = False
+    """One k and one v destination per KV head instead of one per query head."""
+    batch_size: int = 32
+    """Canvases per forward pass; changes time and memory, not scores."""
+    chunk_size: int = 50
+    """Examples after which scores are saved; a killed run loses at most these. Rounded up to whole
+    shards."""
+    examples_per_shard: int = 1
+    """Consecutive examples over which scores are averaged before they are stored: takes so many
+    times less disk and memory, and leaves so many times fewer units to resample, 10 at least. 1:
+    every example by itself."""
+
+    def __post_init__(self) -> None:
+        if self.metric is not None and self.metric not in METRICS:
+            raise ConfigError(f"no metric '{self.metric}'; known are {', '.join(METRICS)}.")
+        check_options(self.method, self.options())
+        counts = ("ig_steps", "edges_per_pass", "batch_size", "chunk_size", "examples_per_shard")
+        for name in counts:
+            count = getattr(self, name)
+            if count is not None and count < 1:
+                raise ConfigError(f"attribution setting {name} must be at least 1, not {count}.")
+
+    @property
+    def examples_per_chunk(self) -> int:
+        """The chunk size, rounded up to whole shards."""
+        return -(-self.chunk_size // self.examples_per_shard) * self.examples_per_shard
+
+    def options(self) -> dict[str, Any]:
+        """The method's own options, as far as they are set; it knows the others' defaults."""
+        own = {
+            "ig_steps": self.ig_steps,
+            "rule": self.rule,
+            "gradient_at": self.gradient_at,
+            "gim": self.gim or None,
+            "edges_per_pass": self.edges_per_pass,
+        }
+        return {name: value for name, value in own.items() if value is not None}
+
+    def manifest_config(self) -> dict[str, Any]:
+        """What can change a score: an option that is not set stands with its default."""
+        shared = {
+            "method": self.method,
+            "metric": self.metric,
+            "grouped": self.grouped,
+            "examples_per_shard": self.examples_per_shard,
+        }
+        resolved = method_options(self.method) | self.options()
+        return shared | _without(resolved, "edges_per_pass")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSettings:
+    """How circuits are tested, on held-out examples."""
+
+    fractions: tuple[float, ...] = MIB_FRACTIONS
+    """Circuit sizes as shares of all edges; MIB's. The circuit size that is compared is added."""
+    ablation: AblationName = "resample"
+    """What edges outside a circuit carry: their source's output on the corrupted prompt, its mean
+    output at that position over the discovery examples, or zero."""
+    num_random: int = 5
+    """Random circuits, matched by layers and edge types, that each model's own is held against."""
+    baseline_sizes: Literal["compared", "all"] = "compared"
+    """Sizes at which random circuits, and circuits by activation, are run: the circuit size that is
+    compared, or all, which takes a run for each of them at each size."""
+    seed: int = 0
+    """Of the random circuits."""
+    batch_size: int = 64
+    """Canvases per forward pass; changes time and memory, not results."""
+
+    def __post_init__(self) -> None:
+        if not self.fractions or min(self.fractions) <= 0 or max(self.fractions) > 1:
+            raise ConfigError(f"fractions must lie in (0, 1], not {self.fractions}.")
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
+        if min(self.num_random, self.seed) < 0:
+            raise ConfigError(
+                "num_random and the seed must be at least 0, not"
+                f" {self.num_random} and {self.seed}."
+            )
+
+    def sizes(self, num_edges: int, circuit_size: int) -> list[int]:
+        """Edges of the circuits to test in a graph of that many edges, ascending."""
+        return sorted({*circuit_sizes(num_edges, self.fractions).tolist(), circuit_size})
+
+    def manifest_config(self) -> dict[str, Any]:
+        """What can change a result, besides the sizes, which depend on the graph."""
+        return _without(asdict(self), "fractions", "batch_size")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SweepSettings:
+    """With which numbers of denoising steps the MDM is scored anew."""
+
+    num_steps: tuple[int, ...] = ()
+    """Numbers of steps S; by default 1, 2, 4, ..., the pool's own and the longest target's tokens.
+    Each must be possible on one task at least; the others leave it out."""
+    batch_size: int = 32
+    """Canvases per forward pass; changes time and memory, not scores."""
+    chunk_size: int = 50
+    """Examples after which scores are saved; a killed run loses at most these."""
+
+    def __post_init__(self) -> None:
+        if min(self.num_steps, default=1) < 1:
+            raise ConfigError(f"a number of steps must be at least 1, not {min(self.num_steps)}.")
+        for name in ("batch_size", "chunk_size"):
+            if getattr(self, name) < 1:
+                raise ConfigError(
+                    f"sweep setting {name} must be at least 1, not {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplanationSettings:
+    """Which text model is asked for sentences on neurons, and on how many; no part of a run."""
+
+    endpoint: str | None = None
+    """OpenAI-compatible address, up to its version: http://localhost:8000/v1."""
+    model: str | None = None
+    """The name by which the endpoint knows its model."""
+    local: str | None = None
+    """Instead of an endpoint: folder or hub id of a stock transformers model, which is run here."""
+    num_neurons: int = 8
+    """Neurons explained of each model on each task, most attributed first; the page shows 8."""
+    api_key_variable: str = "OPENAI_API_KEY"
+    """Environment variable that holds the endpoint's key. The key itself is no option, and is
+    stored nowhere."""
+    max_tokens: int = 512
+    """Longest reply [tokens]."""
+    timeout: float = 60.0
+    """How long one reply of the endpoint may take [seconds]."""
+
+    def __post_init__(self) -> None:
+        if (self.endpoint is None) == (self.local is None):
+            raise ConfigError("give either --endpoint with --model, or --local, to explain with.")
+        if (self.endpoint is None) != (self.model is None):
+            raise ConfigError("--endpoint and --model belong together.")
+        for name in ("num_neurons", "max_tokens", "timeout"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(
+                    f"explanation setting {name} must be above 0, not {getattr(self, name)}."
+                )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """Everything that `mechshift run` does, stage by stage."""
+
+    models: Annotated[PairOptions, Unprefixed] = field(default_factory=PairOptions)
+    """Which two models."""
+    tasks: tuple[str, ...] = ()
+    """Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """Which examples."""
+    attribution: AttributionSettings = field(default_factory=AttributionSettings)
+    """How edges are scored."""
+    evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
+    """How circuits are tested."""
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+    """What is compared, and how uncertain it is."""
+    semantics: SemanticsSettings = field(default_factory=SemanticsSettings)
+    """How components are read."""
+    ablation: AblationSettings = field(default_factory=AblationSettings)
+    """What is ablated, how, and on how many examples."""
+    skip: tuple[Skippable, ...] = ()
+    """Stages to leave out; the report then lacks their parts."""
+    also: tuple[Addable, ...] = ()
+    """Stages that are left out unless they are named here."""
+    sweep: SweepSettings = field(default_factory=SweepSettings)
+    """With which other numbers of denoising steps the models are compared."""
+
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks to compare, in order."""
+        return self.tasks or self.models.default_tasks()
+
+
+def find_device(device: str) -> str:
+    """A device by its name; `auto` is a GPU where there is one."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    return device
+
+
+def _source(path: str | None, tokenizer: str | None = None) -> ModelSource | None:
+    return None if path is None else ModelSource(path=path, tokenizer_path=tokenizer)
+
+
+def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name not in names}

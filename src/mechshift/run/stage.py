@@ -1,0 +1,198 @@
+"""Stages of a run: the record that says what a stage is, and the driver that carries it out.
+
+A stage is a list of pieces: one task, or one model on one task, each with a folder of its own. For
+every piece the driver
+
+1. skips it where its folder holds the result of the same settings, inputs and versions, and refuses
+   it where the folder holds another one: it may have cost days;
+2. computes it under a progress bar; a piece of many examples in chunks, each of which is saved
+   before the next is begun, so that a killed run loses at most one;
+3. writes the record with its manifest, whole or not at all.
+
+A chunk that was saved is not computed again, and the joined record holds the same bytes either way.
+"""
+
+import shutil
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mechshift.artifacts import is_current, write_artifact
+from mechshift.attribution import chunk_canvases
+from mechshift.denoising import Canvas
+from mechshift.errors import ArtifactError
+from mechshift.models import ModelPair
+from mechshift.progress import Advance, progress_bar
+from mechshift.run.settings import RunSettings
+from mechshift.run.store import Files, record_files
+from mechshift.tasks import Task
+
+When = Literal["always", "unless skipped", "if added", "by itself"]
+"""When a run does a stage: always; unless --skip names it; if --also names it; never, so that it
+has to be asked for with its own command."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Given:
+    """What the stages of one run work on."""
+
+    run: Path
+    """The run folder."""
+    pair: ModelPair
+    """With its controls, unless they are skipped."""
+    tasks: Sequence[Task]
+    """In the order in which the report shows them."""
+    settings: RunSettings
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Work:
+    """What it takes to make one piece."""
+
+    title: str
+    """What is being done, for the progress bar."""
+    total: int
+    """How much `compute` reports to the bar; more or less of it is no error."""
+    compute: Callable[[Advance], Any]
+    """Gives the record that is stored; `Files`, where a stage writes for people; or None, where
+    there is nothing to store."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChunkedWork:
+    """What it takes to make a piece of so many examples that it is saved on the way."""
+
+    title: str
+    canvases: Sequence[Canvas]
+    """Of all examples, in pool order."""
+    chunk_size: int
+    """Examples in a chunk."""
+    compute: Callable[[list[Canvas], Advance], Any]
+    """The record of consecutive examples, from all of their canvases."""
+    read: Callable[[Path], Any]
+    """A chunk's record, from its folder."""
+    join: Callable[[Sequence[Any], Path], Any]
+    """Records of consecutive chunks; what is too large for memory may lie in a file in the folder
+    that is given, until the joined record is written."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Piece:
+    """One folder that a stage writes."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    """Every setting that can change the result, as JSON values."""
+    inputs: Mapping[str, str]
+    """Hash of every earlier folder and model that it is made from, by name."""
+    prepare: Callable[[], Work | ChunkedWork]
+    """Called only where the piece is missing, so that what is there costs nothing."""
+    stage: str = ""
+    """Name of another stage as which it is written and read; empty: its own."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Stage:
+    """One stage of a run."""
+
+    name: str
+    """Its folder in the run, its name in manifests, and its word for --skip and --also."""
+    command: str
+    """The sub-command that does it alone."""
+    about: str
+    """What it does, in a line that ends a sentence: "finds ..."."""
+    reads: tuple[str, ...] = ()
+    """Names of the earlier stages whose folders it needs; those that it shows where they are there
+    are not among them."""
+    when: When = "always"
+    check: Callable[[RunSettings], None] | None = None
+    """Refuses settings that cannot work, before a model is loaded."""
+    pieces: Callable[[Given], Iterable[Piece]] | None = None
+    """What a run does of it, each piece made from what stands in the run by then; None: a run does
+    not do it."""
+    remade: Literal["never", "when stale", "always"] = "never"
+    """Whether an old result makes room for a new one: of stages that cost seconds, where it was
+    made from something else, or at every call. Those of other stages are kept, or refused."""
+
+    def is_wanted(self, settings: RunSettings) -> bool:
+        """Whether a run with these settings does it."""
+        wanted = {
+            "always": True,
+            "unless skipped": self.name not in settings.skip,
+            "if added": self.name in settings.also,
+            "by itself": False,
+        }
+        return wanted[self.when]
+
+
+def write_pieces(stage: Stage, pieces: Iterable[Piece], *, quiet: bool = False) -> None:
+    """Write the pieces that are missing, in their order.
+
+    Raises:
+        ArtifactError: a folder, or a chunk, holds something else; or the disk refuses.
+    """
+    for piece in pieces:
+        made_from = made_from_of(stage, piece)
+        chunks = piece.folder.parent / f"{piece.folder.name}.chunks"
+        if not _is_kept(stage, piece.folder, made_from):
+            work = piece.prepare()
+            if isinstance(work, ChunkedWork):
+                files: Files | None = _in_chunks(work, made_from, chunks, quiet)
+            else:
+                with progress_bar(work.title, work.total, quiet=quiet) as advance:
+                    record = work.compute(advance)
+                files = None if record is None else record_files(record)
+            if stage.remade != "never":
+                shutil.rmtree(piece.folder, ignore_errors=True)
+            if files is not None:
+                _write(piece.folder, made_from, files)
+        shutil.rmtree(chunks, ignore_errors=True)
+
+
+def _is_kept(stage: Stage, folder: Path, made_from: Mapping[str, Any]) -> bool:
+    """Whether a folder holds what the stage would compute, and need not compute again."""
+    if stage.remade == "always":
+        return False
+    try:
+        return is_current(folder, **made_from)
+    except ArtifactError:
+        if stage.remade == "never":
+            raise
+        return False
+
+
+def is_written_as(stage: Stage, piece: Piece) -> bool:
+    """Whether a piece is there, so that what it is made of need not even be loaded.
+
+    Raises:
+        ArtifactError: the folder holds something else.
+    """
+    return is_current(piece.folder, **made_from_of(stage, piece))
+
+
+def made_from_of(stage: Stage, piece: Piece) -> dict[str, Any]:
+    """What decides a piece, as `is_current` and `write_artifact` take it."""
+    return {
+        "stage": piece.stage or stage.name,
+        "config": piece.config,
+        "inputs": piece.inputs,
+    }
+
+
+def _in_chunks(work: ChunkedWork, made_from: Mapping[str, Any], chunks: Path, quiet: bool) -> Files:
+    """The joined record of all chunks, of which those that are there are not made again."""
+    folders = []
+    with progress_bar(work.title, len(work.canvases), quiet=quiet) as advance:
+        for chunk in chunk_canvases(work.canvases, work.chunk_size):
+            folder = chunks / f"{chunk[0].example:06d}-{chunk[-1].example:06d}"
+            folders.append(folder)
+            if is_current(folder, **made_from):
+                advance(len(chunk))
+            else:
+                _write(folder, made_from, record_files(work.compute(chunk, advance)))
+    return record_files(work.join([work.read(folder) for folder in folders], chunks))
+
+
+def _write(folder: Path, made_from: Mapping[str, Any], files: Files) -> None:
+    write_artifact(folder, **made_from, arrays=files.arrays, tables=files.tables, texts=files.texts)

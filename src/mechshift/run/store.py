@@ -1,0 +1,476 @@
+"""Store of a run: where each stage's records lie in its folder, how they are written and read.
+
+RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
+RUN/scores/TASK/MEMBER         edge scores of each example, or shard of examples; MEMBER is arm, mdm
+                               or a control
+RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
+RUN/flow/TASK/MEMBER           between which spans of each example information flows
+RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts of their tokens
+RUN/faithfulness/TASK/MODEL    the model on its own, on the other's and on baseline circuits
+RUN/ablation/TASK/MODEL        what the model loses without some structures, or single components
+RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
+RUN/sweep/TASK/S/mdm           edge scores of the MDM with S denoising steps, unless the pool has S
+RUN/sweep/TASK/S/shift         what the ARM's circuit shares with the MDM's at S steps
+RUN/explanations/TASK/MODEL    sentences on when neurons fire, and how well they predict it
+RUN/conclusions/TASK/TOPIC     the record of a topic, made once from all of the above
+RUN/quantities/TASK/MEMBER     each quantity of the MDM or a control, with its resampled draws
+RUN/report                     report.html and a CSV file for each figure
+
+In a trajectory a checkpoint is a MEMBER beside the pair and its controls, and there are also:
+
+RUN/answers/TASK/MEMBER        which held-out examples a checkpoint solves, of all that were tried
+RUN/crossed/TASK/MEMBER        a checkpoint on its own and the ARM's circuit, the ARM on its circuit
+RUN/points/TASK/MEMBER         what is shown of a checkpoint; with it none of the above is read
+RUN/trajectory                 trajectory.html, the table of all numbers, a CSV file for each figure
+
+Every record is stored alike, by `flat_records`: its arrays in `arrays.safetensors`, all else in
+`values.json`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from jaxtyping import Bool
+from safetensors import safe_open
+
+from mechshift.ablation import AblationRun
+from mechshift.artifacts import (
+    ARRAYS_NAME,
+    Manifest,
+    artifact_hash,
+    is_written,
+    read_artifact,
+    read_manifest,
+)
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
+from mechshift.errors import ArtifactError
+from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
+from mechshift.models import CONTROLS as CONTROL_MEMBERS
+from mechshift.models import Kind, LanguageModel
+from mechshift.run.records import CircuitRuns, ComponentReadings, Solved, TaskPools
+from mechshift.semantics import Semantics
+from mechshift.tasks import CommonPool, Split
+from mechshift.topics.topic import SweepPoint
+from mechshift.topics.trajectory import TrajectoryPoint
+
+POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
+FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
+ABLATION, SWEEP, EXPLANATIONS = "ablation", "sweep", "explanations"
+CONCLUSIONS, QUANTITIES = "conclusions", "quantities"
+ANSWERS, CROSSED, POINTS, TRAJECTORY = "answers", "crossed", "points", "trajectory"
+
+RECORD_VALUES = "values.json"
+"""Holds what of a record is no array."""
+
+KINDS: tuple[Kind, Kind] = ("arm", "mdm")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Files:
+    """What is written to one folder, as `write_artifact` takes it."""
+
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    texts: Mapping[str, str] = field(default_factory=dict)
+
+
+def record_files(record: Any) -> Files:
+    """A record of dataclasses as arrays and one JSON text; files are given back as they are."""
+    if isinstance(record, Files):
+        return record
+    flat = to_flat(record)
+    # In the order of the fields: a mapping is read back in the order in which it stands here.
+    return Files(
+        arrays=flat.arrays, texts={RECORD_VALUES: json.dumps(flat.scalars, indent=2) + "\n"}
+    )
+
+
+def read_record(
+    record_type: type[Record], folder: Path, *, stage: str, in_file: Sequence[str] = ()
+) -> Record:
+    """A record that was stored as `record_files` says.
+
+    Args:
+        record_type: what was stored.
+        folder: where.
+        stage: under which name it was written.
+        in_file: arrays that may exceed memory: they stay in their file and are paged in as they
+            are read. What is written to them does not reach the file.
+
+    Raises:
+        ArtifactError: missing, damaged, or written by another version.
+    """
+    artifact = read_artifact(folder, stage=stage)
+    if RECORD_VALUES not in artifact.texts:
+        raise ArtifactError(
+            f"{folder} holds no {RECORD_VALUES}, so another version of mechshift wrote it; delete"
+            " it and run its stage again."
+        )
+    arrays = {name: artifact.arrays[name] for name in artifact.arrays if name not in in_file}
+    if in_file:
+        # Of safetensors' readers only torch's maps a file instead of copying it.
+        with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
+            arrays |= {name: file.get_tensor(name).numpy() for name in in_file}
+    scalars = json.loads(artifact.texts[RECORD_VALUES])
+    return from_flat(record_type, FlatRecord(arrays=arrays, scalars=scalars))
+
+
+def member_title(member: str) -> str:
+    """How a progress bar calls a member: controls go by their names."""
+    return member.upper() if member in KINDS else member
+
+
+def pool_folder(run: Path, task: str) -> Path:
+    """Where a task's pool is kept."""
+    return run / POOL / task
+
+
+def scores_folder(run: Path, task: str, member: str) -> Path:
+    """Where one model's edge scores are kept."""
+    return run / SCORES / task / member
+
+
+def control_folder(run: Path, task: str, control: str) -> Path:
+    """Where the answers of a control are kept."""
+    return run / CONTROLS / task / control
+
+
+def flow_folder(run: Path, task: str, member: str) -> Path:
+    """Where one model's flow between positions is kept."""
+    return run / FLOW / task / member
+
+
+def semantics_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where it is kept what one model's components do."""
+    return run / SEMANTICS / task / kind
+
+
+def faithfulness_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where the results of running circuits in one model are kept."""
+    return run / FAITHFULNESS / task / kind
+
+
+def ablation_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where it is kept what ablations do to one model."""
+    return run / ABLATION / task / kind
+
+
+def comparison_folder(run: Path, task: str, member: str = "mdm") -> Path:
+    """Where the comparison of the ARM with another member is kept."""
+    return run / COMPARISON / task / member
+
+
+def sweep_folder(run: Path, task: str, num_steps: int) -> Path:
+    """Where the MDM's scores and its shift with so many denoising steps are kept."""
+    return run / SWEEP / task / str(num_steps)
+
+
+def explanations_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where sentences on one model's neurons are kept."""
+    return run / EXPLANATIONS / task / kind
+
+
+def conclusion_folder(run: Path, task: str, topic: str) -> Path:
+    """Where a topic's record is kept."""
+    return run / CONCLUSIONS / task / topic
+
+
+def quantities_folder(run: Path, task: str, member: str) -> Path:
+    """Where every quantity of the MDM or a control is kept."""
+    return run / QUANTITIES / task / member
+
+
+def answers_folder(run: Path, task: str, member: str) -> Path:
+    """Where it is kept which examples a checkpoint solves."""
+    return run / ANSWERS / task / member
+
+
+def crossed_folder(run: Path, task: str, member: str) -> Path:
+    """Where the results of exchanging circuits with the parent are kept."""
+    return run / CROSSED / task / member
+
+
+def point_folder(run: Path, task: str, member: str) -> Path:
+    """Where the numbers of a checkpoint are kept."""
+    return run / POINTS / task / member
+
+
+def pool_manifests(run: Path) -> dict[str, Manifest]:
+    """Task -> manifest of its pool, in the order in which the tasks were asked for.
+
+    Raises:
+        ArtifactError: the run has no pool yet.
+    """
+    folders = sorted(f for f in (run / POOL).glob("*") if not f.name.startswith("."))
+    if not folders:
+        raise ArtifactError(f"{run} holds no pool; run `mechshift pool {run}` first.")
+    manifests = {folder.name: read_manifest(folder) for folder in folders}
+    return dict(sorted(manifests.items(), key=lambda item: item[1].config["position"]))
+
+
+def scored_members(run: Path, task: str) -> list[str]:
+    """The members whose edges are scored: `arm`, `mdm`, then controls by name.
+
+    Checkpoints of a trajectory are scored too, and are compared by themselves (`trajectory.py`).
+
+    Raises:
+        ArtifactError: a model of the pair has not been scored.
+    """
+    found = {folder.parent.name for folder in (run / SCORES / task).glob("*/manifest.json")}
+    missing = [kind for kind in KINDS if kind not in found]
+    if missing:
+        raise ArtifactError(
+            f"{run} holds no scores of the {missing[0].upper()} on '{task}'; run"
+            f" `mechshift attribute {run}` first."
+        )
+    return [*KINDS, *sorted(found & set(CONTROL_MEMBERS))]
+
+
+def scored_metric(run: Path, task: str) -> str:
+    """What the scores of a task explain; the same of every member.
+
+    Raises:
+        ArtifactError: the ARM has not been scored.
+    """
+    config = read_manifest(scores_folder(run, task, "arm")).config
+    return str(config["attribution"]["metric"])
+
+
+def swept_num_steps(run: Path, task: str) -> list[int]:
+    """The numbers of denoising steps at which the models were compared, ascending."""
+    shifts = (run / SWEEP / task).glob("*/shift/manifest.json")
+    return sorted(int(path.parent.parent.name) for path in shifts)
+
+
+def stored_comparison_settings(run: Path, task: str) -> ComparisonSettings:
+    """With which settings the two models were compared on a task.
+
+    Raises:
+        ArtifactError: they were not.
+    """
+    folder = comparison_folder(run, task)
+    if not is_written(folder):
+        raise ArtifactError(
+            f"{run} holds no comparison of '{task}'; run `mechshift compare {run}` first."
+        )
+    config = read_manifest(folder).config[COMPARISON]
+    return ComparisonSettings(**{**config, "sizes": tuple(config["sizes"])})
+
+
+STAGE_SETTINGS = {
+    POOL: "pool",
+    SCORES: "attribution",
+    COMPARISON: "comparison",
+    FAITHFULNESS: "evaluation",
+    FLOW: "flow",
+    SEMANTICS: "semantics",
+    ABLATION: "ablation",
+}
+"""Stage -> under which key its manifests hold its settings."""
+
+
+def stage_settings(run: Path, task: str) -> dict[str, Any]:
+    """The settings of every stage that a task has, under the names of `RunSettings`."""
+    folders = {
+        POOL: pool_folder(run, task),
+        COMPARISON: comparison_folder(run, task),
+        **{
+            stage: run / stage / task / "arm"
+            for stage in (SCORES, FAITHFULNESS, FLOW, SEMANTICS, ABLATION)
+        },
+    }
+    found = {}
+    for stage, folder in folders.items():
+        if is_written(folder):
+            config, key = read_manifest(folder).config, STAGE_SETTINGS[stage]
+            found[key] = config[key]
+            if stage == FAITHFULNESS:
+                found[key] = {**config[key], "sizes": config["sizes"]}
+    return found
+
+
+def stored_hashes(run: Path, task: str, stages: Sequence[str]) -> dict[str, str]:
+    """Hash of every folder that these stages stored of a task, by its path in the run."""
+    folders = [run / stage / task for stage in stages]
+    hashes = {}
+    while folders:
+        folder = folders.pop()
+        if is_written(folder):
+            hashes[folder.relative_to(run).as_posix()] = artifact_hash(folder)
+        elif folder.is_dir():
+            folders += [
+                child
+                for child in folder.iterdir()
+                if child.is_dir() and not child.name.startswith(".")
+            ]
+    return dict(sorted(hashes.items()))
+
+
+def score_inputs(run: Path, task: str, members: Sequence[str] = KINDS) -> dict[str, str]:
+    """Hashes of the members' scores, for the manifests of what is made from them.
+
+    Raises:
+        ArtifactError: one has not been scored.
+    """
+    return {f"{name}_scores": artifact_hash(scores_folder(run, task, name)) for name in members}
+
+
+def model_inputs(run: Path, task: str, model: LanguageModel) -> dict[str, str]:
+    """Hashes of a task's pool and of a model's weights, for what is made by running it."""
+    return {"pool": artifact_hash(pool_folder(run, task)), "weights": model.weights_hash}
+
+
+def read_pool(run: Path, task: str, split: Split) -> CommonPool:
+    """The pool of one split.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(TaskPools, pool_folder(run, task), stage=POOL).of(split)
+
+
+def read_scores(folder: Path) -> EdgeScores:
+    """The edge scores of one model on one task, or of a chunk of its examples.
+
+    The scores stay in their file: those of a 7B model can exceed memory.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(EdgeScores, folder, stage=SCORES, in_file=("values",))
+
+
+def read_control_answers(run: Path, task: str, control: str) -> Bool[np.ndarray, " example"]:
+    """Which held-out examples of the pool a control solves.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(Solved, control_folder(run, task, control), stage=CONTROLS).correct
+
+
+def read_flow(folder: Path) -> PositionFlow:
+    """The flow of one model on one task, or on a chunk of its examples.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(PositionFlow, folder, stage=FLOW)
+
+
+def read_semantics(run: Path, task: str, kind: Kind) -> Semantics:
+    """What one model's components do on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return _read_components(run, task, kind).semantics
+
+
+def read_token_texts(run: Path, task: str, kind: Kind) -> dict[int, str]:
+    """The text of every token that these semantics name, by id.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return {int(token): text for token, text in _read_components(run, task, kind).tokens.items()}
+
+
+def _read_components(run: Path, task: str, kind: Kind) -> ComponentReadings:
+    return read_record(ComponentReadings, semantics_folder(run, task, kind), stage=SEMANTICS)
+
+
+def read_circuit_metrics(run: Path, task: str, kind: Kind) -> dict[Kind, CircuitMetrics]:
+    """What a model scores on the ARM's and on the MDM's circuits.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    by_owner = _read_circuit_runs(run, task, kind).by_owner
+    return {owner: by_owner[owner] for owner in KINDS}
+
+
+def read_baselines(run: Path, task: str, kind: Kind) -> Baselines:
+    """What a model scores on circuits that know less than its own.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    baselines = _read_circuit_runs(run, task, kind).baselines
+    assert baselines is not None  # only those of checkpoints have none
+    return baselines
+
+
+def _read_circuit_runs(run: Path, task: str, kind: Kind) -> CircuitRuns:
+    return read_record(CircuitRuns, faithfulness_folder(run, task, kind), stage=FAITHFULNESS)
+
+
+def read_ablations(run: Path, task: str, kind: Kind) -> AblationRun:
+    """What ablations do to one model on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(AblationRun, ablation_folder(run, task, kind), stage=ABLATION)
+
+
+def read_comparison(run: Path, task: str) -> Comparison:
+    """The comparison of the two models on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(Comparison, comparison_folder(run, task), stage=COMPARISON)
+
+
+def read_control_shift(run: Path, task: str, control: str) -> CircuitShift:
+    """How far a control's circuit is from the ARM's on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(CircuitShift, comparison_folder(run, task, control), stage=COMPARISON)
+
+
+def read_sweep_point(run: Path, task: str, num_steps: int) -> SweepPoint:
+    """What the models share with so many denoising steps.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(SweepPoint, sweep_folder(run, task, num_steps) / "shift", stage=SWEEP)
+
+
+def read_answers(run: Path, task: str, member: str) -> Bool[np.ndarray, " example"]:
+    """Which of the held-out examples that were tried for the pool a checkpoint solves.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(Solved, answers_folder(run, task, member), stage=ANSWERS).correct
+
+
+def read_crossed(run: Path, task: str, member: str) -> dict[str, CircuitMetrics]:
+    """What a checkpoint and the parent score on each other's circuits, by name.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    folder = crossed_folder(run, task, member)
+    return dict(read_record(CircuitRuns, folder, stage=CROSSED).by_owner)
+
+
+def read_point(run: Path, task: str, member: str) -> TrajectoryPoint:
+    """What was measured of a checkpoint on one task.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(TrajectoryPoint, point_folder(run, task, member), stage=POINTS)

@@ -1,0 +1,179 @@
+"""Stored results of a run as topics read them: of one task, and of one member on it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Bool
+from numpy import ndarray
+
+from mechshift.ablation import AblationRun
+from mechshift.artifacts import is_written
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings, circuit_shift
+from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.models import Kind
+from mechshift.run.store import (
+    EXPLANATIONS,
+    ablation_folder,
+    control_folder,
+    explanations_folder,
+    flow_folder,
+    read_ablations,
+    read_answers,
+    read_baselines,
+    read_circuit_metrics,
+    read_comparison,
+    read_control_answers,
+    read_control_shift,
+    read_crossed,
+    read_flow,
+    read_pool,
+    read_record,
+    read_scores,
+    read_semantics,
+    read_sweep_point,
+    read_token_texts,
+    scores_folder,
+    semantics_folder,
+    stage_settings,
+    stored_comparison_settings,
+    swept_num_steps,
+)
+from mechshift.semantics import Explanations, Semantics
+from mechshift.tasks import CommonPool, Split
+from mechshift.topics.topic import SweepPoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTask:
+    """One task of a run folder (`topics.topic.StoredTask`)."""
+
+    run: Path
+    task: str
+
+    @cached_property
+    def settings(self) -> ComparisonSettings:
+        return stored_comparison_settings(self.run, self.task)
+
+    def pool(self, split: Split) -> CommonPool:
+        return read_pool(self.run, self.task, split)
+
+    def comparison(self) -> Comparison:
+        return read_comparison(self.run, self.task)
+
+    @cached_property
+    def _read_scores(self) -> dict[str, EdgeScores]:
+        """They are hashed when they are read, and so read once."""
+        return {}
+
+    def scores(self, member: str) -> EdgeScores:
+        if member not in self._read_scores:
+            folder = scores_folder(self.run, self.task, member)
+            self._read_scores[member] = read_scores(folder)
+        return self._read_scores[member]
+
+    def flow(self, member: str) -> PositionFlow | None:
+        folder = flow_folder(self.run, self.task, member)
+        return read_flow(folder) if is_written(folder) else None
+
+    def semantics(self, kind: Kind) -> Semantics | None:
+        if not is_written(semantics_folder(self.run, self.task, kind)):
+            return None
+        return read_semantics(self.run, self.task, kind)
+
+    def token_texts(self, kind: Kind) -> Mapping[int, str]:
+        return read_token_texts(self.run, self.task, kind)
+
+    def explanations(self, kind: Kind) -> Explanations | None:
+        folder = explanations_folder(self.run, self.task, kind)
+        return read_record(Explanations, folder, stage=EXPLANATIONS) if is_written(folder) else None
+
+    def circuit_metrics(self, kind: Kind) -> Mapping[Kind, CircuitMetrics]:
+        return read_circuit_metrics(self.run, self.task, kind)
+
+    def baselines(self, kind: Kind) -> Baselines:
+        return read_baselines(self.run, self.task, kind)
+
+    def ablations(self, kind: Kind) -> AblationRun | None:
+        if not is_written(ablation_folder(self.run, self.task, kind)):
+            return None
+        return read_ablations(self.run, self.task, kind)
+
+    def swept(self) -> Mapping[int, SweepPoint]:
+        return {
+            steps: read_sweep_point(self.run, self.task, steps)
+            for steps in swept_num_steps(self.run, self.task)
+        }
+
+    def stage_settings(self, name: str) -> Mapping[str, Any] | None:
+        return stage_settings(self.run, self.task).get(name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMember:
+    """One member of a run on one task (`topics.topic.StoredMember`)."""
+
+    of: RunTask
+    name: str
+
+    @property
+    def settings(self) -> ComparisonSettings:
+        return self.of.settings
+
+    @cached_property
+    def _shift(self) -> Comparison | CircuitShift:
+        if self.name == "mdm":
+            return self.of.comparison()
+        return read_control_shift(self.of.run, self.of.task, self.name)
+
+    def shift(self) -> Comparison | CircuitShift:
+        return self._shift
+
+    def scores(self) -> tuple[EdgeScores, EdgeScores]:
+        return self.of.scores("arm"), self.of.scores(self.name)
+
+    def flow(self) -> tuple[PositionFlow, PositionFlow] | None:
+        arm, own = self.of.flow("arm"), self.of.flow(self.name)
+        return None if arm is None or own is None else (arm, own)
+
+    def crossed(self) -> Mapping[str, CircuitMetrics] | None:
+        return None
+
+    def correct(self) -> Bool[ndarray, " example"] | None:
+        if not is_written(control_folder(self.of.run, self.of.task, self.name)):
+            return None
+        return read_control_answers(self.of.run, self.of.task, self.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunCheckpoint(RunMember):
+    """A checkpoint of a post-training, held against its parent.
+
+    Its scores may be deleted once it is measured, so its shift is not stored by itself.
+    """
+
+    with_flow: bool
+    compared: ComparisonSettings
+
+    @property
+    def settings(self) -> ComparisonSettings:
+        return self.compared
+
+    @cached_property
+    def _own_shift(self) -> CircuitShift:
+        return circuit_shift(self.of.task, *self.scores(), self.compared)
+
+    def shift(self) -> Comparison | CircuitShift:
+        return self._own_shift
+
+    def flow(self) -> tuple[PositionFlow, PositionFlow] | None:
+        return super().flow() if self.with_flow else None
+
+    def crossed(self) -> Mapping[str, CircuitMetrics] | None:
+        return read_crossed(self.of.run, self.of.task, self.name)
+
+    def correct(self) -> Bool[ndarray, " example"] | None:
+        return read_answers(self.of.run, self.of.task, self.name)

@@ -1,0 +1,232 @@
+"""Trajectory of a post-training: every checkpoint, compared with its parent.
+
+1. The pool is that of the parent and the final MDM, so all checkpoints are measured on the same
+   examples, in the same denoising steps.
+2. The parent is scored, once.
+3. Each checkpoint in turn, one in memory beside the parent: its edges are scored, its flow traced,
+   the held-out examples asked, its circuit exchanged with the parent's, and all of it compared. A
+   checkpoint whose numbers are there is not loaded again.
+4. The page and the table are written from the numbers.
+
+Step 0 of the diffusion training is the parent read as the MDM is: what attention and masks do
+before any training. Step 0 of the control, the ARM trained on with its own objective, is the parent
+as it is.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from mechshift.comparison import ComparisonSettings
+from mechshift.errors import ModelError
+from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
+from mechshift.models.catalogue import on_this_machine
+from mechshift.models.controls import ARM_FULL
+from mechshift.models.supply import get_embedded
+from mechshift.run.answers import CHECKPOINT_ANSWERS, checkpoint_answers
+from mechshift.run.checkpoints import (
+    Checkpoint,
+    Parent,
+    find_checkpoints,
+    load_checkpoint,
+    parent_checkpoints,
+)
+from mechshift.run.circuit_runs import EXCHANGE, exchanged_circuits
+from mechshift.run.flow import FLOW_STAGE, flow_pieces
+from mechshift.run.points import POINT, checkpoint_point
+from mechshift.run.pools import make_pools
+from mechshift.run.scores import ATTRIBUTE, check_shards, score_pieces
+from mechshift.run.settings import AttributionSettings, PairOptions, Unprefixed
+from mechshift.run.stage import Piece, is_written_as, write_pieces
+from mechshift.run.trajectory_reporting import write_trajectory
+from mechshift.tasks import PoolConfig, Task, find_tasks
+from mechshift.topics.scores import shards_definition
+from mechshift.topics.trajectory import TRAININGS
+
+FAMILY = "family"
+"""Folder, in that of the run, of the embedded pair's models with their checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrajectorySettings:
+    """Everything that `mechshift trajectory` does."""
+
+    models: Annotated[PairOptions, Unprefixed] = field(default_factory=PairOptions)
+    """Parent and trained models."""
+    tasks: tuple[str, ...] = ()
+    """Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own."""
+    steps: tuple[int, ...] = ()
+    """Training steps of the checkpoints to measure, by default all; the ends always are."""
+    pool: PoolConfig = field(default_factory=PoolConfig)
+    """Which examples; parent and final model solve them."""
+    attribution: AttributionSettings = field(default_factory=AttributionSettings)
+    """How edges are scored."""
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+    """Circuit size, and how uncertain it is."""
+    skip: tuple[Literal["flow"], ...] = ()
+    """Leave out which way information flows: without it no share runs from right to left. Flow
+    takes about half of the time."""
+
+    def task_names(self) -> tuple[str, ...]:
+        """The tasks to compare, in order."""
+        return self.tasks or self.models.default_tasks()
+
+    def circuit_size(self, model: LanguageModel) -> int:
+        """Edges in each circuit that is compared and exchanged."""
+        graph = model.graph(grouped=self.attribution.grouped)
+        return self.comparison.circuit_size_in(graph.num_edges)
+
+
+def run_trajectory(
+    run: Path, settings: TrajectorySettings, *, device: str = "auto", quiet: bool = False
+) -> Path:
+    """Compare every checkpoint of a post-training with its parent, and show them over steps.
+
+    A second call with the same settings goes on where a killed one stopped and ends with the same
+    bytes; checkpoints that have come in between are added.
+
+    Args:
+        run: the run folder; that of a `mechshift run` of the same pair and pool shares its work.
+        settings: parent, folders of the trainings, and how they are measured.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        quiet: no progress bars.
+
+    Returns:
+        The page.
+
+    Raises:
+        MechshiftError: one line on what is wrong and what to do; finished checkpoints are kept.
+    """
+    tasks = find_tasks(settings.task_names())
+    check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
+    with ExitStack() as stack:
+        entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
+        trainings = TRAININGS if entry.continued_arm is not None else TRAININGS[:1]
+        found = find_checkpoints(entry, settings.steps, trainings=trainings)
+        parent = _start(run, settings, tasks, device, quiet)
+        checkpoints = _in_order([*parent_checkpoints(parent, trainings), *found])
+        measuring = _Measuring(
+            run=run, settings=settings, entry=entry, parent=parent, tasks=tasks, quiet=quiet
+        )
+        measuring.score("arm", parent.arm, tasks)
+        for checkpoint in checkpoints:
+            measuring.measure(checkpoint)
+    return write_trajectory(
+        run,
+        [task.name for task in tasks],
+        checkpoints,
+        settings.comparison,
+        notes=tuple(_notes(settings, parent)),
+    )
+
+
+def _notes(settings: TrajectorySettings, parent: Parent) -> Iterator[str]:
+    if parent.as_mdm is None:
+        yield f"diffusion has no step 0: {parent.why_not}"
+    per_shard = settings.attribution.examples_per_shard
+    if per_shard > 1:
+        yield shards_definition(settings.pool.num_examples // per_shard, per_shard).meaning
+
+
+def _with_checkpoints(entry: PairEntry, run: Path) -> PairEntry:
+    """The embedded pair's checkpoints are packed: it is measured in plain folders in the run."""
+    if not entry.embedded:
+        return entry
+    family = run / FAMILY
+    get_embedded(family, family=Path(entry.arm.path).parent)
+
+    def unpacked(source: ModelSource) -> ModelSource:
+        return replace(source, path=str(family / Path(source.path).name))
+
+    return replace(
+        entry,
+        arm=unpacked(entry.arm),
+        mdm=unpacked(entry.mdm),
+        continued_arm=entry.continued_arm and unpacked(entry.continued_arm),
+    )
+
+
+def _start(
+    run: Path, settings: TrajectorySettings, tasks: Sequence[Task], device: str, quiet: bool
+) -> Parent:
+    """Make the pools, and keep of the pair the parent alone."""
+    pair = settings.models.load(device)
+    make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
+    try:
+        as_mdm = read_like(pair.arm, pair.mdm, name=f"{pair.name}-{ARM_FULL}")
+    except ModelError as error:
+        return Parent(arm=pair.arm, as_mdm=None, why_not=str(error))
+    return Parent(arm=pair.arm, as_mdm=as_mdm)
+
+
+def _in_order(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
+    def place(checkpoint: Checkpoint) -> tuple[int, int]:
+        return TRAININGS.index(checkpoint.training), checkpoint.step
+
+    return tuple(sorted(checkpoints, key=place))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Measuring:
+    """What stays the same from checkpoint to checkpoint."""
+
+    run: Path
+    settings: TrajectorySettings
+    entry: PairEntry
+    parent: Parent
+    tasks: Sequence[Task]
+    quiet: bool
+
+    @property
+    def with_flow(self) -> bool:
+        return "flow" not in self.settings.skip
+
+    def score(self, member: str, model: LanguageModel, tasks: Sequence[Task]) -> None:
+        """Score a model's edges and trace its flow, where that is missing."""
+        of_model, names = {member: model}, [task.name for task in tasks]
+        attribution = self.settings.attribution
+        scores = score_pieces(self.run, of_model, names, attribution)
+        write_pieces(ATTRIBUTE, scores, quiet=self.quiet)
+        if self.with_flow:
+            flow = flow_pieces(self.run, of_model, names, attribution)
+            write_pieces(FLOW_STAGE, flow, quiet=self.quiet)
+
+    def measure(self, checkpoint: Checkpoint) -> None:
+        """Write the points of a checkpoint that are missing.
+
+        The checkpoint is let go in the end: of large models no two fit beside the parent.
+        """
+        missing = [
+            task for task in self.tasks if not is_written_as(POINT, self.point(task, checkpoint))
+        ]
+        if not missing:
+            return
+        dtype = self.settings.models.dtype
+        model = load_checkpoint(checkpoint, self.parent, self.entry, dtype=dtype)
+        self.score(checkpoint.member, model, missing)
+        for task in missing:
+            answers = checkpoint_answers(self.run, task, checkpoint.member, model)
+            write_pieces(CHECKPOINT_ANSWERS, [answers], quiet=self.quiet)
+            exchanged = exchanged_circuits(
+                self.run,
+                task.name,
+                checkpoint.member,
+                model,
+                self.parent.arm,
+                circuit_size=self.settings.circuit_size(model),
+                batch_size=self.settings.attribution.batch_size,
+            )
+            write_pieces(EXCHANGE, [exchanged], quiet=self.quiet)
+            write_pieces(POINT, [self.point(task, checkpoint)], quiet=self.quiet)
+
+    def point(self, task: Task, checkpoint: Checkpoint) -> Piece:
+        """The numbers of a checkpoint on one task."""
+        return checkpoint_point(
+            self.run,
+            task.name,
+            checkpoint,
+            self.settings.comparison,
+            with_flow=self.with_flow,
+        )

@@ -1,0 +1,142 @@
+"""The page that shows a trajectory, the table of all its numbers, and those of each figure."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from mechshift.artifacts import artifact_hash, read_manifest
+from mechshift.comparison import ComparisonSettings
+from mechshift.run.checkpoints import Checkpoint
+from mechshift.run.pools import pooled_task
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import (
+    POINTS,
+    POOL,
+    SCORES,
+    TRAJECTORY,
+    Files,
+    point_folder,
+    pool_folder,
+    read_point,
+    read_pool,
+    read_scores,
+    scores_folder,
+)
+from mechshift.topics.registry import tracked_quantities
+from mechshift.topics.trajectory import Trajectory
+from mechshift.topics.trajectory_page import TrajectoryFacts, TrajectoryInput, render_trajectory
+
+PAGE_NAME = "trajectory.html"
+
+
+def write_trajectory(
+    run: Path,
+    tasks: Sequence[str],
+    checkpoints: Sequence[Checkpoint],
+    settings: ComparisonSettings,
+    *,
+    notes: Sequence[str] = (),
+) -> Path:
+    """Render the page of checkpoints that are all measured, in place of an earlier one.
+
+    Args:
+        run: the run folder.
+        tasks: those that are shown, in order.
+        checkpoints: by training, then by step.
+        settings: with which they were compared.
+        notes: what could not be measured at all, and why.
+
+    Returns:
+        The page; its tables lie beside it.
+
+    Raises:
+        ArtifactError: a point is missing or damaged.
+    """
+    piece = Piece(
+        folder=run / TRAJECTORY,
+        config={},
+        inputs={
+            f"{task}/{one.member}": artifact_hash(point_folder(run, task, one.member))
+            for task in tasks
+            for one in checkpoints
+        },
+        prepare=lambda: Work(
+            title="write the page",
+            total=1,
+            compute=lambda _: _files(run, tasks, checkpoints, settings, notes),
+        ),
+    )
+    write_pieces(TRAJECTORY_PAGE, [piece], quiet=True)
+    return run / TRAJECTORY / PAGE_NAME
+
+
+TRAJECTORY_PAGE = Stage(
+    name=TRAJECTORY,
+    command="trajectory",
+    about="writes the page that shows the checkpoints over training steps",
+    reads=(POOL, SCORES, POINTS),
+    when="by itself",
+    remade="always",
+)
+
+
+def _files(
+    run: Path,
+    tasks: Sequence[str],
+    checkpoints: Sequence[Checkpoint],
+    settings: ComparisonSettings,
+    notes: Sequence[str],
+) -> Files:
+    """The page with its tables."""
+    shown = TrajectoryInput(
+        tasks=tuple(_trajectory(run, task, checkpoints, settings) for task in tasks),
+        tracked=tracked_quantities(),
+        descriptions={
+            task: pooled_task(task, read_pool(run, task, "discovery")).summary for task in tasks
+        },
+        facts=_facts(run, tasks[0], checkpoints, settings, notes),
+    )
+    made = render_trajectory(shown)
+    return Files(tables=made.tables, texts={PAGE_NAME: made.page, **made.texts})
+
+
+def _trajectory(
+    run: Path, task: str, checkpoints: Sequence[Checkpoint], settings: ComparisonSettings
+) -> Trajectory:
+    parent = read_scores(scores_folder(run, task, "arm"))
+    held_out = read_pool(run, task, "held-out")
+    return Trajectory(
+        task=task,
+        graph=parent.graph,
+        circuit_size=settings.circuit_size_in(parent.graph.num_edges),
+        parent_scores=parent.mean(),
+        points=tuple(read_point(run, task, checkpoint.member) for checkpoint in checkpoints),
+        num_examples=parent.num_examples,
+        num_held_out=len(held_out.examples),
+        num_asked=len(held_out.candidate_ids),
+        level=settings.level,
+    )
+
+
+def _facts(
+    run: Path,
+    task: str,
+    checkpoints: Sequence[Checkpoint],
+    settings: ComparisonSettings,
+    notes: Sequence[str],
+) -> TrajectoryFacts:
+    """Settings, versions and weights, from the manifests of the first task."""
+    pool = read_manifest(pool_folder(run, task))
+    arm = read_manifest(scores_folder(run, task, "arm"))
+    return TrajectoryFacts(
+        arm_name=str(arm.config["model"]),
+        config={
+            "pair": pool.config["pair"],
+            "pool": pool.config["pool"],
+            "attribution": arm.config["attribution"],
+            "comparison": asdict(settings),
+        },
+        versions=pool.versions,
+        weights={f"{one.training}, step {one.step:,}": one.weights_hash for one in checkpoints},
+        notes=tuple(notes),
+    )

@@ -1,0 +1,66 @@
+import json
+
+import numpy as np
+
+from mechshift.models import PAIRS, load_controls, load_pair
+from mechshift.run.store import (
+    read_control_answers,
+    read_control_shift,
+    read_flow,
+    read_pool,
+    read_scores,
+    scores_folder,
+)
+from mechshift.tasks import PoolConfig, answer, find_task
+
+
+def test_a_control_answers_the_held_out_examples_of_the_pool(small_run, small):
+    pair = load_pair("tiny")
+    model = load_controls(pair, PAIRS["tiny"]).models["mdm-causal"]
+    pool = read_pool(small_run, "infilling", "held-out")
+    expected = answer(
+        model, find_task("infilling"), pool.examples, PoolConfig(num_examples=12, num_held_out=10)
+    )
+    found = read_control_answers(small_run, "infilling", "mdm-causal")
+    assert len(found) == len(pool.examples)
+    np.testing.assert_array_equal(found, expected.correct)
+
+
+def test_the_arm_that_was_trained_on_still_solves_its_tasks(small_run):
+    for task in ("ioi", "infilling"):
+        assert read_control_answers(small_run, task, "arm-continued").mean() >= 0.9
+
+
+def test_weights_read_causally_carry_nothing_from_right_to_left(small_run):
+    for control, zero in (("mdm-causal", True), ("arm-continued", True), ("arm-full", False)):
+        flow = read_flow(small_run / "flow" / "infilling" / control)
+        right_to_left = flow.by_direction[..., 0]
+        assert (right_to_left == 0.0).all() == zero
+
+
+def test_a_control_is_compared_with_the_arm_at_the_compared_size(small_run):
+    shift = read_control_shift(small_run, "ioi", "arm-full")
+    arm = read_scores(scores_folder(small_run, "ioi", "arm"))
+    assert shift.overlap.sizes.tolist() == [shift.circuit_size]
+    assert shift.graph == arm.graph
+
+
+def test_verdicts_lie_beside_the_report_with_their_rules_and_numbers(small_run):
+    verdicts = json.loads((small_run / "report" / "verdicts.json").read_text(encoding="utf-8"))
+    assert set(verdicts["tasks"]) == {"ioi", "infilling"}
+    for task in verdicts["tasks"].values():
+        axes = [statement["axis"] for statement in task["statements"]]
+        assert axes[:6] == [
+            "structure",
+            "depth",
+            "specialisation",
+            "direction",
+            "inheritance",
+            "intervention",
+        ]
+        assert set(axes) <= set(verdicts["rules"])
+        measured = [one["estimate"]["interval"] for one in task["statements"] if one["estimate"]]
+        assert all(interval["low"] <= interval["high"] for interval in measured)
+    page = (small_run / "report" / "report.html").read_text(encoding="utf-8")
+    assert "The pair at a glance" in page
+    assert "What else could it be?" in page

@@ -1,0 +1,104 @@
+"""Every method through the command: the scores of its function, and a report that names it."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from mechshift.artifacts import read_manifest
+from mechshift.attribution import eap, eap_ig, exact_edge_scores
+from mechshift.cli.main import main
+from mechshift.comparison import ComparisonSettings
+from mechshift.run import (
+    AttributionSettings,
+    EvaluationSettings,
+    PairOptions,
+    RunSettings,
+    make_pools,
+    run_experiment,
+)
+from mechshift.run.pools import pool_canvases
+from mechshift.run.store import KINDS, read_pool, read_scores, scores_folder
+from mechshift.tasks import PoolConfig, find_tasks
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return PairOptions().load("cpu")
+
+
+@pytest.fixture(scope="module")
+def pooled(pair, tmp_path_factory):
+    """A run folder with a pool of two examples, and nothing else."""
+    run = tmp_path_factory.mktemp("pooled")
+    config = PoolConfig(num_examples=2, num_held_out=2)
+    make_pools(run, pair, PairOptions(), find_tasks(("ioi",)), config, quiet=True)
+    return run
+
+
+@pytest.fixture
+def run(pooled, tmp_path):
+    """A copy of it to score."""
+    shutil.copytree(pooled, tmp_path / "run")
+    return tmp_path / "run"
+
+
+METHODS = [
+    ("--rule midpoint --ig-steps 2", eap_ig, {"rule": "midpoint", "ig_steps": 2, "gim": False}),
+    ("--method eap-ig --gim --ig-steps 1", eap_ig, {"rule": "left", "ig_steps": 1, "gim": True}),
+    ("--method eap --gradient-at corrupted", eap, {"gradient_at": "corrupted", "gim": False}),
+    ("--method exact --edges-per-pass 8", exact_edge_scores, {}),
+]
+
+
+@pytest.mark.parametrize(("words", "method", "options"), METHODS)
+def test_the_command_stores_the_scores_of_the_methods_own_function(
+    words, method, options, run, pair
+):
+    assert main(["attribute", str(run), *words.split(), "--device", "cpu", "--quiet"]) == 0
+    first, _ = pool_canvases(read_pool(run, "ioi", "discovery"), pair.mdm)
+    expected = method(pair.mdm, [first], metric="logit_diff", **options).values
+    found = read_scores(scores_folder(run, "ioi", "mdm")).values[:1]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    name = next((word for word in words.split() if word in ("eap", "exact")), "eap-ig")
+    for kind in KINDS:
+        shared = {
+            "method": name,
+            "metric": "logit_diff",
+            "grouped": False,
+            "examples_per_shard": 1,
+        }
+        config = read_manifest(scores_folder(run, "ioi", kind)).config
+        assert config["attribution"] == shared | options
+
+
+def test_an_option_of_another_method_is_one_line_and_nothing_is_written(run, capsys):
+    assert main(["attribute", str(run), "--method", "exact", "--ig-steps", "3"]) == 2
+    message = "method 'exact' has no option 'ig_steps'; it has: edges_per_pass."
+    assert capsys.readouterr().err == f"mechshift: {message}\n"
+    assert not (run / "scores").exists()
+
+
+def test_scores_by_another_method_are_refused_and_kept(run, capsys):
+    assert main(["attribute", str(run), "--method", "eap", "--device", "cpu", "--quiet"]) == 0
+    before = [read_scores(scores_folder(run, "ioi", kind)).values for kind in KINDS]
+    assert main(["attribute", str(run), "--device", "cpu", "--quiet"]) == 2
+    assert "eap" in capsys.readouterr().err
+    after = [read_scores(scores_folder(run, "ioi", kind)).values for kind in KINDS]
+    np.testing.assert_array_equal(before, after)
+
+
+def test_scores_of_one_gradient_go_through_every_stage_and_the_report_says_so(tmp_path):
+    settings = RunSettings(
+        tasks=("ioi",),
+        pool=PoolConfig(num_examples=10, num_held_out=2),
+        attribution=AttributionSettings(method="eap"),
+        evaluation=EvaluationSettings(fractions=(0.1,)),
+        comparison=ComparisonSettings(num_resamples=20, num_splits=4, num_shuffles=2),
+        skip=("flow", "semantics", "ablation"),
+    )
+    page = run_experiment(tmp_path / "run", settings, device="cpu", quiet=True)
+    text = page.read_text(encoding="utf-8")
+    assert "at the destination&#39;s input on the clean prompt" in text
+    assert "One gradient follows a straight line" in text
+    assert "EAP-IG" not in text

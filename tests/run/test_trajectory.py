@@ -1,0 +1,194 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import polars as pl
+import pytest
+
+from mechshift.cli.main import main
+from mechshift.run.store import (
+    read_circuit_metrics,
+    read_comparison,
+    read_pool,
+    scored_members,
+)
+from mechshift.verdict import TRACKED
+
+TASK = "infilling"
+
+WORDS = (
+    f"--tasks {TASK} --pool.num-examples 12 --pool.num-held-out 10 --attribution.ig-steps 2"
+    " --attribution.chunk-size 4 --comparison.num-resamples 50 --comparison.num-splits 10"
+    " --comparison.num-shuffles 5 --comparison.num-exchanges 20 --device cpu --quiet"
+).split()
+"""The settings of the small experiment (conftest.py) on the command line."""
+
+
+@pytest.fixture(scope="module")
+def trainings(tmp_path_factory, link_model):
+    """Trainings whose checkpoints are known models.
+
+    After 100 steps the MDM still has its parent's weights, and after 200 the final ones.
+    """
+    root = tmp_path_factory.mktemp("trainings")
+    checkpoints = root / "mdm" / "checkpoints"
+    link_model(root / "mdm", "mdm")
+    link_model(checkpoints / "step-000100", "arm", "mdm")
+    link_model(checkpoints / "step-000200", "mdm")
+    link_model(root / "control", "continued-arm")
+    link_model(root / "control" / "checkpoints" / "step-000100", "continued-arm")
+    return root
+
+
+@pytest.fixture(scope="module")
+def words(trainings, tiny):
+    """The command's words after the run folder."""
+    models = ["--arm", str(tiny / "arm"), "--mdm", str(trainings / "mdm")]
+    return [*models, "--continued-arm", str(trainings / "control"), *WORDS]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, words):
+    folder = tmp_path_factory.mktemp("runs") / "trajectory"
+    assert main(["trajectory", str(folder), *words]) == 0
+    return folder
+
+
+def files_of(run):
+    """Every file of a run folder and the hash of its bytes."""
+    return {
+        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(run.rglob("*"))
+        if path.is_file()
+    }
+
+
+def numbers(run, training, step):
+    """Quantity -> (value, low, high) of one checkpoint."""
+    table = pl.read_parquet(run / "trajectory" / "trajectory.parquet")
+    rows = table.filter((pl.col("training") == training) & (pl.col("step") == step))
+    return {row["quantity"]: (row["value"], row["low"], row["high"]) for row in rows.to_dicts()}
+
+
+def test_the_table_has_a_row_for_each_checkpoint_and_quantity(run):
+    table = pl.read_parquet(run / "trajectory" / "trajectory.parquet")
+    expected = [("diffusion", step) for step in (0, 100, 200, 2200)]
+    expected += [("control", step) for step in (0, 100, 2200)]
+    found = table.select("training", "step", "quantity").rows()
+    assert found == [(*point, tracked.name) for point in expected for tracked in TRACKED]
+    assert set(table["task"]) == {TASK}
+    assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
+    assert pl.read_csv(run / "trajectory" / "trajectory.csv").height == table.height
+
+
+def test_a_checkpoint_with_the_final_weights_measures_as_the_pair_does(run, small_run):
+    """Held against another folder's run of the pair: its verdicts and its circuits."""
+    found = numbers(run, "diffusion", 200)
+    assert found == numbers(run, "diffusion", 2200)
+    verdicts = json.loads((small_run / "report" / "verdicts.json").read_text(encoding="utf-8"))
+    by_axis = {one["axis"]: one["estimate"] for one in verdicts["tasks"][TASK]["statements"]}
+    for axis, quantity in (
+        ("structure", "overlap ratio"),
+        ("depth", "early share shift"),
+        ("specialisation", "effective components shift"),
+        ("direction", "right-to-left share"),
+    ):
+        interval = by_axis[axis]["interval"]
+        expected = (by_axis[axis]["value"], interval["low"], interval["high"])
+        assert found[quantity] == pytest.approx(expected, abs=1e-6)
+    size = read_comparison(small_run, TASK).circuit_size
+    for quantity, model, owner in (
+        ("own circuit", "mdm", "mdm"),
+        ("the ARM's circuit in it", "mdm", "arm"),
+        ("its circuit in the ARM", "arm", "mdm"),
+    ):
+        curve = read_circuit_metrics(small_run, TASK, model)[owner].curve()
+        estimate = curve.interval(num_resamples=50).at(int((curve.sizes == size).argmax()))
+        expected = (estimate.value, estimate.interval.low, estimate.interval.high)
+        assert found[quantity] == pytest.approx(expected, abs=1e-5)
+    assert found["accuracy"][0] == read_pool(small_run, TASK, "held-out").mdm_accuracy
+
+
+def test_a_checkpoint_with_its_parents_weights_is_step_0(run):
+    assert numbers(run, "diffusion", 100) == numbers(run, "diffusion", 0)
+
+
+def test_the_control_begins_as_its_parent_and_never_reads_from_the_right(run):
+    at_start = numbers(run, "control", 0)
+    assert at_start["overlap ratio"] == (1.0, 1.0, 1.0)
+    for shift in ("early share shift", "centre of mass shift", "effective components shift"):
+        assert at_start[shift] == (0.0, 0.0, 0.0)
+    for step in (0, 100, 2200):
+        assert numbers(run, "control", step)["right-to-left share"] == (0.0, 0.0, 0.0)
+    assert numbers(run, "diffusion", 0)["right-to-left share"][1] > 0
+
+
+def test_a_call_that_was_killed_goes_on_and_ends_with_the_same_bytes(run, words, tmp_path):
+    again = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", "from mechshift.cli.main import main; main()"]
+        + ["trajectory", str(again), *words],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    first, last = (again / "points" / TASK / name / "manifest.json" for name in ("arm-full", "mdm"))
+    deadline = time.monotonic() + 120
+    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL, "the call ended before it could be killed"
+    assert first.exists() and not last.exists()
+    assert main(["trajectory", str(again), *words]) == 0
+    assert files_of(again) == files_of(run)
+
+
+def test_a_measured_checkpoint_needs_neither_its_weights_loaded_nor_its_scores(
+    run, words, tmp_path
+):
+    again = tmp_path / "run"
+    shutil.copytree(run, again)
+    shutil.rmtree(again / "scores" / TASK / "mdm-step-000100")
+    assert main(["trajectory", str(again), *words]) == 0
+    assert not (again / "scores" / TASK / "mdm-step-000100").exists()
+    assert files_of(again / "trajectory") == files_of(run / "trajectory")
+
+
+def test_checkpoints_are_no_controls_of_the_run_whose_folder_they_share(run):
+    assert scored_members(run, TASK) == ["arm", "mdm", "arm-continued", "arm-full"]
+
+
+def test_other_settings_in_the_same_folder_are_refused_in_one_line(run, words, capsys):
+    assert main(["trajectory", str(run), *words, "--comparison.num-resamples", "60"]) == 2
+    shown = capsys.readouterr().err
+    assert "num_resamples: 50 there, 60 now" in shown
+    assert len(shown.strip().splitlines()) == 1
+
+
+def test_without_flow_its_share_is_missing_with_its_reason(words, run, tmp_path):
+    again = tmp_path / "run"
+    for stage in ("pool", "scores", "answers", "crossed"):
+        shutil.copytree(run / stage, again / stage)
+    assert main(["trajectory", str(again), *words, "--steps", "200", "--skip", "flow"]) == 0
+    table = pl.read_parquet(again / "trajectory" / "trajectory.parquet")
+    flow = table.filter(pl.col("quantity") == "right-to-left share")
+    assert flow["value"].null_count() == flow.height == 5
+    assert set(flow["reason"]) == {"flow between positions was not traced"}
+    assert not (again / "flow").exists()
+
+
+def test_a_training_without_checkpoints_is_refused_before_anything_is_loaded(
+    tiny, tmp_path, capsys
+):
+    models = ["--arm", str(tiny / "arm"), "--mdm", str(tiny / "mdm")]
+    bare = tmp_path / "bare"
+    shutil.copytree(tiny / "mdm", bare, ignore=shutil.ignore_patterns("checkpoints"))
+    models[-1] = str(bare)
+    assert main(["trajectory", str(tmp_path / "run"), *models, *WORDS]) == 2
+    assert "holds no checkpoints/step-000032 or alike" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
