@@ -14,8 +14,7 @@ from mechshift.artifacts import read_manifest, write_artifact
 from mechshift.circuits import select_top_edges
 from mechshift.errors import AblationError, ArtifactError
 from mechshift.flat_records import to_flat
-from mechshift.run import RunSettings, ablate_pair, load_stored_pair, run_experiment
-from mechshift.run.ablation_reporting import reported_ablations
+from mechshift.run import RunSettings, ablate_pair, compare_pair, load_stored_pair, run_experiment
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
 from mechshift.run.store import (
@@ -26,7 +25,10 @@ from mechshift.run.store import (
     record_files,
     scores_folder,
 )
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
+from mechshift.topics.ablation import ABLATION
+from mechshift.topics.single_ablations import SINGLE_ABLATIONS
 
 
 @pytest.fixture(scope="module")
@@ -97,14 +99,15 @@ def test_a_model_that_answers_by_itself_is_right_on_its_pool_until_it_is_ablated
         assert decoded is not None and decoded.clean_correct.all()
         assert not decoded.correct.all()
         assert read_ablations(small_run, "ioi", kind).decoded is None
-    reported = reported_ablations(scored, "ioi")
+    compare_pair(scored, small.comparison, quiet=True)
+    reported = ABLATION.conclude(RunTask(run=scored, task="ioi"))
     assert reported is not None and reported.mdm_answers is not None
     early = reported.mdm_answers.plans.index("early heads")
     assert reported.mdm_answers.accuracy.value[early, 0] == decoded.correct[0, 0].mean()
 
 
 def test_agreement_is_between_held_out_drops_and_the_edges_out_of_each_component(small_run):
-    reported = reported_ablations(small_run, "ioi")
+    reported = SINGLE_ABLATIONS.conclude(RunTask(run=small_run, task="ioi"))
     assert reported is not None
     scores = read_scores(scores_folder(small_run, "ioi", "mdm"))
     graph, mean = scores.graph, scores.values.sum(axis=1).mean(axis=0)

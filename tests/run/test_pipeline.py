@@ -64,6 +64,23 @@ def files_of(run):
     }
 
 
+ALWAYS_CONCLUDED = (
+    "/pool",
+    "/spread",
+    "/flow",
+    "/lens",
+    "/attention",
+    "/neurons",
+    "/faithfulness",
+    "/examples",
+    "/ablation",
+    "/single-ablations",
+)
+CONCLUDED = {"ioi": (*ALWAYS_CONCLUDED, "/num-steps"), "infilling": ALWAYS_CONCLUDED}
+"""Topics with a record of their own. A task of single tokens has its one number of steps; CPR and
+CMD want MIB's ten sizes, which this run leaves out."""
+
+
 def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
     controls = tuple(
         f"/{name}" for name in ("arm-full", "mdm-causal", "arm-continued", "mdm-other-seed")
@@ -81,6 +98,8 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
             ("ablation", ("/arm", "/mdm")),
             ("comparison", ("/mdm", *controls)),
             ("controls", controls),
+            ("quantities", ("/mdm", *controls)),
+            ("conclusions", CONCLUDED[task]),
         )
         for model in models
     }

@@ -38,8 +38,9 @@ from mechshift.run.store import (
     scores_folder,
     sweep_folder,
 )
-from mechshift.run.sweep_reporting import reported_sweep
+from mechshift.run.stored import RunTask
 from mechshift.testing import random_examples, random_language_model
+from mechshift.topics.num_steps import concluded_sweep
 
 QUIET = ["--device", "cpu", "--quiet"]
 
@@ -162,7 +163,7 @@ def test_the_scores_are_those_of_a_run_whose_pool_has_that_schedule(swept, small
 
 
 def test_every_point_is_in_the_record_with_the_shift_in_concentration(swept):
-    sweep = reported_sweep(swept, "infilling")
+    sweep = concluded_sweep(RunTask(run=swept, task="infilling"))
     assert sweep.depth.points.tolist() == [1, 2]
     for index, steps in enumerate((1, 2)):
         point = read_sweep_point(swept, "infilling", steps)
@@ -286,7 +287,7 @@ def test_a_run_sweeps_if_it_is_asked_to_and_the_page_shows_it(small_run, small, 
     page = run_experiment(run, settings, device="cpu", quiet=True)
     assert files_of(run / "sweep") == files_of(swept / "sweep")
     table = pl.read_csv(page.parent / "infilling-num-steps.csv")
-    sweep = reported_sweep(swept, "infilling")
+    sweep = concluded_sweep(RunTask(run=swept, task="infilling"))
     assert table["num_steps"].to_list() == [1, 2]
     assert table["ratio"].to_list() == pytest.approx(sweep.ratio.value.tolist())
     text = page.read_text(encoding="utf-8")

@@ -17,7 +17,7 @@ from mechshift.run.store import (
     read_pool,
     scored_members,
 )
-from mechshift.verdict import TRACKED
+from mechshift.topics.registry import tracked_quantities
 
 TASK = "infilling"
 
@@ -80,7 +80,9 @@ def test_the_table_has_a_row_for_each_checkpoint_and_quantity(run):
     expected = [("diffusion", step) for step in (0, 100, 200, 2200)]
     expected += [("control", step) for step in (0, 100, 2200)]
     found = table.select("training", "step", "quantity").rows()
-    assert found == [(*point, tracked.name) for point in expected for tracked in TRACKED]
+    assert found == [
+        (*point, tracked.name) for point in expected for tracked in tracked_quantities()
+    ]
     assert set(table["task"]) == {TASK}
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
     assert pl.read_csv(run / "trajectory" / "trajectory.csv").height == table.height

@@ -8,8 +8,8 @@ import pytest
 
 from mechshift.comparison import ComparisonSettings
 from mechshift.evaluation import Baselines, CircuitMetrics, advantage, baseline_curve
-from mechshift.run.stored import RunTask
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, entry_cell
+from mechshift.run.stored import RunTask
 from mechshift.statistics import Estimate, Interval
 from mechshift.topics.faithfulness import (
     ABLATED_EDGES,

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import NumStepsSweep, sweep_over_num_steps
-from mechshift.run.stored import RunTask
-from mechshift.run.sweeping import sweep_point
 from mechshift.flat_records import from_flat, to_flat
+from mechshift.run.step_sweep import sweep_point
+from mechshift.run.stored import RunTask
 from mechshift.statistics import Estimate, Estimates, Interval
 from mechshift.topics.num_steps import (
     NUM_STEPS,
@@ -16,7 +16,7 @@ from mechshift.topics.num_steps import (
     num_steps_sweep,
     num_steps_sweep_table,
     one_token_note,
-    sweep_table,
+    table_of_sweeps,
 )
 from mechshift.topics.registry import not_done
 from mechshift.topics.spread import SPREAD
@@ -168,10 +168,10 @@ def test_a_task_that_could_be_swept_and_was_not_is_named(
 
 
 def test_the_table_for_a_terminal_has_few_columns(sweep: NumStepsSweep) -> None:
-    table = sweep_table([sweep, sweep])
+    table = table_of_sweeps([sweep, sweep])
     assert table.columns == [
         *("task", "steps", "overlap", "of ceiling", "early share", "components")
     ]
     assert table["early share"].to_list() == [0, 4] * 2
     assert table["components"].to_list() == [1.5, -2.5] * 2
-    assert sweep_table([]).is_empty()
+    assert table_of_sweeps([]).is_empty()

@@ -13,10 +13,10 @@ from mechshift.ablation import (
     SingleEffects,
     compare_single_ablations,
 )
-from mechshift.run.stored import RunTask
 from mechshift.graph import Graph
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, estimate_cell
 from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR
+from mechshift.run.stored import RunTask
 from mechshift.statistics import Estimate, Interval
 from mechshift.topics.single_ablations import (
     SINGLE_ABLATIONS,

@@ -18,6 +18,7 @@ from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName, CircuitMetrics, per_example
 from mechshift.models import Kind
 from mechshift.page.elements import Exhibit
+from mechshift.page.html import task_slug
 from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -27,7 +28,6 @@ from mechshift.page.theme import (
     stacked,
     translucent,
 )
-from mechshift.page.html import task_slug
 from mechshift.topics.faithfulness_figure import EMPTY_NAMES, Origin
 from mechshift.topics.topic import KINDS, StoredTask, TaskResults, Topic
 
