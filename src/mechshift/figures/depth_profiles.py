@@ -100,13 +100,7 @@ def _traces(
         legendgroup=MODEL_NAMES[model],
         showlegend=side == "source",
     )
-    inner = Estimates(
-        value=share.value[layers],
-        low=share.low[layers],
-        high=share.high[layers],
-        level=share.level,
-    )
-    return band(x[layers], inner, MODEL_COLOURS[model], group=MODEL_NAMES[model]), curve
+    return band(x[layers], share.sel(layers), MODEL_COLOURS[model], group=MODEL_NAMES[model]), curve
 
 
 def _end_bar(share: Estimates, end: int, cut: int) -> dict[str, object]:

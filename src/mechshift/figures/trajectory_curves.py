@@ -144,13 +144,7 @@ def _shown_range(trajectories: Sequence[Trajectory], tracked: Tracked) -> tuple[
 
 def _estimates(points: Sequence[TrajectoryPoint], tracked: Tracked, level: float) -> Estimates:
     """One number along a training; NaN where it is undefined."""
-    found = [point.measured[tracked.name].estimate for point in points]
-    rows = [
-        [np.nan] * 3 if one is None else [one.value, one.interval.low, one.interval.high]
-        for one in found
-    ]
-    value, low, high = np.array(rows, dtype=np.float64).T
-    return Estimates(value=value, low=low, high=high, level=level)
+    return Estimates.stack([point.measured[tracked.name].estimate for point in points], level=level)
 
 
 def _line(
