@@ -1,4 +1,4 @@
-"""The axis names used in shapes, tables and files; each means one thing everywhere."""
+"""The names of axes, and of entries that axes share; each means one thing everywhere."""
 
 EXAMPLE = "example"
 """One prompt with its corruption, in pool order."""
@@ -20,3 +20,11 @@ LAYER = "layer"
 
 SIZE = "size"
 """A circuit size in a sweep."""
+
+DIRECTIONS = ("right-to-left", "same-position", "left-to-right")
+"""Entries of an axis `direction`: where a source position lies, seen from the reading query."""
+
+COMMITTED, SCORED, LATER, REST = "committed", "scored", "later", "rest"
+
+GENERAL_SPANS = (COMMITTED, SCORED, LATER, REST)
+"""Last entries of every axis `span`: what each canvas has, whatever spans its task names."""

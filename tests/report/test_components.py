@@ -6,7 +6,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from mechshift.comparison.direction import RIGHT_TO_LEFT
+from mechshift.comparison import RIGHT_TO_LEFT
 from mechshift.report import ReportInput, TaskReport, render_report, report_tables
 from mechshift.report.formats import Cell, estimate_cell
 from mechshift.report.headline import headline

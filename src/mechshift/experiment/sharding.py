@@ -5,7 +5,7 @@ the others; and there must be as many shards as a comparison needs to resample a
 is refused that cannot be cut so. It is not cut short: what was pooled is scored.
 """
 
-from mechshift.comparison.resampling import MIN_EXAMPLES as MIN_SHARDS
+from mechshift.comparison import MIN_EXAMPLES as MIN_SHARDS
 from mechshift.errors import ConfigError
 
 

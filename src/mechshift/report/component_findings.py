@@ -9,8 +9,7 @@ The rules:
    the components, weighted by attribution) excludes 0.
 """
 
-from mechshift.comparison import DirectionOfFlow
-from mechshift.comparison.direction import RIGHT_TO_LEFT
+from mechshift.comparison import RIGHT_TO_LEFT, DirectionOfFlow
 from mechshift.report.finding import Finding
 from mechshift.report.formats import in_words, number
 from mechshift.report.records import TaskReport, TaskSemantics

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from mechshift.comparison.depth import CrossFitted
+from mechshift.comparison import CrossFitted
 from mechshift.report.ablated import agreement_cell, early_cell, own_answers_cell
 from mechshift.report.findings import find_series, findings
 from mechshift.report.formats import (

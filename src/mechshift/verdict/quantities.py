@@ -7,9 +7,13 @@ so that a model whose scores are noisier does not look moved (`comparison.depth`
 
 from dataclasses import dataclass
 
-from mechshift.comparison import CircuitShift, Comparison, DirectionOfFlow
-from mechshift.comparison.depth import CrossFitted
-from mechshift.comparison.direction import RIGHT_TO_LEFT
+from mechshift.comparison import (
+    RIGHT_TO_LEFT,
+    CircuitShift,
+    Comparison,
+    CrossFitted,
+    DirectionOfFlow,
+)
 from mechshift.statistics import Estimate
 from mechshift.verdict.evidence import ControlEvidence, Evidence
 
