@@ -18,8 +18,7 @@ from jaxtyping import Float
 from measuring import show
 
 from mechshift.attribution import EdgeScores
-from mechshift.comparison import ComparisonSettings, compare
-from mechshift.comparison.resampling import mean_scores
+from mechshift.comparison import ComparisonSettings, compare, mean_scores
 from mechshift.graph import Graph
 
 SHAPES: dict[Literal["embedded pair", "SmolLM2-135M"], tuple[int, int]] = {

@@ -16,8 +16,13 @@ from rich.progress import track
 from rich.table import Table
 
 from mechshift.circuits.edge_groups import edge_groups, order_within
-from mechshift.comparison import ComparisonSettings, agreement, depth_profile, overlap_curve
-from mechshift.comparison.depth import SideProfiles
+from mechshift.comparison import (
+    ComparisonSettings,
+    SideProfiles,
+    agreement,
+    depth_profile,
+    overlap_curve,
+)
 from mechshift.statistics import Estimate, holm, proportion_interval
 from mechshift.testing import Noise, PlantedPair, planted_pair
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest
+from scipy.stats import norm
 
 from mechshift.errors import ConfigError, MechshiftError
 from mechshift.statistics import (
@@ -14,6 +14,7 @@ from mechshift.statistics import (
     centred_estimates,
     exchange_masks,
     holm,
+    percentile_estimates,
     percentile_interval,
     permutation_p,
     proportion_interval,
@@ -153,11 +154,50 @@ def test_an_entry_without_a_value_or_an_interval_is_none(undefined):
 
 @pytest.mark.parametrize("num_trials", [1, 7, 200])
 @pytest.mark.parametrize("level", [0.8, 0.95, 0.99])
-def test_the_wilson_interval_is_scipys(num_trials, level):
+def test_an_interval_of_a_proportion_is_wilsons(num_trials, level):
+    """Its bounds p solve (share - p)^2 = z^2 p (1 - p) / n; at 0 and 1 one of them is exact."""
+    z = norm.ppf((1 + level) / 2)
     for num_successes in sorted({0, 1, num_trials // 3, num_trials - 1, num_trials}):
-        ours = proportion_interval(num_successes, num_trials, level)
-        theirs = binomtest(num_successes, num_trials).proportion_ci(level, method="wilson")
-        assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
+        found, share = (
+            proportion_interval(num_successes, num_trials, level),
+            num_successes / num_trials,
+        )
+        squares = [1 + z**2 / num_trials, -2 * share - z**2 / num_trials, share**2]
+        expected = sorted(np.roots(squares).real)
+        assert (found.low, found.high) == pytest.approx(expected, abs=1e-12)
+        assert num_successes > 0 or found.low == 0
+        assert num_successes < num_trials or found.high == 1
+
+
+def test_rows_become_estimates_where_every_row_is_defined():
+    """Of three entries the second lacks a resample and the third the value."""
+    rows = np.array([[0.5, 2.0, np.nan], [0.2, np.nan, 1.0], [0.4, 3.0, 1.0], [0.9, 1.0, 1.0]])
+    found = Estimates.from_rows(rows, level=0.8, bounds=(0.0, 0.6))
+    assert found.at(0) == centred_estimate(0.5, rows[1:, 0], level=0.8, bounds=(0.0, 0.6))
+    np.testing.assert_array_equal(found.value, rows[0])
+    assert np.isnan([found.low[1:], found.high[1:]]).all()
+    alone = Estimates.from_rows(rows[:1], level=0.8)
+    assert alone.value[0] == 0.5 and np.isnan([alone.low, alone.high]).all()
+
+
+def test_estimates_are_stacked_and_picked_with_what_is_undefined():
+    single = Estimate(value=1.0, interval=Interval(low=0.0, high=2.0, level=0.9))
+    column = Estimates.stack([single, None], level=0.9)
+    assert column.at(0) == single and column.at(1) is None
+    both = Estimates.stack([column, column.sel(np.array([1, 0]))], level=0.9)
+    assert both.value.shape == (2, 2) and both.level == 0.9
+    assert both.at(0, 0) == both.at(1, 1) == single and both.at(0, 1) is None
+    assert both.sel(..., 1).at(1) == single
+    undefined = both.sel(0, 1)
+    assert undefined.value.shape == () and np.isnan([undefined.low, undefined.high]).all()
+
+
+def test_percentile_estimates_are_percentile_intervals_entry_by_entry():
+    samples = np.random.default_rng(0).normal(size=(50, 3))
+    found = percentile_estimates(np.zeros(3), samples, 0.9)
+    for entry in range(3):
+        alone = percentile_interval(samples[:, entry], 0.9)
+        assert (found.low[entry], found.high[entry]) == (alone.low, alone.high)
 
 
 @given(

@@ -1,15 +1,17 @@
-"""How uncertain is a number that was averaged over examples, and could it be chance?
+"""Uncertainty of numbers that are averaged over examples: resamples, intervals, p-values.
 
 Resampling is expressed as weights, so that any mean over examples, of any shape, becomes one
 matrix product: `weights @ values`. Two models scored on the same examples must be resampled with
 the same weights, which pairs them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from types import EllipsisType
 
 import numpy as np
-from jaxtyping import Bool, Float
-from scipy.special import ndtri
+from jaxtyping import Bool, Float, Int
+from scipy.stats import binomtest
 
 from mechshift.errors import ConfigError, MechshiftError
 
@@ -60,12 +62,59 @@ class Estimates:
     high: Float[np.ndarray, "..."]
     level: float
 
+    @classmethod
+    def from_rows(
+        cls,
+        rows: Float[np.ndarray, "row ..."],
+        *,
+        level: float = 0.95,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> "Estimates":
+        """Row 0 with intervals from the other rows (`centred_estimates`).
+
+        An entry that is undefined (NaN) in some row keeps its value and has no interval; nor has
+        any where row 0 is alone.
+
+        Args:
+            rows: the statistics on the examples themselves, then on every resample.
+            level: as in `Interval`.
+            bounds: the statistics' range; intervals are clipped to it.
+        """
+        value, samples = rows[0].copy(), rows[1:]
+        low, high = np.full((2, *value.shape), np.nan)
+        known = np.isfinite(rows).all(axis=0)
+        if len(samples) and known.any():
+            found = centred_estimates(value[known], samples[:, known], level=level, bounds=bounds)
+            low[known], high[known] = found.low, found.high
+        return cls(value=value, low=low, high=high, level=level)
+
+    @classmethod
+    def stack(cls, parts: "Sequence[Estimates | Estimate | None]", *, level: float) -> "Estimates":
+        """These along a new first axis; None is a single number that is undefined."""
+        rows = [_bounds_of(part) for part in parts]
+        value, low, high = (np.stack([row[i] for row in rows]) for i in range(3))
+        return cls(value=value, low=low, high=high, level=level)
+
     def at(self, *index: int) -> Estimate | None:
         """The entry at these indices; None where the value or its interval is undefined."""
         value, low, high = (float(array[index]) for array in (self.value, self.low, self.high))
         if not np.isfinite([value, low, high]).all():
             return None
         return Estimate(value=value, interval=Interval(low=low, high=high, level=self.level))
+
+    def sel(self, *index: int | slice | EllipsisType | Int[np.ndarray, " entry"]) -> "Estimates":
+        """The entries at these indices, slices or arrays of indices, undefined ones too."""
+        value, low, high = (np.asarray(a[index]) for a in (self.value, self.low, self.high))
+        return Estimates(value=value, low=low, high=high, level=self.level)
+
+
+def _bounds_of(part: Estimates | Estimate | None) -> list[np.ndarray]:
+    """Value, low and high as arrays; of a single number, without axes."""
+    if isinstance(part, Estimates):
+        return [part.value, part.low, part.high]
+    if part is None:
+        return [np.array(np.nan)] * 3
+    return [np.array(x) for x in (part.value, part.interval.low, part.interval.high)]
 
 
 def bootstrap_weights(
@@ -174,6 +223,20 @@ def percentile_interval(samples: Float[np.ndarray, " resample"], level: float = 
     return Interval(low=float(low), high=float(high), level=level)
 
 
+def percentile_estimates(
+    value: Float[np.ndarray, "..."],
+    samples: Float[np.ndarray, "resample ..."],
+    level: float = 0.95,
+) -> Estimates:
+    """Numbers with the pointwise percentile intervals of their resampled values.
+
+    Raises:
+        MechshiftError: there is no sample, or one is not a finite number.
+    """
+    low, high = _percentiles(samples, level)
+    return Estimates(value=value, low=low, high=high, level=level)
+
+
 def centred_estimates(
     value: Float[np.ndarray, "..."],
     samples: Float[np.ndarray, "resample ..."],
@@ -254,15 +317,8 @@ def proportion_interval(num_successes: int, num_trials: int, level: float = 0.95
     _check_level(level)
     if not 0 <= num_successes <= num_trials or num_trials == 0:
         raise MechshiftError(f"{num_successes} successes in {num_trials} trials is no proportion.")
-    z = float(ndtri((1 + level) / 2))
-    share = num_successes / num_trials
-    scale = 1 / (1 + z**2 / num_trials)
-    middle = scale * (share + z**2 / (2 * num_trials))
-    margin = scale * z * np.sqrt(share * (1 - share) / num_trials + (z / (2 * num_trials)) ** 2)
-    # At 0 and 1 the bound is exact; rounding must not push it past the observed share.
-    low = 0.0 if num_successes == 0 else float(middle - margin)
-    high = 1.0 if num_successes == num_trials else float(middle + margin)
-    return Interval(low=low, high=high, level=level)
+    found = binomtest(num_successes, num_trials).proportion_ci(level, method="wilson")
+    return Interval(low=float(found.low), high=float(found.high), level=level)
 
 
 def _percentiles(

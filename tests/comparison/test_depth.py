@@ -101,6 +101,22 @@ def test_shares_and_thirds_sum_to_one(quick: ComparisonSettings, scope) -> None:
         assert side.thirds_shift.value.sum() == pytest.approx(0, abs=1e-12)
 
 
+def test_intervals_of_cross_fitted_shifts_are_those_of_their_draws(
+    quick: ComparisonSettings,
+) -> None:
+    """The central 95 % of the draws, moved so that their mean is the value."""
+    pools = pool_of(DEEP, chain(3), noise=0.5), pool_of(DEEP, chain(2), noise=0.5)
+    there, back = (depth_profile(DEEP, *pair, quick, scope="all") for pair in (pools, pools[::-1]))
+    for side in (there.source, there.destination):
+        draws, shift = side.cross_fitted_draws, side.cross_fitted
+        assert draws.shape == (quick.num_resamples, 4)
+        low, high = np.percentile(draws, [2.5, 97.5], axis=0) + shift.value - draws.mean(axis=0)
+        np.testing.assert_allclose(shift.low, np.minimum(low, shift.value))
+        np.testing.assert_allclose(shift.high, np.maximum(high, shift.value))
+        np.testing.assert_allclose(draws[:, :3].sum(axis=1), 0, atol=1e-12)
+    np.testing.assert_array_equal(there.source.cross_fitted_draws, -back.source.cross_fitted_draws)
+
+
 def test_a_circuit_that_touches_no_layer_has_no_depth(quick: ComparisonSettings) -> None:
     pool = pool_of(GRAPH, BY_HAND)
     ends = pool_of(GRAPH, {"input->logits": 9.0, "m0->m1": 1.0})

@@ -8,10 +8,9 @@ import pytest
 from scipy.stats import binom
 
 from mechshift.circuits.edge_groups import edge_groups, order_within
-from mechshift.comparison.depth import third_of_layers
-from mechshift.comparison.depth_shift import shift_rows, two_sided_p
-from mechshift.comparison.layer_sums import cross_fitted_exchanges
-from mechshift.comparison.measured_pair import MeasuredPair
+from mechshift.comparison.depth import two_sided_p
+from mechshift.comparison.layer_sums import SHIFTS, cross_fitted_exchanges, shift_rows
+from mechshift.comparison.likeness import MeasuredPair
 from mechshift.comparison.measures import edge_measure, measures_beyond_edges
 from mechshift.graph import Graph
 from mechshift.statistics import exchange_masks, holm, permutation_p, split_halves
@@ -79,16 +78,16 @@ def test_any_of_four_tasks_is_rejected_no_more_often_than_stated_after_holm(
 
 def test_equal_models_have_moved_no_more_often_than_stated() -> None:
     centre, distance = [], []
-    thirds = third_of_layers(GRAPH.num_layers).astype(float)
     for run in range(RUNS):
         arm, mdm = pool(run)
         swapped = exchange_masks(EXAMPLES, 39, seed=run)
         swapped = np.concatenate([np.zeros((1, EXAMPLES), dtype=bool), swapped])
         halves = split_halves(EXAMPLES, 1, seed=run)
         sums = cross_fitted_exchanges(GRAPH, swapped, halves, arm, mdm, SIZE)
-        rows = shift_rows(sums.arm.of_layers("source"), sums.mdm.of_layers("source"), thirds)
-        centre.append(two_sided_p(rows.centre_of_mass[:1], rows.centre_of_mass[1:, None])[0])
-        distance.append(permutation_p(rows.distance[:1], rows.distance[1:, None])[0])
+        shifts = dict(zip(SHIFTS, shift_rows(*sums.layers("source")).T, strict=True))
+        moved, apart = shifts["centre_of_mass"], shifts["distance"]
+        centre.append(two_sided_p(moved[:1], moved[1:, None])[0])
+        distance.append(permutation_p(apart[:1], apart[1:, None])[0])
     assert_no_more_than_stated(np.array(centre))
     assert_no_more_than_stated(np.array(distance))
 

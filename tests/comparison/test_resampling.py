@@ -1,16 +1,13 @@
 import numpy as np
-import pytest
 
 from mechshift.comparison.resampling import (
     CHUNK_BYTES,
-    check_scores,
     chunks,
     exchanged_means,
     halves_of_resamples,
     mean_scores,
     pool_mean,
 )
-from mechshift.errors import ComparisonError
 from mechshift.statistics import bootstrap_weights
 
 
@@ -24,13 +21,13 @@ def test_an_exchange_trades_the_marked_examples_and_brings_both_models_to_one_sc
     """By hand: the ARM's mean is (3, 4) of norm 5, the MDM's (0, 10) of norm 10."""
     arm, mdm = np.array([[2.0, 8.0], [4.0, 0.0]]), np.array([[-6.0, 8.0], [6.0, 12.0]])
     swapped = np.array([[False, False], [True, True], [False, True]])
-    found = exchanged_means(swapped, arm, mdm)
-    np.testing.assert_allclose(found.first[0], [3 / 5, 4 / 5])
-    np.testing.assert_allclose(found.second[0], [0, 1], atol=1e-15)
-    np.testing.assert_allclose(found.first[1], found.second[0], atol=1e-15)
-    np.testing.assert_allclose(found.second[1], found.first[0])
-    np.testing.assert_allclose(found.first[2], [(2 / 5 + 6 / 10) / 2, (8 / 5 + 12 / 10) / 2])
-    np.testing.assert_allclose(found.first.sum(axis=1) + found.second.sum(axis=1), 2.4)
+    first, second = exchanged_means(swapped, arm, mdm)
+    np.testing.assert_allclose(first[0], [3 / 5, 4 / 5])
+    np.testing.assert_allclose(second[0], [0, 1], atol=1e-15)
+    np.testing.assert_allclose(first[1], second[0], atol=1e-15)
+    np.testing.assert_allclose(second[1], first[0])
+    np.testing.assert_allclose(first[2], [(2 / 5 + 6 / 10) / 2, (8 / 5 + 12 / 10) / 2])
+    np.testing.assert_allclose(first.sum(axis=1) + second.sum(axis=1), 2.4)
 
 
 def test_the_pool_ranks_edges_of_the_same_scores_alike() -> None:
@@ -53,24 +50,3 @@ def test_a_resamples_halves_share_no_example() -> None:
     distinct = np.count_nonzero(weights, axis=1)
     assert not (first & (weights == 0)).any()
     np.testing.assert_array_equal(first.sum(axis=1), distinct // 2)
-
-
-@pytest.mark.parametrize(
-    ("arm", "mdm", "message"),
-    [
-        (np.ones((12, 4)), np.ones((12, 5)), r"\(12, 4\) and the MDM's \(12, 5\)"),
-        (np.ones((9, 4)), np.ones((9, 4)), "9 examples are too few"),
-        (np.ones((12, 4)), np.full((12, 4), np.nan), "the MDM's edge scores hold NaN"),
-        (np.zeros((12, 4)), np.ones((12, 4)), "every edge score of the ARM is exactly zero"),
-    ],
-)
-def test_scores_that_allow_no_comparison_are_refused(
-    arm: np.ndarray, mdm: np.ndarray, message: str
-) -> None:
-    with pytest.raises(ComparisonError, match=message):
-        check_scores(arm, mdm, "example")
-
-
-def test_a_refusal_of_too_few_rows_says_what_they_are() -> None:
-    with pytest.raises(ComparisonError, match="9 shards are too few .* at least 10 shards"):
-        check_scores(np.ones((9, 4)), np.ones((9, 4)), "shard")

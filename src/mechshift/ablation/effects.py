@@ -29,7 +29,7 @@ from mechshift.ablation.pooling import (
 from mechshift.ablation.settings import AblationSettings
 from mechshift.ablation.table import AblationTable, PlanLabels
 from mechshift.errors import AblationError
-from mechshift.statistics import Estimate, Estimates, centred_estimates, proportion_interval
+from mechshift.statistics import Estimate, Estimates, proportion_interval
 
 NO_METRIC = 1e-6
 """A mean clean metric of less than this cannot be lost; `kl`, whose clean value is 0, has none."""
@@ -137,9 +137,13 @@ def compare_ablations(
         replacements=arm.replacements,
         arm=_effects(arm, arm_drops, settings),
         mdm=_effects(mdm, mdm_drops, settings),
-        accuracy_drop_difference=_estimates(mdm_drops.accuracy - arm_drops.accuracy, level),
-        metric_drop_difference=_estimates(mdm_drops.metric - arm_drops.metric, level),
-        share_lost_difference=_estimates(mdm_drops.share - arm_drops.share, level),
+        accuracy_drop_difference=Estimates.from_rows(
+            mdm_drops.accuracy - arm_drops.accuracy, level=level
+        ),
+        metric_drop_difference=Estimates.from_rows(
+            mdm_drops.metric - arm_drops.metric, level=level
+        ),
+        share_lost_difference=Estimates.from_rows(mdm_drops.share - arm_drops.share, level=level),
         only_in_one=tuple(sorted({*of_arm} ^ {*of_mdm})),
         num_examples=arm.num_examples,
         num_resamples=settings.num_resamples,
@@ -181,12 +185,14 @@ def _effects(table: AblationTable, drops: _Drops, settings: AblationSettings) ->
         removed=pooled_removed(table.removed, table.labels),
         clean_accuracy=Estimate(value=float(table.clean_correct.mean()), interval=clean),
         accuracy=pooled_accuracy(table.correct, table.labels, settings),
-        accuracy_drop=_estimates(drops.accuracy, level, (-1.0, 1.0)),
-        metric_drop=_estimates(drops.metric, level),
-        share_lost=_estimates(drops.share, level),
-        accuracy_excess=_estimates(_excess(drops.accuracy, labels), level, (-1.0, 1.0)),
-        metric_excess=_estimates(_excess(drops.metric, labels), level),
-        share_excess=_estimates(_excess(drops.share, labels), level),
+        accuracy_drop=Estimates.from_rows(drops.accuracy, level=level, bounds=(-1.0, 1.0)),
+        metric_drop=Estimates.from_rows(drops.metric, level=level),
+        share_lost=Estimates.from_rows(drops.share, level=level),
+        accuracy_excess=Estimates.from_rows(
+            _excess(drops.accuracy, labels), level=level, bounds=(-1.0, 1.0)
+        ),
+        metric_excess=Estimates.from_rows(_excess(drops.metric, labels), level=level),
+        share_excess=Estimates.from_rows(_excess(drops.share, labels), level=level),
         plans=PlanDrops(
             labels=table.labels,
             removed=table.removed,
@@ -206,17 +212,3 @@ def _excess(
         if role != "structure" and of in labels.names:
             excess[:, group] = drops[:, labels.names.index(of)] - drops[:, group]
     return excess
-
-
-def _estimates(
-    rows: Float[np.ndarray, "row group replacement"],
-    level: float,
-    bounds: tuple[float, float] = (-np.inf, np.inf),
-) -> Estimates:
-    """With intervals; NaN where a value is undefined, as it then is in all resamples."""
-    value, low, high = np.full((3, *rows.shape[1:]), np.nan)
-    defined = ~np.isnan(rows[0])
-    if defined.any():
-        found = centred_estimates(rows[0][defined], rows[1:, defined], level=level, bounds=bounds)
-        value[defined], low[defined], high[defined] = found.value, found.low, found.high
-    return Estimates(value=value, low=low, high=high, level=level)

@@ -24,7 +24,6 @@ from mechshift.attribution.path import RULE_OFFSETS as RULE_OFFSETS
 from mechshift.attribution.path import Rule as Rule
 from mechshift.attribution.path import path_points as path_points
 from mechshift.attribution.position_flow import position_flow as position_flow
-from mechshift.attribution.position_flow_record import DIRECTIONS as DIRECTIONS
 from mechshift.attribution.position_flow_record import POSITION_KINDS as POSITION_KINDS
 from mechshift.attribution.position_flow_record import PositionFlow as PositionFlow
 from mechshift.attribution.position_flow_record import (
@@ -32,3 +31,4 @@ from mechshift.attribution.position_flow_record import (
 )
 from mechshift.attribution.score_record import concatenate_scores as concatenate_scores
 from mechshift.attribution.shards import average_over_shards as average_over_shards
+from mechshift.axes import DIRECTIONS as DIRECTIONS

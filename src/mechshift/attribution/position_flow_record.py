@@ -6,10 +6,8 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechshift.axes import DIRECTIONS
 from mechshift.errors import AttributionError
-
-DIRECTIONS = ("right-to-left", "same-position", "left-to-right")
-"""Where the source position lies, seen from the query position that it flows to."""
 
 POSITION_KINDS = ("q", "k", "v", "mlp")
 """Kinds of destination that a layer has."""

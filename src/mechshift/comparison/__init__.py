@@ -1,45 +1,52 @@
-"""What two models' circuits share, and where in depth they differ."""
+"""Comparison: what two models' circuits share, and where in depth they differ."""
 
-from mechshift.comparison.agreement import Agreement, agreement
-from mechshift.comparison.agreement_curve import AgreementCurve
-from mechshift.comparison.circuit_shift import CircuitShift, circuit_shift
-from mechshift.comparison.comparison import Comparison, compare
-from mechshift.comparison.completeness import Completeness, completeness
-from mechshift.comparison.corrections import HYPOTHESES, CorrectedTest, corrected_tests
+from mechshift.comparison.chosen_edges import top_edges
+from mechshift.comparison.comparisons import CircuitShift, Comparison, circuit_shift, compare
 from mechshift.comparison.depth import (
     CROSS_FITTED,
+    HALF_DISTANCES,
+    CrossFitted,
     DepthProfiles,
     LayerProfile,
+    ProfileDistance,
     SideProfiles,
     depth_profile,
 )
-from mechshift.comparison.depth_shift import ShiftCurve
-from mechshift.comparison.direction import (
+from mechshift.comparison.flow_direction import (
+    RIGHT_TO_LEFT,
     DirectionOfFlow,
     RightToLeft,
     SpanFlow,
     direction_of_flow,
 )
-from mechshift.comparison.nodes import node_jaccard, node_names, node_scores
+from mechshift.comparison.likeness import AgreementCurve
+from mechshift.comparison.measures import node_jaccard, node_names, node_scores
 from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
-from mechshift.comparison.overlap import OverlapCurve, overlap_curve
-from mechshift.comparison.profile_distance import HALF_DISTANCES, ProfileDistance
-from mechshift.comparison.scores import Scores, Unit
-from mechshift.comparison.settings import ComparisonSettings, default_sizes, overlap_sizes
-from mechshift.comparison.steps import StepProfile, step_profile
+from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
+from mechshift.comparison.resampling import CHUNK_BYTES, mean_scores
+from mechshift.comparison.scores import MIN_EXAMPLES, Flow, Scores, Unit
+from mechshift.comparison.settings import (
+    ComparisonSettings,
+    agreement_sizes,
+    default_sizes,
+    overlap_sizes,
+)
+from mechshift.comparison.single_model import Completeness, StepProfile, completeness, step_profile
 from mechshift.comparison.sweeps import (
     DepthSweep,
+    ShiftCurve,
     sweep_over_denoising_steps,
     sweep_over_halves,
     sweep_over_sizes,
 )
-from mechshift.comparison.top_edges import jaccard, top_edges
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
+    "CHUNK_BYTES",
     "CROSS_FITTED",
     "HALF_DISTANCES",
-    "HYPOTHESES",
+    "MIN_EXAMPLES",
+    "RIGHT_TO_LEFT",
     "THIRDS",
     "Agreement",
     "AgreementCurve",
@@ -47,15 +54,16 @@ __all__ = [
     "Comparison",
     "ComparisonSettings",
     "Completeness",
-    "CorrectedTest",
+    "CrossFitted",
     "DepthProfiles",
-    "DirectionOfFlow",
     "DepthSweep",
+    "DirectionOfFlow",
+    "Flow",
     "LayerProfile",
     "NumStepsSweep",
     "OverlapCurve",
-    "RightToLeft",
     "ProfileDistance",
+    "RightToLeft",
     "Scores",
     "ShiftCurve",
     "SideProfiles",
@@ -63,14 +71,14 @@ __all__ = [
     "StepProfile",
     "Unit",
     "agreement",
+    "agreement_sizes",
     "circuit_shift",
     "compare",
     "completeness",
-    "corrected_tests",
     "default_sizes",
     "depth_profile",
     "direction_of_flow",
-    "jaccard",
+    "mean_scores",
     "node_jaccard",
     "node_names",
     "node_scores",

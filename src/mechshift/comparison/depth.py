@@ -1,4 +1,4 @@
-"""At which depth do the two models' circuits do their work?
+"""Depth profiles: in which layers the two models' circuits do their work, and what has shifted.
 
 1. |mean score| of every edge (mean over examples, of scores summed over steps).
 2. Added up by the layer that *writes* the edge (source side) and by the layer that *reads* it
@@ -12,9 +12,13 @@
    model looks as if it worked where most edges are; what one half takes for signal is as often
    negative as positive on the other, and adds up to nothing.
 6. P-values of no shift: the cross-fitted shift against those after exchanges of the two models'
-   examples (`agreement_curve.py`, 5), all on the same few halvings; kept as `tested`, since more
-   halvings make it another number. Without cross-fitting they would reject for a difference in
-   noise alone (docs/validity.md).
+   examples (`likeness.py`, 5), all on the same few halvings; kept as `tested`, since more halvings
+   make it another number. Without cross-fitting they would reject for a difference in noise alone
+   (docs/validity.md).
+7. Distance between the profiles. Unlike a shift of the centre of mass it does not cancel when some
+   of the mass moves up and some moves down, and it is never negative: noise can only raise it. So
+   beside it stands what noise makes of it: the distance between the two sides after exchanges, and
+   distances between halves of the examples, within each model and across the two.
 
 Two scopes: `circuit`, each model's top K, chosen anew in every resample; and `all` edges.
 """
@@ -25,41 +29,29 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from mechshift.comparison.agreement_curve import EXCHANGE_SEED, estimates_where_defined
-from mechshift.comparison.depth_shift import centre_of, shift_rows, thirds_of, two_sided_p
 from mechshift.comparison.layer_sums import (
-    LayerSums,
-    PairSums,
-    cross_fitted_exchanges,
-    exchanged_sums,
-    resampled_sums,
-)
-from mechshift.comparison.profile_distance import (
-    Halvings,
-    ProfileDistance,
+    SIDES,
+    DrawnSums,
+    HalfSums,
     Side,
-    half_estimates,
-    halvings,
+    centre_of,
+    drawn_sums,
+    shift_rows,
+    thirds_of,
+    wasserstein,
 )
-from mechshift.comparison.resampling import check_scores
-from mechshift.comparison.scores import Unit
+from mechshift.comparison.scores import Unit, check_scores
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.errors import ComparisonError
-from mechshift.graph import Graph, third_of_layers
+from mechshift.graph import Graph
 from mechshift.statistics import (
     Estimate,
     Estimates,
     Interval,
-    bootstrap_weights,
     centred_estimate,
     centred_estimates,
-    exchange_masks,
     permutation_p,
-    split_halves,
     spread_of_draws,
 )
-
-SIDES: tuple[Side, ...] = ("source", "destination")
 
 Scope = Literal["circuit", "all"]
 
@@ -67,6 +59,38 @@ CrossFitted = Literal["early", "middle", "late", "centre_of_mass"]
 
 CROSS_FITTED: tuple[CrossFitted, ...] = ("early", "middle", "late", "centre_of_mass")
 """Three shares, and the centre of mass [layers]; MDM minus ARM."""
+
+HalfDistance = Literal["within_arm", "within_mdm", "across", "excess"]
+
+HALF_DISTANCES: tuple[HalfDistance, ...] = ("within_arm", "within_mdm", "across", "excess")
+"""ARM half to ARM half; MDM half to MDM half; ARM half to the other half in the MDM; and by how
+much the last exceeds the mean of the first two, which is 0 where the models do not differ."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileDistance:
+    """Wasserstein-1 distance between two profiles over layers, and what noise makes of it."""
+
+    value: Estimate
+    """Between the two models, each on all examples [layers]."""
+
+    noise: Estimate
+    """Between the two sides after an exchange: mean and spread over exchanges [layers]."""
+
+    noise_p: float | None
+    """P-value of: no farther apart than the two models would be with one circuit; cross-fitted
+    (`depth.py`, 5 and 6). None where that is undefined."""
+
+    tested: float | None
+    """What `noise_p` is of: the distance of the cross-fitted profiles [layers]."""
+
+    halves: Estimates
+    """Distances between halves of the examples, in the order of `HALF_DISTANCES` [layers]. NaN
+    where the circuit of some half touches no layer."""
+
+    def of_halves(self, name: HalfDistance) -> Estimate | None:
+        """One of `halves`; None where it is undefined."""
+        return self.halves.at(HALF_DISTANCES.index(name))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -113,7 +137,8 @@ class SideProfiles:
     carry over to the other."""
 
     cross_fitted_draws: Float[np.ndarray, "resample cross_fitted"]
-    """`cross_fitted` on every resample, from which its intervals were made."""
+    """`cross_fitted` in each resample, of which its intervals are made: two models' shifts can be
+    subtracted on the same resamples. NaN as there."""
 
     tested: Float[np.ndarray, " cross_fitted"]
     """What the p-values are of: the shifts in the order of `CROSS_FITTED`, on fewer halvings."""
@@ -156,21 +181,6 @@ class DepthProfiles:
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Samples:
-    """Layer sums of both models on everything that is drawn from the pool."""
-
-    resampled: PairSums
-    """Row 0 is the pool, the others its resamples."""
-
-    exchanged: PairSums
-
-    crossed: PairSums
-    """Cross-fitted; row 0 is the pool, the others its exchanges."""
-
-    halved: Halvings
-
-
 def depth_profile(
     graph: Graph,
     arm_scores: Float[np.ndarray, "example edge"],
@@ -199,17 +209,8 @@ def depth_profile(
     size = graph.num_edges
     if scope == "circuit":
         size = settings.circuit_size_in(graph.num_edges)
-    weights = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, settings.seed + EXCHANGE_SEED)
-    (resampled,) = resampled_sums(graph, weights, arm_scores, mdm_scores, [size])
-    _check_depth(resampled)
-    (exchanged,) = exchanged_sums(graph, swapped, arm_scores, mdm_scores, [size])
-    halved = halvings(graph, weights, arm_scores, mdm_scores, size, settings)
-    splits = split_halves(num_examples, settings.num_splits_per_resample, settings.seed + 1)
-    unswapped = np.concatenate([np.zeros((1, num_examples), dtype=bool), swapped])
-    crossed = cross_fitted_exchanges(graph, unswapped, splits, arm_scores, mdm_scores, size)
-    samples = Samples(resampled=resampled, exchanged=exchanged, crossed=crossed, halved=halved)
-    source, destination = (_side_profiles(samples, side, settings.level) for side in SIDES)
+    draws = drawn_sums(graph, arm_scores, mdm_scores, size, settings)
+    source, destination = (_side_profiles(draws, side, settings.level) for side in SIDES)
     return DepthProfiles(
         scope=scope,
         circuit_size=size,
@@ -223,56 +224,101 @@ def depth_profile(
     )
 
 
-def _check_depth(sums: PairSums) -> None:
-    """Refuse circuits, of the pool or of a resample, that have no depth."""
-    for name, of_model in (("ARM", sums.arm), ("MDM", sums.mdm)):
-        if not all((of_model.of_layers(side).sum(axis=1) > 0).all() for side in SIDES):
-            raise ComparisonError(
-                f"the {name}'s circuit joins `input` to `logits` only and touches no layer, so it"
-                " has no depth; choose a larger circuit_size."
-            )
-
-
-def _side_profiles(samples: Samples, side: Side, level: float) -> SideProfiles:
+def _side_profiles(draws: DrawnSums, side: Side, level: float) -> SideProfiles:
     """Profiles and differences of one side."""
-    arm, mdm = (sums.of_layers(side) for sums in (samples.resampled.arm, samples.resampled.mdm))
-    thirds = third_of_layers(arm.shape[1]).astype(np.float64)
-    shift = shift_rows(arm, mdm, thirds)
-    exchanged, crossed = (
-        shift_rows(sums.arm.of_layers(side), sums.mdm.of_layers(side), thirds)
-        for sums in (samples.exchanged, samples.crossed)
+    arm, mdm = (
+        _profile(whole, layers, level)
+        for whole, layers in zip(
+            draws.resampled.whole(side), draws.resampled.layers(side), strict=True
+        )
     )
-    deepest = arm.shape[1] - 1.0
-    noise = spread_of_draws(exchanged.distance[:, None], level=level).at(0)
-    crossfit_value, crossfit_draws = _cross_fitted(samples.halved, side, thirds)
-    assert noise is not None  # circuits were refused that have no depth
+    shifts, crossed = (shift_rows(*sums.layers(side)) for sums in (draws.resampled, draws.crossed))
+    p = two_sided_p(crossed[0, :4], crossed[1:, :4])
+    deepest = draws.resampled.layers(side)[0].shape[1] - 1.0
+    cross_fitted = _cross_fitted_rows(draws, side)
     return SideProfiles(
-        arm=_profile(samples.resampled.arm, side, level),
-        mdm=_profile(samples.resampled.mdm, side, level),
-        thirds_shift=_estimates(shift.thirds, level, (-1.0, 1.0)),
-        thirds_p=two_sided_p(crossed.thirds[0], crossed.thirds[1:]),
-        centre_of_mass_shift=_estimate(shift.centre_of_mass, level, (-deepest, deepest)),
-        centre_of_mass_p=_only_p(
-            two_sided_p(crossed.centre_of_mass[:1], crossed.centre_of_mass[1:, None])
-        ),
-        distance=ProfileDistance(
-            value=_estimate(shift.distance, level, (0.0, deepest)),
-            noise=noise,
-            noise_p=_only_p(permutation_p(crossed.distance[:1], crossed.distance[1:, None])),
-            tested=_or_none(crossed.distance[0]),
-            halves=half_estimates(samples.halved, side, farthest=deepest, level=level),
-        ),
+        arm=arm,
+        mdm=mdm,
+        thirds_shift=_estimates(shifts[:, :3], level, (-1.0, 1.0)),
+        thirds_p=p[:3],
+        centre_of_mass_shift=_estimate(shifts[:, 3], level, (-deepest, deepest)),
+        centre_of_mass_p=_or_none(p[3]),
+        distance=_distance(draws, side, shifts[:, 4], crossed[:, 4], level),
         # Shares of sums that may be negative are not bounded.
-        cross_fitted=estimates_where_defined(
-            crossfit_value, crossfit_draws, level, (-np.inf, np.inf)
-        ),
-        cross_fitted_draws=crossfit_draws,
-        tested=np.append(crossed.thirds[0], crossed.centre_of_mass[0]),
+        cross_fitted=Estimates.from_rows(cross_fitted, level=level),
+        cross_fitted_draws=cross_fitted[1:],
+        tested=crossed[0, :4],
     )
 
 
-def _only_p(p: Float[np.ndarray, "1"]) -> float | None:
-    return _or_none(p[0])
+def _profile(
+    whole: Float[np.ndarray, "row layer_or_end"],
+    layers: Float[np.ndarray, "row layer"],
+    level: float,
+) -> LayerProfile:
+    share = whole / whole.sum(axis=1, keepdims=True)
+    return LayerProfile(
+        share=_estimates(share, level, (0.0, 1.0)),
+        thirds=_estimates(thirds_of(layers), level, (0.0, 1.0)),
+        centre_of_mass=_estimate(centre_of(layers), level, (0.0, layers.shape[1] - 1.0)),
+    )
+
+
+def _distance(
+    draws: DrawnSums,
+    side: Side,
+    resampled: Float[np.ndarray, " row"],
+    crossed: Float[np.ndarray, " crossed_row"],
+    level: float,
+) -> ProfileDistance:
+    """The distance with what noise makes of it; row 0 of both is the pool."""
+    farthest = draws.resampled.layers(side)[0].shape[1] - 1.0
+    exchanged = wasserstein(*draws.exchanged.layers(side))
+    noise = spread_of_draws(exchanged[:, None], level=level).at(0)
+    assert noise is not None  # circuits were refused that have no depth
+    return ProfileDistance(
+        value=_estimate(resampled, level, (0.0, farthest)),
+        noise=noise,
+        noise_p=_or_none(permutation_p(crossed[:1], crossed[1:, None])[0]),
+        tested=_or_none(crossed[0]),
+        halves=_half_estimates(draws, side, farthest, level),
+    )
+
+
+def _half_estimates(draws: DrawnSums, side: Side, farthest: float, level: float) -> Estimates:
+    """`ProfileDistance.halves`, in which every distance lies between 0 and `farthest`."""
+    value = half_distances(draws.halves, side).mean(axis=0)
+    samples = np.mean([half_distances(sums, side) for sums in draws.resampled_halves], axis=0)
+    low, high = np.full((2, len(HALF_DISTANCES)), np.nan)
+    if np.isfinite(value).all() and np.isfinite(samples).all():
+        found = centred_estimates(value, samples, level=level)
+        lowest = np.where(np.array(HALF_DISTANCES) == "excess", -farthest, 0.0)
+        low, high = np.maximum(found.low, lowest), np.minimum(found.high, farthest)
+    return Estimates(value=value, low=low, high=high, level=level)
+
+
+def half_distances(sums: HalfSums, side: Side) -> Float[np.ndarray, "row half_distance"]:
+    """Distances within each model, across, and the excess, row by row."""
+    (arm_one, mdm_one), (arm_two, mdm_two) = sums.first.layers(side), sums.second.layers(side)
+    within_arm, within_mdm = wasserstein(arm_one, arm_two), wasserstein(mdm_one, mdm_two)
+    across = (wasserstein(arm_one, mdm_two) + wasserstein(arm_two, mdm_one)) / 2
+    excess = across - (within_arm + within_mdm) / 2
+    return np.stack([within_arm, within_mdm, across, excess], axis=1)
+
+
+def _cross_fitted_rows(draws: DrawnSums, side: Side) -> Float[np.ndarray, "row cross_fitted"]:
+    """Shifts of cross-fitted sums, averaged over halvings before they are compared; pool first."""
+    pool = [sums.mean(axis=0, keepdims=True) for sums in draws.halves.cross_fitted.layers(side)]
+    by_split = [sums.cross_fitted.layers(side) for sums in draws.resampled_halves]
+    resampled = [np.mean(sums, axis=0) for sums in zip(*by_split, strict=True)]
+    return np.concatenate([shift_rows(*pool), shift_rows(*resampled)])[:, : len(CROSS_FITTED)]
+
+
+def two_sided_p(
+    value: Float[np.ndarray, "..."], draws: Float[np.ndarray, "draw ..."]
+) -> Float[np.ndarray, "..."]:
+    """How often an exchange moves a number as far, in either direction."""
+    return permutation_p(np.abs(value), np.abs(draws))
 
 
 def _or_none(value: np.floating) -> float | None:
@@ -280,38 +326,10 @@ def _or_none(value: np.floating) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _cross_fitted(
-    halved: Halvings, side: Side, thirds: Float[np.ndarray, "third layer"]
-) -> tuple[Float[np.ndarray, " cross_fitted"], Float[np.ndarray, "resample cross_fitted"]]:
-    """Shifts of the cross-fitted sums, averaged over halvings before they are compared."""
-    arm, mdm = (sums.cross_fitted.of_layers(side) for sums in halved.pool)
-    pool = shift_rows(arm.mean(axis=0, keepdims=True), mdm.mean(axis=0, keepdims=True), thirds)
-    resampled = shift_rows(
-        np.mean([arm.cross_fitted.of_layers(side) for arm, _ in halved.resamples], axis=0),
-        np.mean([mdm.cross_fitted.of_layers(side) for _, mdm in halved.resamples], axis=0),
-        thirds,
-    )
-    value, samples = (
-        np.concatenate([rows.thirds, rows.centre_of_mass[:, None]], axis=1)
-        for rows in (pool, resampled)
-    )
-    return value[0], samples
-
-
-def _profile(sums: LayerSums, side: Side, level: float) -> LayerProfile:
-    whole, layers = getattr(sums, side), sums.of_layers(side)
-    thirds = third_of_layers(layers.shape[1]).astype(np.float64)
-    share = whole / whole.sum(axis=1, keepdims=True)
-    return LayerProfile(
-        share=_estimates(share, level, (0.0, 1.0)),
-        thirds=_estimates(thirds_of(layers, thirds), level, (0.0, 1.0)),
-        centre_of_mass=_estimate(centre_of(layers), level, (0.0, layers.shape[1] - 1.0)),
-    )
-
-
 def _estimates(
     rows: Float[np.ndarray, "row entry"], level: float, bounds: tuple[float, float]
 ) -> Estimates:
+    """Of what no circuit leaves undefined; refuses NaN."""
     return centred_estimates(rows[0], rows[1:], level=level, bounds=bounds)
 
 

@@ -1,7 +1,7 @@
-"""In which sense are two circuits alike? One number a row for each sense.
+"""Measures of how alike two circuits are, one number a row for each sense.
 
 - `edges`: Jaccard of the two edge sets.
-- `nodes`: weighted Jaccard of head and MLP scores inside the circuits (`nodes.py`).
+- `nodes`: weighted Jaccard of head and MLP scores inside the circuits.
 - `weighted`: weighted Jaccard of |score| over the union of the two circuits, each model's |score|
   divided by its sum there: sum of minima over sum of maxima.
 - `rank`: Spearman's correlation of |score| over the union. The union is chosen by size in either
@@ -10,17 +10,24 @@
 
 With all edges in the circuit the last three compare the models edge by edge, without a choice of K.
 None depends on the scale of a model's metric; all but `sign` ignore its orientation.
+
+A node's score is the sum of |score| over its in-circuit edges, those it writes and those it reads
+(arXiv 2601.14758, section "component score"; known to us from a digest only). Under grouped-query
+attention with grouped k and v, such a destination belongs to all heads of its group in equal parts.
+Node order: the sources of `Graph` (`input`, then per layer heads and MLP), then `logits`.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
 
-from mechshift.comparison.mean_rows import CircuitRows
-from mechshift.comparison.nodes import masked, node_jaccard, node_scores
-from mechshift.comparison.top_edges import mask_jaccard
+from mechshift.circuits import destination_nodes
+from mechshift.comparison.chosen_edges import Circuits
+from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 
 
@@ -29,7 +36,7 @@ class Measure:
     """A kind of likeness, at most 1."""
 
     name: str
-    of: Callable[[CircuitRows, CircuitRows], Float[np.ndarray, " row"]]
+    of: Callable[[Circuits, Circuits], Float[np.ndarray, " row"]]
     lowest: float
     """Smallest possible value."""
 
@@ -45,13 +52,11 @@ def edge_measure() -> Measure:
 def node_measure(graph: Graph) -> Measure:
     """Weighted Jaccard of head and MLP scores."""
 
-    def nodes(first: CircuitRows, second: CircuitRows) -> Float[np.ndarray, " row"]:
-        return node_jaccard(
-            *(
-                node_scores(graph, masked(circuit.rows.magnitudes, circuit.members), circuit.edges)
-                for circuit in (first, second)
-            )
+    def nodes(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
+        one, two = (
+            node_scores(graph, circuits.inside, circuits.edges) for circuits in (first, second)
         )
+        return node_jaccard(one, two)
 
     return Measure(
         name="nodes", of=nodes, lowest=0.0, undefined="a circuit holds no head and no MLP"
@@ -68,13 +73,97 @@ def measures_beyond_edges(graph: Graph) -> tuple[Measure, ...]:
     )
 
 
-def _edges(first: CircuitRows, second: CircuitRows) -> Float[np.ndarray, " row"]:
+def mask_jaccard(
+    first: Bool[np.ndarray, "row edge"], second: Bool[np.ndarray, "row edge"]
+) -> Float[np.ndarray, " row"]:
+    """Shared edges over all edges of two edge sets, row by row, in [0, 1].
+
+    Raises:
+        ComparisonError: both sets of a row are empty.
+    """
+    shared = np.count_nonzero(first & second, axis=-1)
+    union = np.count_nonzero(first | second, axis=-1)
+    if not union.all():
+        raise ComparisonError(
+            "the overlap of two empty edge sets is undefined: every edge score is exactly zero."
+        )
+    return shared / union
+
+
+def node_names(graph: Graph) -> list[str]:
+    """Names in node order."""
+    return [*(graph.source_name(source) for source in range(graph.num_sources)), "logits"]
+
+
+def node_scores(
+    graph: Graph,
+    magnitudes: Float[np.ndarray, "row edge"],
+    edges: Int[np.ndarray, " edge"] | None = None,
+) -> Float[np.ndarray, "row node"]:
+    """Sum of |score| over each node's edges.
+
+    Args:
+        graph: the computation graph.
+        magnitudes: |score| of each edge [any unit]; 0 outside the circuit.
+        edges: which edges of the graph these are; all by default.
+    """
+    incidence = node_incidence(graph)
+    if edges is not None and len(edges) < graph.num_edges:
+        incidence = incidence[edges]
+    scores: Float[np.ndarray, "row node"] = magnitudes @ incidence
+    return scores
+
+
+@lru_cache(maxsize=4)
+def node_incidence(graph: Graph) -> sparse.csr_array:
+    """[edge, node]: the part of an edge's |score| that counts for a node; columns as `Graph`."""
+    edges = np.arange(graph.num_edges)
+    ones = np.ones(graph.num_edges)
+    shape = (graph.num_edges, graph.num_destinations)
+    reads = sparse.csr_array((ones, (edges, graph.edge_destination)), shape=shape)
+    writes = sparse.csr_array(
+        (ones, (edges, graph.edge_source)), shape=(graph.num_edges, graph.num_sources + 1)
+    )
+    return writes + reads @ sparse.csr_array(_destination_owners(graph))
+
+
+def _destination_owners(graph: Graph) -> Float[np.ndarray, "destination node"]:
+    """Which nodes a destination is an input of; every row sums to 1."""
+    owners = np.zeros((graph.num_destinations, graph.num_sources + 1))
+    nodes = destination_nodes(graph)
+    # A destination of one node names it once for each head of a group; the parts add up to 1.
+    np.add.at(owners, (np.arange(graph.num_destinations)[:, None], nodes), 1 / nodes.shape[1])
+    return owners
+
+
+def node_jaccard(
+    first: Float[np.ndarray, "row node"], second: Float[np.ndarray, "row node"]
+) -> Float[np.ndarray, " row"]:
+    """Weighted Jaccard of the two models' node shares, heads and MLPs only, in [0, 1].
+
+    Node scores are divided by their sum first, so the models' different metric scales do not
+    matter; then sum of minima over sum of maxima. `input` and `logits` are left out: every
+    circuit has them. NaN where a circuit holds no head and no MLP.
+    """
+    first, second = (_component_shares(scores) for scores in (first, second))
+    shared = np.minimum(first, second).sum(axis=-1)
+    union = np.maximum(first, second).sum(axis=-1)
+    return shared / union
+
+
+def _component_shares(scores: Float[np.ndarray, "row node"]) -> Float[np.ndarray, "row component"]:
+    components = scores[:, 1:-1]
+    total = components.sum(axis=-1, keepdims=True)
+    return np.divide(components, total, out=np.full_like(components, np.nan), where=total > 0)
+
+
+def _edges(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
     return mask_jaccard(first.members, second.members)
 
 
-def _weighted(first: CircuitRows, second: CircuitRows) -> Float[np.ndarray, " row"]:
+def _weighted(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
     union = first.members | second.members
-    one, two = (_shares(circuit.rows.magnitudes, union) for circuit in (first, second))
+    one, two = (_shares(circuits.magnitudes, union) for circuits in (first, second))
     shared: Float[np.ndarray, " row"] = np.minimum(one, two).sum(axis=1)
     return shared / np.maximum(one, two).sum(axis=1)
 
@@ -86,21 +175,21 @@ def _shares(
     return _ratio(kept, kept.sum(axis=1, keepdims=True))
 
 
-def _rank(first: CircuitRows, second: CircuitRows) -> Float[np.ndarray, " row"]:
+def _rank(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
     union = first.members | second.members
     num_edges = union.sum(axis=1, keepdims=True)
     # The ranks of n edges have mean (n + 1) / 2, tied or not.
     one, two = (
-        np.where(union, circuit.rows.ranks_within(union) - (num_edges + 1) / 2, 0.0)
-        for circuit in (first, second)
+        np.where(union, circuits.ranks_within(union) - (num_edges + 1) / 2, 0.0)
+        for circuits in (first, second)
     )
     spread = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
     return _ratio((one * two).sum(axis=1), spread)
 
 
-def _sign(first: CircuitRows, second: CircuitRows) -> Float[np.ndarray, " row"]:
+def _sign(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
     common = first.members & second.members
-    alike = common & (np.sign(first.rows.scores) == np.sign(second.rows.scores))
+    alike = common & (np.sign(first.scores) == np.sign(second.scores))
     return _ratio(alike.sum(axis=1).astype(np.float64), common.sum(axis=1).astype(np.float64))
 
 

@@ -1,11 +1,9 @@
-"""Does the picture depend on how many denoising steps the MDM is given?
+"""Sweep over numbers of denoising steps S: one task, compared with several, all else equal.
 
 Tasks differ in their number of steps, so a difference between tasks may be one between numbers of
-steps. Here one task is compared with several numbers of steps S, everything else equal.
-
-Shifts in depth come twice: as in the other sweeps, with the distance that noise alone makes, and
-cross-fitted (`depth.py`, 5), as the verdict takes them. With few steps an MDM has to guess more, so
-its scores may be noisier, and only the latter do not take noise for a shift.
+steps. Shifts in depth come twice: as in the other sweeps, with the distance that noise alone makes,
+and cross-fitted (`depth.py`, 5), as the verdict takes them. With few steps an MDM has to guess
+more, so its scores may be noisier, and only the latter do not take noise for a shift.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,11 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from mechshift.comparison.circuit_shift import CircuitShift
-from mechshift.comparison.comparison import Comparison
+from mechshift.comparison.comparisons import CircuitShift, Comparison
 from mechshift.comparison.depth import SideProfiles
-from mechshift.comparison.depth_shift import ShiftCurve
-from mechshift.comparison.sweeps import DepthSweep
+from mechshift.comparison.sweeps import DepthSweep, ShiftCurve
 from mechshift.errors import ComparisonError
 from mechshift.statistics import Estimate, Estimates
 
@@ -77,38 +73,33 @@ def sweep_over_num_steps(
             f"effective numbers of components at {sorted(effective_number)} steps do not belong to"
             f" comparisons at {points} steps."
         )
-    first = ordered[0]
+    first, level = ordered[0], ordered[0].settings.level
     depths = [one.circuit_depth for one in ordered]
     depth = DepthSweep(
         over="num_steps",
         points=np.array(points),
-        source=_curve([one.source for one in depths]),
-        destination=_curve([one.destination for one in depths]),
+        source=_curve([one.source for one in depths], level),
+        destination=_curve([one.destination for one in depths], level),
         circuit_sizes=np.array([one.circuit_size for one in ordered]),
         num_examples=np.array([one.num_examples for one in depths]),
         num_layers=first.graph.num_layers,
         num_resamples=first.settings.num_resamples,
-        level=first.settings.level,
+        level=level,
         unit=depths[0].unit,
         notes=(),
     )
-    positions = [one.overlap.index_of(one.circuit_size) for one in ordered]
+    overlaps = [(one.overlap, _position(one)) for one in ordered]
     return NumStepsSweep(
         task=first.task,
         depth=depth,
-        source=_joined([one.source.cross_fitted for one in depths]),
-        destination=_joined([one.destination.cross_fitted for one in depths]),
-        overlap=_picked([one.overlap.edges for one in ordered], positions),
-        ratio=_picked([one.overlap.ratio for one in ordered], positions),
-        noise_p=np.array(
-            [
-                one.overlap.noise_p[position]
-                for one, position in zip(ordered, positions, strict=True)
-            ]
-        ),
+        source=Estimates.stack([one.source.cross_fitted for one in depths], level=level),
+        destination=Estimates.stack([one.destination.cross_fitted for one in depths], level=level),
+        overlap=Estimates.stack([one.edges.sel(at) for one, at in overlaps], level=level),
+        ratio=Estimates.stack([one.ratio.sel(at) for one, at in overlaps], level=level),
+        noise_p=np.array([one.noise_p[at] for one, at in overlaps]),
         effective_number=None
         if effective_number is None
-        else _stacked([effective_number[point] for point in points]),
+        else Estimates.stack([effective_number[point] for point in points], level=level),
     )
 
 
@@ -130,38 +121,17 @@ def _check_alike(comparisons: Sequence[Comparison | CircuitShift]) -> None:
             )
 
 
-def _curve(sides: Sequence[SideProfiles]) -> ShiftCurve:
+def _curve(sides: Sequence[SideProfiles], level: float) -> ShiftCurve:
     return ShiftCurve(
-        early_share=_picked([side.thirds_shift for side in sides], [0] * len(sides)),
-        centre_of_mass=_stacked([side.centre_of_mass_shift for side in sides]),
-        distance=_stacked([side.distance.value for side in sides]),
-        noise_distance=_stacked([side.distance.noise for side in sides]),
+        early_share=Estimates.stack([side.thirds_shift.sel(0) for side in sides], level=level),
+        centre_of_mass=Estimates.stack([side.centre_of_mass_shift for side in sides], level=level),
+        distance=Estimates.stack([side.distance.value for side in sides], level=level),
+        noise_distance=Estimates.stack([side.distance.noise for side in sides], level=level),
     )
 
 
-def _stacked(estimates: Sequence[Estimate]) -> Estimates:
-    return Estimates(
-        value=np.array([one.value for one in estimates]),
-        low=np.array([one.interval.low for one in estimates]),
-        high=np.array([one.interval.high for one in estimates]),
-        level=estimates[0].interval.level,
-    )
-
-
-def _joined(estimates: Sequence[Estimates]) -> Estimates:
-    return Estimates(
-        value=np.stack([one.value for one in estimates]),
-        low=np.stack([one.low for one in estimates]),
-        high=np.stack([one.high for one in estimates]),
-        level=estimates[0].level,
-    )
-
-
-def _picked(estimates: Sequence[Estimates], positions: Sequence[int | None]) -> Estimates:
-    """One entry of each array; also where its interval is undefined."""
-    parts = []
-    for one, position in zip(estimates, positions, strict=True):
-        assert position is not None  # overlap_sizes always measures the circuit's own size
-        parts.append([one.value[position], one.low[position], one.high[position]])
-    value, low, high = np.array(parts).T
-    return Estimates(value=value, low=low, high=high, level=estimates[0].level)
+def _position(comparison: Comparison | CircuitShift) -> int:
+    """Of the circuit's size on the overlap curve."""
+    index = comparison.overlap.index_of(comparison.circuit_size)
+    assert index is not None  # overlap_sizes always measures the circuit's own size
+    return index

@@ -1,49 +1,26 @@
-"""Scores averaged over many resamples of the examples, in pieces that fit into memory."""
+"""Mean scores of the pool and of everything that is drawn from it, for all that is measured.
+
+Whatever is drawn (bootstrap resamples, halves, exchanges of the models, shuffles of edges) becomes
+rows of mean scores [row, edge], mostly as a matrix of weights times the scores of the examples.
+They are made piece by piece, since all rows at once would not fit into memory: a generator yields,
+for each piece, one array for every set of rows, such as the ARM's and the MDM's.
+"""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 
-from mechshift.comparison.scores import Unit
-from mechshift.errors import ComparisonError
+from mechshift.circuits.edge_groups import orders_within
 
 CHUNK_BYTES = 128 * 2**20
-"""Memory for one piece of one array [resample, edge]; a handful of such arrays live at once."""
+"""Memory for one piece of one array [row, edge]; a handful of such arrays live at once."""
 
-MIN_EXAMPLES = 10
-"""Fewer examples leave nothing to resample or to halve."""
+EXCHANGE_SEED = 10_000
+"""Added to the seed for exchanges of models, far from the seeds of halves."""
 
-
-def check_scores(
-    arm_scores: Float[np.ndarray, "arm_example arm_edge"],
-    mdm_scores: Float[np.ndarray, "mdm_example mdm_edge"],
-    unit: Unit,
-) -> None:
-    """Refuse score arrays that do not describe the same examples, or shards, and edges.
-
-    Raises:
-        ComparisonError: shapes differ, there are too few examples, or a score is not finite.
-    """
-    if arm_scores.shape != mdm_scores.shape:
-        raise ComparisonError(
-            f"the ARM's scores [example, edge] have shape {arm_scores.shape} and the MDM's"
-            f" {mdm_scores.shape}; both models must be scored on the same examples and graph."
-        )
-    if len(arm_scores) < MIN_EXAMPLES:
-        raise ComparisonError(
-            f"{len(arm_scores)} {unit}s are too few to say how certain a comparison is;"
-            f" use a pool of at least {MIN_EXAMPLES} {unit}s."
-        )
-    for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
-        if not np.isfinite(scores).all():
-            raise ComparisonError(f"the {name}'s edge scores hold NaN or infinity.")
-        if not scores.any():
-            raise ComparisonError(
-                f"every edge score of the {name} is exactly zero: nothing to compare. Check that"
-                " its metric differs between clean and corrupted prompts."
-            )
+Piece = tuple[Float[np.ndarray, "row edge"], ...]
+"""Some rows of every set."""
 
 
 def chunks(num_rows: int, num_edges: int) -> Iterator[slice]:
@@ -75,33 +52,33 @@ def normalised_rows(weights: Shaped[np.ndarray, "row example"]) -> Float[np.ndar
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ExchangedMeans:
-    """Mean scores of the two sides after some examples swapped their models."""
+def resampled(
+    weights: Float[np.ndarray, "row example"],
+    *models: Float[np.ndarray, "example edge"],
+    arrays: int = 1,
+) -> Iterator[Piece]:
+    """Mean scores of each model in each resample, the same examples for all models.
 
-    first: Float[np.ndarray, "row edge"]
-    second: Float[np.ndarray, "row edge"]
-
-
-def exchanged_means(
-    swapped: Bool[np.ndarray, "row example"],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-) -> ExchangedMeans:
-    """Both sides' mean scores when the ARM and the MDM trade the marked examples.
-
-    Each model is first divided by the norm of its own mean scores, since the two metrics may have
-    different units. If the two models had one circuit, trading would change nothing but noise; and
-    because an example's two scores stay together, noise that the models share stays shared.
+    Args:
+        weights: of the examples in each resample.
+        models: scores of each.
+        arrays: how many arrays as large as itself its user makes of one of a piece; more make
+            pieces smaller.
     """
-    arm_size, mdm_size = (np.linalg.norm(pool_mean(s)) * len(s) for s in (arm_scores, mdm_scores))
-    kept = ~swapped
-    return ExchangedMeans(
-        first=mean_scores(kept / arm_size, arm_scores)
-        + mean_scores(swapped / mdm_size, mdm_scores),
-        second=mean_scores(swapped / arm_size, arm_scores)
-        + mean_scores(kept / mdm_size, mdm_scores),
-    )
+    for rows in chunks(len(weights), arrays * models[0].shape[1]):
+        yield tuple(mean_scores(weights[rows], scores) for scores in models)
+
+
+def halved(
+    weights: Float[np.ndarray, "row example"],
+    first: Bool[np.ndarray, "row example"],
+    *models: Float[np.ndarray, "example edge"],
+    arrays: int = 1,
+) -> Iterator[Piece]:
+    """Mean scores on the first and on the second half of the weighted examples, model by model."""
+    for rows in chunks(len(weights), arrays * models[0].shape[1]):
+        halves = [normalised_rows(weights[rows] * half) for half in (first[rows], ~first[rows])]
+        yield tuple(mean_scores(half, scores) for scores in models for half in halves)
 
 
 def halves_of_resamples(
@@ -117,3 +94,83 @@ def halves_of_resamples(
     num_distinct = np.count_nonzero(weights, axis=1)
     rank = keys.argsort(axis=1).argsort(axis=1)
     return rank < (num_distinct // 2)[:, None]
+
+
+def neighbours(
+    weights: Float[np.ndarray, "row example"],
+    scores: Float[np.ndarray, "example edge"],
+    *,
+    arrays: int = 1,
+) -> Iterator[Piece]:
+    """Mean scores of one model in each resample and in the next one, the last with the first."""
+    cyclic = np.concatenate([weights, weights[:1]])
+    for rows in chunks(len(weights), arrays * scores.shape[1]):
+        means = mean_scores(cyclic[rows.start : rows.stop + 1], scores)
+        yield means[:-1], means[1:]
+
+
+def exchanged_means(
+    swapped: Bool[np.ndarray, "row example"],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+) -> Piece:
+    """Both sides' mean scores when the ARM and the MDM trade the marked examples.
+
+    Each model is first divided by the norm of its own mean scores, since the two metrics may have
+    different units. If the two models had one circuit, trading would change nothing but noise; and
+    because an example's two scores stay together, noise that the models share stays shared.
+    """
+    arm_size, mdm_size = (np.linalg.norm(pool_mean(s)) * len(s) for s in (arm_scores, mdm_scores))
+    kept = ~swapped
+    return (
+        mean_scores(kept / arm_size, arm_scores) + mean_scores(swapped / mdm_size, mdm_scores),
+        mean_scores(swapped / arm_size, arm_scores) + mean_scores(kept / mdm_size, mdm_scores),
+    )
+
+
+def exchanged(
+    swapped: Bool[np.ndarray, "row example"],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    *,
+    arrays: int = 1,
+) -> Iterator[Piece]:
+    """`exchanged_means`, piece by piece."""
+    for rows in chunks(len(swapped), arrays * arm_scores.shape[1]):
+        yield exchanged_means(swapped[rows], arm_scores, mdm_scores)
+
+
+def exchanged_halves(
+    swapped: Bool[np.ndarray, "row example"],
+    first: Bool[np.ndarray, " example"],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+) -> Iterator[Piece]:
+    """One side on the first and on the second half of the examples, then the other side.
+
+    Each half is exchanged by itself, on its own scale.
+    """
+    for rows in chunks(len(swapped), arm_scores.shape[1]):
+        one, two = (
+            exchanged_means(swapped[rows][:, half], arm_scores[half], mdm_scores[half])
+            for half in (first, ~first)
+        )
+        yield one[0], two[0], one[1], two[1]
+
+
+def shuffled(
+    groups: Int[np.ndarray, " edge"],
+    num_shuffles: int,
+    seed: int,
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    *,
+    arrays: int = 1,
+) -> Iterator[Piece]:
+    """The ARM's mean scores as they are, and the MDM's shuffled within groups of edges."""
+    arm, mdm = pool_mean(arm_scores), pool_mean(mdm_scores)
+    generator = np.random.default_rng(seed)
+    for rows in chunks(num_shuffles, arrays * arm_scores.shape[1]):
+        num_rows = rows.stop - rows.start
+        orders = orders_within(groups, generator, num_rows)
+        yield np.repeat(arm, num_rows, axis=0), np.concatenate([mdm[:, order] for order in orders])

@@ -1,6 +1,7 @@
-"""What a comparison needs to know about one model's edge scores.
+"""Scores and flow of one model, as a comparison reads them, and what it refuses.
 
-`mechshift.attribution.EdgeScores` is one such record; the comparison asks only for its fields.
+`mechshift.attribution.EdgeScores` and `PositionFlow` are such records; the comparison asks only for
+their fields, which are NumPy arrays, so that it needs no torch.
 """
 
 from typing import Literal, Protocol, runtime_checkable
@@ -15,6 +16,9 @@ Unit = Literal["example", "shard"]
 """What one row of scores is: an example, or the mean over a shard, a few examples that were added
 up because single ones would not fit into memory. Shards hold equally many examples. Scores are
 resampled by rows, so intervals stay honest as long as enough rows are left."""
+
+MIN_EXAMPLES = 10
+"""Fewer examples leave nothing to resample or to halve."""
 
 SHARD_NOTE = (
     "Scores came as means over shards of examples: every resample, half and exchange moves whole"
@@ -60,6 +64,55 @@ class Scores(Protocol):
         """Sum over destinations of the score of `input -> destination`."""
 
 
+@runtime_checkable
+class Flow(Protocol):
+    """Flow of one model between spans of the text, on one task; 0 beyond `num_steps`."""
+
+    @property
+    def spans(self) -> tuple[str, ...]:
+        """Names along the span axes; the last ones are `axes.GENERAL_SPANS`."""
+
+    @property
+    def num_steps(self) -> Int[np.ndarray, " example"]:
+        """Denoising steps of each example."""
+
+    @property
+    def num_examples(self) -> int:
+        """How many there are."""
+
+    @property
+    def num_layers(self) -> int:
+        """Of the model."""
+
+    @property
+    def clean_metric(self) -> Float[np.ndarray, "example step"]:
+        """Metric on the clean prompt."""
+
+    @property
+    def by_direction(self) -> Float[np.ndarray, "example step layer flow_kind direction"]:
+        """Summed |flow| over k and over v by `axes.DIRECTIONS` [metric units]."""
+
+    @property
+    def net(self) -> Float[np.ndarray, "example step layer flow_kind query_span source_span"]:
+        """Summed signed flow from one span to another."""
+
+    @property
+    def magnitude(self) -> Float[np.ndarray, "example step layer flow_kind query_span source_span"]:
+        """Summed |flow| from one span to another."""
+
+    @property
+    def into_readers(self) -> Float[np.ndarray, "example step layer flow_kind source_span"]:
+        """Summed |flow| into the positions whose logits are scored."""
+
+    @property
+    def magnitude_at(self) -> Float[np.ndarray, "example step layer position_kind span"]:
+        """Summed |score| of the edges into a layer's q, k, v and MLP, by the span they read in."""
+
+    @property
+    def logits_magnitude_at(self) -> Float[np.ndarray, "example step span"]:
+        """The same for `logits`."""
+
+
 def unit_of(scores: Scores) -> Unit:
     """What a row of these scores is."""
     return "example" if scores.examples_per_shard == 1 else "shard"
@@ -77,6 +130,36 @@ def examples_with_step(scores: Scores) -> Bool[np.ndarray, "example step"]:
     num_steps: Int[np.ndarray, "example one"] = scores.num_steps[:, None]
     has_step: Bool[np.ndarray, "example step"] = np.arange(scores.values.shape[1]) < num_steps
     return has_step
+
+
+def check_scores(
+    arm_scores: Float[np.ndarray, "arm_example arm_edge"],
+    mdm_scores: Float[np.ndarray, "mdm_example mdm_edge"],
+    unit: Unit,
+) -> None:
+    """Refuse score arrays that do not describe the same examples, or shards, and edges.
+
+    Raises:
+        ComparisonError: shapes differ, there are too few examples, or a score is not finite.
+    """
+    if arm_scores.shape != mdm_scores.shape:
+        raise ComparisonError(
+            f"the ARM's scores [example, edge] have shape {arm_scores.shape} and the MDM's"
+            f" {mdm_scores.shape}; both models must be scored on the same examples and graph."
+        )
+    if len(arm_scores) < MIN_EXAMPLES:
+        raise ComparisonError(
+            f"{len(arm_scores)} {unit}s are too few to say how certain a comparison is;"
+            f" use a pool of at least {MIN_EXAMPLES} {unit}s."
+        )
+    for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
+        if not np.isfinite(scores).all():
+            raise ComparisonError(f"the {name}'s edge scores hold NaN or infinity.")
+        if not scores.any():
+            raise ComparisonError(
+                f"every edge score of the {name} is exactly zero: nothing to compare. Check that"
+                " its metric differs between clean and corrupted prompts."
+            )
 
 
 def check_same_examples(arm: Scores, mdm: Scores) -> None:

@@ -1,4 +1,4 @@
-"""What one comparison of two models can be asked for."""
+"""Settings of a comparison: circuit sizes, resamples, shuffles and exchanges, level and seed."""
 
 from dataclasses import dataclass
 

@@ -1,26 +1,30 @@
-"""Does a shift in depth hold when something else is changed that should not matter?
+"""Sweeps of the shift in depth over what should not matter: circuit size, steps and halves.
 
-Sweeps over the circuit size, over the denoising steps, over two disjoint halves of the examples,
-and over the number of denoising steps. A sweep is read by eye and by its intervals: a shift that
-has one sign throughout does not hang on the choice. The points of the first share their examples,
-so they are no independent confirmations of each other; the two halves are.
+Over the circuit size, over the denoising steps, and over two disjoint halves of the examples. (Over
+the number of denoising steps: `several.py`.) A sweep is read by eye and by its intervals: a shift
+that has one sign throughout does not hang on the choice. The points of the first share their
+examples, so they are no independent confirmations of each other; the two halves are.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.comparison.agreement_curve import EXCHANGE_SEED, estimates_where_defined
-from mechshift.comparison.depth_shift import ShiftCurve, ShiftRows, shift_rows
-from mechshift.comparison.layer_sums import PairSums, exchanged_sums, resampled_sums
-from mechshift.comparison.profile_distance import Side
-from mechshift.comparison.resampling import MIN_EXAMPLES, check_scores
-from mechshift.comparison.scores import Scores, Unit, rows_with_step
+from mechshift.comparison.layer_sums import (
+    SHIFTS,
+    SIDES,
+    LayerSums,
+    exchanged_sums,
+    resampled_sums,
+    shift_rows,
+)
+from mechshift.comparison.resampling import EXCHANGE_SEED
+from mechshift.comparison.scores import MIN_EXAMPLES, Scores, Unit, check_scores, rows_with_step
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
-from mechshift.graph import Graph, third_of_layers
+from mechshift.graph import Graph
 from mechshift.statistics import (
     Estimates,
     bootstrap_weights,
@@ -30,6 +34,23 @@ from mechshift.statistics import (
 )
 
 Over = Literal["circuit_size", "denoising_step", "half", "num_steps"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ShiftCurve:
+    """Shifts along a sweep, on one side of the edges; every array has axis `point`."""
+
+    early_share: Estimates
+    """MDM's minus ARM's share of the first third of the layers, in [-1, 1]."""
+
+    centre_of_mass: Estimates
+    """MDM's minus ARM's centre of mass [layers]; negative: the MDM works earlier."""
+
+    distance: Estimates
+    """Wasserstein-1 distance between the two profiles [layers]."""
+
+    noise_distance: Estimates
+    """The same after exchanges of the models: mean and spread [layers]."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,20 +84,20 @@ class DepthSweep:
     """Why a point is NaN; one line each."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rows:
-    """What a row of scores is, and how many each point rests on."""
-
-    unit: Unit
-    counts: Sequence[int]
-
-
 @dataclass(frozen=True, kw_only=True, eq=False)
-class PointShifts:
-    """Shifts at one point of a sweep, on the pool and its resamples, and on exchanges."""
+class Point:
+    """One point of a sweep, before intervals are made."""
 
-    resampled: Mapping[Side, ShiftRows]
-    exchanged: Mapping[Side, ShiftRows]
+    at: int
+    """Its place on the axis."""
+
+    size: int
+    """Edges in each circuit."""
+
+    num_examples: int
+
+    shifts: Float[np.ndarray, "row side shift"] | None
+    """MDM minus ARM on the pool, on its resamples, and on exchanges; None if not measured."""
 
 
 def sweep_over_sizes(
@@ -102,9 +123,12 @@ def sweep_over_sizes(
     """
     check_scores(arm_scores, mdm_scores, unit)
     sizes = sorted({*overlap_sizes(settings, graph.num_edges), graph.num_edges})
-    shifts = point_shifts(graph, arm_scores, mdm_scores, sizes, settings)
-    rows = Rows(unit=unit, counts=[len(arm_scores)])
-    return _sweep("circuit_size", np.array(sizes), shifts, graph, settings, sizes, rows)
+    shifts = _shifts(graph, arm_scores, mdm_scores, sizes, settings)
+    points = [
+        Point(at=size, size=size, num_examples=len(arm_scores), shifts=of_size)
+        for size, of_size in zip(sizes, shifts, strict=True)
+    ]
+    return _sweep("circuit_size", points, graph, settings, unit)
 
 
 def sweep_over_denoising_steps(
@@ -120,20 +144,16 @@ def sweep_over_denoising_steps(
     """
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
-    num_steps = min(arm.values.shape[1], mdm.values.shape[1])
-    shifts: list[PointShifts | None] = []
-    num_examples = []
-    for step in range(num_steps):
+    points = []
+    for step in range(min(arm.values.shape[1], mdm.values.shape[1])):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
-        num_examples.append(int(present.sum()))
         arm_scores, mdm_scores = (scores.values[present, step] for scores in (arm, mdm))
-        if num_examples[-1] < MIN_EXAMPLES or not (arm_scores.any() and mdm_scores.any()):
-            shifts.append(None)
-        else:
-            shifts += point_shifts(graph, arm_scores, mdm_scores, [size], settings)
+        shifts = None
+        if present.sum() >= MIN_EXAMPLES and arm_scores.any() and mdm_scores.any():
+            (shifts,) = _shifts(graph, arm_scores, mdm_scores, [size], settings)
         del arm_scores, mdm_scores  # before the next step's are made: they are as large as a pool's
-    rows = Rows(unit=unit, counts=num_examples)
-    return _sweep("denoising_step", np.arange(num_steps), shifts, graph, settings, [size], rows)
+        points.append(Point(at=step, size=size, num_examples=int(present.sum()), shifts=shifts))
+    return _sweep("denoising_step", points, graph, settings, unit)
 
 
 def sweep_over_halves(
@@ -155,97 +175,85 @@ def sweep_over_halves(
     check_scores(arm_scores, mdm_scores, unit)
     size = settings.circuit_size_in(graph.num_edges)
     (first,) = split_halves(len(arm_scores), 1, settings.seed)
-    shifts: list[PointShifts | None] = []
-    for half in (first, ~first):
-        if half.sum() < MIN_EXAMPLES:
-            shifts.append(None)
-        else:
-            shifts += point_shifts(graph, arm_scores[half], mdm_scores[half], [size], settings)
-    rows = Rows(unit=unit, counts=[int(half.sum()) for half in (first, ~first)])
-    return _sweep("half", np.array([1, 2]), shifts, graph, settings, [size], rows)
+    points = []
+    for at, half in enumerate((first, ~first), start=1):
+        shifts = None
+        if half.sum() >= MIN_EXAMPLES:
+            (shifts,) = _shifts(graph, arm_scores[half], mdm_scores[half], [size], settings)
+        points.append(Point(at=at, size=size, num_examples=int(half.sum()), shifts=shifts))
+    return _sweep("half", points, graph, settings, unit)
 
 
-def point_shifts(
+def _shifts(
     graph: Graph,
     arm_scores: Float[np.ndarray, "example edge"],
     mdm_scores: Float[np.ndarray, "example edge"],
     sizes: Sequence[int],
     settings: ComparisonSettings,
-) -> list[PointShifts]:
-    """Shifts for circuits of each size, resampled and exchanged."""
-    num_examples = len(arm_scores)
-    weights = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, settings.seed + EXCHANGE_SEED)
+) -> list[Float[np.ndarray, "row side shift"]]:
+    """`Point.shifts` for circuits of each size."""
+    num_examples, seed = len(arm_scores), settings.seed
+    weights = bootstrap_weights(num_examples, settings.num_resamples, seed)
+    swapped = exchange_masks(num_examples, settings.num_exchanges, seed + EXCHANGE_SEED)
+    resampled = resampled_sums(graph, weights, arm_scores, mdm_scores, sizes)
+    exchanged = exchanged_sums(graph, swapped, arm_scores, mdm_scores, sizes)
     return [
-        PointShifts(resampled=_shifts(resampled), exchanged=_shifts(exchanged))
-        for resampled, exchanged in zip(
-            resampled_sums(graph, weights, arm_scores, mdm_scores, sizes),
-            exchanged_sums(graph, swapped, arm_scores, mdm_scores, sizes),
-            strict=True,
-        )
+        np.concatenate([_both_sides(sums) for sums in of_size])
+        for of_size in zip(resampled, exchanged, strict=True)
     ]
 
 
-def _shifts(sums: PairSums) -> dict[Side, ShiftRows]:
-    sides: tuple[Side, ...] = ("source", "destination")
-    thirds = third_of_layers(sums.arm.source.shape[1] - 1).astype(np.float64)
-    return {
-        side: shift_rows(sums.arm.of_layers(side), sums.mdm.of_layers(side), thirds)
-        for side in sides
-    }
+def _both_sides(sums: LayerSums) -> Float[np.ndarray, "row side shift"]:
+    return np.stack([shift_rows(*sums.layers(side)) for side in SIDES], axis=1)
 
 
 def _sweep(
     over: Over,
-    points: Int[np.ndarray, " point"],
-    shifts: Sequence[PointShifts | None],
+    points: Sequence[Point],
     graph: Graph,
     settings: ComparisonSettings,
-    sizes: Sequence[int],
-    rows: Rows,
+    unit: Unit,
 ) -> DepthSweep:
-    """Put the points together; there may be one size, or count of rows, for all."""
+    """Put the points together; one that was not measured is NaN."""
+    num_rows = 1 + settings.num_resamples + settings.num_exchanges
+    missing = np.full((num_rows, len(SIDES), len(SHIFTS)), np.nan)
+    shifts = np.stack([missing if p.shifts is None else p.shifts for p in points], axis=1)
     source, destination = (
-        _curve(shifts, side, graph.num_layers - 1.0, settings) for side in ("source", "destination")
+        _curve(shifts[:, :, side], settings, deepest=graph.num_layers - 1.0)
+        for side in range(len(SIDES))
     )
+    places = np.array([point.at for point in points])
     return DepthSweep(
         over=over,
-        points=points,
+        points=places,
         source=source,
         destination=destination,
-        circuit_sizes=np.broadcast_to(sizes, points.shape).copy(),
-        unit=rows.unit,
-        num_examples=np.broadcast_to(rows.counts, points.shape).copy(),
+        circuit_sizes=np.array([point.size for point in points]),
+        unit=unit,
+        num_examples=np.array([point.num_examples for point in points]),
         num_layers=graph.num_layers,
         num_resamples=settings.num_resamples,
         level=settings.level,
-        notes=_notes(over, points, source, destination, rows.unit),
+        notes=_notes(over, places, source, destination, unit),
     )
 
 
 def _curve(
-    shifts: Sequence[PointShifts | None], side: Side, deepest: float, settings: ComparisonSettings
+    shifts: Float[np.ndarray, "row point shift"], settings: ComparisonSettings, *, deepest: float
 ) -> ShiftCurve:
-    """One side of all points; a missing point is NaN."""
-
-    def stack(sample: Literal["resampled", "exchanged"], name: str) -> np.ndarray:
-        num_rows = {"resampled": settings.num_resamples + 1, "exchanged": settings.num_exchanges}
-        missing = np.full(num_rows[sample], np.nan)
-        columns = [
-            missing if point is None else getattr(getattr(point, sample)[side], name)
-            for point in shifts
-        ]
-        return np.stack([c[:, 0] if c.ndim == 2 else c for c in columns], axis=1)
+    """One side of all points, from the pool, its resamples and exchanges."""
+    rows, exchanged = np.split(shifts, [1 + settings.num_resamples])
 
     def estimates(name: str, lowest: float, highest: float) -> Estimates:
-        rows = stack("resampled", name)
-        return estimates_where_defined(rows[0], rows[1:], settings.level, (lowest, highest))
+        column = rows[:, :, SHIFTS.index(name)]
+        return Estimates.from_rows(column, level=settings.level, bounds=(lowest, highest))
 
+    noise = exchanged[:, :, SHIFTS.index("distance")]
     return ShiftCurve(
-        early_share=estimates("thirds", -1.0, 1.0),
+        early_share=estimates("early", -1.0, 1.0),
         centre_of_mass=estimates("centre_of_mass", -deepest, deepest),
         distance=estimates("distance", 0.0, deepest),
-        noise_distance=spread_of_draws(stack("exchanged", "distance"), level=settings.level),
+        noise_distance=spread_of_draws(noise, level=settings.level),
     )
 
 

@@ -1,5 +1,6 @@
 """Denoising: what a model reads at each step, which tokens are scored, and decoding."""
 
+from mechshift.axes import GENERAL_SPANS as GENERAL_SPANS
 from mechshift.denoising.canvas import Canvas as Canvas
 from mechshift.denoising.canvas import CanvasBatch as CanvasBatch
 from mechshift.denoising.canvas import Readout as Readout
@@ -24,7 +25,6 @@ from mechshift.denoising.schedule import Schedule as Schedule
 from mechshift.denoising.schedule import left_to_right as left_to_right
 from mechshift.denoising.schedule import random_order as random_order
 from mechshift.denoising.schedule import schedule_from_orders as schedule_from_orders
-from mechshift.denoising.spans import GENERAL_SPANS as GENERAL_SPANS
 from mechshift.denoising.spans import SpanLayout as SpanLayout
 from mechshift.denoising.spans import position_spans as position_spans
 from mechshift.denoising.spans import readers as readers

@@ -21,14 +21,10 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mechshift.axes import COMMITTED, GENERAL_SPANS, LATER, REST, SCORED
 from mechshift.denoising.canvas import Canvas, CanvasBatch
 from mechshift.denoising.encoded import EncodedExample
 from mechshift.errors import DenoisingError
-
-COMMITTED, SCORED, LATER, REST = "committed", "scored", "later", "rest"
-
-GENERAL_SPANS = (COMMITTED, SCORED, LATER, REST)
-"""What every canvas has, whatever the task names; the last spans of every `span_names`."""
 
 
 def span_names(examples: Sequence[EncodedExample]) -> tuple[str, ...]:

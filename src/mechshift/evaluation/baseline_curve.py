@@ -12,11 +12,12 @@ from jaxtyping import Float64, Int
 
 from mechshift.errors import EvaluationError
 from mechshift.evaluation.circuit_metrics import CircuitMetrics
-from mechshift.evaluation.faithfulness import FaithfulnessCurve, percentile_estimates
+from mechshift.evaluation.faithfulness import FaithfulnessCurve
 from mechshift.statistics import (
     Estimate,
     Estimates,
     bootstrap_weights,
+    percentile_estimates,
     percentile_interval,
 )
 

@@ -15,7 +15,12 @@ import numpy as np
 from jaxtyping import Float, Float64, Int
 
 from mechshift.errors import EvaluationError
-from mechshift.statistics import Estimates, bootstrap_weights, percentile_interval
+from mechshift.statistics import (
+    Estimates,
+    bootstrap_weights,
+    percentile_estimates,
+    percentile_interval,
+)
 
 MIB_FRACTIONS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Shares of the edges at which MIB's circuit track evaluates a circuit."""
@@ -183,21 +188,6 @@ class FaithfulnessCurve:
             )
         at = np.isin(self.sizes, wanted)
         return float(area(self.fractions[at], self.faithfulness[at]))
-
-
-def percentile_estimates(
-    value: Float64[np.ndarray, " size"],
-    samples: Float64[np.ndarray, "resample size"],
-    level: float,
-) -> Estimates:
-    """Numbers with the pointwise percentile intervals of their resampled values."""
-    intervals = [percentile_interval(column, level) for column in samples.T]
-    return Estimates(
-        value=value,
-        low=np.array([interval.low for interval in intervals]),
-        high=np.array([interval.high for interval in intervals]),
-        level=level,
-    )
 
 
 def _shares(

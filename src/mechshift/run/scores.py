@@ -20,7 +20,7 @@ from mechshift.attribution import (
     average_over_shards,
     concatenate_scores,
 )
-from mechshift.comparison.resampling import MIN_EXAMPLES as MIN_SHARDS
+from mechshift.comparison import MIN_EXAMPLES as MIN_SHARDS
 from mechshift.denoising import Canvas, Schedule, build_canvases
 from mechshift.errors import ConfigError
 from mechshift.models import LanguageModel, ModelPair

@@ -108,11 +108,11 @@ def roles_from_shares(
 ) -> AttentionRoles:
     """Means over samples, their intervals, and which heads hold which role."""
     measured = [_measure(shares[role], settings) for role in ROLES]
-    excess = _stack([one.excess for one in measured], settings.level)
+    excess = Estimates.stack([one.excess for one in measured], level=settings.level)
     return AttentionRoles(
         graph=graph,
         roles=ROLES,
-        share=_stack([one.share for one in measured], settings.level),
+        share=Estimates.stack([one.share for one in measured], level=settings.level),
         uniform=np.stack([one.uniform for one in measured]),
         excess=excess,
         holds=excess.low >= settings.role_threshold,  # false where there is no interval
@@ -135,7 +135,7 @@ def _measure(shares: RoleShares, settings: SemanticsSettings) -> _MeasuredRole:
     count = len(share)
     if count == 0:
         nan = np.full(shares.share.shape[1:], np.nan)
-        unknown = Estimates(value=nan, low=nan, high=nan, level=settings.level)
+        unknown = Estimates.from_rows(nan[None], level=settings.level)
         return _MeasuredRole(share=unknown, excess=unknown, uniform=nan[:, 0], num_samples=0)
     pool = np.full((1, count), 1 / count)
     weights = bootstrap_weights(count, settings.num_resamples, settings.seed)
@@ -172,16 +172,5 @@ def _estimates(
     bounds: tuple[float, float],
 ) -> Estimates:
     if count < MIN_EXAMPLES:
-        nan = np.full(rows.shape[1:], np.nan)
-        return Estimates(value=rows[0], low=nan, high=nan, level=level)
+        return Estimates.from_rows(rows[:1], level=level)
     return centred_estimates(rows[0], rows[1:], level=level, bounds=bounds)
-
-
-def _stack(estimates: Sequence[Estimates], level: float) -> Estimates:
-    return Estimates(
-        **{
-            name: np.stack([getattr(one, name) for one in estimates])
-            for name in ("value", "low", "high")
-        },
-        level=level,
-    )

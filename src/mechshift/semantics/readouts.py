@@ -118,8 +118,7 @@ def mean_of_examples(
     """Mean over examples with bootstrap intervals; NaN intervals below `MIN_EXAMPLES`."""
     value = values.mean(axis=0)
     if len(values) < MIN_EXAMPLES:
-        unknown = np.full_like(value, np.nan)
-        return Estimates(value=value, low=unknown, high=unknown, level=settings.level)
+        return Estimates.from_rows(value[None], level=settings.level)
     weights = bootstrap_weights(len(values), settings.num_resamples, settings.seed)
     samples = np.tensordot(weights, values, axes=1)
     return centred_estimates(value, samples, level=settings.level, bounds=bounds)
@@ -133,16 +132,13 @@ def mean_by_step(
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimates:
     """Mean over the examples that have each step, as [step, entry, ...]; NaN at steps of none."""
-    value, low, high = np.full((3, readouts.num_steps, *values.shape[1:]), np.nan)
+    undefined = Estimates.from_rows(np.full((1, *values.shape[1:]), np.nan), level=settings.level)
+    by_step = [undefined] * readouts.num_steps
     for step in np.unique(readouts.step):
         chosen = readouts.step == step
-        found = mean_of_examples(
-            example_means(values[chosen], readouts_where(readouts, chosen)),
-            settings,
-            bounds=bounds,
-        )
-        value[step], low[step], high[step] = found.value, found.low, found.high
-    return Estimates(value=value, low=low, high=high, level=settings.level)
+        means = example_means(values[chosen], readouts_where(readouts, chosen))
+        by_step[step] = mean_of_examples(means, settings, bounds=bounds)
+    return Estimates.stack(by_step, level=settings.level)
 
 
 def examples_by_step(readouts: Readouts) -> Int[np.ndarray, " step"]:

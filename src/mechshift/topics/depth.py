@@ -19,10 +19,10 @@ from mechshift.comparison import (
     CROSS_FITTED,
     CircuitShift,
     Comparison,
+    CrossFitted,
     DepthProfiles,
     LayerProfile,
 )
-from mechshift.comparison.depth import CrossFitted
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.formats import UNDEFINED, Cell, entry_cell, in_words, number, shift_cell
 from mechshift.page.theme import (

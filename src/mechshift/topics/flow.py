@@ -18,8 +18,12 @@ from jaxtyping import Float
 from plotly.subplots import make_subplots
 
 from mechshift.attribution import DIRECTIONS
-from mechshift.comparison import DirectionOfFlow, RightToLeft, direction_of_flow
-from mechshift.comparison.direction import RIGHT_TO_LEFT
+from mechshift.comparison import (
+    RIGHT_TO_LEFT,
+    DirectionOfFlow,
+    RightToLeft,
+    direction_of_flow,
+)
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.formats import NOT_MEASURED, Cell, estimate_cell, in_words, number
 from mechshift.page.theme import (

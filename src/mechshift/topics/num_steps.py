@@ -195,20 +195,10 @@ def _depth_panel(sweep: NumStepsSweep, title: str, field: str, index: int) -> Pa
                 name=name,
                 colour=colour,
                 dash=dash,
-                estimates=_entry(getattr(sweep, side), index),
+                estimates=getattr(sweep, side).sel(slice(None), index),
             )
             for side, name, colour, dash in sides
         ),
-    )
-
-
-def _entry(estimates: Estimates, index: int) -> Estimates:
-    """One of several numbers, at every point."""
-    return Estimates(
-        value=estimates.value[:, index],
-        low=estimates.low[:, index],
-        high=estimates.high[:, index],
-        level=estimates.level,
     )
 
 

@@ -204,12 +204,7 @@ def _shown_range(trajectories: Sequence[Trajectory], quantity: Quantity) -> tupl
 def _estimates(points: Sequence[TrajectoryPoint], quantity: Quantity, level: float) -> Estimates:
     """One number along a training; NaN where it is undefined."""
     found = [point.measured[quantity.name].estimate for point in points]
-    rows = [
-        [np.nan] * 3 if one is None else [one.value, one.interval.low, one.interval.high]
-        for one in found
-    ]
-    value, low, high = np.array(rows, dtype=np.float64).T
-    return Estimates(value=value, low=low, high=high, level=level)
+    return Estimates.stack(found, level=level)
 
 
 def _line(

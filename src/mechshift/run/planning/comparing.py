@@ -5,8 +5,7 @@ those of one step beside them while it looks at that step. Resamples are taken i
 which passes through a few arrays [resample, edge].
 """
 
-from mechshift.comparison import ComparisonSettings
-from mechshift.comparison.resampling import CHUNK_BYTES
+from mechshift.comparison import CHUNK_BYTES, ComparisonSettings
 from mechshift.graph import Graph
 from mechshift.run.planning.memory import WIDE
 

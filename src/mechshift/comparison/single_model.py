@@ -1,8 +1,13 @@
-"""What happens at each denoising step?
+"""One model by itself: each of its denoising steps, and whether its scores add up.
 
-For each model and each step: the metric on clean and corrupted prompts, and the share of
-|mean score| by the layer that reads the edge. A step's mean runs over the examples that have that
-step; the scores of all edges are counted. (`sweeps.py` compares the two models step by step.)
+Steps: the metric on clean and corrupted prompts, and the share of |mean score| by the layer that
+reads the edge. A step's mean runs over the examples that have that step; the scores of all edges
+are counted. (`sweeps.py` compares the two models step by step.)
+
+Completeness: with exact integrated gradients the scores of all edges out of `input` sum to the
+difference between the clean and the corrupted metric. What is missing is the error of the
+discretised path. Other methods promise no such sum; `EdgeScores.completeness_gap` says what the gap
+of theirs means.
 """
 
 from dataclasses import dataclass
@@ -10,22 +15,20 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechshift.comparison.agreement_curve import estimates_where_defined
 from mechshift.comparison.layer_sums import by_layer
-from mechshift.comparison.resampling import (
+from mechshift.comparison.resampling import pool_mean, resampled
+from mechshift.comparison.scores import (
     MIN_EXAMPLES,
-    chunks,
-    mean_scores,
-    pool_mean,
+    Scores,
+    examples_with_step,
+    rows_with_step,
 )
-from mechshift.comparison.scores import Scores, examples_with_step, rows_with_step
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.graph import Graph
-from mechshift.statistics import (
-    Estimates,
-    bootstrap_weights,
-    centred_estimate,
-)
+from mechshift.statistics import Estimate, Estimates, bootstrap_weights, centred_estimate
+
+SMALLEST_DROP = 1e-6
+"""Below this mean drop [metric units] the relative gap is undefined."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +57,20 @@ class StepProfile:
     level: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Completeness:
+    """The completeness gap of one model's scores, averaged over examples."""
+
+    attributed: Estimate
+    """Mean sum of the scores of the edges out of `input` [metric units]."""
+
+    drop: Estimate
+    """Mean clean metric minus mean corrupted metric [metric units]."""
+
+    relative_gap: float | None
+    """(attributed - drop) / drop; None where the corruption changes the metric by nothing."""
+
+
 def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     """Profile one model over its denoising steps; resamples the examples within each step.
 
@@ -76,20 +93,32 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     )
 
 
+def completeness(scores: Scores, settings: ComparisonSettings) -> Completeness:
+    """Compare what the edges out of `input` explain with what there is to explain."""
+    attributed = np.asarray(scores.input_score, dtype=np.float64).sum(axis=1)
+    drop = np.asarray(scores.clean_metric - scores.corrupted_metric, dtype=np.float64).sum(axis=1)
+    weights = bootstrap_weights(len(drop), settings.num_resamples, settings.seed)
+    means = [float(per_example.mean()) for per_example in (attributed, drop)]
+    estimates = [
+        centred_estimate(mean, weights @ per_example, level=settings.level)
+        for mean, per_example in zip(means, (attributed, drop), strict=True)
+    ]
+    gap = (means[0] - means[1]) / means[1] if abs(means[1]) > SMALLEST_DROP else None
+    return Completeness(attributed=estimates[0], drop=estimates[1], relative_gap=gap)
+
+
 def _shares(
     graph: Graph, scores: Float[np.ndarray, "example edge"], settings: ComparisonSettings
 ) -> Estimates:
     """Share of |mean score| by destination layer at one step, all edges."""
-    to_layer = by_layer(graph, "destination")
     means = [pool_mean(scores)]
     if len(scores) >= MIN_EXAMPLES:
         weights = bootstrap_weights(len(scores), settings.num_resamples, settings.seed)
-        means += [mean_scores(weights[r], scores) for r in chunks(len(weights), graph.num_edges)]
-    sums = np.concatenate([np.abs(mean) @ to_layer for mean in means])
+        means += [rows for (rows,) in resampled(weights, scores)]
+    sums = np.concatenate([np.abs(mean) @ by_layer(graph, "destination") for mean in means])
     whole = sums.sum(axis=1, keepdims=True)
     shares = np.divide(sums, whole, out=np.full_like(sums, np.nan), where=whole > 0)
-    resampled = shares[1:] if len(shares) > 1 else np.full_like(shares, np.nan)
-    return estimates_where_defined(shares[0], resampled, settings.level, (0.0, 1.0))
+    return Estimates.from_rows(shares, level=settings.level, bounds=(0.0, 1.0))
 
 
 def _mean_metric(
@@ -98,13 +127,11 @@ def _mean_metric(
     settings: ComparisonSettings,
 ) -> Estimates:
     """Mean over the examples that have each step, with a bootstrap interval per step."""
-    value, low, high = np.empty((3, metric.shape[1]))
-    for step in range(metric.shape[1]):
-        present = metric[has_step[:, step], step].astype(np.float64)
-        value[step] = present.mean()
-        low[step] = high[step] = np.nan
+    rows = np.full((1 + settings.num_resamples, metric.shape[1]), np.nan)
+    for step, of_step in enumerate(has_step.T):
+        present = metric[of_step, step].astype(np.float64)
+        rows[0, step] = present.mean()
         if len(present) >= MIN_EXAMPLES:
             weights = bootstrap_weights(len(present), settings.num_resamples, settings.seed)
-            found = centred_estimate(value[step], weights @ present, level=settings.level)
-            low[step], high[step] = found.interval.low, found.interval.high
-    return Estimates(value=value, low=low, high=high, level=settings.level)
+            rows[1:, step] = weights @ present
+    return Estimates.from_rows(rows, level=settings.level)

@@ -8,15 +8,15 @@ import pytest
 from mechshift.attribution import DIRECTIONS, PositionFlow, position_flow
 from mechshift.attribution.position_flow_record import part_shapes
 from mechshift.comparison import (
+    MIN_EXAMPLES,
     ComparisonSettings,
     DirectionOfFlow,
     direction_of_flow,
 )
-from mechshift.comparison.resampling import MIN_EXAMPLES
 from mechshift.denoising import GENERAL_SPANS
 from mechshift.errors import ComparisonError
 from mechshift.flat_records import from_flat, to_flat
-from mechshift.statistics import Estimates
+from mechshift.statistics import Estimates, bootstrap_weights
 from mechshift.testing import ClueStrengths, two_sided_reader
 
 NUM_LAYERS = 2
@@ -123,6 +123,20 @@ def test_the_interval_of_a_difference_pairs_the_two_models(
         estimates: Estimates = getattr(same, name)
         assert not estimates.value.any()
     assert width(same.overall) == 0
+
+
+def test_draws_of_the_overall_share_are_ratios_of_the_same_resampled_sums(
+    make_flow, quick: ComparisonSettings
+) -> None:
+    flows = [directions(seed) for seed in (0, 1)]
+    found = direction_of_flow(*(make_flow(by_direction=flow) for flow in flows), quick)
+    weights = bootstrap_weights(11, quick.num_resamples, quick.seed)
+    for flow, side in zip(flows, (found.arm, found.mdm), strict=True):
+        sums = weights @ flow.sum(axis=(1, 2, 3))
+        expected = sums / sums.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(side.overall_draws, expected)
+    difference = found.mdm.overall_draws - found.arm.overall_draws
+    np.testing.assert_array_equal(found.shift.overall_draws, difference)
 
 
 def test_a_step_of_few_examples_has_no_interval(make_flow, quick: ComparisonSettings) -> None:

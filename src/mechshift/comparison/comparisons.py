@@ -1,17 +1,24 @@
-"""Everything that is compared between the two models on one task, in one record."""
+"""Everything that is compared between two models on one task, in one record.
 
-from dataclasses import dataclass
+A control is there to hold a shift against: of its circuits and the ARM's, what sums a shift up is
+measured, as in `compare` and at the compared size alone, and the rest is not.
+"""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
 
-from mechshift.comparison.agreement import Agreement, agreement
-from mechshift.comparison.completeness import Completeness, completeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile
-from mechshift.comparison.overlap import OverlapCurve, overlap_curve
+from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
 from mechshift.comparison.scores import Scores, Unit, check_same_examples, unit_of
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.comparison.steps import StepProfile, step_profile
+from mechshift.comparison.single_model import (
+    Completeness,
+    StepProfile,
+    completeness,
+    step_profile,
+)
 from mechshift.comparison.sweeps import (
     DepthSweep,
     sweep_over_denoising_steps,
@@ -68,6 +75,23 @@ class Comparison:
         return self.settings.circuit_size_in(self.graph.num_edges)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CircuitShift:
+    """The circuits of the ARM and another model on one task; fields call the other `mdm`."""
+
+    task: str
+    graph: Graph
+    settings: ComparisonSettings
+    overlap: OverlapCurve
+    """At one size, that of the circuits."""
+    circuit_depth: DepthProfiles
+
+    @property
+    def circuit_size(self) -> int:
+        """Edges in each model's circuit."""
+        return self.settings.circuit_size_in(self.graph.num_edges)
+
+
 def compare(
     task: str,
     arm: Scores,
@@ -112,4 +136,30 @@ def compare(
         mdm_steps=step_profile(mdm, settings),
         arm_completeness=completeness(arm, settings),
         mdm_completeness=completeness(mdm, settings),
+    )
+
+
+def circuit_shift(
+    task: str,
+    arm: Scores,
+    other: Scores,
+    settings: ComparisonSettings | None = None,
+) -> CircuitShift:
+    """Overlap and depth of two models' circuits.
+
+    Raises:
+        ComparisonError: the scores do not belong together, or nothing is scored.
+        ConfigError: the circuit size exceeds the graph.
+    """
+    check_same_examples(arm, other)
+    graph, unit, given = arm.graph, unit_of(arm), settings or ComparisonSettings()
+    size = given.circuit_size_in(graph.num_edges)
+    settings = replace(given, circuit_size=size, sizes=(size,))
+    ours, theirs = (scores.values.sum(axis=1) for scores in (arm, other))
+    return CircuitShift(
+        task=task,
+        graph=graph,
+        settings=settings,
+        overlap=overlap_curve(graph, ours, theirs, settings, unit=unit),
+        circuit_depth=depth_profile(graph, ours, theirs, settings, scope="circuit", unit=unit),
     )

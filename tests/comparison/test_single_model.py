@@ -1,14 +1,20 @@
-"""Twelve examples, of which four have a second step."""
+"""Steps of twelve examples, of which four have a second; and sums of scores by hand."""
 
 import numpy as np
 import pytest
 
 from mechshift.attribution import EdgeScores
-from mechshift.comparison import ComparisonSettings, step_profile
-from mechshift.comparison.resampling import MIN_EXAMPLES
+from mechshift.comparison import (
+    MIN_EXAMPLES,
+    ComparisonSettings,
+    completeness,
+    step_profile,
+)
 from mechshift.graph import Graph
 
 GRAPH = Graph(num_layers=2, num_heads=1, num_key_value_groups=1)
+SMALL = Graph(num_layers=1, num_heads=1, num_key_value_groups=1)
+ONES = np.ones((2, 2, SMALL.num_edges))
 
 
 @pytest.fixture
@@ -54,3 +60,27 @@ def test_a_step_at_which_nothing_is_scored_has_no_shares(
     share = step_profile(edge_scores(GRAPH, values), quick).share
     assert np.isfinite(share[0]).all()
     assert np.isnan(share[1]).all()
+
+
+def test_the_gap_by_hand(quick: ComparisonSettings, edge_scores) -> None:
+    """Explained: 3 and 1 over both steps, 2 on average. Lost: 4 and 1, 2.5 on average."""
+    scores = edge_scores(
+        SMALL,
+        ONES,
+        input_score=np.array([[1.0, 2.0], [1.0, 0.0]]),
+        clean_metric=np.array([[3.0, 2.0], [2.0, 1.0]]),
+        corrupted_metric=np.array([[1.0, 0.0], [1.0, 1.0]]),
+    )
+    found = completeness(scores, quick)
+    assert found.attributed.value == 2
+    assert found.drop.value == 2.5
+    assert found.relative_gap == pytest.approx(-0.2)
+    assert found.drop.interval.contains(2.5)
+
+
+def test_a_corruption_without_effect_leaves_the_gap_undefined(
+    quick: ComparisonSettings, edge_scores
+) -> None:
+    found = completeness(edge_scores(SMALL, ONES, input_score=np.ones((2, 2))), quick)
+    assert found.drop.value == 0
+    assert found.relative_gap is None

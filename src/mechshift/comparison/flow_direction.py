@@ -1,6 +1,6 @@
-"""Which way does attributed information flow in each model, and between which spans of the text?
+"""Direction of attributed flow in each model, and the spans of the text between which it runs.
 
-1. `PositionFlow` holds, for each example, sums of |flow| over heads and pairs of positions, so a
+1. A model's flow holds, for each example, sums of |flow| over heads and pairs of positions, so a
    share is a ratio of two such sums, each added up over the examples.
 2. Shares by direction: of all k/v flow, of one layer's, of k's and of v's, of one step's. What
    flows from right to left has its source to the right of the query that takes it up; causal
@@ -20,15 +20,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechshift.attribution import DIRECTIONS, PositionFlow
-from mechshift.comparison.resampling import MIN_EXAMPLES
+from mechshift.axes import DIRECTIONS, GENERAL_SPANS
+from mechshift.comparison.scores import MIN_EXAMPLES, Flow
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.comparison.shares import share_estimates, share_rows
-from mechshift.denoising import GENERAL_SPANS
 from mechshift.errors import ComparisonError
 from mechshift.statistics import Estimates, bootstrap_weights
 
 RIGHT_TO_LEFT = DIRECTIONS.index("right-to-left")
+"""Place of the direction that causal attention lacks, on the axis `direction`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -38,7 +37,8 @@ class RightToLeft:
     overall: Estimates
     """All three `DIRECTIONS`; a model's sum to 1, a difference's to 0."""
     overall_draws: Float[np.ndarray, "resample direction"]
-    """`overall` on every resample."""
+    """`overall` in each resample, of which its intervals are made: two models' shares can be
+    subtracted on the same resamples."""
     by_layer: Estimates
     """Right to left, of each layer's flow."""
     by_kind: Estimates
@@ -85,9 +85,7 @@ class DirectionOfFlow:
     level: float
 
 
-def direction_of_flow(
-    arm: PositionFlow, mdm: PositionFlow, settings: ComparisonSettings
-) -> DirectionOfFlow:
+def direction_of_flow(arm: Flow, mdm: Flow, settings: ComparisonSettings) -> DirectionOfFlow:
     """Compare the direction and the spans of two models' flow.
 
     Args:
@@ -125,7 +123,7 @@ Rows = Mapping[str, Float[np.ndarray, "row entry"]]
 
 
 def _direction_rows(
-    flow: PositionFlow,
+    flow: Flow,
     weights: Float[np.ndarray, "row example"],
     has_step: Bool[np.ndarray, "example step"],
     settings: ComparisonSettings,
@@ -162,14 +160,15 @@ def _weights(
 
 
 def _right_to_left(rows: Rows, level: float, bounds: tuple[float, float]) -> RightToLeft:
-    return RightToLeft(
-        overall_draws=rows["overall"][1:],
-        **{name: share_estimates(values, level, bounds) for name, values in rows.items()},
-    )
+    estimates = {
+        name: Estimates.from_rows(values, level=level, bounds=bounds)
+        for name, values in rows.items()
+    }
+    return RightToLeft(**estimates, overall_draws=rows["overall"][1:])
 
 
 def _span_flow(
-    flow: PositionFlow,
+    flow: Flow,
     spans: Sequence[str],
     weights: Float[np.ndarray, "row example"],
     level: float,
@@ -187,12 +186,29 @@ def _span_flow(
     )
     share = share_rows(weights, magnitude, magnitude.sum(axis=(1, 2), keepdims=True))
     return SpanFlow(
-        share=share_estimates(share, level, (0.0, 1.0)),
+        share=Estimates.from_rows(share, level=level, bounds=(0.0, 1.0)),
         net=net,
         by_step=_rows_to_one(of_steps),
         into_readers=_rows_to_one(into_readers),
         read_at=_rows_to_one(read_at @ place),
     )
+
+
+def share_rows(
+    weights: Float[np.ndarray, "row example"],
+    part: Float[np.ndarray, "example ..."],
+    whole: Float[np.ndarray, "example ..."],
+) -> Float[np.ndarray, "row ..."]:
+    """Weighted sum of `part` over that of `whole`, for each row of weights; NaN where it is 0 / 0.
+
+    Args:
+        weights: of the examples in the pool and in its resamples.
+        part: what is counted, at most `whole`.
+        whole: what it is a share of; axes of size 1 stand for all entries.
+    """
+    sums = np.tensordot(weights, part, axes=1)
+    wholes = np.broadcast_to(np.tensordot(weights, whole, axes=1), sums.shape)
+    return np.divide(sums, wholes, out=np.full_like(sums, np.nan), where=wholes > 0)
 
 
 def _rows_to_one(sums: Float[np.ndarray, "row span"]) -> Float[np.ndarray, "row span"]:
@@ -205,7 +221,7 @@ def _joint_spans(arm: tuple[str, ...], mdm: tuple[str, ...]) -> tuple[str, ...]:
     return (*named, *GENERAL_SPANS)
 
 
-def _check_comparable(arm: PositionFlow, mdm: PositionFlow) -> None:
+def _check_comparable(arm: Flow, mdm: Flow) -> None:
     if not np.array_equal(arm.num_steps, mdm.num_steps):
         raise ComparisonError(
             f"the ARM's flow has {arm.num_steps.sum()} steps on {arm.num_examples} examples and the"

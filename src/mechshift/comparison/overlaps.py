@@ -1,0 +1,277 @@
+"""Overlap and agreement of the two models' circuits: the same edges, weighed and ranked alike?
+
+Average each model's scores, summed over denoising steps, over examples; take the K edges of largest
+|mean score|. Overlap is the Jaccard of the two sets, over a curve of K. Agreement goes beyond the
+edge sets: node, weighted, rank and sign agreement (`measures.py`), at a few K and over all edges.
+
+`likeness.py` defines ceilings, ratio, nulls, p-values and intervals of both. Beside the split-half
+ceilings of overlap stands what a bootstrap makes of them: two resamples of one model, at the full
+number of examples, which is where the overlap itself was measured.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from mechshift.circuits.edge_groups import edge_groups
+from mechshift.comparison.likeness import (
+    AgreementCurve,
+    MeasuredPair,
+    likeness_of,
+    notes_on_undefined,
+)
+from mechshift.comparison.measures import edge_measure, measures_beyond_edges, node_measure
+from mechshift.comparison.resampling import pool_mean
+from mechshift.comparison.scores import Unit, check_scores, unit_notes
+from mechshift.comparison.settings import ComparisonSettings, agreement_sizes, overlap_sizes
+from mechshift.graph import Graph
+from mechshift.statistics import Estimates, bootstrap_weights, spread_of_draws
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class OverlapCurve:
+    """Overlap of the two models' circuits against circuit size; every array has axis `size`."""
+
+    sizes: Int[np.ndarray, " size"]
+    """Edges asked for in each circuit, ascending."""
+
+    num_edges: int
+    """Edges of the graph."""
+
+    edges: Estimates
+    """Jaccard of the top-K edge sets, in [0, 1]."""
+
+    nodes: Estimates
+    """Weighted Jaccard of head and MLP scores inside the circuits, in [0, 1] (`measures.py`)."""
+
+    ceiling_arm: Estimates
+    """Split-half Jaccard of the ARM with itself."""
+
+    ceiling_mdm: Estimates
+    """Split-half Jaccard of the MDM with itself."""
+
+    bootstrap_arm: Estimates
+    """Jaccard of two bootstrap resamples of the ARM; low and high over pairs of resamples."""
+
+    bootstrap_mdm: Estimates
+    """The same of the MDM."""
+
+    halves: Estimates
+    """Jaccard of the ARM on one half of the examples with the MDM on the other half."""
+
+    ratio: Estimates
+    """`halves` over the geometric mean of the ceilings; 1: as alike as noise lets one see."""
+
+    ratio_draws: Float[np.ndarray, "resample size"]
+    """The ratio in each resample, of which its interval is made: two models' numbers can be
+    subtracted on the same resamples. NaN where a ceiling is 0."""
+
+    null: Estimates
+    """Jaccard after shuffling within layer pair and edge type; low and high over shuffles."""
+
+    layout_p: Float[np.ndarray, " size"]
+    """One-sided p-value of: no more alike than edges of the same layers and types are."""
+
+    noise_p: Float[np.ndarray, " size"]
+    """One-sided p-value of: no less alike than the two models would be with one circuit."""
+
+    unit: Unit
+    num_examples: int
+    """Rows that were resampled: examples, or shards of them (`unit`)."""
+    num_resamples: int
+    num_splits: int
+    num_shuffles: int
+    num_exchanges: int
+    level: float
+
+    notes: tuple[str, ...]
+    """Why an entry is NaN, or a set smaller than its size; one line each."""
+
+    def index_of(self, size: int) -> int | None:
+        """Position of a circuit size in `sizes`; None if it was not measured."""
+        return _index_of(self.sizes, size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Agreement:
+    """How the two models' circuits agree beyond their edge sets."""
+
+    sizes: Int[np.ndarray, " size"]
+    """Edges in each circuit, ascending; the last is all edges of the graph."""
+
+    num_edges: int
+
+    nodes: AgreementCurve
+    """Weighted Jaccard of head and MLP scores inside the circuits, in [0, 1]."""
+
+    weighted: AgreementCurve
+    """Weighted Jaccard of |score| over the union of the two circuits, in [0, 1]."""
+
+    rank: AgreementCurve
+    """Spearman's correlation of |score| over the union of the two circuits, in [-1, 1]."""
+
+    sign: AgreementCurve
+    """Share of the edges in both circuits whose scores have the same sign, in [0, 1]."""
+
+    unit: Unit
+    num_examples: int
+    """Rows that were resampled: examples, or shards of them (`unit`)."""
+    num_resamples: int
+    num_splits: int
+    num_shuffles: int
+    num_exchanges: int
+    level: float
+    notes: tuple[str, ...]
+    """Why an entry is NaN; one line each."""
+
+    def index_of(self, size: int) -> int | None:
+        """Position of a circuit size in `sizes`; None if it was not measured."""
+        return _index_of(self.sizes, size)
+
+
+def overlap_curve(
+    graph: Graph,
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    settings: ComparisonSettings,
+    *,
+    unit: Unit = "example",
+) -> OverlapCurve:
+    """Measure overlap, ceilings, ratio and null at every circuit size; the module says how.
+
+    Args:
+        graph: the computation graph of both models.
+        arm_scores: score of each edge on each example [metric units], summed over steps.
+        mdm_scores: the same for the MDM, on the same examples in the same order.
+        settings: sizes, resamples, level and seed.
+        unit: what a row of the scores is.
+
+    Raises:
+        ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
+        ConfigError: a size exceeds the graph.
+    """
+    check_scores(arm_scores, mdm_scores, unit)
+    sizes = overlap_sizes(settings, graph.num_edges)
+    pair = MeasuredPair(
+        arm_scores=arm_scores, mdm_scores=mdm_scores, sizes=sizes, measures=(edge_measure(),)
+    )
+    (found,) = likeness_of(pair, edge_groups(graph), settings)
+    edges = found.curve(settings.level)
+    weights = bootstrap_weights(len(arm_scores), settings.num_resamples, settings.seed)
+    nodes = _node_overlap(graph, pair, weights, settings.level)
+    bootstrap_arm, bootstrap_mdm = (
+        spread_of_draws(pair.between_resamples(weights, scores)["edges"], level=settings.level)
+        for scores in (arm_scores, mdm_scores)
+    )
+    return OverlapCurve(
+        sizes=np.array(sizes),
+        num_edges=graph.num_edges,
+        edges=edges.value,
+        nodes=nodes,
+        ceiling_arm=edges.ceiling_arm,
+        ceiling_mdm=edges.ceiling_mdm,
+        bootstrap_arm=bootstrap_arm,
+        bootstrap_mdm=bootstrap_mdm,
+        halves=edges.halves,
+        ratio=edges.ratio,
+        ratio_draws=found.ratio_draws,
+        null=edges.null,
+        layout_p=edges.layout_p,
+        noise_p=edges.noise_p,
+        unit=unit,
+        num_examples=len(arm_scores),
+        num_resamples=settings.num_resamples,
+        num_splits=settings.num_splits,
+        num_shuffles=settings.num_shuffles,
+        num_exchanges=settings.num_exchanges,
+        level=settings.level,
+        notes=(
+            *unit_notes(unit),
+            *_notes_on_zeros(sizes, arm_scores, mdm_scores),
+            *notes_on_undefined(sizes, nodes, node_measure(graph).undefined, "node overlap"),
+            *found.notes(sizes, edges),
+        ),
+    )
+
+
+def agreement(
+    graph: Graph,
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    settings: ComparisonSettings,
+    *,
+    unit: Unit = "example",
+) -> Agreement:
+    """Node, weighted, rank and sign agreement of the two models; the module says how.
+
+    Args:
+        graph: the computation graph of both models.
+        arm_scores: score of each edge on each example [metric units], summed over steps.
+        mdm_scores: the same for the MDM, on the same examples in the same order.
+        settings: circuit size, resamples, level and seed.
+        unit: what a row of the scores is.
+
+    Raises:
+        ComparisonError: the arrays do not match, or no agreement exists (all scores zero).
+        ConfigError: the circuit size exceeds the graph.
+    """
+    check_scores(arm_scores, mdm_scores, unit)
+    sizes = agreement_sizes(settings, graph.num_edges)
+    pair = MeasuredPair(
+        arm_scores=arm_scores,
+        mdm_scores=mdm_scores,
+        sizes=sizes,
+        measures=measures_beyond_edges(graph),
+    )
+    found = likeness_of(pair, edge_groups(graph), settings)
+    curves = {one.measure.name: one.curve(settings.level) for one in found}
+    return Agreement(
+        sizes=np.array(sizes),
+        num_edges=graph.num_edges,
+        **curves,
+        unit=unit,
+        num_examples=len(arm_scores),
+        num_resamples=settings.num_resamples,
+        num_splits=settings.num_splits,
+        num_shuffles=settings.num_shuffles,
+        num_exchanges=settings.num_exchanges,
+        level=settings.level,
+        notes=(
+            *unit_notes(unit),
+            *(note for one in found for note in one.notes(sizes, curves[one.measure.name])),
+        ),
+    )
+
+
+def _node_overlap(
+    graph: Graph,
+    pair: MeasuredPair,
+    weights: Float[np.ndarray, "resample example"],
+    level: float,
+) -> Estimates:
+    """Node overlap over the sizes of the curve; its ceilings are taken at fewer (`agreement`)."""
+    measured = replace(pair, measures=(node_measure(graph),))
+    point, resampled = measured.on_pool()["nodes"], measured.on_resamples(weights)["nodes"]
+    rows = np.concatenate([point[None], resampled])
+    return Estimates.from_rows(rows, level=level, bounds=(0.0, 1.0))
+
+
+def _notes_on_zeros(
+    sizes: Sequence[int],
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+) -> list[str]:
+    """Which model's circuits are smaller than asked for."""
+    return [
+        f"{name}: only {num_scored:,} edges have a score other than zero; overlaps of larger"
+        " circuits count just these."
+        for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores))
+        if (num_scored := np.count_nonzero(pool_mean(scores))) < sizes[-1]
+    ]
+
+
+def _index_of(sizes: Int[np.ndarray, " size"], size: int) -> int | None:
+    (found,) = np.nonzero(sizes == size)
+    return int(found[0]) if len(found) else None

@@ -1,0 +1,97 @@
+"""Edges of the compared circuits, counted by hand and against the one selection of circuits."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import rankdata
+
+from mechshift.circuits import select_top_edges
+from mechshift.comparison import top_edges
+from mechshift.comparison.chosen_edges import Circuits, circuits_of
+from mechshift.errors import ComparisonError
+from mechshift.graph import Graph
+
+GRAPH = Graph(num_layers=2, num_heads=2, num_key_value_groups=2)
+
+
+def test_top_edges_come_strongest_first_and_leave_out_zeros() -> None:
+    scores = np.zeros(GRAPH.num_edges)
+    scores[[4, 9, 20]] = [0.5, -2.0, 0.5]
+    assert top_edges(GRAPH, scores, 2).tolist() == [9, 4]
+    assert top_edges(GRAPH, scores, 10).tolist() == [9, 4, 20]
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1, 2, 7, 20, GRAPH.num_edges - 1, GRAPH.num_edges], [7], [20, 3]]
+)
+def test_members_are_the_selected_circuit_less_its_zeros_also_among_ties(sizes: list[int]) -> None:
+    """Small whole numbers: nearly every size cuts through a tie, and some scores are zero."""
+    scores = np.random.default_rng(0).integers(-3, 4, (2, 20, GRAPH.num_edges)).astype(float)
+    found = list(circuits_of(list(scores), sizes))
+    assert [size for size, _ in found] == sorted(sizes, reverse=True)
+    for size, of_sets in found:
+        everyone = set()
+        for rows, circuits in zip(scores, of_sets, strict=True):
+            for row, mask in zip(rows, circuits.members, strict=True):
+                selected = select_top_edges(GRAPH, row, size).mask
+                circuit = set(circuits.edges[mask])
+                assert circuit == set(np.flatnonzero(selected & (row != 0)))
+                assert circuit == set(top_edges(GRAPH, row, size))
+                everyone |= circuit
+        for rows, circuits in zip(scores, of_sets, strict=True):
+            assert circuits.edges.tolist() == sorted(everyone)
+            np.testing.assert_array_equal(circuits.scores, rows[:, circuits.edges])
+            np.testing.assert_array_equal(circuits.magnitudes, np.abs(circuits.scores))
+
+
+def test_the_circuit_is_the_selected_one_where_no_score_is_zero() -> None:
+    scores = np.random.default_rng(1).normal(size=GRAPH.num_edges)
+    for size in range(1, GRAPH.num_edges + 1):
+        np.testing.assert_array_equal(
+            top_edges(GRAPH, scores, size), select_top_edges(GRAPH, scores, size).edges
+        )
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [3, 11]])
+def test_sizes_outside_the_graph_are_refused(sizes: list[int]) -> None:
+    with pytest.raises(ComparisonError, match="do not all lie between 1 and 10 edges"):
+        next(circuits_of([np.ones((1, 10))], sizes))
+
+
+def test_scores_that_cannot_be_ranked_are_refused() -> None:
+    with pytest.raises(ComparisonError, match="hold NaN or infinity and cannot be ranked"):
+        next(circuits_of([np.array([[1.0, np.nan]])], [1]))
+
+
+def test_ranks_count_the_chosen_edges_alone() -> None:
+    """|score| 5, 1, 4, 2 of which the first, third and fourth are chosen."""
+    ((_, (circuits,)),) = circuits_of([np.array([[5.0, -1.0, -4.0, 2.0]])], [4])
+    chosen = np.array([[True, False, True, True]])
+    np.testing.assert_array_equal(circuits.ranks_within(chosen), [[3, 0, 2, 1]])
+
+
+@given(st.integers(0, 10_000), st.integers(1, 20))
+def test_ranks_are_scipys_with_ties_averaged(seed: int, num_edges: int) -> None:
+    generator = np.random.default_rng(seed)
+    scores = generator.integers(-3, 4, size=(3, num_edges)).astype(float)
+    chosen = generator.random(scores.shape) < 0.6
+    circuits = Circuits(
+        edges=np.arange(num_edges), scores=scores, magnitudes=np.abs(scores), members=chosen
+    )
+    ranks = circuits.ranks_within(chosen)
+    for row in range(3):
+        expected = rankdata(np.abs(scores[row, chosen[row]]))
+        np.testing.assert_array_equal(ranks[row, chosen[row]], expected)
+        np.testing.assert_array_equal(ranks[row, ~chosen[row]], 0)
+
+
+def test_a_circuit_holds_the_strongest_edges_of_its_row() -> None:
+    rows = np.array([[5.0, -1.0, -4.0, 2.0], [0.0, 1.0, 2.0, -3.0]])
+    (two, (of_two,)), (one, (of_one,)) = circuits_of([rows], (1, 2))
+    assert (one, two) == (1, 2)
+    np.testing.assert_array_equal(of_one.edges, [0, 3])
+    np.testing.assert_array_equal(of_one.members, [[1, 0], [0, 1]])
+    np.testing.assert_array_equal(of_one.scores, [[5, 2], [0, -3]])
+    np.testing.assert_array_equal(of_two.edges, [0, 2, 3])
+    np.testing.assert_array_equal(of_two.members, [[1, 1, 0], [0, 1, 1]])
