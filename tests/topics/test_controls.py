@@ -166,7 +166,7 @@ def test_the_table_holds_every_quantity_and_nulls_where_nothing_was_measured(row
 def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -> None:
     """By weights and attention, whatever order the run holds them in; then further controls."""
     by_name = {one.name: one for one in ioi.controls}
-    assert by_name.keys() == {"arm-full", "mdm-causal", "arm-continued"}
+    assert by_name.keys() == {"arm-full", "mdm-causal", "arm-continued", "mdm-other-seed"}
     turned = replace(ioi, controls=ioi.controls[::-1])
     table = controls_table(turned, QUANTITIES)
     assert [name for name, _ in table.columns] == [
@@ -175,8 +175,10 @@ def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -
         "MDM, sees the left only",
         "MDM",
         "ARM, trained on",
+        "MDM, other seed",
     ]
-    members = (by_name["arm-full"], by_name["mdm-causal"], ioi.mdm, by_name["arm-continued"])
+    without = [by_name[name] for name in ("arm-full", "mdm-causal")]
+    further = [by_name[name] for name in ("arm-continued", "mdm-other-seed")]
     assert [name for name, _ in table.rows] == [
         "solves of what both solve",
         "overlap ratio",
@@ -189,13 +191,12 @@ def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -
     for quantity in QUANTITIES:
         arm, *others = cells[quantity.name]
         assert arm == Cell(text=f"{quantity.neutral:g}", note="by definition")
-        for cell, member in zip(others, members, strict=True):
+        for cell, member in zip(others, [*without, ioi.mdm, *further], strict=True):
             number = member.estimate(quantity.name)
             assert cell == (Cell(text="not measured") if number is None else estimate_cell(number))
     selected = Cell(text="100\N{NO-BREAK SPACE}%", note="by selection")
-    solved = [percentage_cell(one.accuracy) for one in members if one.accuracy is not None]
-    assert len(solved) == 3
-    assert cells["solves of what both solve"] == (selected, *solved[:2], selected, solved[2])
+    before, after = ([percentage_cell(one.accuracy) for one in of] for of in (without, further))
+    assert cells["solves of what both solve"] == (selected, *before, selected, *after)
 
 
 def test_a_control_that_was_not_asked_has_no_accuracy(

@@ -69,9 +69,9 @@ class ByHand(StoredTask):
             num_forced=np.array([1] if self.num_draws else [], dtype=np.int64),
         )
 
-    def stage_config(self, stage):
-        assert stage == "faithfulness"
-        return {"evaluation": {"ablation": "mean"}}
+    def stage_settings(self, name):
+        assert name == "evaluation"
+        return {"ablation": "mean"}
 
 
 def concluded(**changes) -> Faithfulness:

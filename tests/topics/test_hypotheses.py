@@ -11,16 +11,16 @@ from mechshift.errors import ComparisonError
 from mechshift.page.formats import Cell
 from mechshift.statistics import holm
 from mechshift.testing import Noise, planted_pair
+from mechshift.topics import registry  # pytest takes `tests_over` by itself for a test
 from mechshift.topics.hypotheses import (
     CorrectedTest,
     corrected_frame,
     corrected_table,
     corrected_tests,
 )
-from mechshift.topics.registry import TOPICS, tests_over
 from mechshift.topics.topic import Test, TaskResults
 
-TESTS = [test for topic in TOPICS for test in topic.tests]
+TESTS = [test for topic in registry.TOPICS for test in topic.tests]
 
 QUICK = ComparisonSettings(
     num_resamples=60,
@@ -171,7 +171,7 @@ def test_tests_are_corrected_over_different_tasks(planted: Planted) -> None:
 
 
 def test_a_cell_tells_decision_number_and_both_p_values(two: tuple[TaskResults, ...]) -> None:
-    rows = {row.name: row for row in corrected_table(tests_over(two)).rows}
+    rows = {row.name: row for row in corrected_table(registry.tests_over(two)).rows}
     cells = rows["Edges, beyond noise"].cells
     assert [cell.text for cell in cells] == ["rejected", "rejected"]
     assert [cell.note for cell in cells] == ["p 0.020, corrected 0.040", "p 0.040, corrected 0.040"]
@@ -184,42 +184,42 @@ def test_a_p_value_that_stands_alone_can_fall_with_another_task(planted: Planted
     """0.03 twice becomes 0.06 twice."""
     tasks = [with_edges_noise_p(planted(plant), 0.03) for plant in ("moved", "rewired")]
     name = "edges_noise"
-    assert by_name(tests_over(tasks[:1]))[name].rejected.tolist() == [True]
-    assert by_name(tests_over(tasks))[name].rejected.tolist() == [False, False]
+    assert by_name(registry.tests_over(tasks[:1]))[name].rejected.tolist() == [True]
+    assert by_name(registry.tests_over(tasks))[name].rejected.tolist() == [False, False]
 
 
 def test_what_has_no_p_value_is_undefined_and_corrects_nothing(
     two: tuple[TaskResults, ...],
 ) -> None:
     tasks = two[0], with_edges_noise_p(two[1], np.nan)
-    (row,) = [r for r in corrected_table(tests_over(tasks)).rows if r.name == "Edges, beyond noise"]
+    (row,) = [r for r in corrected_table(registry.tests_over(tasks)).rows if r.name == "Edges, beyond noise"]
     assert row.cells[0].note == "p 0.020, corrected 0.020"
     assert row.cells[1] == Cell(text="undefined")
 
 
 def test_every_hypothesis_has_a_row_with_its_words(two: tuple[TaskResults, ...]) -> None:
-    rows = corrected_table(tests_over(two)).rows
+    rows = corrected_table(registry.tests_over(two)).rows
     assert {row.name: row.hypothesis for row in rows} == WORDS
     assert [row.name for row in rows] == list(WORDS)
 
 
 def test_the_caption_states_the_correction(two: tuple[TaskResults, ...]) -> None:
-    both = corrected_table(tests_over(two)).caption
+    both = corrected_table(registry.tests_over(two)).caption
     assert "corrected over the 2 tasks by Holm's method" in both
     assert (
         "with a probability of at most 5\N{NO-BREAK SPACE}%" in both and "is at most 0.05." in both
     )
-    alone = corrected_table(tests_over(two[:1])).caption
+    alone = corrected_table(registry.tests_over(two[:1])).caption
     assert "nothing to correct for" in alone and "Holm" not in alone
 
 
 def test_the_table_of_tests_has_a_row_for_each_test_and_task(two: tuple[TaskResults, ...]) -> None:
-    table = corrected_frame(tests_over(two))
+    table = corrected_frame(registry.tests_over(two))
     assert len(table) == len(WORDS) * len(two)
     ranks = table.filter(test="rank_noise")
-    expected = by_name(tests_over(two))["rank_noise"]
+    expected = by_name(registry.tests_over(two))["rank_noise"]
     assert ranks["p"].to_list() == expected.p.tolist()
     assert ranks["corrected_p"].to_list() == holm(expected.p).tolist()
     assert ranks["rejected"].to_list() == expected.rejected.tolist()
-    undefined = corrected_frame(tests_over((two[0], with_edges_noise_p(two[1], np.nan))))
+    undefined = corrected_frame(registry.tests_over((two[0], with_edges_noise_p(two[1], np.nan))))
     assert undefined.filter(test="edges_noise")["p"].to_list() == [0.02, None]
