@@ -5,14 +5,21 @@ import pickle
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
+from transformers import LlamaForCausalLM
 
 from mechshift.errors import ModelError
 from mechshift.models import ModelSource, load_language_model
 from mechshift.models.checkpoints import checkpoint_format
+from mechshift.models.folders import weights_hash
+from mechshift.models.loading import check_stock_modules
 
 MDM = dict(name="m", kind="mdm", attention="full", shift=True)
 ARM = dict(name="a", kind="arm", attention="causal", shift=True)
+
+# peft 0.21 asks a question of transformers 5.23 by a name that is to go.
+PEFT_WARNING = pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 
 
 def edit_config(folder, **changes):
@@ -327,3 +334,93 @@ def test_a_hub_id_that_cannot_be_fetched_is_one_line(monkeypatch):
     with pytest.raises(ModelError, match="'some/model' is not a local folder.*no route") as caught:
         load_language_model("some/model", **MDM)
     assert "\n" not in str(caught.value)
+
+
+ADAPTER_FILES = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def copied_into(folder, adapter, *names):
+    for name in names:
+        (folder / name).write_bytes((adapter / name).read_bytes())
+
+
+@PEFT_WARNING
+@pytest.mark.parametrize("names", [ADAPTER_FILES, ADAPTER_FILES[:1], ADAPTER_FILES[1:]])
+def test_an_adapter_beside_the_weights_is_refused_and_not_attached(
+    model_folder, lora_folder, names
+):
+    folder = model_folder()
+    copied_into(folder, lora_folder(folder), *names)
+    said = rf"holds an adapter \({', '.join(names)}\) beside the weights of a model, which"
+    with pytest.raises(ModelError, match=said):
+        load_language_model(folder, **MDM)
+    with pytest.raises(ModelError, match=said):
+        weights_hash(folder)
+
+
+@PEFT_WARNING
+def test_an_adapter_that_a_hub_snapshot_brings_is_refused(model_folder, lora_folder, monkeypatch):
+    folder = model_folder()
+    copied_into(folder, lora_folder(folder), *ADAPTER_FILES)
+
+    def snapshot(*_args, allow_patterns, **_options):
+        assert {"*.json", "*.safetensors"} <= set(allow_patterns)
+        return str(folder)
+
+    monkeypatch.setattr("mechshift.models.folders.snapshot_download", snapshot)
+    with pytest.raises(ModelError, match="holds an adapter .* beside the weights of a model"):
+        load_language_model("some/model", **MDM)
+
+
+@PEFT_WARNING
+def test_a_folder_of_an_adapter_alone_is_called_so(model_folder, lora_folder):
+    adapter = lora_folder(model_folder())
+    with pytest.raises(
+        ModelError, match=r"adapter is an adapter \(adapter_config.json, "
+    ):
+        load_language_model(adapter, **MDM)
+
+
+@PEFT_WARNING
+def test_a_training_checkpoint_of_an_adapter_is_called_so(model_folder, lora_folder):
+    base = model_folder()
+    adapter = lora_folder(base)
+    for name in ("config.json", "tokenizer.json"):
+        (adapter / name).write_bytes((base / name).read_bytes())
+    (adapter / "optimizer.pt").write_bytes(b"")
+    (adapter / "trainer_state.json").write_text("{}")
+    with pytest.raises(ModelError, match="is a training checkpoint of an adapter .*, not a model"):
+        load_language_model(adapter, **MDM)
+
+
+@PEFT_WARNING
+def test_a_model_with_modules_that_are_not_its_class_s_own_is_refused(tiny_module):
+    module = tiny_module()
+    check_stock_modules(module, type(module), "here")
+    adapted = get_peft_model(module, LoraConfig(target_modules=["v_proj"])).base_model.model
+    assert adapted is module  # peft injects its modules into the model itself
+    with pytest.raises(
+        ModelError,
+        match="here is not what LlamaForCausalLM computes: 'model.layers.0.self_attn.v_proj' is a"
+        r" peft.*Linear where the class has a torch.nn.modules.linear.Linear \(\d+ modules differ",
+    ):
+        check_stock_modules(module, LlamaForCausalLM, "here")
+
+
+@PEFT_WARNING
+def test_an_adapter_that_transformers_attaches_in_a_way_unknown_to_us_is_refused(
+    model_folder, lora_folder, monkeypatch
+):
+    folder = model_folder()
+    copied_into(folder, lora_folder(folder), *ADAPTER_FILES)
+    for module in ("loading", "folders"):
+        monkeypatch.setattr(f"mechshift.models.{module}.check_no_adapter", lambda _folder: None)
+    with pytest.raises(ModelError, match="is not what LlamaForCausalLM computes|do not fit Llama"):
+        load_language_model(folder, **MDM)
+
+
+def test_the_check_of_the_modules_draws_no_random_numbers(tiny_module):
+    module = tiny_module()
+    before = torch.get_rng_state()
+    check_stock_modules(module, type(module), "here")
+    assert torch.equal(torch.get_rng_state(), before)

@@ -22,6 +22,9 @@ DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
 
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+ADAPTER_NAMES = ("adapter_config.json", "adapter_model.safetensors")
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
@@ -98,13 +101,36 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+def check_no_adapter(folder: Path) -> None:
+    """Refuse a folder with an adapter: transformers would attach it to whatever model is there.
+
+    Raises:
+        ModelError: an adapter, by itself or beside a model.
+    """
+    found = sorted(path.name for path in folder.glob("adapter_*") if path.is_file())
+    if not any(name.startswith(("adapter_config.json", "adapter_model.")) for name in found):
+        return
+    named = ", ".join(found)
+    if any((folder / name).is_file() for name in (WEIGHTS, INDEX, "pytorch_model.bin")):
+        raise ModelError(
+            f"{folder} holds an adapter ({named}) beside the weights of a model, which mechshift"
+            " does not attach: merge the two, or move the adapter to a folder of its own."
+        )
+    checkpoint = (folder / "trainer_state.json").is_file() or any(folder.glob("optimizer.*"))
+    raise ModelError(
+        f"{folder} is {'a training checkpoint of an adapter' if checkpoint else 'an adapter'}"
+        f" ({named}), not a model: merge it into the model that it was trained on."
+    )
+
+
 def weight_files(folder: Path) -> list[Path]:
     """The safetensors files that hold the weights, in name order.
 
     Raises:
-        ModelError: there are none, or some that the index names are missing.
+        ModelError: there are none, some that the index names are missing, or an adapter is there.
     """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    check_no_adapter(folder)
+    single, index = folder / WEIGHTS, folder / INDEX
     if single.is_file():
         return [single]
     if index.is_file():

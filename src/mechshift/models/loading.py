@@ -5,12 +5,14 @@
 2. `config.json` is read as plain JSON, and its `architectures` (or `model_type`) choose a stock
    class (see `checkpoints`). `auto_map` is ignored: Auto classes are never asked.
 3. The weights are read from safetensors, renamed where the checkpoint's names are not the class's;
-   every key of the class must be there, and no other.
+   every key of the class must be there, and no other. Every module must be one that the class
+   itself makes: an adapter in the folder is refused, not attached.
 4. Attention is set, and probed (see `language_model`).
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from mechshift.errors import ModelError
 from mechshift.models.checkpoints import CheckpointFormat, checkpoint_format
 from mechshift.models.folders import (
     ModelSource,
+    check_no_adapter,
     first_line,
     read_json,
     resolve_folder,
@@ -85,14 +88,15 @@ def load_language_model(
         device: a torch device, such as "cpu" or "cuda".
 
     Raises:
-        ModelError: an unsupported class, missing or unexpected weights, pickled weights only, no
-            tokenizer that can be read, no usable mask token or two different ones, or attention
-            that is not as claimed.
+        ModelError: an unsupported class, missing or unexpected weights, pickled weights only, an
+            adapter, no tokenizer that can be read, no usable mask token or two different ones, or
+            attention that is not as claimed.
     """
     if not isinstance(source, ModelSource):
         source = ModelSource(path=str(source))
     target = _device(device)
     folder = resolve_folder(source.path, source.revision)
+    check_no_adapter(folder)
     config = read_json(folder / "config.json")
     module = _load_module(folder, config, _dtype(dtype))
     set_attention(module, attention)
@@ -164,6 +168,7 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
             f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
         ) from error
     _check_keys(folder, model_class, info)
+    check_stock_modules(module, model_class, str(folder))
     _check_layers(folder, module)
     return module
 
@@ -190,6 +195,34 @@ def _check_keys(folder: Path, model_class: type[PreTrainedModel], info: dict[str
             f"the weights in {folder} do not fit {model_class.__name__}:"
             f" {len(missing)} missing ({', '.join(missing[:3])}),"
             f" {len(unexpected)} unexpected ({', '.join(unexpected[:3])})."
+        )
+
+
+def check_stock_modules(
+    module: PreTrainedModel, model_class: type[PreTrainedModel], where: str
+) -> None:
+    """Refuse a model with a module that its stock class does not make, such as an adapter's.
+
+    Raises:
+        ModelError: a module of another class than in a new model of these settings.
+    """
+    with torch.device("meta"):  # its classes are all that is looked at
+        stock = model_class(deepcopy(module.config))
+    expected, found = (
+        {name: type(part) for name, part in model.named_modules()} for model in (stock, module)
+    )
+    names = [*found, *(name for name in expected if name not in found)]
+    differing = [name for name in names if found.get(name) is not expected.get(name)]
+    if differing:
+        name = differing[0]
+        theirs, ours = (
+            f"a {kind.__module__}.{kind.__name__}" if (kind := kinds.get(name)) else "nothing"
+            for kinds in (found, expected)
+        )
+        raise ModelError(
+            f"the model in {where} is not what {model_class.__name__} computes: '{name}' is"
+            f" {theirs} where the class has {ours} ({len(differing)} modules differ);"
+            " give a folder of plain weights."
         )
 
 
