@@ -235,6 +235,58 @@ def test_the_hash_covers_the_weight_files_in_name_order(model_folder, tiny_modul
         load_language_model(folder, **MDM)
 
 
+def test_a_stale_file_beside_shards_is_refused(model_folder, tiny_module):
+    folder = model_folder()
+    stale = (folder / "model.safetensors").read_bytes()
+    tiny_module(seed=1).save_pretrained(folder, max_shard_size="4KB")
+    number = len(list(folder.glob("model-*.safetensors")))
+    (folder / "model.safetensors").write_bytes(stale)
+    said = f"two sets of weights, model.safetensors and the {number} files that model.safe.*index"
+    for read in (lambda: load_language_model(folder, **MDM), lambda: weights_hash(folder)):
+        with pytest.raises(ModelError, match=said) as caught:
+            read()
+        assert "\n" not in str(caught.value)
+
+
+def test_an_index_of_the_one_file_is_no_second_set(model_folder):
+    folder = model_folder()
+    weight_map = dict.fromkeys(load_file(folder / "model.safetensors"), "model.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    expected = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
+    assert load_language_model(folder, **MDM).weights_hash == expected
+
+
+@pytest.mark.parametrize("content", [{"weight_map": []}, {"weight_map": {"a": 1}}])
+def test_an_index_without_names_is_one_line(model_folder, content):
+    folder = model_folder()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="index.json has no weight_map of names"):
+        load_language_model(folder, **MDM)
+
+
+def test_files_that_transformers_reads_in_place_of_the_hashed_ones_are_refused(
+    model_folder, tiny_module
+):
+    folder, other = model_folder(), model_folder("other", seed=1)
+    weights = (other / "model.safetensors").read_bytes()
+    (folder / "other.safetensors").write_bytes(weights)
+    edit_config(folder, transformers_weights="other.safetensors")
+    with pytest.raises(ModelError, match="sets transformers_weights to 'other.safetensors', by"):
+        load_language_model(folder, **MDM)
+    edit_config(folder, transformers_weights=None)
+    load_language_model(folder, **MDM)
+    (folder / "shard-00000-model-00001-of-00001.safetensors").write_bytes(weights)
+    with pytest.raises(ModelError, match="1 files of a distributed checkpoint .shard-00000-model"):
+        load_language_model(folder, **MDM)
+
+
+def test_a_config_that_changes_the_class_is_refused(model_folder):
+    folder = model_folder()
+    edit_config(folder, fusion_config={"patch_embeddings": True})
+    with pytest.raises(ModelError, match="sets fusion_config to .*, by which transformers would"):
+        load_language_model(folder, **MDM)
+
+
 def test_a_tokenizer_can_come_from_another_folder(model_folder):
     folder, other = model_folder(), model_folder("other")
     (folder / "tokenizer.json").unlink()
@@ -375,9 +427,7 @@ def test_an_adapter_that_a_hub_snapshot_brings_is_refused(model_folder, lora_fol
 @PEFT_WARNING
 def test_a_folder_of_an_adapter_alone_is_called_so(model_folder, lora_folder):
     adapter = lora_folder(model_folder())
-    with pytest.raises(
-        ModelError, match=r"adapter is an adapter \(adapter_config.json, "
-    ):
+    with pytest.raises(ModelError, match=r"adapter is an adapter \(adapter_config.json, "):
         load_language_model(adapter, **MDM)
 
 

@@ -23,6 +23,8 @@ DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+DISTRIBUTED = "shard-[0-9]*-model-[0-9]*-of-[0-9]*.safetensors"
+"""What transformers' distributed checkpoints are called; it looks for them first."""
 ADAPTER_NAMES = ("adapter_config.json", "adapter_model.safetensors")
 
 
@@ -124,17 +126,27 @@ def check_no_adapter(folder: Path) -> None:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold the weights, in name order.
+    """The safetensors files that hold the weights, in name order: all that the loader reads.
 
     Raises:
-        ModelError: there are none, some that the index names are missing, or an adapter is there.
+        ModelError: there are none, some that the index names are missing, two sets of weights, or
+            an adapter.
     """
     check_no_adapter(folder)
     single, index = folder / WEIGHTS, folder / INDEX
-    if single.is_file():
-        return [single]
+    if distributed := sorted(path.name for path in folder.glob(DISTRIBUTED)):
+        raise ModelError(
+            f"{folder} holds {len(distributed)} files of a distributed checkpoint"
+            f" ({distributed[0]}), which transformers would read in place of {WEIGHTS}; save the"
+            f" model as {WEIGHTS} in a folder of its own."
+        )
     if index.is_file():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        names = _indexed(index)
+        if single.is_file() and names != [WEIGHTS]:
+            raise ModelError(
+                f"{folder} holds two sets of weights, {WEIGHTS} and the {len(names)} files that"
+                f" {INDEX} names; remove the one that is out of date."
+            )
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             raise ModelError(
@@ -142,12 +154,22 @@ def weight_files(folder: Path) -> list[Path]:
                 f" ({', '.join(missing[:3])}); complete the folder."
             )
         return [folder / name for name in names]
+    if single.is_file():
+        return [single]
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLE_SUFFIXES)
     found = f"only pickled weights ({', '.join(pickles[:3])})" if pickles else "no weights"
     raise ModelError(
         f"{folder} has {found}; mechshift reads model.safetensors or"
         " model.safetensors.index.json and never unpickles. Convert the weights to safetensors."
     )
+
+
+def _indexed(index: Path) -> list[str]:
+    """The files that an index names, in name order."""
+    stated = read_json(index).get("weight_map", {})
+    if not isinstance(stated, dict) or not all(isinstance(name, str) for name in stated.values()):
+        raise ModelError(f"{index} has no weight_map of names; save the model anew.")
+    return sorted(set(stated.values()))
 
 
 def weights_hash(folder: Path) -> str:

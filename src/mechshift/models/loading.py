@@ -59,6 +59,9 @@ IGNORED_CONFIG_KEYS = (
 )
 """Keys of config.json that would name another class or precision than the caller's."""
 
+REDIRECTING_CONFIG_KEYS = ("transformers_weights", "fusion_config", "distributed_config")
+"""Keys of config.json that make transformers read other files, or change its classes."""
+
 
 def load_language_model(
     source: ModelSource | Path | str,
@@ -145,6 +148,11 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
         raise ModelError(
             f"{folder}/config.json describes quantized weights, which mechshift cannot"
             " differentiate; use the unquantized checkpoint."
+        )
+    if redirecting := [name for name in REDIRECTING_CONFIG_KEYS if config.get(name) is not None]:
+        raise ModelError(
+            f"{folder}/config.json sets {redirecting[0]} to {config[redirecting[0]]!r}, by which"
+            " transformers would read other weights or another class; save the model without it."
         )
     weight_files(folder)
     checkpoint = checkpoint_format(config, str(folder))
