@@ -142,6 +142,49 @@ def test_unexpected_weights_are_refused_by_name(model_folder):
         load_language_model(folder, **MDM)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "name"),
+    [
+        (torch.int8, "I8"),
+        (torch.int64, "I64"),
+        (torch.uint8, "U8"),
+        (torch.bool, "BOOL"),
+        (torch.complex64, "C64"),
+        (torch.float8_e4m3fn, "F8_E4M3"),
+    ],
+)
+def test_weights_that_are_no_real_numbers_are_refused_by_name(model_folder, dtype, name):
+    folder, tensor = model_folder(), "model.layers.1.mlp.up_proj.weight"
+    weights = load_file(folder / "model.safetensors")
+    weights[tensor] = weights[tensor].to(dtype)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    said = rf"model.safetensors stores '{tensor}' as {name}, and weights must be real numbers: F16"
+    with pytest.raises(ModelError, match=said) as caught:
+        load_language_model(folder, **MDM)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_masks_in_old_gpt2_checkpoints_are_no_weights(model_folder):
+    folder = model_folder(architecture="gpt2")
+    expected = load_language_model(folder, **MDM).module(torch.tensor([[1, 2]])).logits
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.h.0.attn.bias"] = torch.ones(1, 1, 64, 64, dtype=torch.uint8).tril()
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    logits = load_language_model(folder, **MDM).module(torch.tensor([[1, 2]])).logits
+    assert torch.equal(logits, expected)
+
+
+def test_a_tensor_in_two_shards_is_refused(model_folder, tiny_module):
+    folder = model_folder()
+    (folder / "model.safetensors").unlink()
+    tiny_module().save_pretrained(folder, max_shard_size="4KB")
+    first, *_, last = sorted(folder.glob("model-*.safetensors"))
+    name, tensor = next(iter(load_file(first).items()))
+    save_file(load_file(last) | {name: tensor + 1}, last, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=f"'{name}' is in both .*{first.name} and {last.name}"):
+        load_language_model(folder, **MDM)
+
+
 def test_weights_of_another_size_are_refused(model_folder):
     folder = model_folder()
     edit_config(folder, intermediate_size=25)

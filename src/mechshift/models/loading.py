@@ -10,6 +10,7 @@
 4. Attention is set, and probed (see `language_model`).
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
@@ -48,6 +49,9 @@ from mechshift.models.tokenizers import (
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+STORED_DTYPES = ("F16", "BF16", "F32", "F64")
+"""What weights may be stored as, by safetensors' names."""
 
 IGNORED_CONFIG_KEYS = (
     "architectures",
@@ -91,7 +95,8 @@ def load_language_model(
         device: a torch device, such as "cpu" or "cuda".
 
     Raises:
-        ModelError: an unsupported class, missing or unexpected weights, pickled weights only, an
+        ModelError: an unsupported class, missing or unexpected weights or ones that are
+            no real numbers, pickled weights only, an
             adapter, no tokenizer that can be read, no usable mask token or two different ones, or
             attention that is not as claimed.
     """
@@ -154,12 +159,13 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
             f"{folder}/config.json sets {redirecting[0]} to {config[redirecting[0]]!r}, by which"
             " transformers would read other weights or another class; save the model without it."
         )
-    weight_files(folder)
+    files = weight_files(folder)
     checkpoint = checkpoint_format(config, str(folder))
     model_class = checkpoint.model_class
     module: PreTrainedModel
     info: dict[str, Any]
     try:
+        _check_stored(files, model_class)
         with without_progress_bar():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
@@ -179,6 +185,31 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
     check_stock_modules(module, model_class, str(folder))
     _check_layers(folder, module)
     return module
+
+
+def _check_stored(files: list[Path], model_class: type[PreTrainedModel]) -> None:
+    """Refuse tensors that are no real numbers, and one that two files hold, of which the last wins.
+
+    Tables that the class ignores, such as the causal mask of old GPT-2 checkpoints, may be anything.
+    """
+    ignored = list(getattr(model_class, "_keys_to_ignore_on_load_unexpected", None) or ())
+    holders: dict[str, Path] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+        for name, dtype in dtypes.items():
+            if any(re.search(pattern, name) for pattern in ignored):
+                continue
+            if dtype not in STORED_DTYPES:
+                raise ModelError(
+                    f"{path} stores '{name}' as {dtype}, and weights must be real numbers:"
+                    f" {', '.join(STORED_DTYPES)}. Convert it, or use another checkpoint."
+                )
+            if name in holders:
+                raise ModelError(
+                    f"'{name}' is in both {holders[name]} and {path.name}; save the model anew."
+                )
+            holders[name] = path
 
 
 def stock_config(checkpoint: CheckpointFormat, config: dict[str, Any]) -> PreTrainedConfig:
