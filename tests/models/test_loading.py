@@ -216,7 +216,7 @@ def test_an_unknown_architecture_is_refused_with_the_known_ones():
 
 
 def test_a_dream_checkpoint_loads_as_stock_qwen2(model_folder, tiny_module):
-    folder = model_folder(architecture="qwen2")
+    folder = model_folder(architecture="qwen2", mask_token="w7")
     edit_config(
         folder,
         architectures=["DreamModel"],
@@ -234,11 +234,14 @@ def test_a_dream_checkpoint_loads_as_stock_qwen2(model_folder, tiny_module):
 
 
 def test_the_mask_token_comes_from_the_argument_then_the_config_then_the_tokenizer(model_folder):
-    folder = model_folder()
+    folder, unnamed = model_folder(), model_folder("unnamed", mask_token=None)
     assert load_language_model(folder, **MDM).mask_token_id == 22
     assert load_language_model(folder, **MDM, mask_token_id=0).mask_token_id == 0
+    edit_config(unnamed, mask_token_id=5)
+    assert load_language_model(unnamed, **MDM).mask_token_id == 5
+    edit_config(folder, mask_token_id=22)
+    assert load_language_model(folder, **MDM).mask_token_id == 22
     edit_config(folder, mask_token_id=5)
-    assert load_language_model(folder, **MDM).mask_token_id == 5
     assert load_language_model(folder, **MDM, mask_token_id=5).mask_token_id == 5
 
 
@@ -247,6 +250,16 @@ def test_a_mask_token_that_contradicts_config_json_is_refused(model_folder):
     edit_config(folder, mask_token_id=5)
     with pytest.raises(ModelError, match="says that the mask token is 5, not 0; leave"):
         load_language_model(folder, **MDM, mask_token_id=0)
+
+
+def test_a_mask_token_about_which_config_json_and_tokenizer_disagree_is_refused(model_folder):
+    folder = model_folder()
+    edit_config(folder, mask_token_id=5)
+    said = r"says that the mask token is 5, and the tokenizer's '\[MASK\]' is 22; .*-id 5 if"
+    with pytest.raises(ModelError, match=said) as caught:
+        load_language_model(folder, **MDM)
+    assert "\n" not in str(caught.value)
+    load_language_model(folder, **ARM)  # which reads no masks
 
 
 def test_a_mask_token_that_is_absent_or_out_of_range_is_refused(model_folder):

@@ -119,7 +119,7 @@ def load_language_model(
         attention=attention,
         shift=shift,
         block_length=block_length,
-        mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer),
+        mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer, kind),
         weights_hash=weights_hash(folder),
     )
     probe_attention(module, attention, block_length)
@@ -137,15 +137,27 @@ def _tokenizer(
 
 
 def _mask_token_id(
-    folder: Path, given: int | None, config: dict[str, Any], tokenizer: PreTrainedTokenizerFast
+    folder: Path,
+    given: int | None,
+    config: dict[str, Any],
+    tokenizer: PreTrainedTokenizerFast,
+    kind: Kind,
 ) -> int | None:
-    stated = config.get("mask_token_id")
+    """The caller's, else that of config.json, else the tokenizer's; the files must agree."""
+    stated, named = config.get("mask_token_id"), tokenizer.mask_token_id
     if None not in (given, stated) and given != stated:
         raise ModelError(
             f"{folder}/config.json says that the mask token is {stated}, not {given};"
             " leave mask_token_id out, or correct the file if it is wrong."
         )
-    return next((i for i in (given, stated, tokenizer.mask_token_id) if i is not None), None)
+    # An ARM reads no masks.
+    if kind == "mdm" and given is None and None not in (stated, named) and stated != named:
+        raise ModelError(
+            f"{folder}/config.json says that the mask token is {stated}, and the tokenizer's"
+            f" '{tokenizer.mask_token}' is {named}; correct the file that is wrong, or give"
+            f" --mask-token-id {stated} if config.json is right."
+        )
+    return next((i for i in (given, stated, named) if i is not None), None)
 
 
 def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> PreTrainedModel:
@@ -190,7 +202,7 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
 def _check_stored(files: list[Path], model_class: type[PreTrainedModel]) -> None:
     """Refuse tensors that are no real numbers, and one that two files hold, of which the last wins.
 
-    Tables that the class ignores, such as the causal mask of old GPT-2 checkpoints, may be anything.
+    Tables that the class ignores, such as the causal mask of old GPT-2 checkpoints, may be any.
     """
     ignored = list(getattr(model_class, "_keys_to_ignore_on_load_unexpected", None) or ())
     holders: dict[str, Path] = {}
