@@ -77,6 +77,7 @@ def find_checkpoints(
     Raises:
         ModelError: a folder is missing, incomplete or mixed up with another training.
     """
+    _check_no_adapters(entry)
     wanted, found = set(steps), []
     parent = weights_hash(resolve_folder(entry.arm.path, entry.arm.revision))
     for training in trainings:
@@ -134,6 +135,21 @@ def load_checkpoint(
     check_same_shape(parent.arm, model)
     check_same_tokens(parent.arm, model)
     return model
+
+
+def _check_no_adapters(entry: PairEntry) -> None:
+    """A recipe names the weights that it began with, and checkpoints are whole models."""
+    for option, source in (
+        ("--arm", entry.arm),
+        ("--mdm", entry.mdm),
+        ("--continued-arm", entry.continued_arm),
+    ):
+        if source is not None and source.adapter is not None:
+            raise ModelError(
+                f"a trajectory follows whole models, and {option}-adapter {source.adapter} would"
+                f" change {option} alone; leave it out, and give the folder that the training"
+                " wrote."
+            )
 
 
 def _final_source(entry: PairEntry, training: Training) -> ModelSource:

@@ -40,6 +40,8 @@ class ModelSource:
     tokenizer_path: str | None = None
     """Another folder or hub id that has tokenizer.json; None: the weights' own, or, for an MDM of a
     pair whose own needs remote code, the parent's (see `tokenizers`)."""
+    adapter: str | None = None
+    """A folder or hub id of a LoRA adapter that is merged into the weights when they are loaded."""
 
 
 def resolve_folder(path: str, revision: str | None) -> Path:
@@ -116,12 +118,14 @@ def check_no_adapter(folder: Path) -> None:
     if any((folder / name).is_file() for name in (WEIGHTS, INDEX, "pytorch_model.bin")):
         raise ModelError(
             f"{folder} holds an adapter ({named}) beside the weights of a model, which mechshift"
-            " does not attach: merge the two, or move the adapter to a folder of its own."
+            " does not attach: move it to a folder of its own, and give that with --arm-adapter or"
+            " --mdm-adapter, or merge the two."
         )
     checkpoint = (folder / "trainer_state.json").is_file() or any(folder.glob("optimizer.*"))
     raise ModelError(
         f"{folder} is {'a training checkpoint of an adapter' if checkpoint else 'an adapter'}"
-        f" ({named}), not a model: merge it into the model that it was trained on."
+        f" ({named}), not a model: give the model that it was trained on, and this with --arm-adapter"
+        " or --mdm-adapter, or merge the two."
     )
 
 

@@ -47,7 +47,7 @@ class LanguageModel:
     mask_token_id: int | None
     """None for an ARM without a mask token."""
     weights_hash: str
-    """SHA-256 of the safetensors files, in hexadecimal."""
+    """SHA-256 of the safetensors files and of an adapter that was merged in, in hexadecimal."""
     block_length: int | None = None
     """Positions in a block; for block-causal attention only."""
 

@@ -7,9 +7,11 @@
 3. The weights are read from safetensors, renamed where the checkpoint's names are not the class's;
    every key of the class must be there, and no other. Every module must be one that the class
    itself makes: an adapter in the folder is refused, not attached.
+   An adapter that is named is merged into them in float32, and its bytes are hashed with theirs.
 4. Attention is set, and probed (see `language_model`).
 """
 
+import hashlib
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +25,7 @@ from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerF
 from transformers.utils import logging as transformers_logging
 
 from mechshift.errors import ModelError
+from mechshift.models.adapters import adapter_hash, merge_into
 from mechshift.models.checkpoints import CheckpointFormat, checkpoint_format
 from mechshift.models.folders import (
     ModelSource,
@@ -106,7 +109,8 @@ def load_language_model(
     folder = resolve_folder(source.path, source.revision)
     check_no_adapter(folder)
     config = read_json(folder / "config.json")
-    module = _load_module(folder, config, _dtype(dtype))
+    adapter = None if source.adapter is None else resolve_folder(source.adapter, None)
+    module = _load_module(folder, config, adapter, _dtype(dtype))
     set_attention(module, attention)
     module.to(device=target)  # type: ignore[call-arg]
     freeze(module)
@@ -120,7 +124,7 @@ def load_language_model(
         shift=shift,
         block_length=block_length,
         mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer, kind),
-        weights_hash=weights_hash(folder),
+        weights_hash=_hash(folder, adapter),
     )
     probe_attention(module, attention, block_length)
     return model
@@ -160,7 +164,17 @@ def _mask_token_id(
     return next((i for i in (given, stated, named) if i is not None), None)
 
 
-def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> PreTrainedModel:
+def _hash(folder: Path, adapter: Path | None) -> str:
+    """That of the weight files; with an adapter, one over the two hashes."""
+    weights = weights_hash(folder)
+    if adapter is None:
+        return weights
+    return hashlib.sha256(f"{weights} {adapter_hash(adapter)}".encode()).hexdigest()
+
+
+def _load_module(
+    folder: Path, config: dict[str, Any], adapter: Path | None, dtype: torch.dtype
+) -> PreTrainedModel:
     if config.get("quantization_config"):
         raise ModelError(
             f"{folder}/config.json describes quantized weights, which mechshift cannot"
@@ -182,7 +196,7 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
                 config=stock_config(checkpoint, config),
-                dtype=dtype,
+                dtype=dtype if adapter is None else torch.float32,
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
@@ -194,6 +208,10 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
             f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
         ) from error
     _check_keys(folder, model_class, info)
+    if adapter is not None:
+        module = merge_into(module, adapter, folder)
+        for parameter in module.parameters():  # and no buffer, as in from_pretrained
+            parameter.data = parameter.data.to(dtype)
     check_stock_modules(module, model_class, str(folder))
     _check_layers(folder, module)
     return module
