@@ -291,6 +291,54 @@ def test_the_hash_covers_the_weight_files_in_name_order(model_folder, tiny_modul
         load_language_model(folder, **MDM)
 
 
+def change_json(folder, name, **changes):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda folder: change_json(folder, "config.json", rms_norm_eps=0.5),
+        lambda folder: change_json(
+            folder, "config.json", rope_parameters={"rope_theta": 7.0, "rope_type": "default"}
+        ),
+        lambda folder: change_json(folder, "config.json", mask_token_id=22),
+        lambda folder: change_json(folder, "tokenizer_config.json", unk_token="w1"),
+        lambda folder: change_json(folder, "tokenizer.json", normalizer={"type": "Lowercase"}),
+        lambda folder: (folder / "special_tokens_map.json").write_text('{"unk_token": "w1"}'),
+    ],
+)
+def test_nothing_in_a_folder_changes_a_model_without_a_hash_that_does(model_folder, change):
+    folder = model_folder()
+    before = load_language_model(folder, **MDM).hashes
+    change(folder)
+    after = load_language_model(folder, **MDM).hashes
+    assert after["weights"] == before["weights"]
+    assert after["settings"] != before["settings"]
+
+
+def test_layout_and_what_a_config_says_of_its_making_change_no_hash(model_folder):
+    folder = model_folder()
+    before = load_language_model(folder, **MDM).hashes
+    change_json(folder, "config.json", transformers_version="5.0", dtype="float16")
+    path = folder / "config.json"
+    entries = reversed(json.loads(path.read_text()).items())
+    path.write_text(json.dumps(dict(entries), indent=7))
+    (folder / "README.md").write_text("a model")
+    (folder / "generation_config.json").write_text('{"temperature": 0.5}')
+    assert load_language_model(folder, **MDM).hashes == before
+
+
+def test_a_tokenizer_of_another_folder_is_part_of_the_settings(model_folder):
+    folder, other = model_folder(), model_folder("other")
+    source = ModelSource(path=str(folder), tokenizer_path=str(other))
+    before = load_language_model(source, **MDM).hashes
+    change_json(other, "tokenizer_config.json", unk_token="w1")
+    after = load_language_model(source, **MDM).hashes
+    assert after["weights"] == before["weights"] and after["settings"] != before["settings"]
+
+
 def test_a_stale_file_beside_shards_is_refused(model_folder, tiny_module):
     folder = model_folder()
     stale = (folder / "model.safetensors").read_bytes()

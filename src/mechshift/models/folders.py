@@ -20,6 +20,18 @@ from mechshift.models.fetched import fetched_folder
 DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
 """What is fetched from the hub."""
 
+TOKENIZER_NAMES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
+"""What a tokenizer is read from, by transformers' one class without code and by ours."""
+
+UNREAD_SETTINGS = ("_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_version")
+"""Keys of config.json that the caller overrules, or that say where it was made."""
+
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -124,8 +136,8 @@ def check_no_adapter(folder: Path) -> None:
     checkpoint = (folder / "trainer_state.json").is_file() or any(folder.glob("optimizer.*"))
     raise ModelError(
         f"{folder} is {'a training checkpoint of an adapter' if checkpoint else 'an adapter'}"
-        f" ({named}), not a model: give the model that it was trained on, and this with --arm-adapter"
-        " or --mdm-adapter, or merge the two."
+        f" ({named}), not a model: give the model that it was trained on, and this with"
+        " --arm-adapter or --mdm-adapter, or merge the two."
     )
 
 
@@ -183,6 +195,31 @@ def weights_hash(folder: Path) -> str:
         with path.open("rb") as file:
             while chunk := file.read(1 << 24):
                 digest.update(chunk)
+    return digest.hexdigest()
+
+
+def settings_hash(folder: Path, tokenizer: Path) -> str:
+    """SHA-256 [hexadecimal] of what decides how a model's weights, and a text, are read.
+
+    That is the content of config.json, whatever its layout, and the bytes of the tokenizer's files.
+    With `weights_hash` it covers all that is read of a folder; nothing is read of
+    generation_config.json that could change a logit.
+
+    Args:
+        folder: of the model.
+        tokenizer: of the tokenizer; mostly the same.
+
+    Raises:
+        ModelError: no readable config.json.
+    """
+    config = read_json(folder / "config.json")
+    settings = {name: value for name, value in config.items() if name not in UNREAD_SETTINGS}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for where in dict.fromkeys((folder, tokenizer)):
+        for name in TOKENIZER_NAMES:
+            if (where / name).is_file():
+                digest.update(f"\n{name}\n{(where / name).stat().st_size}\n".encode())
+                digest.update((where / name).read_bytes())
     return digest.hexdigest()
 
 

@@ -33,6 +33,7 @@ from mechshift.models.folders import (
     first_line,
     read_json,
     resolve_folder,
+    settings_hash,
     weight_files,
     weights_hash,
 )
@@ -46,7 +47,6 @@ from mechshift.models.language_model import (
 )
 from mechshift.models.tokenizers import (
     has_tokenizer,
-    load_tokenizer,
     read_tokenizer,
     tokenizer_from_parent,
 )
@@ -114,7 +114,9 @@ def load_language_model(
     set_attention(module, attention)
     module.to(device=target)  # type: ignore[call-arg]
     freeze(module)
-    tokenizer = _tokenizer(source, folder, parent_tokenizer)
+    named = source.tokenizer_path
+    tokenizer_folder = folder if named is None else resolve_folder(named, None)
+    tokenizer = _tokenizer(tokenizer_folder, named, parent_tokenizer)
     model = LanguageModel(
         name=name,
         kind=kind,
@@ -125,17 +127,17 @@ def load_language_model(
         block_length=block_length,
         mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer, kind),
         weights_hash=_hash(folder, adapter),
+        settings_hash=settings_hash(folder, tokenizer_folder),
     )
     probe_attention(module, attention, block_length)
     return model
 
 
 def _tokenizer(
-    source: ModelSource, folder: Path, parent: PreTrainedTokenizerFast | None
+    folder: Path, named: str | None, parent: PreTrainedTokenizerFast | None
 ) -> PreTrainedTokenizerFast:
-    if source.tokenizer_path is not None:
-        return load_tokenizer(source.tokenizer_path)
-    if parent is not None and not has_tokenizer(folder):
+    """That of the folder; its parent's with what it adds, where none is named and it has none."""
+    if named is None and parent is not None and not has_tokenizer(folder):
         return tokenizer_from_parent(parent, folder)
     return read_tokenizer(folder)
 
