@@ -284,14 +284,18 @@ def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_lost(small
     assert files_of(small_run) == before
 
 
-def test_weights_that_changed_since_the_pool_are_refused(small_run, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "what"), [("arm", "weights"), ("arm_settings", "settings or the tokenizer")]
+)
+def test_a_model_that_changed_since_the_pool_is_refused(small_run, tmp_path, name, what):
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     path = run / "pool" / "ioi" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["inputs"]["arm"] = "0" * 64
+    assert name in manifest["inputs"]
+    manifest["inputs"][name] = "0" * 64
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match="the weights of 'tiny-arm' are not those that made"):
+    with pytest.raises(ArtifactError, match=f"the {what} of 'tiny-arm' are not those that made"):
         load_stored_pair(run, "cpu")
 
 

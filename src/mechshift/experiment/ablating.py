@@ -84,7 +84,7 @@ def ablate_pair(
                 "inputs": {
                     "pool": artifact_hash(pool_folder(run, task)),
                     "scores": artifact_hash(scores),
-                    "weights": model.weights_hash,
+                    **model.hashes,
                 },
             }
             if is_current(folder, **made_from):

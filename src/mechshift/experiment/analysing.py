@@ -63,7 +63,7 @@ def analyse_pair(
                 "inputs": {
                     "pool": artifact_hash(pool_folder(run, task)),
                     "scores": artifact_hash(scores),
-                    "weights": model.weights_hash,
+                    **model.hashes,
                 },
             }
             if is_current(folder, **made_from):

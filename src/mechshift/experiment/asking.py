@@ -36,7 +36,7 @@ def ask_checkpoint(
         "config": {"task": task.name, "model": model.name},
         "inputs": {
             "pool": artifact_hash(pool_folder(run, task.name)),
-            "weights": model.weights_hash,
+            **model.hashes,
         },
     }
     folder = answers_folder(run, task.name, member)

@@ -37,7 +37,7 @@ def ask_controls(run: Path, pair: ModelPair, *, quiet: bool = False) -> None:
                 "config": {"task": task_name, "model": model.name},
                 "inputs": {
                     "pool": artifact_hash(pool_folder(run, task_name)),
-                    "weights": model.weights_hash,
+                    **model.hashes,
                 },
             }
             if is_current(folder, **made_from):

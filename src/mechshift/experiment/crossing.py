@@ -48,7 +48,7 @@ def cross_circuits(
             "circuit_size": circuit_size,
         },
         "inputs": score_inputs(run, task, ("arm", member))
-        | {"arm": arm.weights_hash, "weights": model.weights_hash},
+        | {"arm": arm.weights_hash, **model.hashes},
     }
     folder = crossed_folder(run, task, member)
     if is_current(folder, **made_from):

@@ -93,7 +93,7 @@ def evaluate_pair(
                 "inputs": inputs
                 | {
                     "pool": artifact_hash(pool_folder(run, task_name)),
-                    "weights": model.weights_hash,
+                    **model.hashes,
                 },
             }
             if is_current(folder, **made_from):

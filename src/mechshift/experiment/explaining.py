@@ -21,7 +21,7 @@ from mechshift.experiment.stores import (
     record_contents,
     semantics_folder,
 )
-from mechshift.models.folders import resolve_folder, weights_hash
+from mechshift.models.folders import resolve_folder, settings_hash, weights_hash
 from mechshift.progress import progress_bar
 from mechshift.semantics import EndpointModel, TextModel, explain_neurons, load_local_model
 
@@ -80,7 +80,7 @@ def explain_run(
 
 
 def _text_model(settings: ExplanationSettings, device: str) -> tuple[TextModel, dict[str, str]]:
-    """The text model, and the hash of its weights where they can be known."""
+    """The text model, and the hashes of what it is read from where they can be known."""
     if settings.local is None:
         assert settings.endpoint is not None and settings.model is not None
         endpoint = EndpointModel(
@@ -94,4 +94,8 @@ def _text_model(settings: ExplanationSettings, device: str) -> tuple[TextModel, 
     model = load_local_model(
         settings.local, device=find_device(device), max_new_tokens=settings.max_tokens
     )
-    return model, {"explainer": weights_hash(resolve_folder(settings.local, None))}
+    folder = resolve_folder(settings.local, None)
+    return model, {
+        "explainer": weights_hash(folder),
+        "explainer_settings": settings_hash(folder, folder),
+    }

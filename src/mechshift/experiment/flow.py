@@ -78,7 +78,7 @@ def trace_members(
                 "config": {"task": task_name, "model": model.name, "flow": options},
                 "inputs": {
                     "pool": artifact_hash(pool_folder(run, task_name)),
-                    "weights": model.weights_hash,
+                    **model.hashes,
                 },
             }
             title = f"{task_name}: trace {member_title(member)}"

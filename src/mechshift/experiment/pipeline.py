@@ -9,7 +9,7 @@ from mechshift.experiment.comparing import compare_pair
 from mechshift.experiment.controlling import ask_controls
 from mechshift.experiment.evaluating import evaluate_pair
 from mechshift.experiment.flow import trace_flow
-from mechshift.experiment.pooling import make_pools
+from mechshift.experiment.pooling import make_pools, model_inputs
 from mechshift.experiment.reporting import write_report
 from mechshift.experiment.scoring import score_edges
 from mechshift.experiment.settings import PairOptions, RunSettings
@@ -78,7 +78,8 @@ def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False)
     """The two models whose pool a run folder holds, and their controls if asked for.
 
     Raises:
-        ArtifactError: no pool, pools of different pairs, or weights that have changed since.
+        ArtifactError: no pool, pools of different pairs, or weights or settings that have changed
+            since.
     """
     manifests = pool_manifests(run)
     pairs = [manifest.config["pair"] for manifest in manifests.values()]
@@ -91,9 +92,11 @@ def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False)
     pair = options.load(device, controls=controls)
     for task, manifest in manifests.items():
         for model in pair.models:
-            if manifest.inputs[model.kind] != model.weights_hash:
-                raise ArtifactError(
-                    f"the weights of '{model.name}' are not those that made the pool of '{task}'"
-                    f" in {run}; use another run folder."
-                )
+            for name, digest in model_inputs(model).items():
+                if manifest.inputs.get(name) != digest:
+                    what = "weights" if name == model.kind else "settings or the tokenizer"
+                    raise ArtifactError(
+                        f"the {what} of '{model.name}' are not those that made the pool of"
+                        f" '{task}' in {run}; use another run folder."
+                    )
     return pair

@@ -100,6 +100,7 @@ def _made_from(
         | {
             "pool": artifact_hash(pool_folder(run, task)),
             "weights": checkpoint.weights_hash,
+            "settings": checkpoint.settings_hash,
         },
     }
 

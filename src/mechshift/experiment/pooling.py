@@ -67,7 +67,7 @@ def make_pools(
                 "pair": asdict(options),
                 "pool": asdict(config),
             },
-            "inputs": _weights(pair) | _task_file(task),
+            "inputs": model_inputs(pair.arm) | model_inputs(pair.mdm) | _task_file(task),
         }
         if not is_current(folder, **made_from):
             pools = {split: _pool(pair, task, split, config, quiet) for split in POOL_SPLITS}
@@ -125,8 +125,9 @@ def _pool(pair: ModelPair, task: Task, split: Split, config: PoolConfig, quiet: 
         return build_pool(pair, task, split, config, progress=advance)
 
 
-def _weights(pair: ModelPair) -> dict[str, str]:
-    return {model.kind: model.weights_hash for model in pair.models}
+def model_inputs(model: LanguageModel) -> dict[str, str]:
+    """A model's hashes by their names among a pool's inputs: `arm` and `arm_settings`, or `mdm`."""
+    return {model.kind: model.weights_hash, f"{model.kind}_settings": model.settings_hash}
 
 
 def _task_file(task: Task) -> dict[str, str]:

@@ -92,7 +92,7 @@ def scores_made_from(
         },
         "inputs": {
             "pool": artifact_hash(pool_folder(run, task)),
-            "weights": model.weights_hash,
+            **model.hashes,
         },
     }
 
