@@ -327,3 +327,13 @@ def test_a_hub_id_that_cannot_be_fetched_is_one_line(monkeypatch):
     with pytest.raises(ModelError, match="'some/model' is not a local folder.*no route") as caught:
         load_language_model("some/model", **MDM)
     assert "\n" not in str(caught.value)
+
+
+def test_an_ordinary_word_that_is_the_mask_token_is_named_so_and_texts_are_split_as_before(
+    model_folder,
+):
+    folder = model_folder(mask_token=None)
+    tokenizer = load_language_model(folder, **MDM, mask_token_id=7).tokenizer
+    assert (tokenizer.mask_token, tokenizer.mask_token_id) == ("w7", 7)
+    assert tokenizer.encode("w1 w7 w17 w3") == [1, 7, 17, 3]
+    assert load_language_model(folder, **ARM).tokenizer.mask_token is None

@@ -40,6 +40,7 @@ from mechshift.models.language_model import (
 from mechshift.models.tokenizers import (
     has_tokenizer,
     load_tokenizer,
+    naming_mask,
     read_tokenizer,
     tokenizer_from_parent,
 )
@@ -99,15 +100,16 @@ def load_language_model(
     module.to(device=target)  # type: ignore[call-arg]
     freeze(module)
     tokenizer = _tokenizer(source, folder, parent_tokenizer)
+    mask = _mask_token_id(folder, mask_token_id, config, tokenizer)
     model = LanguageModel(
         name=name,
         kind=kind,
         module=module,
-        tokenizer=tokenizer,
+        tokenizer=naming_mask(tokenizer, mask),
         attention=attention,
         shift=shift,
         block_length=block_length,
-        mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer),
+        mask_token_id=mask,
         weights_hash=weights_hash(folder),
     )
     probe_attention(module, attention, block_length)

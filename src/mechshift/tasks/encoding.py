@@ -162,7 +162,8 @@ def _check_known(tokenizer: PreTrainedTokenizerBase, ids: set[int]) -> None:
     mask = tokenizer.mask_token_id
     if mask is not None and mask in ids:
         raise TaskError(
-            f"it holds the mask token {tokenizer.mask_token!r}, which only denoising may place."
+            f"it holds the mask token {tokenizer.mask_token!r} ({mask}), which only denoising may"
+            " place; use other words."
         )
 
 
