@@ -1,9 +1,11 @@
+import copy
 import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from tokenizers.normalizers import Replace
 
 from mechshift.denoising import decode
 from mechshift.errors import PoolError, TaskError
@@ -256,3 +258,23 @@ def test_a_task_file_with_the_word_that_is_the_mask_token_is_refused_by_its_line
     message = rf"own.jsonl, line 1: it holds the mask token '{word}' \({mask}\).*use other words"
     with pytest.raises(TaskError, match=message):
         pooled(masked, task)
+
+
+def test_an_example_that_the_two_tokenizers_cut_differently_is_refused(pair, task_of):
+    """One of them reads a word as two, which the short text at loading does not show."""
+    task = task_of("both", "both")
+    (_, _, first), _ = task.examples
+    whole = pair.mdm.tokenizer
+    cutting = copy.deepcopy(whole)
+    cutting.backend_tokenizer.normalizer = Replace(first.prompt.split()[1], "w0 w0")
+    other = ModelPair(
+        name="cut differently",
+        arm=pair.arm,
+        mdm=dataclasses.replace(pair.mdm, tokenizer=cutting),
+    )
+    message = (
+        "the prompt of example '0-both' of 'own' is 3 tokens to the tokenizer of"
+        " 'random-llama-arm' and 4 others to that of 'random-llama-mdm'; give both"
+    )
+    with pytest.raises(PoolError, match=message):
+        pooled(other, task)

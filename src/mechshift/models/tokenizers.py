@@ -13,9 +13,11 @@ loaded tokenizer names it, so that no text of a task holds a mask that no denois
 """
 
 from copy import deepcopy
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
-from transformers import AddedToken, PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
 from mechshift.models.folders import first_line, read_json, resolve_folder
@@ -81,6 +83,21 @@ def tokenizer_from_parent(parent: PreTrainedTokenizerFast, folder: Path) -> PreT
     if mask_token is not None:
         tokenizer.mask_token = mask_token
     return tokenizer
+
+
+@lru_cache(maxsize=8)
+def num_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """How many special tokens the tokenizer puts before and after every text."""
+    is_special: list[int] = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    before = len(list(takewhile(bool, is_special)))
+    return before, len(list(takewhile(bool, reversed(is_special[before:]))))
+
+
+def tokens_before(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The special tokens, such as BOS, that the tokenizer puts before every text."""
+    ids: list[int] = tokenizer("a")["input_ids"]
+    tokens: list[str] = tokenizer.convert_ids_to_tokens(ids[: num_tokens_around(tokenizer)[0]])
+    return tokens
 
 
 def naming_mask(
