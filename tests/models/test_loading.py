@@ -337,3 +337,41 @@ def test_an_ordinary_word_that_is_the_mask_token_is_named_so_and_texts_are_split
     assert (tokenizer.mask_token, tokenizer.mask_token_id) == ("w7", 7)
     assert tokenizer.encode("w1 w7 w17 w3") == [1, 7, 17, 3]
     assert load_language_model(folder, **ARM).tokenizer.mask_token is None
+
+
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.0],
+    "long_factor": [2.0, 2.0],
+    "original_max_position_embeddings": 8,
+}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        ({"rope_type": "dynamic", "factor": 2.0}, "type 'dynamic', .*no longer than its 64"),
+        (LONGROPE, "type 'longrope', which may depend on the longest row of a batch.*llama3"),
+        ({"rope_type": "own"}, "type 'own', .* supported: default, linear, yarn"),
+    ],
+    ids=lambda value: value["rope_type"] if isinstance(value, dict) else "",
+)
+def test_rotary_angles_that_depend_on_the_batch_are_refused(
+    architecture, rope, message, model_folder
+):
+    folder = model_folder(architecture=architecture)
+    edit_config(folder, rope_parameters={"rope_theta": 1e4, **rope})
+    with pytest.raises(ModelError, match=message) as caught:
+        load_language_model(folder, **MDM)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rope_type_is_found_under_its_older_name_too(model_folder):
+    folder = model_folder()
+    config = json.loads((folder / "config.json").read_text())
+    del config["rope_parameters"]
+    config |= {"rope_theta": 1e4, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="the type 'dynamic'"):
+        load_language_model(folder, **MDM)

@@ -47,6 +47,9 @@ from mechshift.models.tokenizers import (
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
+FIXED_ROPE_TYPES = ("default", "linear", "yarn", "llama3", "proportional")
+"""Rotary embeddings whose angles depend on the configuration and the position alone."""
+
 IGNORED_CONFIG_KEYS = (
     "architectures",
     "auto_map",
@@ -87,8 +90,8 @@ def load_language_model(
 
     Raises:
         ModelError: an unsupported class, missing or unexpected weights, pickled weights only, no
-            tokenizer that can be read, no usable mask token or two different ones, or attention
-            that is not as claimed.
+            tokenizer that can be read, no usable mask token or two different ones, rotary angles
+            that depend on the batch, or attention that is not as claimed.
     """
     if not isinstance(source, ModelSource):
         source = ModelSource(path=str(source))
@@ -147,13 +150,15 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
     weight_files(folder)
     checkpoint = checkpoint_format(config, str(folder))
     model_class = checkpoint.model_class
+    settings = stock_config(checkpoint, config)
+    _check_rope(folder, settings)
     module: PreTrainedModel
     info: dict[str, Any]
     try:
         with without_progress_bar():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
-                config=stock_config(checkpoint, config),
+                config=settings,
                 dtype=dtype,
                 attn_implementation="sdpa",
                 use_safetensors=True,
@@ -192,6 +197,27 @@ def _check_keys(folder: Path, model_class: type[PreTrainedModel], info: dict[str
             f"the weights in {folder} do not fit {model_class.__name__}:"
             f" {len(missing)} missing ({', '.join(missing[:3])}),"
             f" {len(unexpected)} unexpected ({', '.join(unexpected[:3])})."
+        )
+
+
+def _check_rope(folder: Path, settings: PreTrainedConfig) -> None:
+    """Refuse angles that follow the longest row of a batch: a score would depend on its batch.
+
+    An unknown type is refused too, since nothing is known of it.
+    """
+    rope = getattr(settings, "rope_parameters", None) or {}
+    rope_type = rope.get("rope_type", "default")
+    if rope_type not in FIXED_ROPE_TYPES:
+        within = (
+            f" Where canvases are no longer than its {settings.max_position_embeddings} positions,"
+            " 'dynamic' is 'default': then say so in a copy of the folder."
+            if rope_type == "dynamic"
+            else ""
+        )
+        raise ModelError(
+            f"{folder}/config.json gives the rotary embedding the type '{rope_type}', which may"
+            " depend on the longest row of a batch, so that a score would change with its batch;"
+            f" supported: {', '.join(FIXED_ROPE_TYPES)}.{within}"
         )
 
 
