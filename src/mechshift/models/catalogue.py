@@ -226,10 +226,10 @@ def check_same_tokens(arm: LanguageModel, mdm: LanguageModel) -> None:
         )
     before = [tokens_before(model.tokenizer) for model in (arm, mdm)]
     if before[0] != before[1]:
-        ours, theirs = (" ".join(tokens) or "nothing" for tokens in before)
+        read = [" ".join(tokens) or "nothing" for tokens in before]
         raise ModelError(
-            f"'{arm.name}' reads {ours} before every text and '{mdm.name}' reads {theirs}, so that"
-            " the same word would stand at another position; give both the same tokenizer"
+            f"'{arm.name}' reads {read[0]} before every text and '{mdm.name}' reads {read[1]}, so"
+            " that the same word would stand at another position; give both the same tokenizer"
             " (tokenizer_path, or the tokenizer files of one in a copy of the other's folder)."
         )
 

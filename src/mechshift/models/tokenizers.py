@@ -96,8 +96,7 @@ def num_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
 def tokens_before(tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """The special tokens, such as BOS, that the tokenizer puts before every text."""
     ids: list[int] = tokenizer("a")["input_ids"]
-    tokens: list[str] = tokenizer.convert_ids_to_tokens(ids[: num_tokens_around(tokenizer)[0]])
-    return tokens
+    return [str(tokenizer.convert_ids_to_tokens(i)) for i in ids[: num_tokens_around(tokenizer)[0]]]
 
 
 def naming_mask(
