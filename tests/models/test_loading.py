@@ -433,3 +433,21 @@ def test_gpt2_scales_its_attention_as_its_config_says(
     )
     for other in ((not scaled_by_head, scaled_by_layer), (scaled_by_head, not scaled_by_layer)):
         assert (found - by_hand(*other)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+def test_a_padding_token_outside_the_vocabulary_is_refused_in_one_line(architecture, model_folder):
+    folder = model_folder(architecture=architecture)
+    edit_config(folder, pad_token_id=23)
+    message = "pad_token_id 23 for a vocabulary of 23 .* set it to null"
+    with pytest.raises(ModelError, match=message) as caught:
+        load_language_model(folder, **MDM)
+    assert "\n" not in str(caught.value)
+    last = model_folder("last", architecture, pad_token_id=22)
+    assert load_language_model(last, **MDM).vocab_size == 23
+
+
+def test_gpt2_has_no_padding_row_and_may_name_any_padding_token(model_folder):
+    folder = model_folder(architecture="gpt2")
+    edit_config(folder, pad_token_id=50257)
+    assert load_language_model(folder, **MDM).vocab_size == 23

@@ -229,6 +229,22 @@ def check_example(model: LanguageModel, example: EncodedExample) -> None:
         )
 
 
+def check_fits(model: LanguageModel, example: EncodedExample) -> None:
+    """Refuse an example of which a model would read more tokens than it has learned positions.
+
+    Raises:
+        DenoisingError: and names the example.
+    """
+    # An ARM does not read the last token that it writes.
+    length = len(example.prefix_ids) + len(example.target_ids) - int(model.kind == "arm")
+    length, limit = length + len(example.suffix_ids), model.parts.num_positions
+    if limit is not None and length > limit:
+        raise DenoisingError(
+            f"example '{example.id}' of task '{example.task}' has {length} tokens to read, and"
+            f" '{model.name}' has {limit} learned positions; use shorter examples."
+        )
+
+
 def batch_canvases(
     model: LanguageModel, canvases: Sequence[Canvas], batch_size: int
 ) -> list[CanvasBatch]:

@@ -170,6 +170,12 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
         raise ModelError(
             f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
         ) from error
+    except AssertionError as error:  # of torch's embedding, the only one that depends on a config
+        raise ModelError(
+            f"cannot load {folder} as {model_class.__name__}: its config.json has pad_token_id"
+            f" {settings.pad_token_id} for a vocabulary of {settings.vocab_size}"
+            f" ({first_line(error)}); set it to null or to one of these in a copy of the folder."
+        ) from error
     _check_keys(folder, model_class, info)
     _check_layers(folder, module)
     return module
