@@ -578,3 +578,127 @@ def test_the_check_of_the_modules_draws_no_random_numbers(tiny_module):
     before = torch.get_rng_state()
     check_stock_modules(module, type(module), "here")
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_an_ordinary_word_that_is_the_mask_token_is_named_so_and_texts_are_split_as_before(
+    model_folder,
+):
+    folder = model_folder(mask_token=None)
+    tokenizer = load_language_model(folder, **MDM, mask_token_id=7).tokenizer
+    assert (tokenizer.mask_token, tokenizer.mask_token_id) == ("w7", 7)
+    assert tokenizer.encode("w1 w7 w17 w3") == [1, 7, 17, 3]
+    assert load_language_model(folder, **ARM).tokenizer.mask_token is None
+
+
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.0],
+    "long_factor": [2.0, 2.0],
+    "original_max_position_embeddings": 8,
+}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    ("rope", "message"),
+    [
+        ({"rope_type": "dynamic", "factor": 2.0}, "type 'dynamic', .*no longer than its 64"),
+        (LONGROPE, "type 'longrope', which may depend on the longest row of a batch.*llama3"),
+        ({"rope_type": "own"}, "type 'own', .* supported: default, linear, yarn"),
+    ],
+    ids=lambda value: value["rope_type"] if isinstance(value, dict) else "",
+)
+def test_rotary_angles_that_depend_on_the_batch_are_refused(
+    architecture, rope, message, model_folder
+):
+    folder = model_folder(architecture=architecture)
+    edit_config(folder, rope_parameters={"rope_theta": 1e4, **rope})
+    with pytest.raises(ModelError, match=message) as caught:
+        load_language_model(folder, **MDM)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_rope_type_is_found_under_its_older_name_too(model_folder):
+    folder = model_folder()
+    config = json.loads((folder / "config.json").read_text())
+    del config["rope_parameters"]
+    config |= {"rope_theta": 1e4, "rope_scaling": {"type": "dynamic", "factor": 2.0}}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="the type 'dynamic'"):
+        load_language_model(folder, **MDM)
+
+
+def gpt2_logits(weights, ids, *, scaled_by_head, scaled_by_layer):
+    """A GPT-2 of four heads of four features, causal, written out from its definition."""
+
+    def normed(x, name):
+        centred = x - x.mean(-1, keepdim=True)
+        x = centred / (centred.square().mean(-1, keepdim=True) + 1e-5).sqrt()
+        return x * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    def mapped(x, name):
+        return x @ weights[f"{name}.weight"] + weights[f"{name}.bias"]
+
+    x = weights["transformer.wte.weight"][ids] + weights["transformer.wpe.weight"][: len(ids)]
+    for layer in range(2):
+        block = f"transformer.h.{layer}"
+        q, k, v = mapped(normed(x, f"{block}.ln_1"), f"{block}.attn.c_attn").split(16, dim=-1)
+        heads = []
+        for h in range(4):
+            at = slice(4 * h, 4 * h + 4)
+            scores = q[:, at] @ k[:, at].T
+            if scaled_by_head:
+                scores = scores / 2  # the square root of four features
+            if scaled_by_layer:
+                scores = scores / (layer + 1)
+            scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+            heads.append(scores.softmax(-1) @ v[:, at])
+        x = x + mapped(torch.cat(heads, dim=-1), f"{block}.attn.c_proj")
+        h = mapped(normed(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")
+        h = h / 2 * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (h + 0.044715 * h**3)))
+        x = x + mapped(h, f"{block}.mlp.c_proj")
+    return normed(x, "transformer.ln_f") @ weights["lm_head.weight"].T
+
+
+@pytest.mark.parametrize("scaled_by_head", [True, False])
+@pytest.mark.parametrize("scaled_by_layer", [True, False])
+def test_gpt2_scales_its_attention_as_its_config_says(
+    scaled_by_head, scaled_by_layer, model_folder
+):
+    folder = model_folder(
+        architecture="gpt2",
+        scale_attn_weights=scaled_by_head,
+        scale_attn_by_inverse_layer_idx=scaled_by_layer,
+    )
+    model = load_language_model(folder, **ARM)
+    ids = torch.tensor([3, 1, 4, 1, 5, 9])
+    weights = load_file(folder / "model.safetensors")
+
+    def by_hand(by_head, by_layer):
+        return gpt2_logits(weights, ids, scaled_by_head=by_head, scaled_by_layer=by_layer)
+
+    with torch.no_grad():
+        found = model.module(ids[None]).logits[0]
+    torch.testing.assert_close(
+        found, by_hand(scaled_by_head, scaled_by_layer), rtol=1e-4, atol=1e-4
+    )
+    for other in ((not scaled_by_head, scaled_by_layer), (scaled_by_head, not scaled_by_layer)):
+        assert (found - by_hand(*other)).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+def test_a_padding_token_outside_the_vocabulary_is_refused_in_one_line(architecture, model_folder):
+    folder = model_folder(architecture=architecture)
+    edit_config(folder, pad_token_id=23)
+    message = "pad_token_id 23 for a vocabulary of 23 .* set it to null"
+    with pytest.raises(ModelError, match=message) as caught:
+        load_language_model(folder, **MDM)
+    assert "\n" not in str(caught.value)
+    last = model_folder("last", architecture, pad_token_id=22)
+    assert load_language_model(last, **MDM).vocab_size == 23
+
+
+def test_gpt2_has_no_padding_row_and_may_name_any_padding_token(model_folder):
+    folder = model_folder(architecture="gpt2")
+    edit_config(folder, pad_token_id=50257)
+    assert load_language_model(folder, **MDM).vocab_size == 23

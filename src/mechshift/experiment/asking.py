@@ -11,6 +11,7 @@ from typing import Any
 
 from jaxtyping import Bool
 from numpy import ndarray
+from transformers import PreTrainedTokenizerFast
 
 from mechshift.artifacts import artifact_hash, is_current, write_artifact
 from mechshift.errors import ArtifactError
@@ -22,11 +23,26 @@ from mechshift.tasks import CommonPool, Example, PoolConfig, Task, answer
 
 
 def ask_checkpoint(
-    run: Path, task: Task, member: str, model: LanguageModel, *, quiet: bool
+    run: Path,
+    task: Task,
+    member: str,
+    model: LanguageModel,
+    *,
+    tokenizer: PreTrainedTokenizerFast,
+    quiet: bool,
 ) -> None:
     """Write which held-out examples a checkpoint solves, where it is missing.
 
     The answers of the pair itself are in its pool and are taken from there.
+
+    Args:
+        run: the run folder.
+        task: of the pool.
+        member: what the checkpoint is called in the run.
+        model: the checkpoint.
+        tokenizer: that of the pair's MDM, with which the pool was drawn; the checkpoint's own need
+            not know the mask token.
+        quiet: no progress bar.
 
     Raises:
         ArtifactError: the run has no pool of the task, or holds other answers.
@@ -46,32 +62,46 @@ def ask_checkpoint(
         correct = (
             {"arm": pool.arm_correct, "mdm": pool.mdm_correct}[member]
             if member in KINDS
-            else _correct(task, pool, config, member, model, quiet)
+            else _correct(task, _tried(task, pool, config, tokenizer), config, member, model, quiet)
         )
         write_artifact(folder, **made_from, arrays={"correct": correct})
 
 
 def _correct(
-    task: Task, pool: CommonPool, config: PoolConfig, member: str, model: LanguageModel, quiet: bool
+    task: Task,
+    tried: Sequence[Example],
+    config: PoolConfig,
+    member: str,
+    model: LanguageModel,
+    quiet: bool,
 ) -> Bool[ndarray, " example"]:
-    tried = _tried(task, pool, config, model)
     with progress_bar(f"{task.name}: ask {member}", len(tried), quiet=quiet) as advance:
         return answer(model, task, tried, config, progress=advance).correct
 
 
 def _tried(
-    task: Task, pool: CommonPool, config: PoolConfig, model: LanguageModel
+    task: Task, pool: CommonPool, config: PoolConfig, tokenizer: PreTrainedTokenizerFast
 ) -> Sequence[Example]:
     """The candidates of a pool, drawn again: it keeps the ids of all and the text of its own."""
     tried = task.generate(
-        model.tokenizer,
+        tokenizer,
         split="held-out",
         num_examples=len(pool.candidate_ids),
         seed=config.seed,
     )
-    if tuple(example.id for example in tried) != pool.candidate_ids:
+    drawn = {example.id: example for example in tried}
+    # Ids are numbers in order, which another draw may repeat; the texts are the proof.
+    same_texts = all(_text(drawn.get(example.id)) == _text(example) for example in pool.examples)
+    if tuple(drawn) != pool.candidate_ids or not same_texts:
         raise ArtifactError(
             f"the held-out examples of '{task.name}' cannot be drawn again as they were for the"
-            f" pool with the tokenizer of '{model.name}'; use another run folder."
+            " pool with the tokenizer of the pair's MDM; use another run folder."
         )
     return tried
+
+
+def _text(example: Example | None) -> tuple[str, ...] | None:
+    """What a model reads and writes of an example."""
+    if example is None:
+        return None
+    return example.prompt, example.target, example.suffix, example.causal_prompt or ""

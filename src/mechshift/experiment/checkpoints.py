@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
 from mechshift.errors import ModelError
 from mechshift.models import LanguageModel, ModelSource, PairEntry, read_shape
 from mechshift.models.catalogue import (
@@ -62,6 +64,8 @@ class Parent:
     arm: LanguageModel
     as_mdm: LanguageModel | None
     """The same weights, read as the MDM is; None where they cannot be."""
+    mdm_tokenizer: PreTrainedTokenizerFast
+    """Of the pair's MDM: the examples of the pools are drawn with it."""
     why_not: str = ""
     """Why they cannot."""
 

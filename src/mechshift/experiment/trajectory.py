@@ -149,11 +149,12 @@ def _start(
     """Make the pools, and keep of the pair the parent alone."""
     pair = settings.models.load(device)
     make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
+    parent = Parent(arm=pair.arm, as_mdm=None, mdm_tokenizer=pair.mdm.tokenizer)
     try:
         as_mdm = read_like(pair.arm, pair.mdm, name=f"{pair.name}-{ARM_FULL}")
     except ModelError as error:
-        return Parent(arm=pair.arm, as_mdm=None, why_not=str(error))
-    return Parent(arm=pair.arm, as_mdm=as_mdm)
+        return replace(parent, why_not=str(error))
+    return replace(parent, as_mdm=as_mdm)
 
 
 def _in_order(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
@@ -205,7 +206,14 @@ class _Measuring:
         model = load_checkpoint(checkpoint, self.parent, self.entry, dtype=dtype)
         self.score(checkpoint.member, model, missing)
         for task in missing:
-            ask_checkpoint(self.run, task, checkpoint.member, model, quiet=self.quiet)
+            ask_checkpoint(
+                self.run,
+                task,
+                checkpoint.member,
+                model,
+                tokenizer=self.parent.mdm_tokenizer,
+                quiet=self.quiet,
+            )
             cross_circuits(
                 self.run,
                 task.name,

@@ -47,6 +47,7 @@ from mechshift.models.language_model import (
 )
 from mechshift.models.tokenizers import (
     has_tokenizer,
+    naming_mask,
     read_tokenizer,
     tokenizer_from_parent,
 )
@@ -55,6 +56,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 STORED_DTYPES = ("F16", "BF16", "F32", "F64")
 """What weights may be stored as, by safetensors' names."""
+
+FIXED_ROPE_TYPES = ("default", "linear", "yarn", "llama3", "proportional")
+"""Rotary embeddings whose angles depend on the configuration and the position alone."""
 
 IGNORED_CONFIG_KEYS = (
     "architectures",
@@ -98,10 +102,10 @@ def load_language_model(
         device: a torch device, such as "cpu" or "cuda".
 
     Raises:
-        ModelError: an unsupported class, missing or unexpected weights or ones that are
-            no real numbers, pickled weights only, an
-            adapter, no tokenizer that can be read, no usable mask token or two different ones, or
-            attention that is not as claimed.
+        ModelError: an unsupported class, missing or unexpected weights or ones that are no real
+            numbers, pickled weights only, an adapter, no tokenizer that can be read, no usable mask
+            token or two different ones, rotary angles that depend on the batch, or attention that
+            is not as claimed.
     """
     if not isinstance(source, ModelSource):
         source = ModelSource(path=str(source))
@@ -117,15 +121,16 @@ def load_language_model(
     named = source.tokenizer_path
     tokenizer_folder = folder if named is None else resolve_folder(named, None)
     tokenizer = _tokenizer(tokenizer_folder, named, parent_tokenizer)
+    mask = _mask_token_id(folder, mask_token_id, config, tokenizer, kind)
     model = LanguageModel(
         name=name,
         kind=kind,
         module=module,
-        tokenizer=tokenizer,
+        tokenizer=naming_mask(tokenizer, mask),
         attention=attention,
         shift=shift,
         block_length=block_length,
-        mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer, kind),
+        mask_token_id=mask,
         weights_hash=_hash(folder, adapter),
         settings_hash=settings_hash(folder, tokenizer_folder),
     )
@@ -190,6 +195,8 @@ def _load_module(
     files = weight_files(folder)
     checkpoint = checkpoint_format(config, str(folder))
     model_class = checkpoint.model_class
+    settings = stock_config(checkpoint, config)
+    _check_rope(folder, settings)
     module: PreTrainedModel
     info: dict[str, Any]
     try:
@@ -197,7 +204,7 @@ def _load_module(
         with without_progress_bar():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
-                config=stock_config(checkpoint, config),
+                config=settings,
                 dtype=dtype if adapter is None else torch.float32,
                 attn_implementation="sdpa",
                 use_safetensors=True,
@@ -208,6 +215,12 @@ def _load_module(
     except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise ModelError(
             f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
+        ) from error
+    except AssertionError as error:  # of torch's embedding, the only one that depends on a config
+        raise ModelError(
+            f"cannot load {folder} as {model_class.__name__}: its config.json has pad_token_id"
+            f" {settings.pad_token_id} for a vocabulary of {settings.vocab_size}"
+            f" ({first_line(error)}); set it to null or to one of these in a copy of the folder."
         ) from error
     _check_keys(folder, model_class, info)
     if adapter is not None:
@@ -294,6 +307,27 @@ def check_stock_modules(
             f"the model in {where} is not what {model_class.__name__} computes: '{name}' is"
             f" {theirs} where the class has {ours} ({len(differing)} modules differ);"
             " give a folder of plain weights."
+        )
+
+
+def _check_rope(folder: Path, settings: PreTrainedConfig) -> None:
+    """Refuse angles that follow the longest row of a batch: a score would depend on its batch.
+
+    An unknown type is refused too, since nothing is known of it.
+    """
+    rope = getattr(settings, "rope_parameters", None) or {}
+    rope_type = rope.get("rope_type", "default")
+    if rope_type not in FIXED_ROPE_TYPES:
+        within = (
+            f" Where canvases are no longer than its {settings.max_position_embeddings} positions,"
+            " 'dynamic' is 'default': then say so in a copy of the folder."
+            if rope_type == "dynamic"
+            else ""
+        )
+        raise ModelError(
+            f"{folder}/config.json gives the rotary embedding the type '{rope_type}', which may"
+            " depend on the longest row of a batch, so that a score would change with its batch;"
+            f" supported: {', '.join(FIXED_ROPE_TYPES)}.{within}"
         )
 
 

@@ -32,7 +32,11 @@ def build_corpus(
     """
     if is_text_file(source):
         return build_text_corpus(
-            source, tokenizer, num_rows=num_examples, context_length=context_length
+            source,
+            tokenizer,
+            kind,
+            num_rows=num_examples,
+            context_length=context_length,
         )
     task = find_task(source)
     if num_examples < 1:

@@ -145,7 +145,11 @@ class LocalModel:
             do_sample=False,
             pad_token_id=self.tokenizer.eos_token_id if padding is None else padding,
         )
-        return str(self.tokenizer.decode(written[0, length:], skip_special_tokens=True))
+        return str(
+            self.tokenizer.decode(
+                written[0, length:], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
 
 
 def load_local_model(
