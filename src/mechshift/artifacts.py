@@ -288,15 +288,16 @@ def _write_text(path: Path, text: str) -> None:
 def _move_into_place(partial: Path, folder: Path) -> None:
     """Flush and rename; a folder that is there already must say the same."""
     for path in [*sorted(partial.iterdir()), partial]:
-        _flush(path)
+        flush(path)
     if folder.is_dir() and any(folder.iterdir()):
         _refuse_other(folder, read_manifest(folder), asdict(read_manifest(partial)))
         return
     partial.replace(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     if path.is_dir() and os.name != "posix":
         return  # Windows cannot flush a folder
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)

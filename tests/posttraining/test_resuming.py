@@ -122,6 +122,22 @@ def test_other_settings_do_not_go_on_with_a_training_and_leave_it_alone(parent, 
     posttrain(out, parent=str(parent), config=config, quiet=True)
 
 
+@pytest.mark.parametrize("damaged", ["", "[]", "null", "{", '{"config": []}'])
+def test_a_damaged_recipe_is_refused_in_one_line_and_what_was_made_is_kept(
+    parent, interrupted, damaged
+):
+    out, config = interrupted
+    (recipe,) = out.with_name("out.partial").rglob("recipe.json")
+    whole = recipe.read_bytes()
+    recipe.write_text(damaged, encoding="utf-8")
+    before = contents(out.with_name("out.partial"))
+    with pytest.raises(PosttrainingError, match=r"recipe.json is no recipe \(.*put the file back"):
+        posttrain(out, parent=str(parent), config=config, quiet=True)
+    assert contents(out.with_name("out.partial")) == before
+    recipe.write_bytes(whole)
+    posttrain(out, parent=str(parent), config=config, quiet=True)
+
+
 def test_a_damaged_state_is_refused_and_can_be_deleted(parent, interrupted):
     out, config = interrupted
     (state,) = out.with_name("out.partial").glob("state/state-*")

@@ -27,6 +27,7 @@ from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, w
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
 from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
 from mechshift.posttraining.trainer import Trainer, take_steps
+from mechshift.posttraining.whole_files import write_whole
 
 UNTRAINED_TINY = "untrained-tiny"
 """The parent that stands for the embedded ARM before its first step."""
@@ -70,7 +71,7 @@ def posttrain(
     trainer = Trainer(module, tokenizer, config, quiet=quiet)
     if trainer.is_main:
         partial.mkdir(parents=True, exist_ok=True)
-        (partial / RECIPE_NAME).write_text(_json(recipe), encoding="utf-8")
+        write_whole(partial / RECIPE_NAME, _json(recipe))
     trainer.accelerator.wait_for_everyone()
     losses = trainer.resume(partial / STATE_NAME)
     try:
@@ -83,7 +84,7 @@ def posttrain(
         write_model(partial, whole_model(trained), tokenizer, config)
         write_adapters(partial, trained)
         card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
-        (partial / CARD_NAME).write_text(card, encoding="utf-8")
+        write_whole(partial / CARD_NAME, card)
         shutil.rmtree(partial / STATE_NAME, ignore_errors=True)
         partial.rename(out)
     trainer.accelerator.wait_for_everyone()
@@ -147,16 +148,34 @@ def _json(recipe: dict[str, Any]) -> str:
     return json.dumps(recipe, indent=2) + "\n"
 
 
+def _read_recipe(path: Path) -> dict[str, Any]:
+    """The recipe of a training that was begun.
+
+    Raises:
+        PosttrainingError: the file is damaged.
+    """
+    try:
+        recipe = json.loads(path.read_bytes())
+        if not isinstance(recipe, dict) or not isinstance(recipe.get("config"), dict):
+            raise ValueError("not an object with a config")
+    except ValueError as error:
+        raise PosttrainingError(
+            f"{path} is no recipe ({error}), so nothing says which settings the training there was"
+            f" begun with; put the file back, or delete {path.parent} to begin again."
+        ) from None
+    return recipe
+
+
 def _check_same_recipe(partial: Path, recipe: dict[str, Any]) -> None:
     """Refuse to go on with a training that was begun with other settings.
 
     Raises:
-        PosttrainingError: and says which.
+        PosttrainingError: and says which; or the recipe there is damaged.
     """
     path = partial / RECIPE_NAME
     if not path.exists():
         return
-    begun, wanted = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), _json(recipe)))
+    begun, wanted = _flat(_read_recipe(path)), _flat(json.loads(_json(recipe)))
     differing = [name for name in wanted if begun.get(name) != wanted[name]]
     if differing:
         name = differing[0]
