@@ -148,3 +148,41 @@ def test_a_damaged_state_is_refused_and_can_be_deleted(parent, interrupted):
     shutil.rmtree(state)
     posttrain(out, parent=str(parent), config=config, quiet=True)
     assert (out / "model.safetensors").exists()
+
+
+def flip_last_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizers.safetensors"])
+def test_a_flipped_bit_in_a_state_is_noticed_and_checkpoints_are_kept(parent, interrupted, name):
+    """Of a weight: the file reads as well as before, and would give another model."""
+    out, config = interrupted
+    (state,) = out.with_name("out.partial").glob("state/state-*")
+    flip_last_byte(state / name)
+    before = contents(out.with_name("out.partial"))
+    message = rf"state-00000001 cannot be read \({name} was changed .* SHA-256 differs\); delete it"
+    with pytest.raises(PosttrainingError, match=message):
+        posttrain(out, parent=str(parent), config=config, quiet=True)
+    assert contents(out.with_name("out.partial")) == before
+    assert any("checkpoints/step-000001" in path for path in before)
+
+
+def test_a_changed_step_or_a_damaged_manifest_is_noticed(parent, interrupted):
+    out, config = interrupted
+    (state,) = out.with_name("out.partial").glob("state/state-*")
+    for name, old, new in (
+        ("state.json", '"step": 1', '"step": 0'),
+        ("manifest.json", '"weights.safetensors": "', '"weights.safetensors": "0'),
+        ("manifest.json", '"files"', '"fills"'),
+        ("manifest.json", None, ""),
+        ("manifest.json", None, "[]"),
+    ):
+        whole = (state / name).read_text(encoding="utf-8")
+        (state / name).write_text(whole.replace(old, new) if old else new, encoding="utf-8")
+        with pytest.raises(PosttrainingError, match="cannot be read .*; delete it to begin again"):
+            posttrain(out, parent=str(parent), config=config, quiet=True)
+        (state / name).write_text(whole, encoding="utf-8")
+    posttrain(out, parent=str(parent), config=config, quiet=True)
