@@ -1,13 +1,13 @@
 """How does a folder with a model become a folder with the model trained on?
 
 1. Load the parent: a folder, a hub id, or the untrained start of the embedded pair.
-2. Train it (trainer.py) in `OUT.partial`, which holds the log, the checkpoints and the last state.
-   The same call goes on from there after it was killed, and ends with the same bytes.
-3. Write weights (safetensors), tokenizer, `recipe.json`, `training_log.jsonl` and a model card, and
-   rename the folder to its name: a folder under its final name is whole.
+2. Train it (trainer.py) in `OUT.partial` (training_folder.py), which holds recipe, log, checkpoints
+   and the last state. The same call goes on from there after it was killed, and ends with the same
+   bytes.
+3. Write weights (safetensors), tokenizer and a model card beside them, and give the folder its
+   name: under its final name it is whole.
 """
 
-import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
@@ -27,15 +27,11 @@ from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, w
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
 from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
 from mechshift.posttraining.trainer import Trainer, take_steps
+from mechshift.posttraining.training_folder import CARD_NAME, TrainingFolder
 from mechshift.posttraining.whole_files import write_whole
 
 UNTRAINED_TINY = "untrained-tiny"
 """The parent that stands for the embedded ARM before its first step."""
-
-RECIPE_NAME = "recipe.json"
-LOG_NAME = "training_log.jsonl"
-CARD_NAME = "README.md"
-STATE_NAME = "state"
 
 
 def posttrain(
@@ -59,41 +55,42 @@ def posttrain(
         PosttrainingError: `out` exists, `OUT.partial` holds another training, or training fails.
         ModelError: the parent cannot be loaded.
     """
+    folder = TrainingFolder(out=out)
     if out.exists():
+        if folder.is_finished(_recipe(parent, None, config)):
+            folder.remove_rest()
+            return
         raise PosttrainingError(f"{out} exists already; choose another folder or delete it.")
     evaluated_tasks(config)  # a wrong name costs no wait for the model
     module, tokenizer, parent_hash = _load_parent(parent)
     if config.mask_token is not None:
         _name_mask_token(tokenizer, config.mask_token)
     recipe = _recipe(parent, parent_hash, config)
-    partial = out.with_name(f"{out.name}.partial")
-    _check_same_recipe(partial, recipe)
+    folder.check_recipe(recipe)
     trainer = Trainer(module, tokenizer, config, quiet=quiet)
     if trainer.is_main:
-        partial.mkdir(parents=True, exist_ok=True)
-        write_whole(partial / RECIPE_NAME, _json(recipe))
+        folder.begin(recipe)
     trainer.accelerator.wait_for_everyone()
-    losses = trainer.resume(partial / STATE_NAME)
+    losses = trainer.resume(folder.state)
     try:
-        accuracy = _train(trainer, tokenizer, partial, losses, tensorboard, quiet=quiet)
+        accuracy = _train(trainer, tokenizer, folder, losses, tensorboard, quiet=quiet)
     except PosttrainingError:
-        shutil.rmtree(partial, ignore_errors=True)  # no other recipe could go on from here
+        shutil.rmtree(folder.partial, ignore_errors=True)  # no other recipe could go on from here
         raise
     trained = trainer.gathered()
     if trained is not None:
-        write_model(partial, whole_model(trained), tokenizer, config)
-        write_adapters(partial, trained)
+        write_model(folder.model, whole_model(trained), tokenizer, config)
+        write_adapters(folder.model, trained)
         card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
-        write_whole(partial / CARD_NAME, card)
-        shutil.rmtree(partial / STATE_NAME, ignore_errors=True)
-        partial.rename(out)
+        write_whole(folder.model / CARD_NAME, card)
+        folder.finish()
     trainer.accelerator.wait_for_everyone()
 
 
 def _train(
     trainer: Trainer,
     tokenizer: PreTrainedTokenizerFast,
-    folder: Path,
+    folder: TrainingFolder,
     losses: tuple[float, ...],
     tensorboard: Path | None,
     *,
@@ -104,7 +101,7 @@ def _train(
     checkpoints = config.checkpoint_steps()
     accuracy: dict[str, float] = {}
     journal = Journal(
-        folder / LOG_NAME if trainer.is_main else None,
+        folder.log if trainer.is_main else None,
         config,
         num_steps_done=trainer.step,
         losses=losses,
@@ -123,9 +120,11 @@ def _train(
                     accuracy = held_out_accuracy(whole, tokenizer, config)
                     journal.record_accuracy(step, accuracy)
                 if step in checkpoints:
-                    write_checkpoint(checkpoint_folder(folder, step), whole, tokenizer, config)
+                    write_checkpoint(
+                        checkpoint_folder(folder.model, step), whole, tokenizer, config
+                    )
             if _is_due(step, config.state_every) and not is_last:
-                trainer.save(folder / STATE_NAME, tuple(journal.losses))
+                trainer.save(folder.state, tuple(journal.losses))
     return accuracy
 
 
@@ -144,47 +143,6 @@ def _recipe(parent: str, parent_hash: str | None, config: PosttrainConfig) -> di
     }
 
 
-def _json(recipe: dict[str, Any]) -> str:
-    return json.dumps(recipe, indent=2) + "\n"
-
-
-def _read_recipe(path: Path) -> dict[str, Any]:
-    """The recipe of a training that was begun.
-
-    Raises:
-        PosttrainingError: the file is damaged.
-    """
-    try:
-        recipe = json.loads(path.read_bytes())
-        if not isinstance(recipe, dict) or not isinstance(recipe.get("config"), dict):
-            raise ValueError("not an object with a config")
-    except ValueError as error:
-        raise PosttrainingError(
-            f"{path} is no recipe ({error}), so nothing says which settings the training there was"
-            f" begun with; put the file back, or delete {path.parent} to begin again."
-        ) from None
-    return recipe
-
-
-def _check_same_recipe(partial: Path, recipe: dict[str, Any]) -> None:
-    """Refuse to go on with a training that was begun with other settings.
-
-    Raises:
-        PosttrainingError: and says which; or the recipe there is damaged.
-    """
-    path = partial / RECIPE_NAME
-    if not path.exists():
-        return
-    begun, wanted = _flat(_read_recipe(path)), _flat(json.loads(_json(recipe)))
-    differing = [name for name in wanted if begun.get(name) != wanted[name]]
-    if differing:
-        name = differing[0]
-        raise PosttrainingError(
-            f"{partial} holds a training that was begun with {name} {begun.get(name)}, not"
-            f" {wanted[name]}; give the same settings to go on with it, or delete it."
-        )
-
-
 def _name_mask_token(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
     """Let a token that exists stand for a mask, so that the embeddings keep their shape.
 
@@ -201,10 +159,6 @@ def _name_mask_token(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
             f"the tokenizer's mask token is '{tokenizer.mask_token}'; leave out --mask-token."
         )
     tokenizer.mask_token = token
-
-
-def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {**recipe, **recipe["config"], "config": None}
 
 
 def _load_parent(parent: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str | None]:

@@ -130,6 +130,12 @@ def _check_files(state: Path) -> None:
             raise ValueError(f"{name} was changed after it was written: its SHA-256 differs")
 
 
+def saved_step(folder: Path) -> int | None:
+    """The step of the last state in `folder`; None: there is none."""
+    states = _states(folder)
+    return int(states[-1].name.removeprefix(_PREFIX)) if states else None
+
+
 def gathered_weights(model: nn.Module) -> dict[str, Any]:
     """All weights, in the main process; every process must call it."""
     weights: dict[str, Any] = get_model_state_dict(model, options=_options())
