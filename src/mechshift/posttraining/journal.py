@@ -123,11 +123,24 @@ def _kept_lines(path: Path, num_steps_done: int) -> list[str]:
     return kept
 
 
+def check_tensorboard() -> None:
+    """Refuse events that nothing could write, before any wait.
+
+    Raises:
+        PosttrainingError: TensorBoard is not installed.
+    """
+    _writer_class()
+
+
 def _events(folder: Path, num_steps_done: int) -> Any:
+    return _writer_class()(str(folder), purge_step=num_steps_done + 1)
+
+
+def _writer_class() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise PosttrainingError(
             "TensorBoard is not installed; pip install tensorboard, or leave out --tensorboard."
         ) from None
-    return SummaryWriter(str(folder), purge_step=num_steps_done + 1)
+    return SummaryWriter

@@ -8,7 +8,8 @@
    name: under its final name it is whole.
 """
 
-import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import PosttrainingError
 from mechshift.models import load_language_model
-from mechshift.posttraining.accuracy import evaluated_tasks, held_out_accuracy
+from mechshift.posttraining.accuracy import held_out_accuracy
 from mechshift.posttraining.adapters import whole_model, write_adapters
 from mechshift.posttraining.config import PosttrainConfig
-from mechshift.posttraining.journal import Journal
+from mechshift.posttraining.corpus import check_sources
+from mechshift.posttraining.journal import Journal, check_tensorboard
 from mechshift.posttraining.model_card import model_card
 from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, write_model
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
@@ -52,7 +54,9 @@ def posttrain(
         quiet: no progress bar.
 
     Raises:
-        PosttrainingError: `out` exists, `OUT.partial` holds another training, or training fails.
+        PosttrainingError: `out` exists, `OUT.partial` holds another training, or training fails;
+            what was made before is kept.
+        TaskError: a source is neither a task nor a file of texts.
         ModelError: the parent cannot be loaded.
     """
     folder = TrainingFolder(out=out)
@@ -61,7 +65,9 @@ def posttrain(
             folder.remove_rest()
             return
         raise PosttrainingError(f"{out} exists already; choose another folder or delete it.")
-    evaluated_tasks(config)  # a wrong name costs no wait for the model
+    check_sources(config)  # a wrong name costs no wait for the model
+    if tensorboard is not None:
+        check_tensorboard()
     module, tokenizer, parent_hash = _load_parent(parent)
     if config.mask_token is not None:
         _name_mask_token(tokenizer, config.mask_token)
@@ -72,11 +78,7 @@ def posttrain(
         folder.begin(recipe)
     trainer.accelerator.wait_for_everyone()
     losses = trainer.resume(folder.state)
-    try:
-        accuracy = _train(trainer, tokenizer, folder, losses, tensorboard, quiet=quiet)
-    except PosttrainingError:
-        shutil.rmtree(folder.partial, ignore_errors=True)  # no other recipe could go on from here
-        raise
+    accuracy = _train(trainer, tokenizer, folder, losses, tensorboard, quiet=quiet)
     trained = trainer.gathered()
     if trained is not None:
         write_model(folder.model, whole_model(trained), tokenizer, config)
@@ -107,12 +109,15 @@ def _train(
         losses=losses,
         tensorboard=tensorboard,
     )
-    with journal:
+    with journal, _saying_what_is_kept(folder):
         for result in take_steps(trainer, quiet=quiet):
             step = trainer.step
             is_last = step == config.num_steps
             journal.record_step(step, result.loss)
             asks = config.num_evaluated > 0 and (is_last or _is_due(step, config.evaluate_every))
+            saves = _is_due(step, config.state_every) and not is_last
+            if asks or saves or step in checkpoints:
+                trainer.check_finite()  # a good state is not replaced by a spoilt one
             module = trainer.gathered() if asks or step in checkpoints else None
             if module is not None:
                 whole = whole_model(module)
@@ -123,9 +128,21 @@ def _train(
                     write_checkpoint(
                         checkpoint_folder(folder.model, step), whole, tokenizer, config
                     )
-            if _is_due(step, config.state_every) and not is_last:
+            if saves:
                 trainer.save(folder.state, tuple(journal.losses))
     return accuracy
+
+
+@contextmanager
+def _saying_what_is_kept(folder: TrainingFolder) -> Iterator[None]:
+    """Say of a training that diverged what it leaves, and that no resume could mend it."""
+    try:
+        yield
+    except PosttrainingError as error:
+        raise PosttrainingError(
+            f"{error} The same command would come to the same; train with such a change into"
+            f" another folder, or delete {folder.partial}, which keeps {folder.kept()}."
+        ) from error
 
 
 def _is_due(step: int, every: int) -> bool:

@@ -239,8 +239,8 @@ class Trainer:
         device = self.accelerator.device
         return [] if device.type == "cpu" else [device]
 
-    def finish(self) -> None:
-        """Put the model into eval mode.
+    def check_finite(self) -> None:
+        """Refuse to keep weights that are spoilt.
 
         Raises:
             PosttrainingError: the last update, whose loss nobody has seen, spoilt a weight.
@@ -248,9 +248,17 @@ class Trainer:
         for name, parameter in self._module.named_parameters():
             if not parameter.isfinite().all():
                 raise PosttrainingError(
-                    f"the weights {name} are not finite after the last step;"
+                    f"the weights {name} are not finite after step {self.step};"
                     f" {_CALMER.format(config=self.config)}"
                 )
+
+    def finish(self) -> None:
+        """Put the model into eval mode.
+
+        Raises:
+            PosttrainingError: a weight is not finite.
+        """
+        self.check_finite()
         self._module.eval()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mechshift.errors import PosttrainingError
+from mechshift.posttraining.saving import CHECKPOINTS
 from mechshift.posttraining.training_state import saved_step
 from mechshift.posttraining.whole_files import move_into_place, write_whole
 
@@ -78,6 +79,13 @@ class TrainingFolder:
                 f"{self.partial} holds a training that was begun with {name} {there}, not"
                 f" {wanted}; give the same settings to go on with it, or delete it."
             )
+
+    def kept(self) -> str:
+        """What there is of a training that stopped, in words."""
+        checkpoints = len(list((self.model / CHECKPOINTS).glob("step-*")))
+        step = saved_step(self.state)
+        state = "no state yet" if step is None else f"the state after step {step}"
+        return f"the log, {checkpoints} checkpoints and {state}"
 
     def begin(self, recipe: dict[str, Any]) -> None:
         """Write the recipe, before anything that it stands for."""
