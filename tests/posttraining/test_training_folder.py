@@ -1,11 +1,16 @@
 """The end of a training, killed before each of the changes that it makes on the disk."""
 
+import errno
+import os
 import shutil
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+from safetensors import SafetensorError
 
+from mechshift.cli.main import main
 from mechshift.errors import PosttrainingError
 from mechshift.posttraining import PosttrainConfig, posttrain
 from mechshift.posttraining.training_folder import TrainingFolder
@@ -187,3 +192,131 @@ def test_a_training_of_an_earlier_mechshift_is_left_alone(tmp_path, parent):
             tmp_path / "out", parent=str(parent), config=PosttrainConfig(**settings()), quiet=True
         )
     assert names_in(partial) == ["recipe.json", "state"]
+
+
+# What the disk refuses.
+
+
+@pytest.fixture
+def no_wait(monkeypatch):
+    """Whoever loads a model or makes a corpus has waited for nothing."""
+
+    def waited(*_arguments, **_options):
+        pytest.fail("a wait before the refusal")
+
+    monkeypatch.setattr(import_module("mechshift.posttraining.posttrain"), "_load_parent", waited)
+    monkeypatch.setattr("mechshift.posttraining.trainer.build_mixture", waited)
+
+
+@pytest.mark.parametrize(
+    ("place", "is_file", "message"),
+    [
+        ("out.partial", True, "cannot write in .*out.partial: File exists"),
+        ("out.partial/model", True, "out.partial/model is a file, and a folder is to go there"),
+        ("out.partial/state", True, "out.partial/state is a file, and a folder is to go there"),
+        ("out.partial/model/checkpoints", True, "checkpoints is a file, and a folder"),
+        ("out.partial/model/recipe.json", False, "recipe.json is a folder, and a file is to go"),
+        ("out.partial/model/training_log.jsonl", False, "log.jsonl is a folder, and a file"),
+        ("events", True, "cannot write TensorBoard's events in .*events: File exists"),
+    ],
+)
+def test_what_is_in_the_way_is_named_before_any_wait(tmp_path, no_wait, place, is_file, message):
+    (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+    if is_file:
+        (tmp_path / place).write_text("mine", encoding="utf-8")
+    else:
+        (tmp_path / place).mkdir()
+    with pytest.raises(PosttrainingError, match=message):
+        posttrain(
+            tmp_path / "out",
+            parent="some-arm",
+            config=PosttrainConfig(**settings()),
+            tensorboard=tmp_path / "events",
+            quiet=True,
+        )
+    assert (tmp_path / place).exists()
+    assert not list(tmp_path.rglob(".lock*"))
+
+
+def test_a_file_instead_of_a_folder_above_is_refused_by_the_command(tmp_path, no_wait, capsys):
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    out = tmp_path / "file" / "out"
+    words = ["--mixture", "ioi", "1", "6"]
+    assert main(["posttrain", str(out), "--parent", "some-arm", *words, "--quiet"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "out.partial: Not a directory; choose another folder" in line
+
+
+def test_a_folder_without_permission_is_refused_before_any_wait(begun, no_wait, monkeypatch):
+    access = os.access
+
+    def read_only(path, mode, **options):
+        return not str(path).endswith("state") and access(path, mode, **options)
+
+    monkeypatch.setattr(os, "access", read_only)
+    with pytest.raises(PosttrainingError, match="state may not be written; change its permissions"):
+        posttrain(
+            begun / "out", parent="some-arm", config=PosttrainConfig(**settings()), quiet=True
+        )
+
+
+FULL = OSError(errno.ENOSPC, "No space left on device", "some/file")
+FULL_IN_RUST = "I/O error: No space left on device (os error 28)"
+
+
+@pytest.mark.parametrize(
+    ("call", "refusal"),
+    [
+        ("training_state.save_file", SafetensorError(FULL_IN_RUST)),
+        ("training_state.move_into_place", FULL),
+        ("training_state.file_hash", FULL),
+        ("saving.move_into_place", FULL),
+        ("posttrain.write_model", SafetensorError(FULL_IN_RUST)),
+        ("posttrain.write_model", Exception("No space left on device (os error 28)")),
+        ("training_folder.write_whole", FULL),
+        ("journal.os.fsync", FULL),
+    ],
+)
+def test_a_full_disk_ends_a_training_in_one_line_and_it_goes_on(
+    parent, tmp_path, monkeypatch, call, refusal
+):
+    out, config = tmp_path / "out", PosttrainConfig(**settings())
+
+    def full(*_arguments, **_options):
+        raise refusal
+
+    # The package has a function of the module's name.
+    module, *inner, name = call.split(".")
+    owner = import_module(f"mechshift.posttraining.{module}")
+    monkeypatch.setattr(getattr(owner, inner[0]) if inner else owner, name, full)
+    message = r"cannot write .*: .*No space left on device.*; make room .* it goes on from the log"
+    with pytest.raises(PosttrainingError, match=message) as said:
+        posttrain(out, parent=str(parent), config=config, quiet=True)
+    assert "\n" not in str(said.value)
+    monkeypatch.undo()
+    posttrain(out, parent=str(parent), config=config, quiet=True)
+    posttrain(tmp_path / "whole", parent=str(parent), config=config, quiet=True)
+    assert contents(out) == contents(tmp_path / "whole")
+
+
+def test_an_error_of_ours_is_not_called_one_of_the_disk(tmp_path):
+    with pytest.raises(ZeroDivisionError), TrainingFolder(out=tmp_path / "out").explained():
+        _ = 1 / 0
+
+
+def test_two_trainings_in_one_folder_are_told_apart(begun, parent, no_wait):
+    config = PosttrainConfig(**settings())
+    with TrainingFolder(out=begun / "out").held():
+        before = contents(begun)
+        message = rf"out.partial is in use by process {os.getpid()} on .* since .*; wait until"
+        with pytest.raises(PosttrainingError, match=message):
+            posttrain(begun / "out", parent=str(parent), config=config, quiet=True)
+        assert contents(begun) == before
+
+
+def test_a_training_that_another_process_finished_meanwhile_is_left_alone(tmp_path):
+    folder = TrainingFolder(out=tmp_path / "out")
+    folder.out.mkdir()
+    with pytest.raises(PosttrainingError, match="out exists already"), folder.held():
+        pass
+    assert names_in(tmp_path) == ["out"]

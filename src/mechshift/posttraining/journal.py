@@ -12,6 +12,7 @@ whole lines, and perhaps one that was cut short, which it writes again.
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any
 
@@ -123,13 +124,21 @@ def _kept_lines(path: Path, num_steps_done: int) -> list[str]:
     return kept
 
 
-def check_tensorboard() -> None:
-    """Refuse events that nothing could write, before any wait.
+def check_tensorboard(folder: Path) -> None:
+    """Refuse events that could not be written, before any wait.
 
     Raises:
-        PosttrainingError: TensorBoard is not installed.
+        PosttrainingError: TensorBoard is not installed, or the folder cannot be written.
     """
     _writer_class()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise PosttrainingError(
+            f"cannot write TensorBoard's events in {folder}: {error.strerror or error}; choose"
+            " another folder, or leave out --tensorboard."
+        ) from error
 
 
 def _events(folder: Path, num_steps_done: int) -> Any:

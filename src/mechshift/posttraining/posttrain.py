@@ -9,7 +9,7 @@
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from mechshift.posttraining.model_card import model_card
 from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, write_model
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
 from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
-from mechshift.posttraining.trainer import Trainer, take_steps
+from mechshift.posttraining.trainer import Trainer, is_main_process, take_steps
 from mechshift.posttraining.training_folder import CARD_NAME, TrainingFolder
 from mechshift.posttraining.whole_files import write_whole
 
@@ -54,8 +54,8 @@ def posttrain(
         quiet: no progress bar.
 
     Raises:
-        PosttrainingError: `out` exists, `OUT.partial` holds another training, or training fails;
-            what was made before is kept.
+        PosttrainingError: `out` exists, `OUT.partial` holds another training or is in use by
+            another process, the disk refuses, or training fails; what was made before is kept.
         TaskError: a source is neither a task nor a file of texts.
         ModelError: the parent cannot be loaded.
     """
@@ -67,25 +67,44 @@ def posttrain(
         raise PosttrainingError(f"{out} exists already; choose another folder or delete it.")
     check_sources(config)  # a wrong name costs no wait for the model
     if tensorboard is not None:
-        check_tensorboard()
+        check_tensorboard(tensorboard)
+    with ExitStack() as stack:
+        if is_main_process():
+            stack.enter_context(folder.held())
+        _train_in(folder, parent, config, tensorboard, quiet=quiet)
+
+
+def _train_in(
+    folder: TrainingFolder,
+    parent: str,
+    config: PosttrainConfig,
+    tensorboard: Path | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Go on with the training in `folder`, or begin it, and give it its name."""
     module, tokenizer, parent_hash = _load_parent(parent)
     if config.mask_token is not None:
         _name_mask_token(tokenizer, config.mask_token)
     recipe = _recipe(parent, parent_hash, config)
-    folder.check_recipe(recipe)
+    with folder.explained():
+        folder.check_recipe(recipe)
     trainer = Trainer(module, tokenizer, config, quiet=quiet)
     if trainer.is_main:
-        folder.begin(recipe)
+        with folder.explained():
+            folder.begin(recipe)
     trainer.accelerator.wait_for_everyone()
     losses = trainer.resume(folder.state)
-    accuracy = _train(trainer, tokenizer, folder, losses, tensorboard, quiet=quiet)
+    with folder.explained():
+        accuracy = _train(trainer, tokenizer, folder, losses, tensorboard, quiet=quiet)
     trained = trainer.gathered()
     if trained is not None:
-        write_model(folder.model, whole_model(trained), tokenizer, config)
-        write_adapters(folder.model, trained)
         card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
-        write_whole(folder.model / CARD_NAME, card)
-        folder.finish()
+        with folder.explained():
+            write_model(folder.model, whole_model(trained), tokenizer, config)
+            write_adapters(folder.model, trained)
+            write_whole(folder.model / CARD_NAME, card)
+            folder.finish()
     trainer.accelerator.wait_for_everyone()
 
 

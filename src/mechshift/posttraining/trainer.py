@@ -20,7 +20,7 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, get_cpu_distributed_information
 from peft import PeftModel
 from torch import Tensor
 from torch.optim import Optimizer
@@ -260,6 +260,15 @@ class Trainer:
         """
         self.check_finite()
         self._module.eval()
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, by what its launcher has told it.
+
+    It can be asked before accelerate is set up, which must not be before the parent is loaded:
+    under FSDP transformers would then load weights in one process only.
+    """
+    return get_cpu_distributed_information().rank == 0
 
 
 def take_steps(trainer: Trainer, *, quiet: bool = False) -> Iterator[StepResult]:

@@ -2,18 +2,25 @@
 
     OUT.partial/model   recipe, log, checkpoints and in the end the trained model; becomes OUT
     OUT.partial/state   all that is needed to go on
+    OUT.partial/.lock   held by the process that trains (locks.py)
 
 `model` gets the name OUT in one step, and only then the rest goes. So a training that is killed at
 any moment can go on, or is finished and whole under its name.
 """
 
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from mechshift.errors import PosttrainingError
+from mechshift.locks import hold_folder
 from mechshift.posttraining.saving import CHECKPOINTS
 from mechshift.posttraining.training_state import saved_step
 from mechshift.posttraining.whole_files import move_into_place, write_whole
@@ -60,6 +67,38 @@ class TrainingFolder:
         except (OSError, PosttrainingError):
             return False
         return not _differing({**done, "parent_weights": None}, {**recipe, "parent_weights": None})
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep other processes out, and find out before any wait whether all can be written.
+
+        Raises:
+            PosttrainingError: another process holds the folder; or a file is in the way, or the
+                disk refuses, and the message says where.
+        """
+        with hold_folder(self.partial, error=PosttrainingError):
+            if self.out.exists():  # another process, which held the folder until now, finished it
+                raise PosttrainingError(f"{self.out} exists already; choose another folder.")
+            self._check_places()
+            yield
+
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Turn the disk's refusal into one line.
+
+        Raises:
+            PosttrainingError: it names the file, where the system does.
+        """
+        try:
+            yield
+        except Exception as error:
+            reason = _disk_refusal(error)
+            if reason is None:
+                raise
+            raise PosttrainingError(
+                f"cannot write {getattr(error, 'filename', None) or self.partial}: {reason}; make"
+                f" room or way, and give the same command again: it goes on from {self.kept()}."
+            ) from error
 
     def check_recipe(self, recipe: dict[str, Any]) -> None:
         """Refuse to go on with a training that was begun with other settings.
@@ -113,6 +152,18 @@ class TrainingFolder:
         """Remove what a finished training no longer needs."""
         shutil.rmtree(self.partial, ignore_errors=True)
 
+    def _check_places(self) -> None:
+        checkpoints = self.model / CHECKPOINTS
+        for place in (self.model, self.state, checkpoints):
+            if place.exists() and not place.is_dir():
+                raise PosttrainingError(f"{place} is a file, and a folder is to go there; move it.")
+        for place in (self.model / RECIPE_NAME, self.log, self.model / CARD_NAME):
+            if place.is_dir():
+                raise PosttrainingError(f"{place} is a folder, and a file is to go there; move it.")
+        for place in (self.model, self.state, checkpoints, self.log):
+            if place.exists() and not os.access(place, os.W_OK):
+                raise PosttrainingError(f"{place} may not be written; change its permissions.")
+
     def _check_no_state(self) -> None:
         if (self.partial / RECIPE_NAME).exists():
             raise PosttrainingError(
@@ -148,6 +199,18 @@ def read_recipe(path: Path) -> dict[str, Any]:
             f" begun with; put the file back, or delete {path.parent.parent} to begin again."
         ) from None
     return recipe
+
+
+def _disk_refusal(error: Exception) -> str | None:
+    """The system's reason, if an error is one of the disk's.
+
+    Weights and tokenizers are written in Rust, which has no OSError.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    text = str(error)
+    in_rust = isinstance(error, SafetensorError) or type(error) is Exception
+    return text if in_rust and "(os error " in text else None
 
 
 def _differing(begun: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, object, object] | None:
