@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 from types import MappingProxyType
 from typing import Any
 
@@ -294,6 +294,16 @@ def _move_into_place(partial: Path, folder: Path) -> None:
         return
     partial.replace(folder)
     flush(folder.parent)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder, and write a file in it that goes at once: a check before long work.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
 
 
 def flush(path: Path) -> None:

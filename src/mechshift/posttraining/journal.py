@@ -12,10 +12,10 @@ whole lines, and perhaps one that was cut short, which it writes again.
 import json
 import os
 from pathlib import Path
-from tempfile import TemporaryFile
 from types import TracebackType
 from typing import Any
 
+from mechshift.artifacts import make_writable
 from mechshift.errors import PosttrainingError
 from mechshift.posttraining.annealing import annealing_ratio
 from mechshift.posttraining.config import PosttrainConfig
@@ -132,8 +132,7 @@ def check_tensorboard(folder: Path) -> None:
     """
     _writer_class()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=folder).close()
+        make_writable(folder)
     except OSError as error:
         raise PosttrainingError(
             f"cannot write TensorBoard's events in {folder}: {error.strerror or error}; choose"
