@@ -149,6 +149,26 @@ def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zer
         assert baselines.num_forced[-1] == sizes[-1]
 
 
+def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
+    small_run, small, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    held = []
+
+    def ask_for_it(*_arguments, **_options):
+        held.append(sorted(path.name for path in run.iterdir()))
+        with pytest.raises(ArtifactError, match=r"run is in use by process \d+ on .* since"):
+            run_experiment(run, small, device="cpu", quiet=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mechshift.experiment.pipeline.make_pools", ask_for_it)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(run, small, device="cpu", quiet=True)
+    assert held == [[".lock", ".lock-holder.json"]]
+    assert not run.exists()
+    assert not list(small_run.glob(".*"))
+
+
 def test_without_random_circuits_the_report_makes_no_claim_about_them(small_run, small, tmp_path):
     run = tmp_path / "run"
     for stage in ("pool", "scores", "comparison"):

@@ -1,5 +1,6 @@
 """The whole experiment: every stage in order, each skipped where its result is there already."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mechshift.errors import ArtifactError, ConfigError
@@ -16,8 +17,9 @@ from mechshift.experiment.settings import PairOptions, RunSettings
 from mechshift.experiment.sharding import check_shards
 from mechshift.experiment.stores import pool_manifests
 from mechshift.experiment.sweeping import sweep_num_steps
+from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
-from mechshift.tasks import find_tasks
+from mechshift.tasks import Task, find_tasks
 
 
 def run_experiment(
@@ -38,13 +40,21 @@ def run_experiment(
         The report.
 
     Raises:
-        MechshiftError: one line on what is wrong and what to do; finished stages are kept.
+        MechshiftError: one line on what is wrong and what to do; finished stages are kept. Also
+            where another process runs in this folder.
     """
     settings = settings or RunSettings()
     tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
     if "ablation" not in settings.skip:
         check_num_examples(settings.pool.num_held_out)
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
+    with hold_folder(run):
+        return _run_stages(run, settings, tasks, device, quiet=quiet)
+
+
+def _run_stages(
+    run: Path, settings: RunSettings, tasks: Sequence[Task], device: str, *, quiet: bool
+) -> Path:
     pair = settings.models.load(device, controls="controls" not in settings.skip)
     make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
     score_edges(run, pair, settings.attribution, quiet=quiet)

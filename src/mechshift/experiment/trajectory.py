@@ -37,6 +37,7 @@ from mechshift.experiment.scoring import score_members
 from mechshift.experiment.settings import AttributionSettings, PairOptions
 from mechshift.experiment.sharding import check_shards
 from mechshift.experiment.trajectory_reporting import write_trajectory
+from mechshift.locks import hold_folder
 from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
 from mechshift.models.catalogue import on_this_machine
 from mechshift.models.controls import ARM_FULL
@@ -93,10 +94,11 @@ def run_trajectory(
 
     Raises:
         MechshiftError: one line on what is wrong and what to do; finished checkpoints are kept.
+            Also where another process runs in this folder.
     """
     tasks = find_tasks(settings.task_names())
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
-    with ExitStack() as stack:
+    with hold_folder(run), ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
         trainings = TRAININGS if entry.continued_arm is not None else TRAININGS[:1]
         found = find_checkpoints(entry, settings.steps, trainings=trainings)
@@ -108,13 +110,13 @@ def run_trajectory(
         measuring.score("arm", parent.arm, tasks)
         for checkpoint in checkpoints:
             measuring.measure(checkpoint)
-    return write_trajectory(
-        run,
-        [task.name for task in tasks],
-        checkpoints,
-        settings.comparison,
-        notes=tuple(_notes(settings, parent)),
-    )
+        return write_trajectory(
+            run,
+            [task.name for task in tasks],
+            checkpoints,
+            settings.comparison,
+            notes=tuple(_notes(settings, parent)),
+        )
 
 
 def _notes(settings: TrajectorySettings, parent: Parent) -> Iterator[str]:

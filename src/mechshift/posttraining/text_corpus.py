@@ -33,6 +33,10 @@ def is_text_file(source: str) -> bool:
     """
     path = Path(source)
     if path.suffix == ".txt":
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise PosttrainingError(f"cannot read {path}: {error}.") from None
         return True
     if path.suffix != ".jsonl":
         return False
