@@ -235,7 +235,7 @@ def test_a_write_killed_at_any_point_leaves_no_folder_and_is_cleaned_up_after(
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
-        artifacts._flush = flush
+        artifacts.flush = flush
         artifacts.write_artifact(
             Path({str(tmp_path / "x")!r}), stage="scores", config={{}}, inputs={{}},
             arrays={{"a": numpy.ones(3)}}, texts={{"b": "", "c": ""}},

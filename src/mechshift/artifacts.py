@@ -28,7 +28,7 @@ from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile, mkdtemp
 from types import MappingProxyType
 from typing import Any
 
@@ -314,15 +314,26 @@ def _write_text(path: Path, text: str) -> None:
 def _move_into_place(partial: Path, folder: Path) -> None:
     """Flush and rename; a folder that is there already must say the same."""
     for path in [*sorted(partial.iterdir()), partial]:
-        _flush(path)
+        flush(path)
     if folder.is_dir() and any(folder.iterdir()):
         _refuse_other(folder, read_manifest(folder), asdict(read_manifest(partial)))
         return
     partial.replace(folder)
-    _flush(folder.parent)
+    flush(folder.parent)
 
 
-def _flush(path: Path) -> None:
+def make_writable(folder: Path) -> None:
+    """Make a folder, and write a file in it that goes at once: a check before long work.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     if path.is_dir() and os.name != "posix":
         return  # Windows cannot flush a folder
     descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)

@@ -9,6 +9,7 @@ import torch
 
 from mechshift.attribution import eap_ig, exact_edge_scores
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
+from mechshift.models import load_language_model
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
@@ -54,6 +55,77 @@ def test_neither_batch_size_nor_left_padding_changes_a_score(architecture, kind,
     for batch_size in (3, 16):
         together = method(model, canvases, metric="logit_diff", batch_size=batch_size)
         assert_equal_scores(together, alone)
+
+
+ROPES = [
+    {"rope_type": "linear", "factor": 4.0},
+    # Its ramp needs more frequencies than the smallest head has.
+    {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
+    {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 6,
+    },
+    {"rope_type": "proportional", "partial_rotary_factor": 0.5},
+]
+"""One of each type that `loading` accepts, beside the default, made to matter on short texts."""
+
+OPTIONS = [
+    *(
+        (name, "mdm", {"rope_parameters": {"rope_theta": 100.0, **rope}})
+        for name in ("llama", "mistral", "qwen2", "qwen3")
+        for rope in ROPES
+    ),
+    ("gpt2", "arm", {"scale_attn_by_inverse_layer_idx": True}),
+    ("gpt2", "arm", {"scale_attn_weights": False}),
+    ("gpt2", "arm", {"activation_function": "relu"}),
+    ("llama", "arm", {"attention_bias": True, "mlp_bias": True}),
+    ("qwen3", "arm", {"attention_bias": True}),
+    ("qwen2", "arm", {"tie_word_embeddings": True}),
+    ("mistral", "arm", {"head_dim": 8, "hidden_act": "gelu"}),
+]
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kind", "options"), OPTIONS, ids=lambda value: re.sub(r"\W+", "-", str(value))
+)
+def test_the_batch_size_changes_no_score_with_any_option_that_is_loaded(
+    architecture, kind, options, tmp_path
+):
+    made = random_language_model(architecture, kind, options=options)
+    made.module.save_pretrained(tmp_path)
+    made.tokenizer.save_pretrained(tmp_path)
+    loaded = load_language_model(
+        tmp_path,
+        name="loaded",
+        kind=kind,
+        attention=made.attention,
+        shift=True,
+        mask_token_id=made.mask_token_id,
+    )
+    canvases = uneven_canvases(loaded)
+    alone, together = (
+        eap_ig(loaded, canvases, metric="logit_diff", ig_steps=1, batch_size=batch_size).values
+        for batch_size in (1, 16)
+    )
+    # In single precision, which is how a model is loaded.
+    np.testing.assert_allclose(together, alone, rtol=0, atol=3e-5 * np.abs(alone).max())
+
+
+def test_rotary_angles_that_follow_the_longest_row_would_break_this_law():
+    """Which is why `loading` refuses them; and with which such an error would be seen above."""
+    rope = {"rope_theta": 100.0, "rope_type": "dynamic", "factor": 2.0}
+    model = random_language_model(
+        "llama", "mdm", options={"rope_parameters": rope, "max_position_embeddings": 8}
+    )
+    canvases = uneven_canvases(model)
+    alone, together = (
+        eap_ig(model, canvases, metric="logit_diff", ig_steps=1, batch_size=batch_size).values
+        for batch_size in (1, 16)
+    )
+    assert np.abs(together - alone).max() > 1e-2 * np.abs(alone).max()
 
 
 @pytest.mark.parametrize("method", METHODS)

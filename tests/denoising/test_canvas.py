@@ -79,9 +79,22 @@ def test_a_shifted_model_needs_a_token_before_the_target(kind, random_model, exa
         build_canvases(random_model(kind), [encoded], schedule([0]))
 
 
-def test_a_target_that_holds_the_mask_token_is_refused(random_model, example):
-    with pytest.raises(DenoisingError, match="contains the mask token 12"):
-        build_canvases(random_model(), [example(target=(5, MASK))], left_to_right([2]))
+@pytest.mark.parametrize(
+    ("part", "changes"),
+    [
+        ("target", {"target": (5, MASK)}),
+        ("prompt", {"prefix": (5, MASK)}),
+        ("corrupted prompt", {"corrupted_prefix_ids": (1, MASK)}),
+        ("suffix", {"suffix": (MASK,)}),
+        ("corrupted suffix", {"suffix": (1,), "corrupted_suffix_ids": (MASK,)}),
+    ],
+)
+def test_a_text_that_holds_the_mask_token_is_refused_with_its_place(
+    part, changes, random_model, example
+):
+    message = f"the {part} of example 'e' of task 't' contains the mask token 12"
+    with pytest.raises(DenoisingError, match=message):
+        build_canvases(random_model(), [example(**changes)], left_to_right([2]))
 
 
 def test_a_token_without_an_embedding_is_refused(random_model, example):

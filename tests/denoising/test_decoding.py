@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mechshift.denoising import decode
+from mechshift.denoising import SAMPLERS, decode
 from mechshift.denoising.decoding import first_argmax
 from mechshift.errors import DenoisingError
 
@@ -196,3 +196,44 @@ def test_bad_requests_are_refused(random_model, example):
         decode(model, [example()], batch_size=0)
     with pytest.raises(DenoisingError, match="nothing before its target"):
         decode(model, [example(prefix=())])
+
+
+@pytest.mark.parametrize("order", SAMPLERS)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_logits_that_are_not_finite_are_refused_with_the_example(
+    value, order, random_model, example
+):
+    model = random_model("mdm")
+    model.module.model.embed_tokens.weight.data[3] = value
+    examples = [example(id="good"), example(id="bad", prefix=(1, 3))]
+    message = "'mdm' gave logits that are not finite .* example 'bad' of task 't', in torch.float64"
+    with pytest.raises(DenoisingError, match=message):
+        decode(model, examples, order=order, num_steps=2)
+
+
+def test_an_arm_whose_logits_are_not_finite_is_refused_with_the_example(random_model, example):
+    model = random_model("arm")
+    model.module.model.embed_tokens.weight.data[3] = float("nan")
+    with pytest.raises(DenoisingError, match="logits that are not finite .* example 'bad'"):
+        decode(model, [example(id="good"), example(id="bad", prefix=(1, 3))])
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("arm", 63), ("mdm", 62)])
+def test_an_example_beyond_the_learned_positions_is_refused_by_name(
+    kind, longest, random_model, example
+):
+    model = random_model(kind, "gpt2")
+    fitting, longer = (example(prefix=(1,) * length) for length in (longest, longest + 1))
+    assert len(decode(model, [fitting]).tokens[0]) == 2
+    message = "example 'e' of task 't' has 65 tokens to read, and '.*' has 64 learned positions"
+    with pytest.raises(DenoisingError, match=message):
+        decode(model, [longer])
+
+
+def test_a_row_at_the_last_learned_position_does_not_hinder_a_longer_target_beside_it(
+    random_model, example
+):
+    model = random_model("arm", "gpt2")
+    examples = [example(prefix=(1,) * 63), example(prefix=(2, 3), target=(5, 6, 7, 8))]
+    alone = [decode(model, [one]).tokens[0] for one in examples]
+    assert decode(model, examples).tokens == alone

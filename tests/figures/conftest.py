@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from mechshift.figures import FaithfulnessSeries, MetricSample
 
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.attribution.position_flow_record import part_shapes
@@ -13,7 +14,6 @@ from mechshift.comparison import (
     direction_of_flow,
 )
 from mechshift.denoising import GENERAL_SPANS
-from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.graph import Graph
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=1)

@@ -2,9 +2,9 @@
 
 import numpy as np
 import polars as pl
+from mechshift.figures import agreement, agreement_table
 
 from mechshift.comparison import Comparison
-from mechshift.figures import agreement, agreement_table
 
 MEASURES = ("nodes", "weighted", "rank", "sign")
 

@@ -4,11 +4,11 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 import pytest
-
-from mechshift.comparison import Comparison, node_names, node_scores, top_edges
 from mechshift.figures import circuit_map, circuit_map_table
 from mechshift.figures.circuit_layout import edge_paths, node_positions
 from mechshift.figures.theme import NEGATIVE_COLOUR, PAIR_COLOUR
+
+from mechshift.comparison import Comparison, node_names, node_scores, top_edges
 from mechshift.graph import Graph
 
 NUM_DRAWN = 12

@@ -4,9 +4,6 @@ import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 import pytest
-
-from mechshift.comparison import Comparison
-from mechshift.errors import ReportError
 from mechshift.figures import (
     FaithfulnessSeries,
     depth_profiles,
@@ -17,6 +14,9 @@ from mechshift.figures import (
     overlap_curve_table,
 )
 from mechshift.figures.theme import NEUTRAL_COLOUR
+
+from mechshift.comparison import Comparison
+from mechshift.errors import ReportError
 
 
 def curve(figure: go.Figure, name: str, axis: str = "x") -> go.Scatter:

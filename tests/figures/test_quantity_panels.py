@@ -1,9 +1,9 @@
 import pytest
-
 from mechshift.figures import quantity_panels, quantity_panels_table
 from mechshift.figures.theme import NEUTRAL_COLOUR, PAIR_COLOUR
-from mechshift.statistics import Estimate, Interval
 from mechshift.verdict import QUANTITIES
+
+from mechshift.statistics import Estimate, Interval
 
 
 def found(shift):

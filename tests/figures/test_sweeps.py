@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
-
-from mechshift.comparison import Comparison, NumStepsSweep, sweep_over_num_steps
 from mechshift.figures import (
     depth_sweep,
     depth_sweep_table,
     num_steps_sweep,
     num_steps_sweep_table,
 )
+
+from mechshift.comparison import Comparison, NumStepsSweep, sweep_over_num_steps
 from mechshift.statistics import Estimate, Estimates, Interval
 
 

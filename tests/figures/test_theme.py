@@ -5,8 +5,6 @@ from importlib import resources
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-
-from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.figures import (
     FaithfulnessSeries,
     MetricSample,
@@ -35,6 +33,8 @@ from mechshift.figures.theme import (
     thinned,
     translucent,
 )
+
+from mechshift.comparison import Comparison, DirectionOfFlow
 from mechshift.statistics import Estimates
 
 

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import plotly.graph_objects as go
 import pytest
+from mechshift.figures import agreement, depth_profiles, depth_sweep, overlap_curve, step_view
 
 from mechshift.comparison import Comparison
-from mechshift.figures import agreement, depth_profiles, depth_sweep, overlap_curve, step_view
 
 DRAWN: dict[str, Callable[[Comparison], go.Figure]] = {
     "overlap": lambda comparison: overlap_curve(comparison.overlap),

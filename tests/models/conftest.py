@@ -4,10 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
+    AutoModelForCausalLM,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -29,6 +31,10 @@ CLASSES = {
     "qwen2": (Qwen2ForCausalLM, Qwen2Config),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config),
 }
+
+
+LORA_RANK, LORA_ALPHA = 2, 6
+LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 
 @pytest.fixture
@@ -85,5 +91,27 @@ def model_folder(tmp_path, tiny_module, word_tokenizer):
         tiny_module(architecture, **overrides).save_pretrained(folder)
         word_tokenizer(mask_token=mask_token).save_pretrained(folder)
         return folder
+
+    return write
+
+
+@pytest.fixture
+def lora_folder(tmp_path):
+    """A function that writes a LoRA adapter of a base with random weights, as training leaves it.
+
+    The weights that it adds are alpha / rank = 3 times the product of its two matrices.
+    """
+
+    def write(base, name="adapter", **options) -> Path:
+        module = AutoModelForCausalLM.from_pretrained(base)
+        settings = dict(r=LORA_RANK, lora_alpha=LORA_ALPHA, target_modules=LORA_TARGETS)
+        adapted = get_peft_model(module, LoraConfig(**(settings | options)))
+        torch.manual_seed(1)
+        with torch.no_grad():
+            for parameter in adapted.parameters():
+                if parameter.requires_grad:
+                    parameter.normal_(std=0.3)
+        adapted.save_pretrained(tmp_path / name)
+        return tmp_path / name
 
     return write

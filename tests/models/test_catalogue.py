@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from tokenizers.processors import TemplateProcessing
 
 from mechshift.errors import ModelError
 from mechshift.models import (
@@ -152,3 +153,25 @@ def test_the_published_mask_tokens_and_shifts():
     assert set(blocks.values()) == {4, 32} and len(blocks) == 9
     assert PAIRS["a2d-qwen3-0.6b-bd3lm"].mdm.path == "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1"
     assert PAIRS["diffugpt-m"].arm.path == "openai-community/gpt2-medium"
+
+
+@pytest.mark.parametrize("reader", ["arm", "mdm"])
+def test_a_pair_of_which_one_model_reads_bos_is_refused_with_both_beginnings(
+    reader, model_folder, word_tokenizer
+):
+    folders = {name: model_folder(name) for name in ("arm", "mdm")}
+    tokenizer = word_tokenizer()
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="w3 $A w4", special_tokens=[("w3", 3), ("w4", 4)]
+    )
+    tokenizer.save_pretrained(folders[reader])
+    reads = {"arm": "nothing", "mdm": "nothing"} | {reader: "w3"}
+    message = f"reads {reads['arm']} before every text and '.*' reads {reads['mdm']}, so that"
+    with pytest.raises(ModelError, match=message):
+        load_pair(entry(folders["arm"], folders["mdm"]))
+    # What stands after a text is not read, so one side alone may add it.
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="$A w4", special_tokens=[("w4", 4)]
+    )
+    tokenizer.save_pretrained(folders[reader])
+    assert load_pair(entry(folders["arm"], folders["mdm"])).arm.name

@@ -272,7 +272,8 @@ def published(tmp_path, tiny_module, word_tokenizer):
         for path in {target for target in config.get("auto_map", {}).values()}:
             code = f"import os\nos.mkdir({str(marker)!r})\n"
             (folder / f"{path.split('.')[0]}.py").write_text(code)
-        word_tokenizer(VOCAB).save_pretrained(folder)
+        named = "w21" if config.get("mask_token_id") == 21 else "[MASK]"
+        word_tokenizer(VOCAB, mask_token=named).save_pretrained(folder)
         set_attention(module, "full")
         return folder, module, marker
 

@@ -131,3 +131,11 @@ def test_a_model_that_is_not_on_this_machine_and_not_published_is_refused(model_
 def test_a_class_that_is_not_supported_is_refused():
     with pytest.raises(ModelError, match="the shape of a 'bert' model is not known; known: gpt2"):
         model_shape(BertConfig())
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_a_pair_with_an_adapter_in_place_of_a_model_has_no_shape(model_folder, lora_folder):
+    base = model_folder()
+    arm, mdm = (ModelSource(path=str(folder)) for folder in (base, lora_folder(base)))
+    with pytest.raises(ModelError, match="is an adapter .*, not a model"):
+        pair_shape(PairEntry(name="own", arm=arm, mdm=mdm, shift=True))

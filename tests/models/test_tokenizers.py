@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mechshift.errors import ModelError
-from mechshift.models.tokenizers import load_tokenizer, tokenizer_from_parent
+from mechshift.models.tokenizers import load_tokenizer, naming_mask, tokenizer_from_parent
 
 WORDS = {f"w{i}": i for i in range(20)}
 ADDED = {"<|beginoftext|>": 20, "<|mask|>": 21}
@@ -99,3 +99,16 @@ def test_a_child_that_does_not_continue_the_parents_tokens_is_refused(
 def test_a_folder_without_tokenizer_json_has_no_tokenizer_of_its_own(child):
     with pytest.raises(ModelError, match="has no tokenizer.json.*set tokenizer_path"):
         load_tokenizer(str(child()))
+
+
+def test_naming_a_mask_token_leaves_the_given_tokenizer_and_every_split_as_they_were(parent):
+    named = naming_mask(parent, 5)
+    assert (named.mask_token, named.mask_token_id) == ("w5", 5)
+    assert parent.mask_token is None
+    assert named.encode("w5 w15 w4") == parent.encode("w5 w15 w4") == [5, 15, 4]
+    assert named.get_vocab() == parent.get_vocab()
+
+
+@pytest.mark.parametrize("mask_token_id", [None, 20])
+def test_no_token_and_an_embedding_without_a_token_have_no_name(parent, mask_token_id):
+    assert naming_mask(parent, mask_token_id) is parent

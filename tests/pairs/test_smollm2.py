@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import pytest
 
-from mechshift.models.supply.adapters import adapter_hash
+from mechshift.models.adapters import adapter_hash
 from mechshift.models.supply.smollm2 import ADAPTED
 
 FOLDER = files("mechshift") / "pairs" / "smollm2"

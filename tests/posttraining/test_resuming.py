@@ -122,6 +122,22 @@ def test_other_settings_do_not_go_on_with_a_training_and_leave_it_alone(parent, 
     posttrain(out, parent=str(parent), config=config, quiet=True)
 
 
+@pytest.mark.parametrize("damaged", ["", "[]", "null", "{", '{"config": []}'])
+def test_a_damaged_recipe_is_refused_in_one_line_and_what_was_made_is_kept(
+    parent, interrupted, damaged
+):
+    out, config = interrupted
+    (recipe,) = out.with_name("out.partial").rglob("recipe.json")
+    whole = recipe.read_bytes()
+    recipe.write_text(damaged, encoding="utf-8")
+    before = contents(out.with_name("out.partial"))
+    with pytest.raises(PosttrainingError, match=r"recipe.json is no recipe \(.*put the file back"):
+        posttrain(out, parent=str(parent), config=config, quiet=True)
+    assert contents(out.with_name("out.partial")) == before
+    recipe.write_bytes(whole)
+    posttrain(out, parent=str(parent), config=config, quiet=True)
+
+
 def test_a_damaged_state_is_refused_and_can_be_deleted(parent, interrupted):
     out, config = interrupted
     (state,) = out.with_name("out.partial").glob("state/state-*")
@@ -132,3 +148,41 @@ def test_a_damaged_state_is_refused_and_can_be_deleted(parent, interrupted):
     shutil.rmtree(state)
     posttrain(out, parent=str(parent), config=config, quiet=True)
     assert (out / "model.safetensors").exists()
+
+
+def flip_last_byte(path):
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizers.safetensors"])
+def test_a_flipped_bit_in_a_state_is_noticed_and_checkpoints_are_kept(parent, interrupted, name):
+    """Of a weight: the file reads as well as before, and would give another model."""
+    out, config = interrupted
+    (state,) = out.with_name("out.partial").glob("state/state-*")
+    flip_last_byte(state / name)
+    before = contents(out.with_name("out.partial"))
+    message = rf"state-00000001 cannot be read \({name} was changed .* SHA-256 differs\); delete it"
+    with pytest.raises(PosttrainingError, match=message):
+        posttrain(out, parent=str(parent), config=config, quiet=True)
+    assert contents(out.with_name("out.partial")) == before
+    assert any("checkpoints/step-000001" in path for path in before)
+
+
+def test_a_changed_step_or_a_damaged_manifest_is_noticed(parent, interrupted):
+    out, config = interrupted
+    (state,) = out.with_name("out.partial").glob("state/state-*")
+    for name, old, new in (
+        ("state.json", '"step": 1', '"step": 0'),
+        ("manifest.json", '"weights.safetensors": "', '"weights.safetensors": "0'),
+        ("manifest.json", '"files"', '"fills"'),
+        ("manifest.json", None, ""),
+        ("manifest.json", None, "[]"),
+    ):
+        whole = (state / name).read_text(encoding="utf-8")
+        (state / name).write_text(whole.replace(old, new) if old else new, encoding="utf-8")
+        with pytest.raises(PosttrainingError, match="cannot be read .*; delete it to begin again"):
+            posttrain(out, parent=str(parent), config=config, quiet=True)
+        (state / name).write_text(whole, encoding="utf-8")
+    posttrain(out, parent=str(parent), config=config, quiet=True)

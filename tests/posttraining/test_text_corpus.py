@@ -5,6 +5,7 @@ import torch
 from transformers import PreTrainedTokenizerFast
 
 from mechshift.errors import PosttrainingError
+from mechshift.models.tokenizers import naming_mask
 from mechshift.posttraining import tiny_tokenizer
 from mechshift.posttraining.corpus import build_corpus
 
@@ -100,3 +101,45 @@ def test_what_is_not_json_or_not_there_is_refused(tmp_path, ending_tokenizer):
         rows_of(str(path), ending_tokenizer)
     with pytest.raises(PosttrainingError, match="cannot read .*missing.txt"):
         rows_of(str(tmp_path / "missing.txt"), ending_tokenizer)
+
+
+@pytest.fixture(scope="module")
+def masking_tokenizer(ending_tokenizer):
+    """Its mask token is an ordinary word of the texts."""
+    return naming_mask(
+        ending_tokenizer, ending_tokenizer.encode(" drink", add_special_tokens=False)[0]
+    )
+
+
+def test_a_text_that_holds_the_mask_token_is_refused_for_an_mdm_and_read_by_an_arm(
+    tmp_path, ending_tokenizer, masking_tokenizer
+):
+    source = write_lines(tmp_path / "texts.jsonl", [{"text": text} for text in TEXTS])
+    mask = masking_tokenizer.mask_token_id
+    message = (
+        rf"texts.jsonl, line 2, 'text': holds the mask token .*drink' \({mask}\), as 1 of 2 texts"
+        r" do, 1 times in all; choose a token that no text has \(--mask-token\)"
+    )
+    with pytest.raises(PosttrainingError, match=message):
+        rows_of(source, masking_tokenizer)
+    arms = build_corpus(source, masking_tokenizer, "arm", num_examples=0, seed=0, context_length=4)
+    assert torch.equal(arms.ids, rows_of(source, ending_tokenizer).ids)
+
+
+def test_a_text_file_and_a_response_with_the_mask_token_are_refused_too(
+    tmp_path, masking_tokenizer
+):
+    path = tmp_path / "book.txt"
+    path.write_text(" ".join([TEXTS[1]] * 3), encoding="utf-8")
+    with pytest.raises(PosttrainingError, match="book.txt: holds the mask token .* 3 times in all"):
+        rows_of(str(path), masking_tokenizer)
+    lines = [{"prompt": "Mary found", "response": " a drink"}]
+    with pytest.raises(PosttrainingError, match="line 1, 'response': holds the mask token"):
+        rows_of(write_lines(tmp_path / "asked.jsonl", lines), masking_tokenizer, context_length=9)
+
+
+def test_a_mask_token_that_also_ends_every_text_is_refused(tmp_path, ending_tokenizer):
+    source = write_lines(tmp_path / "texts.jsonl", [{"text": text} for text in TEXTS])
+    ending = naming_mask(ending_tokenizer, ending_tokenizer.eos_token_id)
+    with pytest.raises(PosttrainingError, match="ends every text with its mask token '<unk>'"):
+        rows_of(source, ending)

@@ -281,14 +281,54 @@ def test_an_mdm_cannot_be_trained_without_a_mask_token(micro_llama, tokenizer, m
     [
         ("num_steps", 0),
         ("batch_size", 0),
-        ("log_every", 0),
         ("learning_rate", 0.0),
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
         ("muon_learning_rate", -0.1),
+        ("muon_learning_rate", float("nan")),
     ],
 )
 def test_numbers_that_train_nothing_are_refused(setting, value):
     with pytest.raises(PosttrainingError, match=f"must be positive, not .*{value}"):
         PosttrainConfig(**{setting: value})
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        ("seed", -1, "seed must be at least 0, not -1"),
+        ("seed", 2**32, "seed must be below 4294967296, not 4294967296"),
+        ("log_every", 0, "log_every must be at least 1, not 0"),
+        ("lora_alpha", -16, "lora_alpha must be at least 1, not -16"),
+        ("lora_alpha", 0, "lora_alpha must be at least 1, not 0"),
+        ("weight_decay", -5.0, "weight_decay must be a number from 0 on, not -5.0"),
+        ("weight_decay", float("nan"), "weight_decay must be a number from 0 on, not nan"),
+        ("weight_decay", float("inf"), "weight_decay must be a number from 0 on, not inf"),
+        ("max_gradient_norm", 0.0, "max_gradient_norm must be above 0, not 0.0"),
+        ("max_gradient_norm", float("nan"), "max_gradient_norm must be above 0, not nan"),
+        ("min_noise", float("nan"), "min_noise must lie between 0 and 1, not nan"),
+    ],
+)
+def test_numbers_out_of_range_are_refused_by_name(setting, value, message):
+    with pytest.raises(PosttrainingError, match=message):
+        PosttrainConfig(**{setting: value})
+
+
+@pytest.mark.parametrize("weight", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_source_that_no_batch_can_be_shared_with_is_refused(weight):
+    message = f"the weight of 'infilling' in the mixture must be above 0, not {weight}; leave"
+    with pytest.raises(PosttrainingError, match=message):
+        PosttrainConfig(mixture=(("ioi", 1.0, 6), ("infilling", weight, 4)))
+
+
+def test_fewer_rows_than_none_are_refused():
+    with pytest.raises(PosttrainingError, match="the rows of 'ioi' in the mixture .*, not -3"):
+        PosttrainConfig(mixture=(("ioi", 1.0, -3),))
+
+
+def test_gradients_may_go_unclipped_and_rows_may_be_all():
+    config = PosttrainConfig(max_gradient_norm=float("inf"), mixture=(("my.txt", 0.5, 0),))
+    assert config.max_gradient_norm == float("inf")
 
 
 def test_a_run_that_diverges_is_stopped(micro_llama, tokenizer, micro_config):
@@ -298,7 +338,7 @@ def test_a_run_that_diverges_is_stopped(micro_llama, tokenizer, micro_config):
 
 
 def test_a_mixture_of_no_tasks_is_refused(micro_llama, tokenizer, micro_config):
-    with pytest.raises(PosttrainingError, match="at least one row of each task"):
+    with pytest.raises(PosttrainingError, match="at least one source; name one"):
         train(micro_llama(), tokenizer, micro_config(mixture=()), quiet=True)
 
 
@@ -307,6 +347,10 @@ def test_a_mixture_of_no_tasks_is_refused(micro_llama, tokenizer, micro_config):
     [
         ("objective", "arm", "no objective 'arm'; known are ar, mdm"),
         ("optimizer", "Muon", "no optimizer 'Muon'; known are adamw, muon"),
+        ("schedule", "linear", "no schedule 'linear'; known are cosine, constant"),
+        ("learn_from", "prompt", "no learn_from 'prompt'; known are response, everywhere"),
+        ("normalise_by", "all", "no normalise_by 'all'; known are targets, masked"),
+        ("save_dtype", "float16", "no save_dtype 'float16'; known are float32, bfloat16"),
     ],
 )
 def test_an_unknown_choice_is_refused_with_the_known_ones(setting, value, message):

@@ -4,6 +4,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mechshift.figures import FaithfulnessSeries, MetricSample
+from mechshift.report import (
+    BaselineComparison,
+    ModelSemantics,
+    OtherCircuit,
+    PoolSummary,
+    ReportInput,
+    RunFacts,
+    TaskReport,
+    TaskSemantics,
+)
 
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.attribution.position_flow_record import part_shapes
@@ -15,18 +26,7 @@ from mechshift.comparison import (
     direction_of_flow,
 )
 from mechshift.denoising import GENERAL_SPANS
-from mechshift.figures import FaithfulnessSeries, MetricSample
 from mechshift.graph import Graph
-from mechshift.report import (
-    BaselineComparison,
-    ModelSemantics,
-    OtherCircuit,
-    PoolSummary,
-    ReportInput,
-    RunFacts,
-    TaskReport,
-    TaskSemantics,
-)
 from mechshift.semantics import (
     NO_TOKEN,
     AttentionRoles,

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mechshift.report import ReportInput, render_report
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as BrowserPage
-
-from mechshift.report import ReportInput, render_report
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

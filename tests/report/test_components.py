@@ -4,7 +4,6 @@ import re
 from dataclasses import replace
 
 import pytest
-
 from mechshift.report import ReportInput, TaskReport, render_report
 from mechshift.report.headline import headline
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from mechshift.comparison import HYPOTHESES, CorrectedTest
 from mechshift.report import ReportInput, TaskReport, render_report, report_tables, verdicts_json
 from mechshift.report.corrected import TITLES, corrected_over, corrected_table
 from mechshift.report.formats import Cell
+
+from mechshift.comparison import HYPOTHESES, CorrectedTest
 from mechshift.statistics import holm
 
 

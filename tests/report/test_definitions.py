@@ -3,14 +3,14 @@
 from dataclasses import replace
 
 import pytest
-
-from mechshift.attribution import METHODS, method_options
 from mechshift.report import ReportInput, render_report
 from mechshift.report.definitions import (
     METHOD_WORDS,
     completeness_meaning,
     edge_score_definition,
 )
+
+from mechshift.attribution import METHODS, method_options
 
 
 def test_every_method_has_words_that_its_own_options_fill():

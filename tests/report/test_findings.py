@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from mechshift.comparison import CROSS_FITTED
 from mechshift.report import TaskReport
 from mechshift.report.finding import Finding
 from mechshift.report.findings import findings
-from mechshift.statistics import Estimate, Estimates, Interval
 from mechshift.verdict import NOT_DECIDED, UNDEFINED
+
+from mechshift.comparison import CROSS_FITTED
+from mechshift.statistics import Estimate, Estimates, Interval
 
 
 def finding(task: TaskReport, words: str) -> Finding:

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from mechshift.comparison import CROSS_FITTED
 from mechshift.report import ReportInput, TaskReport
 from mechshift.report.findings import findings
 from mechshift.report.headline import headline
-from mechshift.statistics import Estimate, Estimates, Interval
 from mechshift.verdict import NOT_DECIDED, UNDEFINED, Evidence, verdict
+
+from mechshift.comparison import CROSS_FITTED
+from mechshift.statistics import Estimate, Estimates, Interval
 
 LEVEL = 0.95
 

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from mechshift.report.formats import (
     Cell,
     entry_cell,
@@ -10,6 +9,7 @@ from mechshift.report.formats import (
     percentage,
     percentage_cell,
 )
+
 from mechshift.statistics import Estimate, Estimates, Interval
 
 ESTIMATE = Estimate(value=-0.123, interval=Interval(low=-0.2, high=0.004, level=0.95))

@@ -1,5 +1,4 @@
 import pytest
-
 from mechshift.report import TaskReport
 from mechshift.report.findings import findings
 from mechshift.report.formats import Cell, estimate_cell

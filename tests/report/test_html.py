@@ -7,9 +7,8 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from plotly.offline import get_plotlyjs
-
 from mechshift.report import ReportInput, exhibits, render_report, report_tables
+from plotly.offline import get_plotlyjs
 
 LOADING = {"src", "href", "srcset", "poster", "data", "action", "background"}
 """Attributes whose value a browser may fetch."""

@@ -2,9 +2,9 @@ import re
 from dataclasses import replace
 
 import pytest
+from mechshift.report import PoolSummary, ReportInput, RunFacts, TaskReport, task_slug
 
 from mechshift.errors import ReportError
-from mechshift.report import PoolSummary, ReportInput, RunFacts, TaskReport, task_slug
 from mechshift.statistics import proportion_interval
 
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from mechshift.comparison import compare
 from mechshift.report import ReportInput, TaskReport, render_report
 from mechshift.report.sweep_exhibits import FOLD, sweep_exhibits
+
+from mechshift.comparison import compare
 from mechshift.testing import Noise, planted_pair
 
 

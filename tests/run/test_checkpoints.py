@@ -140,3 +140,9 @@ def test_the_two_trainings_cannot_be_taken_for_each_other(entry):
         found(swap(entry))
     with pytest.raises(ModelError, match="objective 'mdm', and --continued-arm asks for 'ar'"):
         found(replace(entry, continued_arm=entry.mdm))
+
+
+def test_an_adapter_on_one_of_the_models_is_refused(entry):
+    adapted = replace(entry, mdm=replace(entry.mdm, adapter="lora"))
+    with pytest.raises(ModelError, match="follows whole models, and --mdm-adapter lora would"):
+        found(adapted)

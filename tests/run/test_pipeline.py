@@ -169,6 +169,26 @@ def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zer
         assert baselines.num_forced[-1] == sizes[-1]
 
 
+def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
+    small_run, small, tmp_path, monkeypatch
+):
+    run = tmp_path / "run"
+    held = []
+
+    def ask_for_it(*_arguments, **_options):
+        held.append(sorted(path.name for path in run.iterdir()))
+        with pytest.raises(ArtifactError, match=r"run is in use by process \d+ on .* since"):
+            run_experiment(run, small, device="cpu", quiet=True)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mechshift.run.pipeline.make_pools", ask_for_it)
+    with pytest.raises(KeyboardInterrupt):
+        run_experiment(run, small, device="cpu", quiet=True)
+    assert held == [[".lock", ".lock-holder.json"]]
+    assert not run.exists()
+    assert not list(small_run.glob(".*"))
+
+
 def test_without_random_circuits_the_report_makes_no_claim_about_them(small_run, small, tmp_path):
     run = tmp_path / "run"
     for stage in ("pool", "scores", "comparison"):
@@ -304,14 +324,18 @@ def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_lost(small
     assert files_of(small_run) == before
 
 
-def test_weights_that_changed_since_the_pool_are_refused(small_run, tmp_path):
+@pytest.mark.parametrize(
+    ("name", "what"), [("arm", "weights"), ("arm_settings", "settings or the tokenizer")]
+)
+def test_a_model_that_changed_since_the_pool_is_refused(small_run, tmp_path, name, what):
     run = tmp_path / "run"
     shutil.copytree(small_run, run)
     path = run / "pool" / "ioi" / "manifest.json"
     manifest = json.loads(path.read_text())
-    manifest["inputs"]["arm"] = "0" * 64
+    assert name in manifest["inputs"]
+    manifest["inputs"][name] = "0" * 64
     path.write_text(json.dumps(manifest))
-    with pytest.raises(ArtifactError, match="the weights of 'tiny-arm' are not those that made"):
+    with pytest.raises(ArtifactError, match=f"the {what} of 'tiny-arm' are not those that made"):
         load_stored_pair(run, "cpu")
 
 

@@ -93,3 +93,10 @@ def test_a_token_that_begins_a_word_keeps_the_space_that_its_decoder_drops():
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, clean_up_tokenization_spaces=False)
     assert tokenizer.decode([1]) == "cat"
     assert list(token_texts(tokenizer, [1, 0, 1]).items()) == [(0, "the"), (1, " cat")]
+
+
+def test_the_text_of_a_token_keeps_its_space_where_a_tokenizer_joins_marks_to_words():
+    words = Tokenizer(models.WordLevel({" ?": 0, "<unk>": 1}, unk_token="<unk>"))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, clean_up_tokenization_spaces=True)
+    assert tokenizer.decode([0]) == "?"
+    assert token_texts(tokenizer, [0]) == {0: " ?"}

@@ -1,4 +1,9 @@
+from importlib.resources import as_file, files
+
 import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
 
 from mechshift.errors import AttributionError, ConfigError
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
@@ -100,3 +105,59 @@ def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
 def test_impossible_settings_are_refused(make, message):
     with pytest.raises(ConfigError, match=message):
         make()
+
+
+ADAPTED = dict(
+    arm="base",
+    mdm="base",
+    continued_arm="base",
+    other_mdm="base",
+    arm_adapter="a",
+    mdm_adapter="b",
+    continued_arm_adapter="c",
+    other_mdm_adapter="d",
+)
+
+
+def test_each_model_of_ones_own_gets_its_adapter():
+    entry = PairOptions(**ADAPTED, tokenizer="t").entry()
+    sources = (entry.arm, entry.mdm, entry.continued_arm, entry.other_mdm)
+    assert [source.adapter for source in sources] == ["a", "b", "c", "d"]
+    assert [source.tokenizer_path for source in sources] == [None, "t", None, "t"]
+
+
+@pytest.mark.parametrize("name", ["arm", "mdm", "continued_arm", "other_mdm"])
+def test_an_adapter_without_its_model_is_refused(name):
+    option = f"--{name.replace('_', '-')}"
+    said = f"{option}-adapter x needs the model .*: give {option} with --arm and --mdm"
+    with pytest.raises(ConfigError, match=said):
+        PairOptions(pair="tiny", **{f"{name}_adapter": "x"})
+    if name in ("continued_arm", "other_mdm"):
+        with pytest.raises(ConfigError, match=said):
+            PairOptions(arm="a", mdm="m", **{f"{name}_adapter": "x"})
+
+
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
+def test_a_pair_is_made_of_one_base_and_two_adapters(tmp_path):
+    with as_file(files("mechshift") / "pairs" / "tiny" / "arm") as folder:
+        base = str(folder)
+        module = AutoModelForCausalLM.from_pretrained(base)
+        adapted = get_peft_model(module, LoraConfig(r=2, lora_alpha=4, target_modules=["v_proj"]))
+        name = "base_model.model.model.layers.0.self_attn.v_proj.lora_B.default.weight"
+        before = module.get_parameter("model.layers.0.self_attn.v_proj.base_layer.weight").clone()
+        torch.nn.init.ones_(adapted.get_parameter(name))
+        down = adapted.get_parameter(name.replace("lora_B", "lora_A")).detach()
+        adapted.save_pretrained(tmp_path / "lora")
+        lora = str(tmp_path / "lora")
+        options = PairOptions(
+            arm=base, mdm=base, mdm_adapter=lora, other_mdm=base, other_mdm_adapter=lora
+        )
+        pair = options.load("cpu", controls=True)
+    wanted = before + 2 * torch.ones(len(before), 2) @ down
+    for model in (pair.mdm, pair.controls["mdm-other-seed"]):
+        weight = model.module.get_parameter("model.layers.0.self_attn.v_proj.weight")
+        torch.testing.assert_close(weight, wanted)
+        assert model.weights_hash != pair.arm.weights_hash
+    assert torch.equal(
+        pair.arm.module.get_parameter("model.layers.0.self_attn.v_proj.weight"), before
+    )

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from mechshift.cli.main import main
+from mechshift.locks import hold_folder
 from mechshift.run.store import (
     read_circuit_metrics,
     read_comparison,
@@ -86,6 +87,14 @@ def test_the_table_has_a_row_for_each_checkpoint_and_quantity(run):
     assert set(table["task"]) == {TASK}
     assert (table["low"] <= table["value"]).all() and (table["value"] <= table["high"]).all()
     assert pl.read_csv(run / "trajectory" / "trajectory.csv").height == table.height
+
+
+def test_a_folder_in_which_another_process_runs_is_refused(words, tmp_path, capsys):
+    folder = tmp_path / "trajectory"
+    with hold_folder(folder):
+        assert main(["trajectory", str(folder), *words]) == 2
+    assert "trajectory is in use by process" in capsys.readouterr().err
+    assert not folder.exists()
 
 
 def test_a_checkpoint_with_the_final_weights_measures_as_the_pair_does(run, small_run):

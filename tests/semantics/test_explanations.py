@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mechshift.errors import SemanticsError
+from mechshift.errors import ModelError, SemanticsError
 from mechshift.semantics.explanations import (
     MAX_CHARACTERS,
     explain_neurons,
@@ -262,6 +262,15 @@ def test_a_model_that_cannot_be_loaded_is_refused_without_running_its_code(tmp_p
     with pytest.raises(SemanticsError, match="to explain neurons: .*stock transformers model"):
         load_local_model(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+def test_an_adapter_is_not_attached_to_the_model_that_explains(tmp_path):
+    source = random_language_model("qwen2")
+    source.module.save_pretrained(tmp_path)
+    source.tokenizer.save_pretrained(tmp_path)
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(ModelError, match="holds an adapter .adapter_config.json. beside"):
+        load_local_model(tmp_path)
 
 
 def test_a_single_context_cannot_be_split():

@@ -5,6 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mechshift.errors import TaskError
+from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
 from mechshift.tasks import (
     Example,
     GreaterThan,
@@ -157,7 +158,11 @@ def test_bos_that_is_also_the_unknown_token_is_not_taken_for_an_unknown_word(tok
             "clean and corrupted text are the same; change what the answer depends on.",
         ),
         *(
-            (fields, "it holds the mask token '<mask>', which only denoising may place.")
+            (
+                fields,
+                f"it holds the mask token '<mask>' ({tiny_tokenizer().mask_token_id}), which only"
+                " denoising may place; use other words.",
+            )
             for fields in (
                 {"prompt": "Mary<mask> the"},
                 {"target": "<mask>"},

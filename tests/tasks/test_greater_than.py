@@ -3,7 +3,8 @@ import re
 import pytest
 
 from mechshift.errors import TaskError
-from mechshift.tasks import SPLITS, Example, GreaterThan, encode_example
+from mechshift.models.tokenizers import naming_mask
+from mechshift.tasks import SPLITS, Example, GreaterThan, continuation_ids, encode_example
 from mechshift.testing import toy_tokenizer
 
 TASK = GreaterThan()
@@ -157,3 +158,16 @@ def test_no_question_is_in_two_splits(tiny):
     }
     assert sum(map(len, prompts.values())) > 500
     assert len(set.union(*prompts.values())) == sum(map(len, prompts.values()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "year", "named"), [("gpt2-like", "45", "45"), ("qwen-like", "07", "00")]
+)
+def test_a_year_that_is_the_mask_token_is_refused(tokenizer_of, kind, year, named):
+    """It is a right or wrong answer of every example, so no other draw would help."""
+    tokenizer = tokenizer_of(kind)
+    token = continuation_ids(tokenizer, "the year 17", year)[0]
+    with pytest.raises(
+        TaskError, match=f"needs the year {named}, which .* mask token .*another task"
+    ):
+        examples_of(naming_mask(tokenizer, token))

@@ -3,7 +3,8 @@ import re
 import pytest
 
 from mechshift.errors import TaskError
-from mechshift.tasks import SPLITS, IndirectObject, encode_example
+from mechshift.models.tokenizers import naming_mask
+from mechshift.tasks import SPLITS, IndirectObject, continuation_ids, encode_example
 from mechshift.tasks.ioi import NAMES, OBJECTS, PLACES, TEMPLATES
 from mechshift.testing import toy_tokenizer
 
@@ -114,3 +115,20 @@ def test_a_tokenizer_with_too_few_names_is_refused():
     )
     with pytest.raises(TaskError, match=message):
         examples_of(toy_tokenizer(["and", "Mary", "John", "Tom"]))
+
+
+@pytest.mark.parametrize("kind", ["qwen-like", "llama2-like"])
+def test_where_the_mask_token_is_a_word_of_the_task_other_examples_are_drawn(tokenizer_of, kind):
+    plain = tokenizer_of(kind)
+    (word,) = continuation_ids(plain, "to the", " store")
+    named = naming_mask(plain, word)
+    drawn = TASK.generate(plain, split="discovery", num_examples=60, seed=0)
+    kept = [example.prompt for example in drawn if " store" not in example.prompt][:40]
+    masked = TASK.generate(named, split="discovery", num_examples=40, seed=0)
+    assert [example.prompt for example in masked] == kept != [e.prompt for e in drawn[:40]]
+    # A word that the task never uses costs no example.
+    (unused,) = continuation_ids(plain, "the", " knife")
+    unaffected = TASK.generate(
+        naming_mask(plain, unused), split="discovery", num_examples=60, seed=0
+    )
+    assert unaffected == drawn

@@ -1,13 +1,16 @@
+import copy
 import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
+from tokenizers.normalizers import Replace
 
 from mechshift.denoising import decode
 from mechshift.errors import PoolError, TaskError
 from mechshift.models import ModelPair
+from mechshift.models.tokenizers import naming_mask
 from mechshift.tasks import PoolConfig, build_pool, encode_pool, load_task_file
 from mechshift.testing import random_language_model
 
@@ -238,3 +241,40 @@ def test_a_pool_without_a_spread_is_refused(settings, said):
     message = "a pool needs at least 2 examples, 2 held-out ones and 1 candidate for each, not"
     with pytest.raises(PoolError, match=f"{message} {said}"):
         PoolConfig(**settings)
+
+
+def test_a_task_file_with_the_word_that_is_the_mask_token_is_refused_by_its_line(pair, task_of):
+    """Nothing but `mask_token_id` says that this word is the mask."""
+    task = task_of("both", "both")
+    (_, _, first), (_, _, second) = task.examples
+    word = next(w for w in first.prompt.split() if w not in second.prompt + second.target)
+    mask = pair.mdm.tokenizer.convert_tokens_to_ids(word)
+    tokenizer = naming_mask(pair.mdm.tokenizer, mask)
+    masked = ModelPair(
+        name="word as mask",
+        arm=pair.arm,
+        mdm=dataclasses.replace(pair.mdm, mask_token_id=mask, tokenizer=tokenizer),
+    )
+    message = rf"own.jsonl, line 1: it holds the mask token '{word}' \({mask}\).*use other words"
+    with pytest.raises(TaskError, match=message):
+        pooled(masked, task)
+
+
+def test_an_example_that_the_two_tokenizers_cut_differently_is_refused(pair, task_of):
+    """One of them reads a word as two, which the short text at loading does not show."""
+    task = task_of("both", "both")
+    (_, _, first), _ = task.examples
+    whole = pair.mdm.tokenizer
+    cutting = copy.deepcopy(whole)
+    cutting.backend_tokenizer.normalizer = Replace(first.prompt.split()[1], "w0 w0")
+    other = ModelPair(
+        name="cut differently",
+        arm=pair.arm,
+        mdm=dataclasses.replace(pair.mdm, tokenizer=cutting),
+    )
+    message = (
+        "the prompt of example '0-both' of 'own' is 3 tokens to the tokenizer of"
+        " 'random-llama-arm' and 4 others to that of 'random-llama-mdm'; give both"
+    )
+    with pytest.raises(PoolError, match=message):
+        pooled(other, task)

@@ -4,6 +4,7 @@ import json
 import pytest
 
 from mechshift.errors import TaskError
+from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
 from mechshift.tasks import encode_example, find_task, load_task_file
 
 GOOD = {
@@ -300,7 +301,8 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path):
         ),
         (
             GOOD | {"target": " <mask>"},
-            "it holds the mask token '<mask>', which only denoising may place.",
+            f"it holds the mask token '<mask>' ({tiny_tokenizer().mask_token_id}), which only"
+            " denoising may place; use other words.",
         ),
         (
             GOOD | {"target": " rope"},

@@ -1,4 +1,4 @@
-"""The map of both circuits: what one points at tells its name, and the table holds what is drawn."""
+"""The map of both circuits: a node tells its name, and the table holds what is drawn."""
 
 from dataclasses import replace
 

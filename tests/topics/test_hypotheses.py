@@ -18,7 +18,7 @@ from mechshift.topics.hypotheses import (
     corrected_table,
     corrected_tests,
 )
-from mechshift.topics.topic import Test, TaskResults
+from mechshift.topics.topic import TaskResults, Test
 
 TESTS = [test for topic in registry.TOPICS for test in topic.tests]
 
@@ -192,7 +192,11 @@ def test_what_has_no_p_value_is_undefined_and_corrects_nothing(
     two: tuple[TaskResults, ...],
 ) -> None:
     tasks = two[0], with_edges_noise_p(two[1], np.nan)
-    (row,) = [r for r in corrected_table(registry.tests_over(tasks)).rows if r.name == "Edges, beyond noise"]
+    (row,) = [
+        r
+        for r in corrected_table(registry.tests_over(tasks)).rows
+        if r.name == "Edges, beyond noise"
+    ]
     assert row.cells[0].note == "p 0.020, corrected 0.020"
     assert row.cells[1] == Cell(text="undefined")
 

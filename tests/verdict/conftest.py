@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from mechshift.verdict import ControlEvidence, Evidence
 
 from mechshift.comparison import ComparisonSettings, circuit_shift, compare
 from mechshift.semantics import SemanticsSettings, concentration_shift, resample_magnitudes
 from mechshift.statistics import Estimate, Interval
 from mechshift.testing import Noise, planted_pair
-from mechshift.verdict import ControlEvidence, Evidence
 
 QUICK = ComparisonSettings(
     num_resamples=100,

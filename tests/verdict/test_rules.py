@@ -1,10 +1,10 @@
 from dataclasses import replace
 
 import pytest
-
-from mechshift.statistics import Estimate, Interval
 from mechshift.verdict import RULES, Evidence, verdict
 from mechshift.verdict.decisions import structure
+
+from mechshift.statistics import Estimate, Interval
 
 
 def estimate(value, low, high):

@@ -96,9 +96,9 @@ def build_canvases(
     """Every canvas of every example, example by example and step by step.
 
     Raises:
-        DenoisingError: the schedule is for other examples, a target holds the mask token, a token
-            has no embedding, an ARM example has a suffix, or nothing stands before a target that
-            must be predicted from the position to its left.
+        DenoisingError: the schedule is for other examples, an example holds the mask token, a
+            token has no embedding, an ARM example has a suffix, or nothing stands before a target
+            that must be predicted from the position to its left.
     """
     _check_schedule(examples, schedule)
     canvases: list[Canvas] = []
@@ -190,10 +190,20 @@ def check_example(model: LanguageModel, example: EncodedExample) -> None:
         DenoisingError: see `build_canvases`.
     """
     where = f"example '{example.id}' of task '{example.task}'"
-    if model.mask_token_id is not None and model.mask_token_id in example.target_ids:
-        raise DenoisingError(
-            f"the target of {where} contains the mask token {model.mask_token_id}; change it."
-        )
+    # BOS may be the mask token under another name, as it is in GPT-2.
+    read = {
+        "prompt": example.prefix_ids[1:],
+        "target": example.target_ids,
+        "suffix": example.suffix_ids,
+        "corrupted prompt": example.corrupted_prefix_ids[1:],
+        "corrupted suffix": example.corrupted_suffix_ids,
+        "distractor": example.distractor_ids,
+    }
+    for part, ids in read.items():
+        if model.mask_token_id is not None and model.mask_token_id in ids:
+            raise DenoisingError(
+                f"the {part} of {where} contains the mask token {model.mask_token_id}; change it."
+            )
     largest = max(
         *example.prefix_ids,
         *example.target_ids,
@@ -216,6 +226,22 @@ def check_example(model: LanguageModel, example: EncodedExample) -> None:
         raise DenoisingError(
             f"{where} has {len(example.suffix_ids)} tokens after its target, which the ARM"
             f" '{model.name}' cannot see; encode it for an ARM."
+        )
+
+
+def check_fits(model: LanguageModel, example: EncodedExample) -> None:
+    """Refuse an example of which a model would read more tokens than it has learned positions.
+
+    Raises:
+        DenoisingError: and names the example.
+    """
+    # An ARM does not read the last token that it writes.
+    length = len(example.prefix_ids) + len(example.target_ids) - int(model.kind == "arm")
+    length, limit = length + len(example.suffix_ids), model.parts.num_positions
+    if limit is not None and length > limit:
+        raise DenoisingError(
+            f"example '{example.id}' of task '{example.task}' has {length} tokens to read, and"
+            f" '{model.name}' has {limit} learned positions; use shorter examples."
         )
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import DynamicCache
 
-from mechshift.denoising.canvas import check_example, pad_left
+from mechshift.denoising.canvas import check_example, check_fits, pad_left
 from mechshift.denoising.draft import Draft, blank_draft
 from mechshift.denoising.encoded import EncodedExample
 from mechshift.denoising.samplers import Commit, LeftToRight, Sampler, sampler_named
@@ -70,13 +70,15 @@ def decode(
 
     Raises:
         DenoisingError: an unknown order, a bad count, a number of steps that the sampler cannot
-            have, or an example that the model cannot read.
+            have, an example that the model cannot read or that is longer than its learned
+            positions, or logits that are not finite.
     """
     sampler = sampler_named(order) if isinstance(order, str) else order
     if batch_size < 1:
         raise DenoisingError(f"the batch size is {batch_size}; it must be at least 1.")
     for example in examples:
         check_example(model, example)
+        check_fits(model, example)
     if num_steps is not None and num_steps < 1:
         raise DenoisingError(f"num_steps is {num_steps}; it must be at least 1.")
     if model.kind == "arm":
@@ -107,6 +109,8 @@ def _write(model: LanguageModel, drafts: Sequence[Draft]) -> None:
     ids, mask, positions = pad_left([d.example.prefix_ids for d in drafts], model.device)
     # Keys and values of earlier tokens stay what they are under causal attention only.
     cache = DynamicCache(config=model.module.config) if model.attention == "causal" else None
+    limit = model.parts.num_positions
+    last_position = torch.iinfo(positions.dtype).max if limit is None else limit - 1
     unread = slice(None)
     for step in range(max(len(draft.tokens) for draft in drafts)):
         output = model.parts.decoder(
@@ -116,13 +120,17 @@ def _write(model: LanguageModel, drafts: Sequence[Draft]) -> None:
             past_key_values=cache,
             use_cache=cache is not None,
         )
-        chosen = first_argmax(model.parts.unembedding(output.last_hidden_state[:, -1]))
+        logits = model.parts.unembedding(output.last_hidden_state[:, -1])
+        _check_finite(model, logits, drafts)
+        chosen = first_argmax(logits)
         for draft, token in zip(drafts, chosen.tolist(), strict=True):
             if step < len(draft.tokens):
                 draft.apply(step, Commit(positions=(step,), tokens=(token,)))
         ids = torch.cat([ids, chosen[:, None]], dim=1)
         mask = torch.cat([mask, torch.ones_like(mask[:, :1])], dim=1)
-        positions = torch.cat([positions, positions[:, -1:] + 1], dim=1)
+        # A row that is written already may have no position left for what is written beside it.
+        following = (positions[:, -1:] + 1).clamp(max=last_position)
+        positions = torch.cat([positions, following], dim=1)
         unread = slice(None) if cache is None else slice(-1, None)
 
 
@@ -151,6 +159,25 @@ def _read_logits(model: LanguageModel, drafts: Sequence[Draft]) -> Float[Tensor,
         for target in draft.read
     ]
     logits = model.parts.unembedding(hidden[rows, columns])
+    _check_finite(model, logits, [drafts[row] for row in rows])
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     logits[:, model.mask_token_id] = -torch.inf
     return logits
+
+
+def _check_finite(
+    model: LanguageModel, logits: Float[Tensor, "row vocab"], drafts: Sequence[Draft]
+) -> None:
+    """Refuse logits that say nothing; there is a draft for each row.
+
+    Raises:
+        DenoisingError: and names the first example.
+    """
+    finite = torch.isfinite(logits).all(dim=-1)
+    if not finite.all():
+        example = drafts[int(finite.int().argmin())].example
+        raise DenoisingError(
+            f"'{model.name}' gave logits that are not finite while it wrote the target of example"
+            f" '{example.id}' of task '{example.task}', in {model.dtype}; its weights are damaged,"
+            " or too large for this precision: load it in float32."
+        )

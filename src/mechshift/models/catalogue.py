@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
-from mechshift.models.folders import ModelSource, local_folder
+from mechshift.models.folders import ModelSource, check_no_adapter, local_folder
 from mechshift.models.language_model import LanguageModel
 from mechshift.models.loading import load_language_model
 from mechshift.models.published import (
@@ -23,7 +23,7 @@ from mechshift.models.published import (
     PairEntry,
 )
 from mechshift.models.shapes import ModelShape, read_shape
-from mechshift.models.tokenizers import read_tokenizer
+from mechshift.models.tokenizers import read_tokenizer, tokens_before
 
 PROBE_TEXT = "The war lasted from 1732 to 17; 3+4=7, said Mary\nto John."
 """Text that both tokenizers of a pair must split alike."""
@@ -88,6 +88,9 @@ def pair_shape(entry: PairEntry) -> PairShape:
     """
     with ExitStack() as stack:
         located = on_this_machine(entry, stack)
+        for source in (located.arm, located.mdm):
+            if (folder := Path(source.path).expanduser()).is_dir():
+                check_no_adapter(folder)
         folders = [local_folder(source, "config.json") for source in (located.arm, located.mdm)]
         shapes = [None if folder is None else read_shape(folder) for folder in folders]
     published = entry.published_shape
@@ -203,7 +206,8 @@ def check_same_tokens(arm: LanguageModel, mdm: LanguageModel) -> None:
     """Refuse two tokenizers that disagree about the ARM's tokens; the MDM may have more.
 
     Raises:
-        ModelError: a token has another id, or a probe text is split differently.
+        ModelError: a token has another id, a probe text is split differently, or one tokenizer puts
+            BOS before a text and the other does not.
     """
     known = mdm.tokenizer.get_vocab()
     vocabulary = sorted(arm.tokenizer.get_vocab().items(), key=lambda item: item[1])
@@ -222,6 +226,14 @@ def check_same_tokens(arm: LanguageModel, mdm: LanguageModel) -> None:
         raise ModelError(
             f"the tokenizers of '{arm.name}' and '{mdm.name}' have the same tokens but split"
             f" {PROBE_TEXT!r} into {len(ours)} and {len(theirs)} of them differently."
+        )
+    before = [tokens_before(model.tokenizer) for model in (arm, mdm)]
+    if before[0] != before[1]:
+        read = [" ".join(tokens) or "nothing" for tokens in before]
+        raise ModelError(
+            f"'{arm.name}' reads {read[0]} before every text and '{mdm.name}' reads {read[1]}, so"
+            " that the same word would stand at another position; give both the same tokenizer"
+            " (tokenizer_path, or the tokenizer files of one in a copy of the other's folder)."
         )
 
 

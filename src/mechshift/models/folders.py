@@ -20,7 +20,24 @@ from mechshift.models.fetched import fetched_folder
 DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
 """What is fetched from the hub."""
 
+TOKENIZER_NAMES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
+"""What a tokenizer is read from, by transformers' one class without code and by ours."""
+
+UNREAD_SETTINGS = ("_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_version")
+"""Keys of config.json that the caller overrules, or that say where it was made."""
+
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+
+WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
+DISTRIBUTED = "shard-[0-9]*-model-[0-9]*-of-[0-9]*.safetensors"
+"""What transformers' distributed checkpoints are called; it looks for them first."""
+ADAPTER_NAMES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +52,8 @@ class ModelSource:
     tokenizer_path: str | None = None
     """Another folder or hub id that has tokenizer.json; None: the weights' own, or, for an MDM of a
     pair whose own needs remote code, the parent's (see `tokenizers`)."""
+    adapter: str | None = None
+    """A folder or hub id of a LoRA adapter that is merged into the weights when they are loaded."""
 
 
 def resolve_folder(path: str, revision: str | None) -> Path:
@@ -98,17 +117,52 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold the weights, in name order.
+def check_no_adapter(folder: Path) -> None:
+    """Refuse a folder with an adapter: transformers would attach it to whatever model is there.
 
     Raises:
-        ModelError: there are none, or some that the index names are missing.
+        ModelError: an adapter, by itself or beside a model.
     """
-    single, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    if single.is_file():
-        return [single]
+    found = sorted(path.name for path in folder.glob("adapter_*") if path.is_file())
+    if not any(name.startswith(("adapter_config.json", "adapter_model.")) for name in found):
+        return
+    named = ", ".join(found)
+    if any((folder / name).is_file() for name in (WEIGHTS, INDEX, "pytorch_model.bin")):
+        raise ModelError(
+            f"{folder} holds an adapter ({named}) beside the weights of a model, which mechshift"
+            " does not attach: move it to a folder of its own, and give that with --arm-adapter or"
+            " --mdm-adapter, or merge the two."
+        )
+    checkpoint = (folder / "trainer_state.json").is_file() or any(folder.glob("optimizer.*"))
+    raise ModelError(
+        f"{folder} is {'a training checkpoint of an adapter' if checkpoint else 'an adapter'}"
+        f" ({named}), not a model: give the model that it was trained on, and this with"
+        " --arm-adapter or --mdm-adapter, or merge the two."
+    )
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files that hold the weights, in name order: all that the loader reads.
+
+    Raises:
+        ModelError: there are none, some that the index names are missing, two sets of weights, or
+            an adapter.
+    """
+    check_no_adapter(folder)
+    single, index = folder / WEIGHTS, folder / INDEX
+    if distributed := sorted(path.name for path in folder.glob(DISTRIBUTED)):
+        raise ModelError(
+            f"{folder} holds {len(distributed)} files of a distributed checkpoint"
+            f" ({distributed[0]}), which transformers would read in place of {WEIGHTS}; save the"
+            f" model as {WEIGHTS} in a folder of its own."
+        )
     if index.is_file():
-        names = sorted(set(read_json(index).get("weight_map", {}).values()))
+        names = _indexed(index)
+        if single.is_file() and names != [WEIGHTS]:
+            raise ModelError(
+                f"{folder} holds two sets of weights, {WEIGHTS} and the {len(names)} files that"
+                f" {INDEX} names; remove the one that is out of date."
+            )
         missing = [name for name in names if not (folder / name).is_file()]
         if missing or not names:
             raise ModelError(
@@ -116,12 +170,22 @@ def weight_files(folder: Path) -> list[Path]:
                 f" ({', '.join(missing[:3])}); complete the folder."
             )
         return [folder / name for name in names]
+    if single.is_file():
+        return [single]
     pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLE_SUFFIXES)
     found = f"only pickled weights ({', '.join(pickles[:3])})" if pickles else "no weights"
     raise ModelError(
         f"{folder} has {found}; mechshift reads model.safetensors or"
         " model.safetensors.index.json and never unpickles. Convert the weights to safetensors."
     )
+
+
+def _indexed(index: Path) -> list[str]:
+    """The files that an index names, in name order."""
+    stated = read_json(index).get("weight_map", {})
+    if not isinstance(stated, dict) or not all(isinstance(name, str) for name in stated.values()):
+        raise ModelError(f"{index} has no weight_map of names; save the model anew.")
+    return sorted(set(stated.values()))
 
 
 def weights_hash(folder: Path) -> str:
@@ -131,6 +195,31 @@ def weights_hash(folder: Path) -> str:
         with path.open("rb") as file:
             while chunk := file.read(1 << 24):
                 digest.update(chunk)
+    return digest.hexdigest()
+
+
+def settings_hash(folder: Path, tokenizer: Path) -> str:
+    """SHA-256 [hexadecimal] of what decides how a model's weights, and a text, are read.
+
+    That is the content of config.json, whatever its layout, and the bytes of the tokenizer's files.
+    With `weights_hash` it covers all that is read of a folder; nothing is read of
+    generation_config.json that could change a logit.
+
+    Args:
+        folder: of the model.
+        tokenizer: of the tokenizer; mostly the same.
+
+    Raises:
+        ModelError: no readable config.json.
+    """
+    config = read_json(folder / "config.json")
+    settings = {name: value for name, value in config.items() if name not in UNREAD_SETTINGS}
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    for where in dict.fromkeys((folder, tokenizer)):
+        for name in TOKENIZER_NAMES:
+            if (where / name).is_file():
+                digest.update(f"\n{name}\n{(where / name).stat().st_size}\n".encode())
+                digest.update((where / name).read_bytes())
     return digest.hexdigest()
 
 

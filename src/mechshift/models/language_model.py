@@ -47,7 +47,10 @@ class LanguageModel:
     mask_token_id: int | None
     """None for an ARM without a mask token."""
     weights_hash: str
-    """SHA-256 of the safetensors files, in hexadecimal."""
+    """SHA-256 of the safetensors files and of an adapter that was merged in, in hexadecimal."""
+    settings_hash: str = ""
+    """SHA-256 of what decides how the weights and a text are read: the model's config.json and the
+    tokenizer's files, in hexadecimal. Empty for a model that was made in memory."""
     block_length: int | None = None
     """Positions in a block; for block-causal attention only."""
 
@@ -82,6 +85,11 @@ class LanguageModel:
     def vocab_size(self) -> int:
         """Number of embeddings, which may exceed the tokenizer's tokens."""
         return int(self.module.config.vocab_size)
+
+    @property
+    def hashes(self) -> dict[str, str]:
+        """Of all that the model was read from, for the manifests of what is computed with it."""
+        return {"weights": self.weights_hash, "settings": self.settings_hash}
 
     def graph(self, *, grouped: bool = False) -> Graph:
         """The computation graph; `grouped` keeps one k and one v destination per KV head."""

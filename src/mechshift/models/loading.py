@@ -5,27 +5,35 @@
 2. `config.json` is read as plain JSON, and its `architectures` (or `model_type`) choose a stock
    class (see `checkpoints`). `auto_map` is ignored: Auto classes are never asked.
 3. The weights are read from safetensors, renamed where the checkpoint's names are not the class's;
-   every key of the class must be there, and no other.
+   every key of the class must be there, and no other. Every module must be one that the class
+   itself makes: an adapter in the folder is refused, not attached.
+   An adapter that is named is merged into them in float32, and its bytes are hashed with theirs.
 4. Attention is set, and probed (see `language_model`).
 """
 
+import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
 from mechshift.errors import ModelError
+from mechshift.models.adapters import adapter_hash, merge_into
 from mechshift.models.checkpoints import CheckpointFormat, checkpoint_format
 from mechshift.models.folders import (
     ModelSource,
+    check_no_adapter,
     first_line,
     read_json,
     resolve_folder,
+    settings_hash,
     weight_files,
     weights_hash,
 )
@@ -39,12 +47,18 @@ from mechshift.models.language_model import (
 )
 from mechshift.models.tokenizers import (
     has_tokenizer,
-    load_tokenizer,
+    naming_mask,
     read_tokenizer,
     tokenizer_from_parent,
 )
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+STORED_DTYPES = ("F16", "BF16", "F32", "F64")
+"""What weights may be stored as, by safetensors' names."""
+
+FIXED_ROPE_TYPES = ("default", "linear", "yarn", "llama3", "proportional")
+"""Rotary embeddings whose angles depend on the configuration and the position alone."""
 
 IGNORED_CONFIG_KEYS = (
     "architectures",
@@ -55,6 +69,9 @@ IGNORED_CONFIG_KEYS = (
     "torch_dtype",
 )
 """Keys of config.json that would name another class or precision than the caller's."""
+
+REDIRECTING_CONFIG_KEYS = ("transformers_weights", "fusion_config", "distributed_config")
+"""Keys of config.json that make transformers read other files, or change its classes."""
 
 
 def load_language_model(
@@ -85,74 +102,110 @@ def load_language_model(
         device: a torch device, such as "cpu" or "cuda".
 
     Raises:
-        ModelError: an unsupported class, missing or unexpected weights, pickled weights only, no
-            tokenizer that can be read, no usable mask token or two different ones, or attention
-            that is not as claimed.
+        ModelError: an unsupported class, missing or unexpected weights or ones that are no real
+            numbers, pickled weights only, an adapter, no tokenizer that can be read, no usable mask
+            token or two different ones, rotary angles that depend on the batch, or attention that
+            is not as claimed.
     """
     if not isinstance(source, ModelSource):
         source = ModelSource(path=str(source))
     target = _device(device)
     folder = resolve_folder(source.path, source.revision)
+    check_no_adapter(folder)
     config = read_json(folder / "config.json")
-    module = _load_module(folder, config, _dtype(dtype))
+    adapter = None if source.adapter is None else resolve_folder(source.adapter, None)
+    module = _load_module(folder, config, adapter, _dtype(dtype))
     set_attention(module, attention)
     module.to(device=target)  # type: ignore[call-arg]
     freeze(module)
-    tokenizer = _tokenizer(source, folder, parent_tokenizer)
+    named = source.tokenizer_path
+    tokenizer_folder = folder if named is None else resolve_folder(named, None)
+    tokenizer = _tokenizer(tokenizer_folder, named, parent_tokenizer)
+    mask = _mask_token_id(folder, mask_token_id, config, tokenizer, kind)
     model = LanguageModel(
         name=name,
         kind=kind,
         module=module,
-        tokenizer=tokenizer,
+        tokenizer=naming_mask(tokenizer, mask),
         attention=attention,
         shift=shift,
         block_length=block_length,
-        mask_token_id=_mask_token_id(folder, mask_token_id, config, tokenizer),
-        weights_hash=weights_hash(folder),
+        mask_token_id=mask,
+        weights_hash=_hash(folder, adapter),
+        settings_hash=settings_hash(folder, tokenizer_folder),
     )
     probe_attention(module, attention, block_length)
     return model
 
 
 def _tokenizer(
-    source: ModelSource, folder: Path, parent: PreTrainedTokenizerFast | None
+    folder: Path, named: str | None, parent: PreTrainedTokenizerFast | None
 ) -> PreTrainedTokenizerFast:
-    if source.tokenizer_path is not None:
-        return load_tokenizer(source.tokenizer_path)
-    if parent is not None and not has_tokenizer(folder):
+    """That of the folder; its parent's with what it adds, where none is named and it has none."""
+    if named is None and parent is not None and not has_tokenizer(folder):
         return tokenizer_from_parent(parent, folder)
     return read_tokenizer(folder)
 
 
 def _mask_token_id(
-    folder: Path, given: int | None, config: dict[str, Any], tokenizer: PreTrainedTokenizerFast
+    folder: Path,
+    given: int | None,
+    config: dict[str, Any],
+    tokenizer: PreTrainedTokenizerFast,
+    kind: Kind,
 ) -> int | None:
-    stated = config.get("mask_token_id")
+    """The caller's, else that of config.json, else the tokenizer's; the files must agree."""
+    stated, named = config.get("mask_token_id"), tokenizer.mask_token_id
     if None not in (given, stated) and given != stated:
         raise ModelError(
             f"{folder}/config.json says that the mask token is {stated}, not {given};"
             " leave mask_token_id out, or correct the file if it is wrong."
         )
-    return next((i for i in (given, stated, tokenizer.mask_token_id) if i is not None), None)
+    # An ARM reads no masks.
+    if kind == "mdm" and given is None and None not in (stated, named) and stated != named:
+        raise ModelError(
+            f"{folder}/config.json says that the mask token is {stated}, and the tokenizer's"
+            f" '{tokenizer.mask_token}' is {named}; correct the file that is wrong, or give"
+            f" --mask-token-id {stated} if config.json is right."
+        )
+    return next((i for i in (given, stated, named) if i is not None), None)
 
 
-def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> PreTrainedModel:
+def _hash(folder: Path, adapter: Path | None) -> str:
+    """That of the weight files; with an adapter, one over the two hashes."""
+    weights = weights_hash(folder)
+    if adapter is None:
+        return weights
+    return hashlib.sha256(f"{weights} {adapter_hash(adapter)}".encode()).hexdigest()
+
+
+def _load_module(
+    folder: Path, config: dict[str, Any], adapter: Path | None, dtype: torch.dtype
+) -> PreTrainedModel:
     if config.get("quantization_config"):
         raise ModelError(
             f"{folder}/config.json describes quantized weights, which mechshift cannot"
             " differentiate; use the unquantized checkpoint."
         )
-    weight_files(folder)
+    if redirecting := [name for name in REDIRECTING_CONFIG_KEYS if config.get(name) is not None]:
+        raise ModelError(
+            f"{folder}/config.json sets {redirecting[0]} to {config[redirecting[0]]!r}, by which"
+            " transformers would read other weights or another class; save the model without it."
+        )
+    files = weight_files(folder)
     checkpoint = checkpoint_format(config, str(folder))
     model_class = checkpoint.model_class
+    settings = stock_config(checkpoint, config)
+    _check_rope(folder, settings)
     module: PreTrainedModel
     info: dict[str, Any]
     try:
+        _check_stored(files, model_class)
         with without_progress_bar():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
-                config=stock_config(checkpoint, config),
-                dtype=dtype,
+                config=settings,
+                dtype=dtype if adapter is None else torch.float32,
                 attn_implementation="sdpa",
                 use_safetensors=True,
                 local_files_only=True,
@@ -163,9 +216,45 @@ def _load_module(folder: Path, config: dict[str, Any], dtype: torch.dtype) -> Pr
         raise ModelError(
             f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
         ) from error
+    except AssertionError as error:  # of torch's embedding, the only one that depends on a config
+        raise ModelError(
+            f"cannot load {folder} as {model_class.__name__}: its config.json has pad_token_id"
+            f" {settings.pad_token_id} for a vocabulary of {settings.vocab_size}"
+            f" ({first_line(error)}); set it to null or to one of these in a copy of the folder."
+        ) from error
     _check_keys(folder, model_class, info)
+    if adapter is not None:
+        module = merge_into(module, adapter, folder)
+        for parameter in module.parameters():  # and no buffer, as in from_pretrained
+            parameter.data = parameter.data.to(dtype)
+    check_stock_modules(module, model_class, str(folder))
     _check_layers(folder, module)
     return module
+
+
+def _check_stored(files: list[Path], model_class: type[PreTrainedModel]) -> None:
+    """Refuse tensors that are no real numbers, and one that two files hold, of which the last wins.
+
+    Tables that the class ignores, such as the causal mask of old GPT-2 checkpoints, may be any.
+    """
+    ignored = list(getattr(model_class, "_keys_to_ignore_on_load_unexpected", None) or ())
+    holders: dict[str, Path] = {}
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}
+        for name, dtype in dtypes.items():
+            if any(re.search(pattern, name) for pattern in ignored):
+                continue
+            if dtype not in STORED_DTYPES:
+                raise ModelError(
+                    f"{path} stores '{name}' as {dtype}, and weights must be real numbers:"
+                    f" {', '.join(STORED_DTYPES)}. Convert it, or use another checkpoint."
+                )
+            if name in holders:
+                raise ModelError(
+                    f"'{name}' is in both {holders[name]} and {path.name}; save the model anew."
+                )
+            holders[name] = path
 
 
 def stock_config(checkpoint: CheckpointFormat, config: dict[str, Any]) -> PreTrainedConfig:
@@ -190,6 +279,55 @@ def _check_keys(folder: Path, model_class: type[PreTrainedModel], info: dict[str
             f"the weights in {folder} do not fit {model_class.__name__}:"
             f" {len(missing)} missing ({', '.join(missing[:3])}),"
             f" {len(unexpected)} unexpected ({', '.join(unexpected[:3])})."
+        )
+
+
+def check_stock_modules(
+    module: PreTrainedModel, model_class: type[PreTrainedModel], where: str
+) -> None:
+    """Refuse a model with a module that its stock class does not make, such as an adapter's.
+
+    Raises:
+        ModelError: a module of another class than in a new model of these settings.
+    """
+    with torch.device("meta"):  # its classes are all that is looked at
+        stock = model_class(deepcopy(module.config))
+    expected, found = (
+        {name: type(part) for name, part in model.named_modules()} for model in (stock, module)
+    )
+    names = [*found, *(name for name in expected if name not in found)]
+    differing = [name for name in names if found.get(name) is not expected.get(name)]
+    if differing:
+        name = differing[0]
+        theirs, ours = (
+            f"a {kind.__module__}.{kind.__name__}" if (kind := kinds.get(name)) else "nothing"
+            for kinds in (found, expected)
+        )
+        raise ModelError(
+            f"the model in {where} is not what {model_class.__name__} computes: '{name}' is"
+            f" {theirs} where the class has {ours} ({len(differing)} modules differ);"
+            " give a folder of plain weights."
+        )
+
+
+def _check_rope(folder: Path, settings: PreTrainedConfig) -> None:
+    """Refuse angles that follow the longest row of a batch: a score would depend on its batch.
+
+    An unknown type is refused too, since nothing is known of it.
+    """
+    rope = getattr(settings, "rope_parameters", None) or {}
+    rope_type = rope.get("rope_type", "default")
+    if rope_type not in FIXED_ROPE_TYPES:
+        within = (
+            f" Where canvases are no longer than its {settings.max_position_embeddings} positions,"
+            " 'dynamic' is 'default': then say so in a copy of the folder."
+            if rope_type == "dynamic"
+            else ""
+        )
+        raise ModelError(
+            f"{folder}/config.json gives the rotary embedding the type '{rope_type}', which may"
+            " depend on the longest row of a batch, so that a score would change with its batch;"
+            f" supported: {', '.join(FIXED_ROPE_TYPES)}.{within}"
         )
 
 

@@ -7,12 +7,17 @@ remote code (Dream's, for one) is read with the tokenizer of the ARM that it was
    or has another one with that id, the two must agree;
 2. tokens that the MDM adds after the parent's are added, with the ids that they must get;
 3. so is the name of the mask token.
+
+The mask token of an MDM may be an ordinary word that its tokenizer knows as nothing else. The
+loaded tokenizer names it, so that no text of a task holds a mask that no denoising placed.
 """
 
 from copy import deepcopy
+from functools import lru_cache
+from itertools import takewhile
 from pathlib import Path
 
-from transformers import AddedToken, PreTrainedTokenizerFast
+from transformers import AddedToken, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
 from mechshift.models.folders import first_line, read_json, resolve_folder
@@ -78,6 +83,40 @@ def tokenizer_from_parent(parent: PreTrainedTokenizerFast, folder: Path) -> PreT
     if mask_token is not None:
         tokenizer.mask_token = mask_token
     return tokenizer
+
+
+@lru_cache(maxsize=8)
+def num_tokens_around(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
+    """How many special tokens the tokenizer puts before and after every text."""
+    is_special: list[int] = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
+    before = len(list(takewhile(bool, is_special)))
+    return before, len(list(takewhile(bool, reversed(is_special[before:]))))
+
+
+def tokens_before(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """The special tokens, such as BOS, that the tokenizer puts before every text."""
+    ids: list[int] = tokenizer("a")["input_ids"]
+    return [str(tokenizer.convert_ids_to_tokens(i)) for i in ids[: num_tokens_around(tokenizer)[0]]]
+
+
+def naming_mask(
+    tokenizer: PreTrainedTokenizerFast, mask_token_id: int | None
+) -> PreTrainedTokenizerFast:
+    """The tokenizer with this token for its mask token; it splits every text as before.
+
+    Args:
+        tokenizer: stays as it is.
+        mask_token_id: None, or an id that no token has: then there is nothing to name.
+    """
+    if mask_token_id is None or tokenizer.mask_token_id == mask_token_id:
+        return tokenizer
+    token = tokenizer.convert_ids_to_tokens(mask_token_id)
+    if token is None:
+        return tokenizer
+    named = deepcopy(tokenizer)
+    # Named, not added: an added token would be cut out of the words that contain it.
+    named.mask_token = token
+    return named
 
 
 def _check_ids(

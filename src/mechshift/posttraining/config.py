@@ -1,5 +1,6 @@
 """What can be asked of a training? One record; the command line is made from it."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -108,20 +109,26 @@ class PosttrainConfig:
         for name, value, known in (
             ("objective", self.objective, get_args(Objective)),
             ("loss", self.loss, get_args(Loss)),
+            ("normalise_by", self.normalise_by, get_args(Normaliser)),
+            ("learn_from", self.learn_from, get_args(LearnFrom)),
             ("optimizer", self.optimizer, get_args(OptimizerName)),
+            ("schedule", self.schedule, get_args(ScheduleName)),
+            ("precision", self.precision, get_args(Precision)),
+            ("save_dtype", self.save_dtype, get_args(Precision)),
         ):
             if value not in known:
                 raise PosttrainingError(f"no {name} '{value}'; known are {', '.join(known)}.")
         rates = (self.learning_rate, self.muon_learning_rate)
-        if min(self.num_steps, self.batch_size, self.log_every) < 1 or min(rates) <= 0:
+        if min(self.num_steps, self.batch_size) < 1 or not all(0 < r < math.inf for r in rates):
             raise PosttrainingError(
                 "steps, batch size and learning rates must be positive, not"
                 f" {self.num_steps}, {self.batch_size} and {rates}."
             )
+        self._check_mixture()
         for name in _COUNTS:
             if getattr(self, name) < 0:
                 raise PosttrainingError(f"{name} must be at least 0, not {getattr(self, name)}.")
-        for name, lowest in (("state_every", 1), ("context_length", 2), ("block_length", 2)):
+        for name, lowest in _LOWEST:
             if getattr(self, name) < lowest:
                 raise PosttrainingError(
                     f"{name} must be at least {lowest}, not {getattr(self, name)}."
@@ -131,6 +138,16 @@ class PosttrainConfig:
                 raise PosttrainingError(
                     f"{name} must lie between 0 and 1, not {getattr(self, name)}."
                 )
+        if not 0 <= self.weight_decay < math.inf:
+            raise PosttrainingError(
+                f"weight_decay must be a number from 0 on, not {self.weight_decay}."
+            )
+        if not self.max_gradient_norm > 0:  # inf: gradients are not clipped
+            raise PosttrainingError(
+                f"max_gradient_norm must be above 0, not {self.max_gradient_norm}."
+            )
+        if self.seed >= _SEEDS:
+            raise PosttrainingError(f"seed must be below {_SEEDS}, not {self.seed}.")
         if self.lora_rank and self.optimizer == "muon":
             raise PosttrainingError(
                 "LoRA's factors are trained with AdamW; add --optimizer adamw, or leave out"
@@ -138,6 +155,22 @@ class PosttrainConfig:
             )
         if self.objective == "ar" and not self.shift:
             raise PosttrainingError("an ARM predicts the next token; --no-shift belongs to mdm.")
+
+    def _check_mixture(self) -> None:
+        if not self.mixture:
+            raise PosttrainingError(
+                "a mixture needs at least one source; name one, as in --mixture ioi 1 8000."
+            )
+        for source, weight, num_rows in self.mixture:
+            if not 0 < weight < math.inf:
+                raise PosttrainingError(
+                    f"the weight of '{source}' in the mixture must be above 0, not {weight}; leave"
+                    " the source out if it is to count nothing."
+                )
+            if num_rows < 0:
+                raise PosttrainingError(
+                    f"the rows of '{source}' in the mixture must be at least 0, not {num_rows}."
+                )
 
     @property
     def attention(self) -> Attention:
@@ -167,4 +200,14 @@ _COUNTS = (
     "first_checkpoint",
     "evaluate_every",
     "num_evaluated",
+    "seed",
 )
+_LOWEST = (
+    ("state_every", 1),
+    ("log_every", 1),
+    ("lora_alpha", 1),
+    ("context_length", 2),
+    ("block_length", 2),
+)
+_SEEDS = 2**32
+"""Times the steps and the processes, a seed must still be one of torch's 64 bits."""

@@ -15,6 +15,19 @@ from mechshift.progress import progress_bar
 from mechshift.tasks import Example, encode_example, find_task
 
 
+def check_sources(config: PosttrainConfig) -> None:
+    """Refuse a source that does not exist before anything is made of the others.
+
+    Raises:
+        TaskError: no such task.
+        PosttrainingError: the file cannot be read, or it is not said how much of a task is wanted.
+    """
+    for source, _, num_examples in config.mixture:
+        if not is_text_file(source):
+            find_task(source)
+            _check_num_examples(source, num_examples)
+
+
 def build_corpus(
     source: str,
     tokenizer: PreTrainedTokenizerBase,
@@ -32,14 +45,14 @@ def build_corpus(
     """
     if is_text_file(source):
         return build_text_corpus(
-            source, tokenizer, num_rows=num_examples, context_length=context_length
+            source,
+            tokenizer,
+            kind,
+            num_rows=num_examples,
+            context_length=context_length,
         )
     task = find_task(source)
-    if num_examples < 1:
-        raise PosttrainingError(
-            f"say how many examples of '{source}' to train on; 0 means all, which only a file of"
-            " texts has."
-        )
+    _check_num_examples(source, num_examples)
     examples: list[Example] = task.generate(
         tokenizer, split="train", num_examples=num_examples, seed=seed
     )
@@ -113,6 +126,14 @@ def rows_by_weight(weights: Sequence[float], batch_size: int) -> tuple[int, ...]
     """Rows of a batch for each task in proportion to its weight; every task gets at least one."""
     total = sum(weights)
     return tuple(max(1, round(batch_size * weight / total)) for weight in weights)
+
+
+def _check_num_examples(source: str, num_examples: int) -> None:
+    if num_examples < 1:
+        raise PosttrainingError(
+            f"say how many examples of '{source}' to train on; 0 means all, which only a file of"
+            " texts has."
+        )
 
 
 def _random_rows(corpus: Corpus, num_rows: int, generator: torch.Generator) -> Corpus:

@@ -4,17 +4,23 @@
 and, for `mdm`, the probability that a later position is visible; and a line with the accuracy by
 task. The same training writes the same bytes, so no times are in it. With `--tensorboard` the same
 numbers are also written as TensorBoard events.
+
+A line is on the disk before a state that counts its step as done. So a training that goes on finds
+whole lines, and perhaps one that was cut short, which it writes again.
 """
 
 import json
+import os
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from mechshift.artifacts import make_writable
 from mechshift.errors import PosttrainingError
 from mechshift.posttraining.annealing import annealing_ratio
 from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.optimizers import rate_share
+from mechshift.posttraining.whole_files import write_whole
 
 
 class Journal:
@@ -39,14 +45,12 @@ class Journal:
             tensorboard: a folder for events.
 
         Raises:
-            PosttrainingError: TensorBoard is not installed.
+            PosttrainingError: TensorBoard is not installed, or the log that is there is damaged.
         """
         self._path, self._config = path, config
         self.losses = list(losses)
         if path is not None and path.exists():
-            lines = path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= num_steps_done]
-            path.write_text("".join(line + "\n" for line in kept), encoding="utf-8")
+            write_whole(path, "".join(_kept_lines(path, num_steps_done)))
         self._events = None
         if path is not None and tensorboard is not None:
             self._events = _events(tensorboard, num_steps_done)
@@ -88,19 +92,63 @@ class Journal:
 
     def _write(self, line: dict[str, Any]) -> None:
         if self._path is not None:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with self._path.open("ab") as file:
+                file.write((json.dumps(line) + "\n").encode("utf-8"))
+                file.flush()
+                os.fsync(file.fileno())
 
     def _event(self, name: str, value: float, step: int) -> None:
         if self._events is not None:
             self._events.add_scalar(name, value, step)
 
 
+def _kept_lines(path: Path, num_steps_done: int) -> list[str]:
+    """The whole lines of steps that are not lost.
+
+    Raises:
+        PosttrainingError: one of them is damaged.
+    """
+    lines = path.read_bytes().splitlines(keepends=True)
+    if lines and not lines[-1].endswith(b"\n"):
+        lines.pop()  # cut short by a kill or a full disk
+    kept = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            if json.loads(line)["step"] <= num_steps_done:
+                kept.append(line.decode("utf-8"))
+        except (ValueError, TypeError, KeyError) as error:
+            raise PosttrainingError(
+                f"{path}, line {number}: no line of a training's log ({error}); delete the line to"
+                " go on without it."
+            ) from None
+    return kept
+
+
+def check_tensorboard(folder: Path) -> None:
+    """Refuse events that could not be written, before any wait.
+
+    Raises:
+        PosttrainingError: TensorBoard is not installed, or the folder cannot be written.
+    """
+    _writer_class()
+    try:
+        make_writable(folder)
+    except OSError as error:
+        raise PosttrainingError(
+            f"cannot write TensorBoard's events in {folder}: {error.strerror or error}; choose"
+            " another folder, or leave out --tensorboard."
+        ) from error
+
+
 def _events(folder: Path, num_steps_done: int) -> Any:
+    return _writer_class()(str(folder), purge_step=num_steps_done + 1)
+
+
+def _writer_class() -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise PosttrainingError(
             "TensorBoard is not installed; pip install tensorboard, or leave out --tensorboard."
         ) from None
-    return SummaryWriter(str(folder), purge_step=num_steps_done + 1)
+    return SummaryWriter

@@ -1,14 +1,15 @@
 """How does a folder with a model become a folder with the model trained on?
 
 1. Load the parent: a folder, a hub id, or the untrained start of the embedded pair.
-2. Train it (trainer.py) in `OUT.partial`, which holds the log, the checkpoints and the last state.
-   The same call goes on from there after it was killed, and ends with the same bytes.
-3. Write weights (safetensors), tokenizer, `recipe.json`, `training_log.jsonl` and a model card, and
-   rename the folder to its name: a folder under its final name is whole.
+2. Train it (trainer.py) in `OUT.partial` (training_folder.py), which holds recipe, log, checkpoints
+   and the last state. The same call goes on from there after it was killed, and ends with the same
+   bytes.
+3. Write weights (safetensors), tokenizer and a model card beside them, and give the folder its
+   name: under its final name it is whole.
 """
 
-import json
-import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,23 +19,21 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import PosttrainingError
 from mechshift.models import load_language_model
-from mechshift.posttraining.accuracy import evaluated_tasks, held_out_accuracy
+from mechshift.posttraining.accuracy import held_out_accuracy
 from mechshift.posttraining.adapters import whole_model, write_adapters
 from mechshift.posttraining.config import PosttrainConfig
-from mechshift.posttraining.journal import Journal
+from mechshift.posttraining.corpus import check_sources
+from mechshift.posttraining.journal import Journal, check_tensorboard
 from mechshift.posttraining.model_card import model_card
 from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, write_model
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
 from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
-from mechshift.posttraining.trainer import Trainer, take_steps
+from mechshift.posttraining.trainer import Trainer, is_main_process, take_steps
+from mechshift.posttraining.training_folder import CARD_NAME, TrainingFolder
+from mechshift.posttraining.whole_files import write_whole
 
 UNTRAINED_TINY = "untrained-tiny"
 """The parent that stands for the embedded ARM before its first step."""
-
-RECIPE_NAME = "recipe.json"
-LOG_NAME = "training_log.jsonl"
-CARD_NAME = "README.md"
-STATE_NAME = "state"
 
 
 def posttrain(
@@ -55,44 +54,64 @@ def posttrain(
         quiet: no progress bar.
 
     Raises:
-        PosttrainingError: `out` exists, `OUT.partial` holds another training, or training fails.
+        PosttrainingError: `out` exists, `OUT.partial` holds another training or is in use by
+            another process, the disk refuses, or training fails; what was made before is kept.
+        TaskError: a source is neither a task nor a file of texts.
         ModelError: the parent cannot be loaded.
     """
+    folder = TrainingFolder(out=out)
     if out.exists():
+        if folder.is_finished(_recipe(parent, None, config)):
+            folder.remove_rest()
+            return
         raise PosttrainingError(f"{out} exists already; choose another folder or delete it.")
-    evaluated_tasks(config)  # a wrong name costs no wait for the model
+    check_sources(config)  # a wrong name costs no wait for the model
+    if tensorboard is not None:
+        check_tensorboard(tensorboard)
+    with ExitStack() as stack:
+        if is_main_process():
+            stack.enter_context(folder.held())
+        _train_in(folder, parent, config, tensorboard, quiet=quiet)
+
+
+def _train_in(
+    folder: TrainingFolder,
+    parent: str,
+    config: PosttrainConfig,
+    tensorboard: Path | None,
+    *,
+    quiet: bool,
+) -> None:
+    """Go on with the training in `folder`, or begin it, and give it its name."""
     module, tokenizer, parent_hash = _load_parent(parent)
     if config.mask_token is not None:
         _name_mask_token(tokenizer, config.mask_token)
     recipe = _recipe(parent, parent_hash, config)
-    partial = out.with_name(f"{out.name}.partial")
-    _check_same_recipe(partial, recipe)
+    with folder.explained():
+        folder.check_recipe(recipe)
     trainer = Trainer(module, tokenizer, config, quiet=quiet)
     if trainer.is_main:
-        partial.mkdir(parents=True, exist_ok=True)
-        (partial / RECIPE_NAME).write_text(_json(recipe), encoding="utf-8")
+        with folder.explained():
+            folder.begin(recipe)
     trainer.accelerator.wait_for_everyone()
-    losses = trainer.resume(partial / STATE_NAME)
-    try:
-        accuracy = _train(trainer, tokenizer, partial, losses, tensorboard, quiet=quiet)
-    except PosttrainingError:
-        shutil.rmtree(partial, ignore_errors=True)  # no other recipe could go on from here
-        raise
+    losses = trainer.resume(folder.state)
+    with folder.explained():
+        accuracy = _train(trainer, tokenizer, folder, losses, tensorboard, quiet=quiet)
     trained = trainer.gathered()
     if trained is not None:
-        write_model(partial, whole_model(trained), tokenizer, config)
-        write_adapters(partial, trained)
         card = model_card(str(recipe["parent"]), parent_hash, config, accuracy)
-        (partial / CARD_NAME).write_text(card, encoding="utf-8")
-        shutil.rmtree(partial / STATE_NAME, ignore_errors=True)
-        partial.rename(out)
+        with folder.explained():
+            write_model(folder.model, whole_model(trained), tokenizer, config)
+            write_adapters(folder.model, trained)
+            write_whole(folder.model / CARD_NAME, card)
+            folder.finish()
     trainer.accelerator.wait_for_everyone()
 
 
 def _train(
     trainer: Trainer,
     tokenizer: PreTrainedTokenizerFast,
-    folder: Path,
+    folder: TrainingFolder,
     losses: tuple[float, ...],
     tensorboard: Path | None,
     *,
@@ -103,18 +122,21 @@ def _train(
     checkpoints = config.checkpoint_steps()
     accuracy: dict[str, float] = {}
     journal = Journal(
-        folder / LOG_NAME if trainer.is_main else None,
+        folder.log if trainer.is_main else None,
         config,
         num_steps_done=trainer.step,
         losses=losses,
         tensorboard=tensorboard,
     )
-    with journal:
+    with journal, _saying_what_is_kept(folder):
         for result in take_steps(trainer, quiet=quiet):
             step = trainer.step
             is_last = step == config.num_steps
             journal.record_step(step, result.loss)
             asks = config.num_evaluated > 0 and (is_last or _is_due(step, config.evaluate_every))
+            saves = _is_due(step, config.state_every) and not is_last
+            if asks or saves or step in checkpoints:
+                trainer.check_finite()  # a good state is not replaced by a spoilt one
             module = trainer.gathered() if asks or step in checkpoints else None
             if module is not None:
                 whole = whole_model(module)
@@ -122,10 +144,24 @@ def _train(
                     accuracy = held_out_accuracy(whole, tokenizer, config)
                     journal.record_accuracy(step, accuracy)
                 if step in checkpoints:
-                    write_checkpoint(checkpoint_folder(folder, step), whole, tokenizer, config)
-            if _is_due(step, config.state_every) and not is_last:
-                trainer.save(folder / STATE_NAME, tuple(journal.losses))
+                    write_checkpoint(
+                        checkpoint_folder(folder.model, step), whole, tokenizer, config
+                    )
+            if saves:
+                trainer.save(folder.state, tuple(journal.losses))
     return accuracy
+
+
+@contextmanager
+def _saying_what_is_kept(folder: TrainingFolder) -> Iterator[None]:
+    """Say of a training that diverged what it leaves, and that no resume could mend it."""
+    try:
+        yield
+    except PosttrainingError as error:
+        raise PosttrainingError(
+            f"{error} The same command would come to the same; train with such a change into"
+            f" another folder, or delete {folder.partial}, which keeps {folder.kept()}."
+        ) from error
 
 
 def _is_due(step: int, every: int) -> bool:
@@ -141,29 +177,6 @@ def _recipe(parent: str, parent_hash: str | None, config: PosttrainConfig) -> di
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
     }
-
-
-def _json(recipe: dict[str, Any]) -> str:
-    return json.dumps(recipe, indent=2) + "\n"
-
-
-def _check_same_recipe(partial: Path, recipe: dict[str, Any]) -> None:
-    """Refuse to go on with a training that was begun with other settings.
-
-    Raises:
-        PosttrainingError: and says which.
-    """
-    path = partial / RECIPE_NAME
-    if not path.exists():
-        return
-    begun, wanted = (_flat(json.loads(text)) for text in (path.read_text("utf-8"), _json(recipe)))
-    differing = [name for name in wanted if begun.get(name) != wanted[name]]
-    if differing:
-        name = differing[0]
-        raise PosttrainingError(
-            f"{partial} holds a training that was begun with {name} {begun.get(name)}, not"
-            f" {wanted[name]}; give the same settings to go on with it, or delete it."
-        )
 
 
 def _name_mask_token(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
@@ -182,10 +195,6 @@ def _name_mask_token(tokenizer: PreTrainedTokenizerFast, token: str) -> None:
             f"the tokenizer's mask token is '{tokenizer.mask_token}'; leave out --mask-token."
         )
     tokenizer.mask_token = token
-
-
-def _flat(recipe: dict[str, Any]) -> dict[str, Any]:
-    return {**recipe, **recipe["config"], "config": None}
 
 
 def _load_parent(parent: str) -> tuple[PreTrainedModel, PreTrainedTokenizerFast, str | None]:

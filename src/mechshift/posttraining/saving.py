@@ -11,6 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mechshift.models import without_progress_bar
 from mechshift.posttraining.config import PosttrainConfig
+from mechshift.posttraining.whole_files import move_into_place
 
 CHECKPOINTS = "checkpoints"
 
@@ -30,8 +31,8 @@ def write_checkpoint(
     partial = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     write_model(partial, module, tokenizer, replace(config, save_dtype="float32"))
-    shutil.rmtree(folder, ignore_errors=True)  # of a training that was killed before its next state
-    partial.rename(folder)
+    # One that is there already is of a training that was killed before its next state.
+    move_into_place(partial, folder)
 
 
 def write_model(

@@ -5,13 +5,17 @@
   so that no row is padded. A rest that fills no row is left out.
 - A line with `prompt` and `response` is a row of its own, of which the response and the end token
   are the target.
+
+A text that holds the mask token is refused for an MDM, which would read a mask that no noise placed
+and learn that nothing stands behind it. Cutting the text there would leave out what surrounds an
+ordinary word; which token is the mask is the user's choice, so that another one costs nothing.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from transformers import PreTrainedTokenizerBase
 
@@ -29,6 +33,10 @@ def is_text_file(source: str) -> bool:
     """
     path = Path(source)
     if path.suffix == ".txt":
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise PosttrainingError(f"cannot read {path}: {error}.") from None
         return True
     if path.suffix != ".jsonl":
         return False
@@ -37,22 +45,34 @@ def is_text_file(source: str) -> bool:
 
 
 def build_text_corpus(
-    source: str, tokenizer: PreTrainedTokenizerBase, *, num_rows: int, context_length: int
+    source: str,
+    tokenizer: PreTrainedTokenizerBase,
+    kind: Literal["arm", "mdm"],
+    *,
+    num_rows: int,
+    context_length: int,
 ) -> Corpus:
     """Rows of a file of texts.
 
     Args:
         source: a `.txt` or `.jsonl` file.
         tokenizer: of the model that is trained.
+        kind: what it becomes; an ARM reads the mask token as the word that it is.
         num_rows: the first so many; 0: all.
         context_length: tokens of a packed row, and the most that prompt and response may have.
 
     Raises:
-        PosttrainingError: a line is not as it should be, or there are fewer rows than asked for.
+        PosttrainingError: a line is not as it should be, a text holds the mask token of an MDM, or
+            there are fewer rows than asked for.
     """
     path = Path(source)
+    if kind == "mdm":
+        _check_end(tokenizer)
     if path.suffix == ".txt":
-        rows = _pack([_read(path)], tokenizer, context_length)
+        texts = {str(path): _read(path)}
+        if kind == "mdm":
+            _check_without_mask(texts, tokenizer)
+        rows = _pack(list(texts.values()), tokenizer, context_length)
     else:
         lines = [(number, _read_line(path, number, line)) for number, line in _lines(path)]
         keys = set(lines[0][1])
@@ -62,6 +82,15 @@ def build_text_corpus(
                     f"{path}, line {number}: has the keys {', '.join(sorted(fields))}, and the"
                     f" first line has {', '.join(sorted(keys))}; use one kind of line in a file."
                 )
+        if kind == "mdm":
+            _check_without_mask(
+                {
+                    f"{path}, line {number}, '{key}'": text
+                    for number, fields in lines
+                    for key, text in fields.items()
+                },
+                tokenizer,
+            )
         if keys == TEXT_KEYS:
             rows = _pack([fields["text"] for _, fields in lines], tokenizer, context_length)
         else:
@@ -108,6 +137,32 @@ def _dialogue(
             f" tokens; both are needed, and together at most {length} (--context-length)."
         )
     return prompt + response, slice(len(prompt), len(prompt) + len(response))
+
+
+def _check_without_mask(texts: Mapping[str, str], tokenizer: PreTrainedTokenizerBase) -> None:
+    """Refuse texts, by where they stand, that hold the mask token."""
+    mask = tokenizer.mask_token_id
+    if mask is None:
+        return
+    counts = {
+        where: tokenizer.encode(text, add_special_tokens=False).count(mask)
+        for where, text in texts.items()
+    }
+    holding = [where for where, count in counts.items() if count]
+    if holding:
+        raise PosttrainingError(
+            f"{holding[0]}: holds the mask token {tokenizer.mask_token!r} ({mask}), as"
+            f" {len(holding)} of {len(counts)} texts do, {sum(counts.values())} times in all;"
+            " choose a token that no text has (--mask-token), or change the texts."
+        )
+
+
+def _check_end(tokenizer: PreTrainedTokenizerBase) -> None:
+    if tokenizer.mask_token_id is not None and tokenizer.mask_token_id in _end(tokenizer):
+        raise PosttrainingError(
+            f"the tokenizer ends every text with its mask token {tokenizer.mask_token!r}"
+            f" ({tokenizer.mask_token_id}); choose another one (--mask-token)."
+        )
 
 
 def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:

@@ -20,7 +20,7 @@ from typing import cast
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, get_cpu_distributed_information
 from peft import PeftModel
 from torch import Tensor
 from torch.optim import Optimizer
@@ -239,8 +239,8 @@ class Trainer:
         device = self.accelerator.device
         return [] if device.type == "cpu" else [device]
 
-    def finish(self) -> None:
-        """Put the model into eval mode.
+    def check_finite(self) -> None:
+        """Refuse to keep weights that are spoilt.
 
         Raises:
             PosttrainingError: the last update, whose loss nobody has seen, spoilt a weight.
@@ -248,10 +248,27 @@ class Trainer:
         for name, parameter in self._module.named_parameters():
             if not parameter.isfinite().all():
                 raise PosttrainingError(
-                    f"the weights {name} are not finite after the last step;"
+                    f"the weights {name} are not finite after step {self.step};"
                     f" {_CALMER.format(config=self.config)}"
                 )
+
+    def finish(self) -> None:
+        """Put the model into eval mode.
+
+        Raises:
+            PosttrainingError: a weight is not finite.
+        """
+        self.check_finite()
         self._module.eval()
+
+
+def is_main_process() -> bool:
+    """Whether this is the process that writes, by what its launcher has told it.
+
+    It can be asked before accelerate is set up, which must not be before the parent is loaded:
+    under FSDP transformers would then load weights in one process only.
+    """
+    return get_cpu_distributed_information().rank == 0
 
 
 def take_steps(trainer: Trainer, *, quiet: bool = False) -> Iterator[StepResult]:

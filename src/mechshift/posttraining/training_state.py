@@ -1,7 +1,8 @@
 """What must be saved so that a killed training goes on as if nothing had happened?
 
 Weights and optimizers as safetensors, and the step, the state of the generator and the losses since
-the last line of the log beside them. No pickle. A new state is complete before the old one goes.
+the last line of the log beside them. No pickle. A new state is complete before the old one goes,
+and its manifest holds the SHA-256 of each file, without which a flipped bit would go on unseen.
 
 Gathering and spreading over processes is left to torch.distributed.checkpoint.
 """
@@ -24,9 +25,12 @@ from torch.distributed.checkpoint.state_dict import (
 )
 from torch.optim import Optimizer
 
+from mechshift.artifacts import file_hash
 from mechshift.errors import PosttrainingError
+from mechshift.posttraining.whole_files import move_into_place
 
 _WEIGHTS, _OPTIMIZERS, _REST = "weights.safetensors", "optimizers.safetensors", "state.json"
+_MANIFEST = "manifest.json"
 _GENERATOR = "generator"
 _OF = "//"
 """Between the name of a parameter and that of what an optimizer remembers of it."""
@@ -75,7 +79,9 @@ def save_state(
         "param_groups": moments["param_groups"],
     }
     (partial / _REST).write_text(json.dumps(rest), encoding="utf-8")
-    partial.rename(final)
+    files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+    (partial / _MANIFEST).write_text(json.dumps({"files": files}, indent=2), encoding="utf-8")
+    move_into_place(partial, final)
     for older in _states(folder):
         if older != final:
             shutil.rmtree(older)
@@ -85,12 +91,13 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
     """Put the last state in `folder` into the model and its optimizers; None: there is none.
 
     Raises:
-        PosttrainingError: the state is damaged.
+        PosttrainingError: the state is damaged, or no longer as it was written.
     """
     states = _states(folder)
     if not states:
         return None
     try:
+        _check_files(states[-1])
         weights: dict[str, Any] = dict(load_file(states[-1] / _WEIGHTS))
         tensors = load_file(states[-1] / _OPTIMIZERS)
         rest = json.loads((states[-1] / _REST).read_text(encoding="utf-8"))
@@ -107,11 +114,26 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
             optim_state_dict={"state": moments, "param_groups": rest["param_groups"]},
             options=_options(),
         )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
         raise PosttrainingError(
-            f"the state {states[-1]} cannot be read ({error}); delete it to begin again."
+            f"the state {states[-1]} cannot be read ({error}); delete it to begin again from step"
+            " 0: checkpoints stay until the same step writes them anew."
         ) from error
     return progress
+
+
+def _check_files(state: Path) -> None:
+    """Raise a ValueError that says which file is not as it was written."""
+    files = json.loads((state / _MANIFEST).read_bytes())["files"]
+    for name in (_WEIGHTS, _OPTIMIZERS, _REST):
+        if file_hash(state / name) != files[name]:
+            raise ValueError(f"{name} was changed after it was written: its SHA-256 differs")
+
+
+def saved_step(folder: Path) -> int | None:
+    """The step of the last state in `folder`; None: there is none."""
+    states = _states(folder)
+    return int(states[-1].name.removeprefix(_PREFIX)) if states else None
 
 
 def gathered_weights(model: nn.Module) -> dict[str, Any]:

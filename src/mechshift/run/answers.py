@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
+from transformers import PreTrainedTokenizerFast
+
 from mechshift.errors import ArtifactError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
@@ -60,10 +62,25 @@ CONTROL_ANSWERS = Stage(
 )
 
 
-def checkpoint_answers(run: Path, task: Task, member: str, model: LanguageModel) -> Piece:
+def checkpoint_answers(
+    run: Path,
+    task: Task,
+    member: str,
+    model: LanguageModel,
+    *,
+    tokenizer: PreTrainedTokenizerFast,
+) -> Piece:
     """Which held-out examples a checkpoint solves, of all that were tried.
 
     The answers of the pair itself are in its pool and are taken from there.
+
+    Args:
+        run: the run folder.
+        task: of the pool.
+        member: what the checkpoint is called in the run.
+        model: the checkpoint.
+        tokenizer: that of the pair's MDM, with which the pool was drawn; the checkpoint's own need
+            not know the mask token.
 
     Raises:
         ArtifactError: the run has no pool of the task.
@@ -75,7 +92,7 @@ def checkpoint_answers(run: Path, task: Task, member: str, model: LanguageModel)
         if member in known:
             solved = Solved(correct=known[member])
             return Work(title=_title(task, member), total=0, compute=lambda _: solved)
-        return _work(task, member, model, _tried(task, pool, config, model), config)
+        return _work(task, member, model, _tried(task, pool, config, tokenizer), config)
 
     return _piece(run, answers_folder(run, task.name, member), task.name, model, prepare)
 
@@ -122,18 +139,28 @@ def _pool_config(run: Path, task: str) -> PoolConfig:
 
 
 def _tried(
-    task: Task, pool: CommonPool, config: PoolConfig, model: LanguageModel
+    task: Task, pool: CommonPool, config: PoolConfig, tokenizer: PreTrainedTokenizerFast
 ) -> Sequence[Example]:
     """The candidates of a pool, drawn again: it keeps the ids of all and the text of its own."""
     tried = task.generate(
-        model.tokenizer,
+        tokenizer,
         split="held-out",
         num_examples=len(pool.candidate_ids),
         seed=config.seed,
     )
-    if tuple(example.id for example in tried) != pool.candidate_ids:
+    drawn = {example.id: example for example in tried}
+    # Ids are numbers in order, which another draw may repeat; the texts are the proof.
+    same_texts = all(_text(drawn.get(example.id)) == _text(example) for example in pool.examples)
+    if tuple(drawn) != pool.candidate_ids or not same_texts:
         raise ArtifactError(
             f"the held-out examples of '{task.name}' cannot be drawn again as they were for the"
-            f" pool with the tokenizer of '{model.name}'; use another run folder."
+            " pool with the tokenizer of the pair's MDM; use another run folder."
         )
     return tried
+
+
+def _text(example: Example | None) -> tuple[str, ...] | None:
+    """What a model reads and writes of an example."""
+    if example is None:
+        return None
+    return example.prompt, example.target, example.suffix, example.causal_prompt or ""

@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from transformers import PreTrainedTokenizerFast
+
 from mechshift.errors import ModelError
 from mechshift.models import LanguageModel, ModelSource, PairEntry, read_shape
 from mechshift.models.catalogue import (
@@ -22,7 +24,7 @@ from mechshift.models.catalogue import (
     load_entry_mdm,
 )
 from mechshift.models.controls import ARM_CONTINUED, ARM_FULL
-from mechshift.models.folders import read_json, resolve_folder, weights_hash
+from mechshift.models.folders import read_json, resolve_folder, settings_hash, weights_hash
 from mechshift.topics.trajectory import Training
 
 CHECKPOINTS = "checkpoints"
@@ -51,6 +53,8 @@ class Checkpoint:
     source: ModelSource | None
     """None: the parent itself, at step 0."""
     weights_hash: str
+    settings_hash: str
+    """Of its configuration and tokenizer (`LanguageModel.settings_hash`)."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -60,6 +64,8 @@ class Parent:
     arm: LanguageModel
     as_mdm: LanguageModel | None
     """The same weights, read as the MDM is; None where they cannot be."""
+    mdm_tokenizer: PreTrainedTokenizerFast
+    """Of the pair's MDM: the examples of the pools are drawn with it."""
     why_not: str = ""
     """Why they cannot."""
 
@@ -77,6 +83,7 @@ def find_checkpoints(
     Raises:
         ModelError: a folder is missing, incomplete or mixed up with another training.
     """
+    _check_no_adapters(entry)
     wanted, found = set(steps), []
     parent = weights_hash(resolve_folder(entry.arm.path, entry.arm.revision))
     for training in trainings:
@@ -106,6 +113,7 @@ def parent_checkpoints(parent: Parent, trainings: Iterable[Training]) -> tuple[C
             member=FIRST_MEMBERS[training],
             source=None,
             weights_hash=parent.arm.weights_hash,
+            settings_hash=parent.arm.settings_hash,
         )
         for training in trainings
         if training == "control" or parent.as_mdm is not None
@@ -134,6 +142,21 @@ def load_checkpoint(
     check_same_shape(parent.arm, model)
     check_same_tokens(parent.arm, model)
     return model
+
+
+def _check_no_adapters(entry: PairEntry) -> None:
+    """A recipe names the weights that it began with, and checkpoints are whole models."""
+    for option, source in (
+        ("--arm", entry.arm),
+        ("--mdm", entry.mdm),
+        ("--continued-arm", entry.continued_arm),
+    ):
+        if source is not None and source.adapter is not None:
+            raise ModelError(
+                f"a trajectory follows whole models, and {option}-adapter {source.adapter} would"
+                f" change {option} alone; leave it out, and give the folder that the training"
+                " wrote."
+            )
 
 
 def _final_source(entry: PairEntry, training: Training) -> ModelSource:
@@ -205,7 +228,12 @@ def _of_training(
             member = f"{FINAL_MEMBERS[training]}-{path.name}"
             found.append(
                 Checkpoint(
-                    training=training, step=step, member=member, source=source, weights_hash=weights
+                    training=training,
+                    step=step,
+                    member=member,
+                    source=source,
+                    weights_hash=weights,
+                    settings_hash=_settings_hash(path, source),
                 )
             )
         elif weights != ends[step]:
@@ -222,8 +250,14 @@ def _of_training(
         member=FINAL_MEMBERS[training],
         source=final,
         weights_hash=ends[num_steps],
+        settings_hash=_settings_hash(folder, final),
     )
     return [*found, last]
+
+
+def _settings_hash(folder: Path, source: ModelSource) -> str:
+    named = source.tokenizer_path
+    return settings_hash(folder, folder if named is None else resolve_folder(named, None))
 
 
 def _step_folders(folder: Path) -> dict[int, Path]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mechshift.artifacts import artifact_hash, is_written
 from mechshift.errors import ArtifactError
 from mechshift.models import Kind
-from mechshift.models.folders import resolve_folder, weights_hash
+from mechshift.models.folders import resolve_folder, settings_hash, weights_hash
 from mechshift.progress import Advance
 from mechshift.run.settings import ExplanationSettings, find_device
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
@@ -108,7 +108,7 @@ def _work(
 
 
 def _text_model(settings: ExplanationSettings, device: str) -> tuple[TextModel, dict[str, str]]:
-    """The text model, and the hash of its weights where they can be known."""
+    """The text model, and the hashes of what it is read from where they can be known."""
     if settings.local is None:
         assert settings.endpoint is not None and settings.model is not None
         endpoint = EndpointModel(
@@ -122,4 +122,8 @@ def _text_model(settings: ExplanationSettings, device: str) -> tuple[TextModel, 
     model = load_local_model(
         settings.local, device=find_device(device), max_new_tokens=settings.max_tokens
     )
-    return model, {"explainer": weights_hash(resolve_folder(settings.local, None))}
+    folder = resolve_folder(settings.local, None)
+    return model, {
+        "explainer": weights_hash(folder),
+        "explainer_settings": settings_hash(folder, folder),
+    }

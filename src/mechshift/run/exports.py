@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from mechshift.artifacts import make_writable
 from mechshift.circuits import Circuit, ScoredGraph, select_top_edges
 from mechshift.circuits.formats import (
     write_graphml_circuit,
@@ -48,15 +49,21 @@ def export_circuits(
         The files, in the order in which they were written.
 
     Raises:
-        ArtifactError: no such task, or scores are missing.
+        ArtifactError: no such task, scores are missing, or the folder cannot be written.
         CircuitError: scores that the format cannot hold, or the disk refuses.
     """
     known = list(pool_manifests(run))
     for task in tasks:
         if task not in known:
             raise ArtifactError(f"{run} has no task '{task}'; it has {', '.join(known)}.")
+    try:
+        make_writable(folder)  # before the models are loaded
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot write in {folder}: {error.strerror or error}; choose another folder, or make"
+            " room or way for this one."
+        ) from error
     writer = _writer(run, format)
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for task in tasks or known:
         for model in models:

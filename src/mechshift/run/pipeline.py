@@ -3,7 +3,9 @@
 from pathlib import Path
 
 from mechshift.errors import ArtifactError, ConfigError
+from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
+from mechshift.run.pools import pair_inputs
 from mechshift.run.reporting import report_page
 from mechshift.run.settings import PairOptions, RunSettings
 from mechshift.run.stage import Given, write_pieces
@@ -30,7 +32,8 @@ def run_experiment(
         The report.
 
     Raises:
-        MechshiftError: one line on what is wrong and what to do; finished stages are kept.
+        MechshiftError: one line on what is wrong and what to do; finished stages are kept. Also
+            where another process runs in this folder.
     """
     settings = settings or RunSettings()
     tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
@@ -38,11 +41,12 @@ def run_experiment(
     for stage in stages:
         if stage.check is not None:
             stage.check(settings)
-    pair = settings.models.load(device, controls=CONTROLS not in settings.skip)
-    given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
-    for stage in stages:
-        assert stage.pieces is not None
-        write_pieces(stage, stage.pieces(given), quiet=quiet)
+    with hold_folder(run):
+        pair = settings.models.load(device, controls=CONTROLS not in settings.skip)
+        given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
+        for stage in stages:
+            assert stage.pieces is not None
+            write_pieces(stage, stage.pieces(given), quiet=quiet)
     return report_page(run)
 
 
@@ -50,7 +54,8 @@ def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False)
     """The two models whose pool a run folder holds, and their controls if asked for.
 
     Raises:
-        ArtifactError: no pool, pools of different pairs, or weights that have changed since.
+        ArtifactError: no pool, pools of different pairs, or weights or settings that have changed
+            since.
     """
     manifests = pool_manifests(run)
     pairs = [manifest.config["pair"] for manifest in manifests.values()]
@@ -63,9 +68,11 @@ def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False)
     pair = options.load(device, controls=controls)
     for task, manifest in manifests.items():
         for model in pair.models:
-            if manifest.inputs[model.kind] != model.weights_hash:
-                raise ArtifactError(
-                    f"the weights of '{model.name}' are not those that made the pool of '{task}'"
-                    f" in {run}; use another run folder."
-                )
+            for name, digest in pair_inputs(model).items():
+                if manifest.inputs.get(name) != digest:
+                    what = "weights" if name == model.kind else "settings or the tokenizer"
+                    raise ArtifactError(
+                        f"the {what} of '{model.name}' are not those that made the pool of"
+                        f" '{task}' in {run}; use another run folder."
+                    )
     return pair

@@ -73,6 +73,7 @@ def checkpoint_point(
         | {
             "pool": artifact_hash(pool_folder(run, task)),
             "weights": checkpoint.weights_hash,
+            "settings": checkpoint.settings_hash,
         },
         prepare=lambda: Work(
             title=f"{task}: compare {checkpoint.member}", total=1, compute=compute

@@ -65,7 +65,7 @@ def _pieces(
                 "pair": asdict(options),
                 "pool": asdict(config),
             },
-            inputs=_weights(pair) | _task_file(task),
+            inputs=pair_inputs(pair.arm) | pair_inputs(pair.mdm) | _task_file(task),
             prepare=partial(_work, pair, task, config),
         )
 
@@ -82,8 +82,9 @@ def _work(pair: ModelPair, task: Task, config: PoolConfig) -> Work:
     return Work(title=f"{task.name}: decode", total=total, compute=compute)
 
 
-def _weights(pair: ModelPair) -> dict[str, str]:
-    return {model.kind: model.weights_hash for model in pair.models}
+def pair_inputs(model: LanguageModel) -> dict[str, str]:
+    """A model's hashes by their names among a pool's inputs: `arm` and `arm_settings`, or `mdm`."""
+    return {model.kind: model.weights_hash, f"{model.kind}_settings": model.settings_hash}
 
 
 def _task_file(task: Task) -> dict[str, str]:

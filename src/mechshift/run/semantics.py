@@ -109,7 +109,8 @@ def token_texts(tokenizer: PreTrainedTokenizerBase, ids: Iterable[int]) -> dict[
 
 
 def _text(tokenizer: PreTrainedTokenizerBase, token: int) -> str:
-    text, piece = str(tokenizer.decode([token])), tokenizer.convert_ids_to_tokens(token)
+    text = str(tokenizer.decode([token], clean_up_tokenization_spaces=False))
+    piece = tokenizer.convert_ids_to_tokens(token)
     # A decoder drops the space before the first token, and here every token is the first.
     starts_word = isinstance(piece, str) and piece.startswith(SPACE_PIECE)
     return f" {text}" if starts_word and not text.startswith(" ") else text

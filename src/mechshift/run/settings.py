@@ -56,6 +56,14 @@ class PairOptions:
     """Control: your ARM trained on with its own objective on the data of your MDM."""
     other_mdm: str | None = None
     """Control: an MDM that you made as the first one, with another seed."""
+    arm_adapter: str | None = None
+    """Folder or hub id of a LoRA adapter that is merged into --arm when it is loaded."""
+    mdm_adapter: str | None = None
+    """The same for --mdm."""
+    continued_arm_adapter: str | None = None
+    """The same for --continued-arm."""
+    other_mdm_adapter: str | None = None
+    """The same for --other-mdm."""
     tokenizer: str | None = None
     """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
     shift: bool = True
@@ -71,6 +79,16 @@ class PairOptions:
     def __post_init__(self) -> None:
         if (self.arm is None) != (self.mdm is None):
             raise ConfigError("--arm and --mdm belong together; give both, or name a --pair.")
+        for name in ("arm", "mdm", "continued_arm", "other_mdm"):
+            # A known pair ignores the paths of one's own, and would ignore their adapters.
+            if getattr(self, f"{name}_adapter") is not None and (
+                self.arm is None or getattr(self, name) is None
+            ):
+                option = f"--{name.replace('_', '-')}"
+                raise ConfigError(
+                    f"{option}-adapter {getattr(self, f'{name}_adapter')} needs the model that it"
+                    f" was trained on: give {option} with --arm and --mdm."
+                )
 
     def entry(self) -> PairEntry:
         """The catalogue's entry, or one made from two paths.
@@ -81,10 +99,12 @@ class PairOptions:
         if self.arm is not None and self.mdm is not None:
             return PairEntry(
                 name=self.pair if self.pair not in PAIRS else "own",
-                arm=ModelSource(path=self.arm),
-                mdm=ModelSource(path=self.mdm, tokenizer_path=self.tokenizer),
-                continued_arm=_source(self.continued_arm),
-                other_mdm=_source(self.other_mdm, self.tokenizer),
+                arm=ModelSource(path=self.arm, adapter=self.arm_adapter),
+                mdm=ModelSource(
+                    path=self.mdm, tokenizer_path=self.tokenizer, adapter=self.mdm_adapter
+                ),
+                continued_arm=_source(self.continued_arm, None, self.continued_arm_adapter),
+                other_mdm=_source(self.other_mdm, self.tokenizer, self.other_mdm_adapter),
                 shift=self.shift,
                 attention=self.attention,
                 block_length=self.block_length,
@@ -312,8 +332,10 @@ def find_device(device: str) -> str:
     return device
 
 
-def _source(path: str | None, tokenizer: str | None = None) -> ModelSource | None:
-    return None if path is None else ModelSource(path=path, tokenizer_path=tokenizer)
+def _source(path: str | None, tokenizer: str | None, adapter: str | None) -> ModelSource | None:
+    if path is None:
+        return None
+    return ModelSource(path=path, tokenizer_path=tokenizer, adapter=adapter)
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

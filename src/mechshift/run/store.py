@@ -323,8 +323,8 @@ def score_inputs(run: Path, task: str, members: Sequence[str] = KINDS) -> dict[s
 
 
 def model_inputs(run: Path, task: str, model: LanguageModel) -> dict[str, str]:
-    """Hashes of a task's pool and of a model's weights, for what is made by running it."""
-    return {"pool": artifact_hash(pool_folder(run, task)), "weights": model.weights_hash}
+    """Hashes of a task's pool and of all that a model is read from, for what it is run for."""
+    return {"pool": artifact_hash(pool_folder(run, task)), **model.hashes}
 
 
 def read_pool(run: Path, task: str, split: Split) -> CommonPool:

@@ -21,6 +21,7 @@ from typing import Annotated, Literal
 
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ModelError
+from mechshift.locks import hold_folder
 from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
 from mechshift.models.catalogue import on_this_machine
 from mechshift.models.controls import ARM_FULL
@@ -98,10 +99,11 @@ def run_trajectory(
 
     Raises:
         MechshiftError: one line on what is wrong and what to do; finished checkpoints are kept.
+            Also where another process runs in this folder.
     """
     tasks = find_tasks(settings.task_names())
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
-    with ExitStack() as stack:
+    with hold_folder(run), ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
         trainings = TRAININGS if entry.continued_arm is not None else TRAININGS[:1]
         found = find_checkpoints(entry, settings.steps, trainings=trainings)
@@ -113,13 +115,13 @@ def run_trajectory(
         measuring.score("arm", parent.arm, tasks)
         for checkpoint in checkpoints:
             measuring.measure(checkpoint)
-    return write_trajectory(
-        run,
-        [task.name for task in tasks],
-        checkpoints,
-        settings.comparison,
-        notes=tuple(_notes(settings, parent)),
-    )
+        return write_trajectory(
+            run,
+            [task.name for task in tasks],
+            checkpoints,
+            settings.comparison,
+            notes=tuple(_notes(settings, parent)),
+        )
 
 
 def _notes(settings: TrajectorySettings, parent: Parent) -> Iterator[str]:
@@ -154,11 +156,12 @@ def _start(
     """Make the pools, and keep of the pair the parent alone."""
     pair = settings.models.load(device)
     make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
+    parent = Parent(arm=pair.arm, as_mdm=None, mdm_tokenizer=pair.mdm.tokenizer)
     try:
         as_mdm = read_like(pair.arm, pair.mdm, name=f"{pair.name}-{ARM_FULL}")
     except ModelError as error:
-        return Parent(arm=pair.arm, as_mdm=None, why_not=str(error))
-    return Parent(arm=pair.arm, as_mdm=as_mdm)
+        return replace(parent, why_not=str(error))
+    return replace(parent, as_mdm=as_mdm)
 
 
 def _in_order(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
@@ -207,7 +210,13 @@ class _Measuring:
         model = load_checkpoint(checkpoint, self.parent, self.entry, dtype=dtype)
         self.score(checkpoint.member, model, missing)
         for task in missing:
-            answers = checkpoint_answers(self.run, task, checkpoint.member, model)
+            answers = checkpoint_answers(
+                self.run,
+                task,
+                checkpoint.member,
+                model,
+                tokenizer=self.parent.mdm_tokenizer,
+            )
             write_pieces(CHECKPOINT_ANSWERS, [answers], quiet=self.quiet)
             exchanged = exchanged_circuits(
                 self.run,

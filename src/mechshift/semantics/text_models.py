@@ -19,7 +19,8 @@ import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import SemanticsError
-from mechshift.models.tokenizers import load_tokenizer
+from mechshift.models.folders import check_no_adapter, resolve_folder
+from mechshift.models.tokenizers import read_tokenizer
 
 MAX_REPLY_BYTES = 2**20
 """An endpoint's reply is read so far; an explanation takes a few hundred bytes."""
@@ -144,7 +145,11 @@ class LocalModel:
             do_sample=False,
             pad_token_id=self.tokenizer.eos_token_id if padding is None else padding,
         )
-        return str(self.tokenizer.decode(written[0, length:], skip_special_tokens=True))
+        return str(
+            self.tokenizer.decode(
+                written[0, length:], skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
 
 
 def load_local_model(
@@ -154,11 +159,13 @@ def load_local_model(
 
     Raises:
         SemanticsError: it cannot be loaded like that.
-        ModelError: it has no tokenizer.json.
+        ModelError: it is not there, has no tokenizer.json, or has an adapter.
     """
+    folder = resolve_folder(str(path), None)
+    check_no_adapter(folder)  # which transformers would attach, or fetch another model for
     try:
         module = AutoModelForCausalLM.from_pretrained(
-            path, trust_remote_code=False, use_safetensors=True, dtype="auto"
+            folder, trust_remote_code=False, use_safetensors=True, dtype="auto"
         )
     except (OSError, ValueError) as error:
         line = str(error).strip().splitlines()[0]
@@ -169,7 +176,7 @@ def load_local_model(
     return LocalModel(
         name=Path(path).name,
         module=module.eval().to(device),
-        tokenizer=load_tokenizer(str(path)),
+        tokenizer=read_tokenizer(folder),
         max_new_tokens=max_new_tokens,
     )
 

@@ -1,4 +1,10 @@
-"""What does a model answer, and is it right?"""
+"""Answers of a model to the examples of a task, and whether they are right.
+
+1. The model decodes as many tokens as the target has.
+2. They are right where they are the target's own ids: an equal text may be lost on the way back, to
+   a tokenizer that composes characters or joins marks to words, or to special tokens.
+3. Where they are others, the task judges their text, decoded without joining marks to words.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,11 +38,11 @@ def answer(
     batch_size: int = 32,
     progress: Callable[[int], None] | None = None,
 ) -> Answers:
-    """Let a model decode every example, and let the task judge.
+    """Let a model decode every example, and judge what it wrote.
 
     Args:
         model: an ARM writes from left to right; an MDM as `config` says.
-        task: judges the answers.
+        task: judges the answers that are not the targets themselves.
         examples: of the task.
         config: order and number of denoising steps, and the seed of random orders.
         batch_size: examples per forward pass.
@@ -45,9 +51,10 @@ def answer(
     Raises:
         TaskError: the tokenizer cannot express an example.
     """
+    encoded = [encode_example(task, example, model.tokenizer, model.kind) for example in examples]
     decoded = decode(
         model,
-        [encode_example(task, example, model.tokenizer, model.kind) for example in examples],
+        encoded,
         num_steps=config.num_steps,
         order=config.order,
         seed=config.seed,
@@ -55,12 +62,21 @@ def answer(
         progress=progress,
     )
     texts = tuple(
-        str(model.tokenizer.decode(list(tokens), skip_special_tokens=True))
+        str(
+            model.tokenizer.decode(
+                list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False
+            )
+        )
         for tokens in decoded.tokens
     )
-    judged = zip(examples, texts, strict=True)
+    correct = [
+        tokens == asked.target_ids or task.is_correct(example, text)
+        for tokens, asked, example, text in zip(
+            decoded.tokens, encoded, examples, texts, strict=True
+        )
+    ]
     return Answers(
         texts=texts,
-        correct=np.array([task.is_correct(example, text) for example, text in judged], dtype=bool),
+        correct=np.array(correct, dtype=bool),
         schedule=decoded.schedule,
     )

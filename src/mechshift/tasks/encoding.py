@@ -5,14 +5,13 @@ the longer text adds, so no token can straddle a boundary: where one does, the e
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
-from itertools import takewhile
 
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import EncodedExample
 from mechshift.errors import TaskError
 from mechshift.models import Kind
+from mechshift.models.tokenizers import num_tokens_around
 from mechshift.tasks.example import Example, Task
 
 
@@ -34,7 +33,7 @@ def continuation_ids(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str)
 def text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     """The token ids of a text that goes on: BOS is put before it, and no EOS after it."""
     ids: list[int] = tokenizer(text)["input_ids"]
-    return tuple(ids[: len(ids) - _num_added_tokens(tokenizer)[1]])
+    return tuple(ids[: len(ids) - num_tokens_around(tokenizer)[1]])
 
 
 def is_one_token(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str) -> bool:
@@ -44,14 +43,6 @@ def is_one_token(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str) -> 
     except TaskError:
         return False
     return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
-
-
-@lru_cache(maxsize=8)
-def _num_added_tokens(tokenizer: PreTrainedTokenizerBase) -> tuple[int, int]:
-    """How many special tokens the tokenizer puts before and after every text."""
-    is_special: list[int] = tokenizer("a", return_special_tokens_mask=True)["special_tokens_mask"]
-    before = len(list(takewhile(bool, is_special)))
-    return before, len(list(takewhile(bool, reversed(is_special[before:]))))
 
 
 def encode_example(
@@ -97,7 +88,7 @@ def _encode(
     if not target:
         raise TaskError("the target is empty; give the text that the model should produce.")
     # BOS may be the unknown or the mask token under another name, as it is in GPT-2.
-    first = _num_added_tokens(tokenizer)[0]
+    first = num_tokens_around(tokenizer)[0]
     texts = (prefix[first:], target, suffix, corrupted_prefix[first:], distractor, corrupted_suffix)
     _check_known(tokenizer, {token for text in texts for token in text})
     _check_lengths("target", target, "distractor", distractor)
@@ -162,7 +153,8 @@ def _check_known(tokenizer: PreTrainedTokenizerBase, ids: set[int]) -> None:
     mask = tokenizer.mask_token_id
     if mask is not None and mask in ids:
         raise TaskError(
-            f"it holds the mask token {tokenizer.mask_token!r}, which only denoising may place."
+            f"it holds the mask token {tokenizer.mask_token!r} ({mask}), which only denoising may"
+            " place; use other words."
         )
 
 

@@ -79,7 +79,10 @@ class Task(Protocol):
         """
 
     def is_correct(self, example: Example, completion: str) -> bool:
-        """Whether a completion, decoded in place of the target, solves the example."""
+        """Whether a completion, decoded in place of the target, solves the example.
+
+        Asked of completions whose tokens are not those of the target.
+        """
 
     def contrasts(
         self, example: Example, tokenizer: PreTrainedTokenizerBase

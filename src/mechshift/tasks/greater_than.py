@@ -120,6 +120,14 @@ def _year_ids(tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, ...]]:
             "task 'greater-than' needs a tokenizer that writes every two-digit year as one"
             " token or as two digits after a century, and this one does not."
         )
+    # Each of them is a right or a wrong answer of every example, so no other draw would do.
+    for year, ids in enumerate(years):
+        if tokenizer.mask_token_id in ids:
+            raise TaskError(
+                f"task 'greater-than' needs the year {year:02d}, which this tokenizer writes with"
+                f" the mask token {tokenizer.mask_token!r} ({tokenizer.mask_token_id}); use another"
+                " task."
+            )
     return years
 
 

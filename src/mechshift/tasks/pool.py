@@ -23,6 +23,9 @@ from mechshift.tasks.encoding import encode_example
 from mechshift.tasks.example import Example, Split, Task
 from mechshift.tasks.pool_config import MIN_EXAMPLES, PoolConfig
 
+PARTS = {"prefix_ids": "prompt", "target_ids": "target", "suffix_ids": "suffix"}
+"""Ids of an encoded example -> what a user calls them."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CommonPool:
@@ -76,7 +79,8 @@ def build_pool(
         progress: called with the number of candidates that were just decoded by one model.
 
     Raises:
-        PoolError: too few; the message gives both accuracies and what to change.
+        PoolError: too few, and the message gives both accuracies and what to change; or the two
+            tokenizers cut an example differently.
         TaskError: the tokenizer cannot express the task.
     """
     wanted = config.num_examples if split == "discovery" else config.num_held_out
@@ -144,6 +148,8 @@ def _attempt(
     batch_size: int,
     progress: Callable[[int], None] | None,
 ) -> _Attempts:
+    for example in candidates:
+        _check_same_ids(pair, task, example)
     arm, mdm = (
         answer(model, task, candidates, config, batch_size=batch_size, progress=progress)
         for model in pair.models
@@ -156,6 +162,22 @@ def _attempt(
         mdm_correct=mdm.correct,
         commit_steps=tuple(row[row >= 0] for row in mdm.schedule.commit_step),
     )
+
+
+def _check_same_ids(pair: ModelPair, task: Task, example: Example) -> None:
+    """Refuse an example whose text the two tokenizers cut differently, at whatever place.
+
+    A pair is checked on a short text when it is loaded, which cannot show every difference.
+    """
+    ours, theirs = (encode_example(task, example, model.tokenizer, "mdm") for model in pair.models)
+    for part in ("prefix_ids", "target_ids", "suffix_ids"):
+        if getattr(ours, part) != getattr(theirs, part):
+            raise PoolError(
+                f"the {PARTS[part]} of example '{example.id}' of '{task.name}' is"
+                f" {len(getattr(ours, part))} tokens to the tokenizer of '{pair.arm.name}' and"
+                f" {len(getattr(theirs, part))} others to that of '{pair.mdm.name}'; give both"
+                " models the same tokenizer."
+            )
 
 
 def _joined(parts: list[_Attempts]) -> _Attempts:

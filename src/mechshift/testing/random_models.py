@@ -5,7 +5,7 @@ their initial 0 and 1, attention is not uniform, and Mistral, Qwen2 and Qwen3 sh
 between query heads. The same seed gives the same model on any machine of one torch version.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -65,6 +65,7 @@ def random_language_model(
     dtype: torch.dtype = torch.float32,
     num_layers: int = 2,
     gain: float = 1.5,
+    options: Mapping[str, object] | None = None,
     seed: int = 0,
 ) -> LanguageModel:
     """A random model with a vocabulary of 23 tokens and 16 dimensions.
@@ -73,23 +74,26 @@ def random_language_model(
     keep the logit shift. In float64 the norms compute in float64 too, so that laws can be tested to
     more than single precision. A projection multiplies the size of a vector by about `gain`: at 1.5
     attention and gates are far from linear, well below 1 the model is smooth.
+
+    `options` are settings of the class's config.json that differ from ours.
     """
     if architecture not in ARCHITECTURES:
         known = ", ".join(ARCHITECTURES)
         raise ModelError(f"no random model of architecture '{architecture}'; known: {known}.")
     config_class, model_class = ARCHITECTURES[architecture]
-    config = config_class(
-        vocab_size=VOCAB_SIZE,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=num_layers,
-        max_position_embeddings=64,
-        tie_word_embeddings=False,
-        pad_token_id=SPECIAL_TOKENS.index("<pad>"),
-        bos_token_id=SPECIAL_TOKENS.index("<bos>"),
-        eos_token_id=None,
+    settings: dict[str, object] = {
+        "vocab_size": VOCAB_SIZE,
+        "hidden_size": 16,
+        "intermediate_size": 24,
+        "num_hidden_layers": num_layers,
+        "max_position_embeddings": 64,
+        "tie_word_embeddings": False,
+        "pad_token_id": SPECIAL_TOKENS.index("<pad>"),
+        "bos_token_id": SPECIAL_TOKENS.index("<bos>"),
+        "eos_token_id": None,
         **SIZES[architecture],
-    )
+    }
+    config = config_class(**(settings | dict(options or {})))
     module = model_class(config)
     _randomise(module, gain, seed)
     cast(module, dtype)

@@ -19,10 +19,10 @@ from mechshift.models import (
     load_tokenizer,
     pair_shape,
 )
+from mechshift.models.adapters import adapter_hash
 from mechshift.models.controls import ARM_CONTINUED
 from mechshift.models.controls import MDM_OTHER_SEED as OTHER_SEED
 from mechshift.models.supply import get_smollm2
-from mechshift.models.supply.adapters import adapter_hash
 from mechshift.models.supply.smollm2 import SMOLLM2_FILE
 
 

