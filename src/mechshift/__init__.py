@@ -1,1 +1,1 @@
-"""What changes inside a language model when an autoregressive model becomes a diffusion model."""
+"""mechshift: what changes inside a model when it becomes a diffusion model."""

@@ -1,4 +1,4 @@
-"""Which edges does a decoder-only transformer have, and in which order are they stored?
+"""The computation graph of a decoder-only transformer: its edges, and their order.
 
 Sources write to the residual stream: `input`, `a{l}.h{h}`, `m{l}`. Destinations read it, before
 their norm: `a{l}.h{h}<q>`, `<k>`, `<v>`, `m{l}`, `logits`. An edge joins a source to every later

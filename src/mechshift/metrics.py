@@ -1,4 +1,4 @@
-"""How strongly do logits prefer the target? One number for each scored position, higher is better.
+"""Metrics: how strongly logits prefer the target, one number for each scored position.
 
 Every function works in float32 at least, whatever the precision of the model.
 """

@@ -1,4 +1,4 @@
-"""How does a person see that long work goes on, and how long it will take?"""
+"""Progress bars of long work, with an estimate of the time left."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

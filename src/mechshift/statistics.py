@@ -1,4 +1,4 @@
-"""Uncertainty of numbers that are averaged over examples: resamples, intervals, p-values.
+"""Statistics of means over examples: resampling weights, intervals and p-values.
 
 Resampling is expressed as weights, so that any mean over examples, of any shape, becomes one
 matrix product: `weights @ values`. Two models scored on the same examples must be resampled with

@@ -1,9 +1,18 @@
+"""Answers of controls and checkpoints are their own, on the examples that the pair was asked."""
+
 import json
 
 import numpy as np
+import pytest
 
+from mechshift.errors import ArtifactError
 from mechshift.models import PAIRS, load_controls, load_pair
+from mechshift.models.tokenizers import naming_mask
+from mechshift.run import PairOptions, make_pools
+from mechshift.run.answers import CHECKPOINT_ANSWERS, checkpoint_answers
+from mechshift.run.stage import write_pieces
 from mechshift.run.store import (
+    read_answers,
     read_control_answers,
     read_control_shift,
     read_flow,
@@ -11,7 +20,41 @@ from mechshift.run.store import (
     read_scores,
     scores_folder,
 )
-from mechshift.tasks import PoolConfig, answer, find_task
+from mechshift.tasks import PoolConfig, answer, continuation_ids, find_task
+
+TASK = find_task("infilling")
+
+
+@pytest.fixture(scope="module")
+def pair():
+    return load_pair("tiny")
+
+
+@pytest.fixture
+def run(tmp_path, pair):
+    config = PoolConfig(num_examples=3, num_held_out=6)
+    make_pools(tmp_path, pair, PairOptions(), [TASK], config, quiet=True)
+    return tmp_path
+
+
+def ask(run, model, tokenizer):
+    piece = checkpoint_answers(run, TASK, "checkpoint", model, tokenizer=tokenizer)
+    write_pieces(CHECKPOINT_ANSWERS, [piece], quiet=True)
+
+
+def test_a_checkpoint_is_asked_what_the_pool_asked_the_pair(run, pair):
+    """The MDM under another name answers as it did, whatever its own tokenizer knows."""
+    ask(run, pair.mdm, pair.mdm.tokenizer)
+    found = read_answers(run, TASK.name, "checkpoint")
+    np.testing.assert_array_equal(found, read_pool(run, TASK.name, "held-out").mdm_correct)
+
+
+def test_candidates_of_other_texts_under_the_same_ids_are_refused(run, pair):
+    first = read_pool(run, TASK.name, "held-out").examples[0]
+    word = continuation_ids(pair.mdm.tokenizer, first.prompt, first.target)[0]
+    other = naming_mask(pair.mdm.tokenizer, word)
+    with pytest.raises(ArtifactError, match="cannot be drawn again .*use another run folder"):
+        ask(run, pair.mdm, other)
 
 
 def test_a_control_answers_the_held_out_examples_of_the_pool(small_run, small):

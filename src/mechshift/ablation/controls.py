@@ -1,4 +1,4 @@
-"""Would ablating anything of that amount do as much? Random controls, matched to a plan.
+"""Random controls matched to a plan: what any ablation of that amount would cost.
 
 One lucky or unlucky draw, an early head say, would decide, so a control is several draws, each a
 plan of its own. They are drawn from these populations:

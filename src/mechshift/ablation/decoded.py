@@ -1,4 +1,4 @@
-"""Does the model still solve the task when it writes the answer itself under an ablation?
+"""Accuracy of the answers that a model writes itself while structures are ablated.
 
 The teacher-forced answers of a sweep hold the model to the example's own target, token by token.
 Here it decodes as it does for the pool, with the ablation in force at every pass, and the task

@@ -1,4 +1,4 @@
-"""How much do ablations cost, with what uncertainty, and do they cost the two models the same?
+"""Costs of ablations, with intervals, in each model and as a difference of the two.
 
 1. Accuracy: the share of examples that are still right, with Wilson's interval.
 2. Drops: the clean run minus the ablated run, in accuracy and in the metric; positive: ablating

@@ -1,4 +1,4 @@
-"""How much does each structure write, and so how much does an ablation remove?
+"""Norms of what each structure writes, and so of what an ablation removes.
 
 A structure that writes far more than the others (a super-outlier dimension, say) breaks a model
 when it is removed, whatever it stands for. So every plan is reported with

@@ -1,4 +1,4 @@
-"""Which structures are ablated together, and under which name?
+"""Plans: which structures are ablated together, under one name.
 
 1. Thirds: the heads, the MLPs, or both (whole layers) of the early, middle or late layers.
 2. Neurons: all hidden neurons of a third would be its MLPs up to a bias, so the plan takes the

@@ -1,4 +1,4 @@
-"""How certain is a mean over examples, and over the random draws of a control?
+"""Means over examples and over the random draws of a control, with their intervals.
 
 The draws of a control are reported as one group: its value is the mean over draws and examples. Its
 interval comes from a two-level bootstrap, in which draws and examples vary by themselves:

@@ -1,4 +1,4 @@
-"""What do ablated structures write instead?
+"""Replacements: what ablated structures write instead.
 
 1. `zero`: nothing. Biases that belong to no structure stay (see `interventions.replaced_outputs`).
 2. `mean`: their mean output at the same position, over other, held-out canvases. Positions are

@@ -1,4 +1,4 @@
-"""What ablation can be asked for.
+"""Settings of ablation.
 
 The defaults leave out what costs much and says little beside the rest: hidden neurons, two of the
 three replacements, the model's own answers, and held-out examples after the first 40. All of it:

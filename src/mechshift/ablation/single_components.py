@@ -1,4 +1,4 @@
-"""What does ablating one component at a time cost, over all components of the model?
+"""Ablation of single components: every head and MLP, one at a time.
 
 A component is a head or an MLP: the sources of the graph, in its order, without `input`. For each:
 

@@ -1,4 +1,4 @@
-"""What does each component cost on average, and does attribution rank components alike?"""
+"""Mean cost of each component, and its rank agreement with attribution."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which ablations are run when nobody says otherwise?
+"""The plans of ablation that are run by default.
 
 Thirds of the layers for every kind, the circuit, and for each of these several draws of a random
 control matched by number and of one matched by norm. Controls of a third come from other layers,

@@ -1,4 +1,4 @@
-"""What can be ablated in a model, and in which order is it counted?
+"""Structures of a model that can be ablated, in the order in which they are counted.
 
 Structures, on the one axis `structure` that masks and norms share:
 

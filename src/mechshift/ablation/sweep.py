@@ -1,4 +1,4 @@
-"""What does each plan cost the model, under each replacement, on every example?
+"""A sweep of ablations: the metric of every example under each plan and replacement.
 
 For each batch of canvases:
 

@@ -1,4 +1,4 @@
-"""What does a sweep of ablations hand on: every example's metric and answer under every plan."""
+"""The record of a sweep: every example's metric and answer under every plan."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

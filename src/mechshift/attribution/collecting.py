@@ -1,4 +1,4 @@
-"""How do scores of batches of canvases become one record in pool order?
+"""Collection of batches' scores into one record in pool order.
 
 A batch holds canvases of similar length, from any examples and steps. Its rows and slots are sorted
 back to examples and steps here, for every attribution method; `collect_along_paths` goes through

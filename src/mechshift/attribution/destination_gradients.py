@@ -1,4 +1,4 @@
-"""How does the metric change when a destination's input is nudged?
+"""Gradients of the metric with respect to each destination's input.
 
 A destination reads the residual stream x before its norm, y = w * c / r + n, where c is x, or x
 without its mean for LayerNorm, and r = sqrt(mean(c^2) + eps). The norm's full Jacobian belongs to

@@ -1,4 +1,4 @@
-"""How much does each edge matter, by one gradient? Edge attribution patching.
+"""Edge attribution patching: an edge's score from one gradient.
 
     score(u -> v) = sum over positions of  < D_u , d(-metric) / d in_v >
 

@@ -1,4 +1,4 @@
-"""How much does each edge matter? Edge attribution patching with integrated gradients (inputs).
+"""Edge attribution patching with integrated gradients on inputs (EAP-IG).
 
 For an edge u -> v, with D_u the corrupted minus the clean output of u, and e', e the corrupted and
 clean embeddings:

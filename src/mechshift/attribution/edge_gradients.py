@@ -1,4 +1,4 @@
-"""How does every edge's score follow from the metric's gradients at points of the path?
+"""Edge scores from the metric's gradients at points of the path.
 
     score(u -> v) = mean over points of  sum over positions of  < D_u , d(-metric) / d in_v >
 

@@ -1,4 +1,4 @@
-"""What does attribution hand on: a score for every example (or shard of them), step and edge."""
+"""The record of edge scores: one for every example (or shard of them), step and edge."""
 
 from dataclasses import dataclass
 

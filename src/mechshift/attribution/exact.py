@@ -1,4 +1,4 @@
-"""What does corrupting one edge really cost? The ground truth that gradient methods estimate.
+"""Exact patching: what corrupting one edge costs, which gradient methods estimate.
 
 For an edge u -> v: run the clean input, but let v read the residual stream with u's clean output
 replaced by its corrupted one. Everything upstream of v is clean, everything downstream follows.

@@ -1,4 +1,4 @@
-"""How can a gradient see an effect that attention repairs at once?
+"""GIM: gradients that see an effect which attention repairs at once.
 
 Where several keys draw a query's attention together, changing one of them does little: its share
 goes to the others, which say the same. A gradient looks at one change at a time and finds nothing,

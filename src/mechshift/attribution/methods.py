@@ -1,4 +1,4 @@
-"""Which methods score edges, and how is one chosen by name?
+"""The methods that score edges, by name.
 
 Every method is a function of a model and canvases with the keyword arguments of `EdgeMethod` and
 options of its own, and returns `EdgeScores` of the same units and sign, so that one can stand in

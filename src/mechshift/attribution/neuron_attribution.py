@@ -1,4 +1,4 @@
-"""How much does each dimension of what a node writes matter?
+"""Neuron attribution: a score for each dimension of what a node writes.
 
 A neuron is one component of a node's output in the residual stream, as in EAP-IG's neuron level:
 `input`, each head's z times its slice of the output projection, and each MLP's output have d_model

@@ -1,4 +1,4 @@
-"""How much does each node matter, whichever nodes read it? Node attribution patching.
+"""Node attribution patching: a score for each node, whichever nodes read it.
 
 For a node u that writes to the residual stream, with D_u its corrupted minus its clean output:
 

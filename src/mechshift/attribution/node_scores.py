@@ -1,4 +1,4 @@
-"""What does node attribution hand on: a score for every node, or for every dimension it writes.
+"""The record of node attribution: a score for every node, or every dimension it writes.
 
 Nodes are the sources of the graph, in its order: `input`; then per layer its heads, then its MLP.
 """

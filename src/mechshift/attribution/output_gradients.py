@@ -1,4 +1,4 @@
-"""How does the metric change when what a node writes is nudged? Summed over points of a path."""
+"""Gradients of the metric with respect to nodes' outputs, summed over a path."""
 
 from collections.abc import Callable
 

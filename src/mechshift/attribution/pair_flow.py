@@ -1,4 +1,4 @@
-"""How much of a score passes from one position to another, and where is the rest of it read?
+"""Flow between pairs of positions: the part of a score that passes from one to another.
 
 The scores of all edges into one destination add up to the inner product of the metric's gradient at
 what it reads with dx, the corrupted minus the clean residual stream there (`edge_gradients`). For a

@@ -1,4 +1,4 @@
-"""Where between the corrupted and the clean input is the metric differentiated, and what is kept?
+"""The path from the corrupted to the clean input, and what is recorded along it.
 
 Every gradient method scores with D_u, the corrupted minus the clean output of a source u, and the
 gradient of the metric at points of the straight line between the embeddings,

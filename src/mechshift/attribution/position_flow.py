@@ -1,4 +1,4 @@
-"""From which span of the text to which does attributed information flow?
+"""Position flow: how much attributed information passes from span to span of the text.
 
 1. Score every head's k and v by pair of positions, and every other destination by position, with
    the gradients of EAP-IG (`pair_flow`).

@@ -1,4 +1,4 @@
-"""What does position flow hand on: scores by span, for every example and denoising step."""
+"""The record of position flow: scores by span, for every example and step."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""What do scores of edges, nodes and neurons have in common, and how are parts of a pool joined?"""
+"""Records of scores: what those of edges, nodes and neurons share, and how parts are joined."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace

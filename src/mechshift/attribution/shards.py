@@ -1,4 +1,4 @@
-"""How are edge scores averaged over a few examples, where those of single ones are too large?
+"""Shards: edge scores averaged over a few examples, where single ones are too large.
 
 1. Examples are taken N at a time, in pool order: the first N are shard 0. All shards are of equal
    size, so that every mean, resample, half and exchange of examples can be one of shards.

@@ -1,4 +1,4 @@
-"""What would each source write differently if the input were corrupted?
+"""Differences of sources' outputs between the corrupted and the clean input.
 
 A head's z is kept at d_head numbers and multiplied by its slice of the output projection only in
 `written`, for a few rows of a batch at a time. Biases of the output projection cancel in the

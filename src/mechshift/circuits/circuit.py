@@ -1,4 +1,4 @@
-"""What is a circuit? A set of edges of one graph, each with the score that put it there."""
+"""A circuit: a set of edges of one graph, each with the score that put it there."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Which edges are interchangeable when only the place in the architecture counts?
+"""Groups of edges that are interchangeable by their place in the architecture.
 
 Edges of one group join the same pair of layers and the same kinds of node. Exchanging edges within
 groups keeps how much of a circuit lies where, and nothing else: the null of overlap and the random

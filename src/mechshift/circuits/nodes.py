@@ -1,4 +1,4 @@
-"""Which nodes do a circuit's edges belong to, and how much does each node take part?"""
+"""Nodes of a circuit's edges, and how much of the circuit's score each takes part in."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int

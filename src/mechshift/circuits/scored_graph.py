@@ -1,4 +1,4 @@
-"""What is written and read when no circuit has been selected yet? One score for every edge."""
+"""A graph with one score for every edge, before any circuit is selected."""
 
 from dataclasses import dataclass
 

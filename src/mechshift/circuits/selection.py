@@ -1,4 +1,4 @@
-"""Which edges make up a circuit of a given size, and which of them can carry anything?"""
+"""Selection of a circuit of a given size, and of the edges that can carry anything."""
 
 import numpy as np
 from jaxtyping import Bool, Float, Int

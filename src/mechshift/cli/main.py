@@ -1,4 +1,4 @@
-"""What the `mechshift` command does with its words: pick a sub-command, and report mistakes.
+"""The `mechshift` command: chooses the sub-command, and reports mistakes in one line.
 
 Exit status 0: done; 2: the user can mend it, and one line on standard error says how; 130: stopped
 by the user, and a second call goes on where this one was.

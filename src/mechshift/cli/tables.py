@@ -1,4 +1,4 @@
-"""How does a table look in a terminal?"""
+"""Tables in a terminal."""
 
 import polars as pl
 from rich.console import Console

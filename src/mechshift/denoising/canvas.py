@@ -1,4 +1,4 @@
-"""What does a model read at each denoising step, and which of its logits are scored?
+"""Canvases: what a model reads at each denoising step, and which logits are scored.
 
 1. MDM: one canvas per step. It holds prefix + target + suffix, with the mask token at every target
    position that is committed at this step or later. The scored logits predict the positions that

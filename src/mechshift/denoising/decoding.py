@@ -1,4 +1,4 @@
-"""What does each model write in place of the target, and in which order?
+"""Decoding: what each model writes in place of the target, and in which order.
 
 ARM: greedily from left to right, one token per step.
 

@@ -1,4 +1,4 @@
-"""How well does one forward pass predict the tokens that a canvas scores?
+"""Readouts: how well one forward pass predicts the tokens that a canvas scores.
 
 1. Gather the hidden states (after the final norm) at the scored positions only.
 2. Unembed those: the logits of the other positions are never made.

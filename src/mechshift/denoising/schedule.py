@@ -1,4 +1,4 @@
-"""At which denoising step is each target token committed?
+"""Schedules: the denoising step at which each target token is committed.
 
 A schedule is shared by the two models of a pair and by the clean and corrupted run of an example,
 so that every step scores the same tokens everywhere. With S steps and T target tokens:

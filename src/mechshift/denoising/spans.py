@@ -1,4 +1,4 @@
-"""What stands at each position of a canvas, at each denoising step?
+"""Spans of the text: what stands at each position of a canvas, at each step.
 
 Every position belongs to exactly one span:
 

@@ -1,4 +1,4 @@
-"""What did a sampler do, step by step, and which of its steps are attributed?
+"""Traces: what a sampler did step by step, and which of its steps are attributed.
 
 A trace keeps the sampler's own step numbers. Attribution needs a schedule: steps without gaps, each
 token committed once. The one follows from the other:

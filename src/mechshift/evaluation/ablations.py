@@ -1,4 +1,4 @@
-"""What do the edges outside a circuit carry instead of the clean example?"""
+"""Ablations: what the edges outside a circuit carry instead of the clean example."""
 
 from collections.abc import Callable, Sequence
 from typing import Literal

@@ -1,4 +1,4 @@
-"""How faithful are circuits that know less than attribution, and is a circuit better than they are?
+"""Faithfulness of baseline circuits, and a circuit's advantage over them.
 
 A baseline is one circuit a size, or several random draws a size. Its faithfulness is the mean over
 draws; its intervals resample examples and draws, because other draws would be as good. Differences

@@ -1,4 +1,4 @@
-"""What must a circuit be better than? Circuits of its size that know less than attribution does.
+"""Baseline circuits: of the same size, chosen with less knowledge than attribution has.
 
 1. Random and matched: the same number of edges in every layer pair and edge type as the circuit
    has, which edges is chance. A circuit that is no better owes its faithfulness to *where* its

@@ -1,4 +1,4 @@
-"""Which canvases correspond position by position, so that a mean at a position means something?
+"""Shapes of canvases: which ones correspond position by position.
 
 Those of one denoising step that are equally long and have the target in the same place. Examples of
 one prompt template have one shape; a task with several templates has a few. Aligning canvases of

@@ -1,4 +1,4 @@
-"""What does each circuit score on the task, example by example and step by step?
+"""Metrics of circuits, example by example and step by step.
 
 For each batch of canvases: one plain forward pass on the clean tokens (the full model), one run
 that says what ablated edges carry (the empty circuit; see `ablations`), whose activations are kept,

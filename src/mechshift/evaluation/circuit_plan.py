@@ -1,4 +1,4 @@
-"""Which parts of the model must be computed anew to run a circuit?
+"""The plan of a circuit run: which parts of the model must be computed anew.
 
 Made once per circuit and model, used for every batch:
 

@@ -1,4 +1,4 @@
-"""What does the model compute when only a circuit's edges carry the clean example?
+"""A circuit run: the model in which only a circuit's edges carry the clean example.
 
 Every destination reads its corrupted residual stream plus, summed over its in-circuit parents,
 the parent's output in this run minus its corrupted output. All edges are exact at once, and one

@@ -1,4 +1,4 @@
-"""What do ablated edges carry if every source outside the circuit writes a constant?
+"""Constant outputs for ablated edges: each source's mean, or zero.
 
 Instead of the corrupted run there is a run that nothing computes: source u writes c_u at every
 position, its mean over other examples or zero, and a destination without in-circuit parents reads

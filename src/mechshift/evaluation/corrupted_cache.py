@@ -1,4 +1,4 @@
-"""What must be kept of the corrupted run of a batch, so that any circuit can be run on it?
+"""The cache of a corrupted run, from which any circuit can be run on the batch.
 
 Everything that a destination without in-circuit parents keeps, and what the difference of a
 source to its corrupted value is taken against. Made once per batch, read by all circuits.

@@ -1,4 +1,4 @@
-"""How much of the model's behaviour does a circuit alone keep?
+"""Faithfulness: how much of the model's behaviour a circuit alone keeps.
 
 f(C) = (m(C) - m(empty)) / (m(full) - m(empty)), each m a mean over examples: a ratio of means, not
 a mean of ratios, because single examples may have m(full) near m(empty).

@@ -1,4 +1,4 @@
-"""What does each source write at each position on average, over examples that are not evaluated?
+"""Mean outputs of each source at each position, over examples that are not evaluated.
 
 1. Canvases are grouped by shape (`canvas_shape`), denoising steps apart: only in equal shapes do
    positions correspond.

@@ -1,4 +1,4 @@
-"""What did each example score, of which curves show only means?
+"""The table of single examples' metrics, of which curves show only means.
 
 Faithfulness has no value for one example: m(full) - m(empty) of a single example, by which it would
 be divided, may be next to nothing. So the three metrics themselves are given.

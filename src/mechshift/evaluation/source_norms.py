@@ -1,4 +1,4 @@
-"""How far does the corruption move what each source writes?"""
+"""Norms of how far the corruption moves what each source writes."""
 
 from collections.abc import Callable, Sequence
 

@@ -1,4 +1,4 @@
-"""What does a layer's attention kernel receive, after biases, per-head norms and rotation?
+"""Operands of attention: what a layer's kernel receives after norms and rotation.
 
 transformers looks its attention kernels up by name. Inside `operands_returned` the model names a
 kernel that computes nothing and hands back what it was given, beside its query in place of z. All

@@ -1,4 +1,4 @@
-"""What happens when one destination, and nothing else, reads a changed residual stream?
+"""Patched input of one destination, while nothing else reads the change.
 
 The nodes of the graph share the residual stream, so it cannot simply be changed. The change is made
 where a destination takes its copy:

@@ -1,4 +1,4 @@
-"""What do an MLP's hidden units hold?"""
+"""Activations of an MLP's hidden units."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""How is a stock module changed for the length of one `with` block, and put back on any exit?
+"""Hooks on a stock module for the length of one `with` block, removed on any exit.
 
 Everything that registers a hook in mechshift goes through `removing`, so that an error inside the
 block never leaves a hook behind.

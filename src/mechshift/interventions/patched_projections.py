@@ -1,4 +1,4 @@
-"""What do a layer's heads compute when their queries, keys and values are given?
+"""Heads of a layer, computed from given queries, keys and values.
 
 1. `attention_arguments` notes, during an ordinary forward pass, everything but the hidden states
    that the stock decoder hands to each attention module: mask, rotary embedding and flags.

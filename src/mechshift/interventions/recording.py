@@ -1,4 +1,4 @@
-"""Which activations does an edge score need, and how are they read from the stock module?
+"""Recordings of the activations that edge scores need, from the stock module.
 
 `recording` hooks the Hugging Face module as it is. Inside the block every forward pass of
 `parts.decoder` fills one `Recording` with tensors that belong to that pass's autograd graph:

@@ -1,4 +1,4 @@
-"""What does the model compute when some structures write something else than they would?
+"""Replaced outputs: the model in which some structures write something else.
 
 What is replaced is output, once for all who read it, at four kinds of site:
 

@@ -1,4 +1,4 @@
-"""Which stock classes are supported, and where are the parts of a model of one of them?"""
+"""Supported architectures: the stock classes, and where the parts of each are."""
 
 from transformers import PreTrainedModel
 

@@ -1,4 +1,4 @@
-"""How does a stock decoder attend block by block?
+"""Block-causal attention in a stock decoder.
 
 Positions are cut into blocks of equal length, counted from the first token that is not padding. A
 position sees its own block and all earlier ones: full attention inside a block, causal between

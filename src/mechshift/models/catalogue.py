@@ -1,4 +1,4 @@
-"""How are the two models of a pair loaded, and do they match?
+"""The catalogue of pairs: how the two models of each are loaded and checked.
 
 An edge of one model is compared with the edge of the same name in the other, and both read the
 same examples, so the two must have the same shape and give the ARM's tokens the same ids.

@@ -1,4 +1,4 @@
-"""Which stock class computes what a published checkpoint computes, and under which names?
+"""Published checkpoints: the stock class that computes each, and its tensors' names.
 
 A checkpoint names its class in config.json. Where that class is remote code, a stock class has the
 same computation; some checkpoints also name their weights or their settings differently. That the

@@ -1,4 +1,4 @@
-"""Which further models tell apart what may have caused a shift?
+"""Controls: further models that tell apart what may have caused a shift.
 
     arm-full         the ARM's weights read as the MDM is: the attention mask without training
     mdm-causal       the MDM's weights read as the ARM is: the training without the mask

@@ -1,4 +1,4 @@
-"""Where are the models that `mechshift pairs get` brought to this machine?
+"""Models that `mechshift pairs get` brought to this machine.
 
 Each has a folder in the cache: MECHSHIFT_CACHE, else `mechshift` in XDG_CACHE_HOME, else
 ~/.cache/mechshift. Its name, or its name and a member of it, stands for that folder wherever a

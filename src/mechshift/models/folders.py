@@ -1,4 +1,4 @@
-"""Where are the files of a checkpoint, and which of them are read?
+"""Folders of checkpoints: where their files are, and which of them are read.
 
 A hub id is downloaded first: configuration, tokenizer and safetensors files only, no code and no
 pickles. From there on there is a local folder. A name that `mechshift pairs get` knows is never

@@ -1,4 +1,4 @@
-"""What is one side of a pair: a decoder, how it attends, and which position predicts which token?
+"""One side of a pair: a decoder, how it attends, and which position predicts which token.
 
 A `LanguageModel` is verified when it is made by `load_language_model`: its attention is probed,
 so that a model that claims to be bidirectional and is not is refused. The probe compares logits

@@ -1,4 +1,4 @@
-"""How does a folder of weights become a `LanguageModel` without running anything from it?
+"""Loading: from a folder of weights to a `LanguageModel`, running nothing from the folder.
 
 1. A hub id is downloaded first: configuration, tokenizer and safetensors files only, no code and
    no pickles. From here on there is a local folder.

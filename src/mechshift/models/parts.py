@@ -1,4 +1,4 @@
-"""What must be known of a decoder's modules so that edges can be read and patched?
+"""Parts of a decoder whose edges can be read and patched.
 
 The stock Hugging Face modules stay as they are. These records say which of them is which, and hide
 three differences between architectures: a weight stored transposed, projections fused into one

@@ -1,4 +1,4 @@
-"""Which pairs of an ARM and the MDM made from it have been published, and how are they read?
+"""Published pairs of an ARM and the MDM made from it, and how each is read.
 
 Settings were read where `source` says. Only pairs of our own making have been loaded by us:
 `verified` says so, and loading probes attention and checks keys, shapes, tokens and the mask token,

@@ -1,4 +1,4 @@
-"""Which shapes do the published models have? So that a run can be planned with nothing downloaded.
+"""Shapes of the published models, so that a run is planned with nothing downloaded.
 
 From the public config.json of each checkpoint. The tests compare the totals of parameters with
 those that are published with the weights. An MDM is loaded only if it has the layers and heads of

@@ -1,4 +1,4 @@
-"""What do one model's weights do when they are read as another model is?
+"""One model's weights, read as another model is: with its attention and shift.
 
 The weights of an ARM attend to the left because they are told to, not because they must. Reading
 them with the MDM's attention, masks and all, and the MDM's weights causally, separates what

@@ -1,4 +1,4 @@
-"""How large is a model, and how is it built? Known from a configuration alone, without weights.
+"""Shapes of models, known from a configuration alone, without weights.
 
 Numbers of parameters and edges follow from it, and so do FLOPs and memory
 (`mechshift.run.planning`).

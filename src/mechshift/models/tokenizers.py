@@ -1,4 +1,4 @@
-"""How does a folder become a tokenizer without running anything from it?
+"""Tokenizers from folders, running nothing from them.
 
 tokenizer.json is read by the one class that needs no other code. An MDM whose own tokenizer is
 remote code (Dream's, for one) is read with the tokenizer of the ARM that it was made from:

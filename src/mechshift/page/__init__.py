@@ -1,4 +1,4 @@
-"""How numbers are shown: colours and layout of figures, numbers in words, and the HTML page.
+"""Display of numbers: colours and layout of figures, numbers in words, the HTML page.
 
 Nothing here knows what is shown; that is for `topics`.
 """

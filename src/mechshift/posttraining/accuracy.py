@@ -1,4 +1,4 @@
-"""Can the model that is being trained do the tasks it is trained on?"""
+"""Accuracy of a model in training on the tasks that it is trained on."""
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast

@@ -1,4 +1,4 @@
-"""How is a model trained through a few weights of low rank, and what do the whole weights become?
+"""Training of low-rank adapters, and the whole weights that they are merged into.
 
 LoRA on every projection inside the blocks (peft). The embedding of the mask token is trained too:
 the ARM never saw that token, so what it starts with means nothing.

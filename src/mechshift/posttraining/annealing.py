@@ -1,4 +1,4 @@
-"""How does causal attention become bidirectional while a model is trained?
+"""Annealing from causal to bidirectional attention while a model is trained.
 
 Attention-mask annealing: at training step n of N a position may look at an earlier one always, and
 at a later one with probability r = min(1, (n + 1) / N). One draw per step is shared by the batch,

@@ -1,4 +1,4 @@
-"""What does a model read in a training step, and what is it asked?
+"""Batches: what a model reads in a training step, and what it must predict.
 
 For each step:
 1. Draw rows of every source in the stated mixture.

@@ -1,4 +1,4 @@
-"""How are all blocks of a text denoised in one pass?
+"""Block diffusion: all blocks of a text denoised in one pass.
 
 A block diffusion model denoises a block while all earlier ones are clean. The text is laid out
 twice, noised and clean, side by side and with the same position ids: a noised block sees itself and

@@ -1,4 +1,4 @@
-"""What can be asked of a training? One record; the command line is made from it."""
+"""Settings of a training, from which the command line is made."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What is a model trained on: which tasks, how many examples, in which mixture?"""
+"""The corpus of a training: tasks, numbers of examples, and their mixture."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

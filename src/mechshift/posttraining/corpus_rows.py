@@ -1,4 +1,4 @@
-"""What does training data look like once it is tokens?"""
+"""Rows of training data, as tokens."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

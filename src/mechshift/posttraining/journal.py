@@ -1,4 +1,4 @@
-"""What does a training tell while it goes on?
+"""The journal of a training: what it prints and logs while it goes on.
 
 `training_log.jsonl`: a line every so many steps with the mean loss, the share of the peak rates
 and, for `mdm`, the probability that a later position is visible; and a line with the accuracy by

@@ -1,4 +1,4 @@
-"""What should a person know who finds the folder of a trained model?
+"""The model card in the folder of a trained model.
 
 The card is the README.md that model hubs show. It holds no date, no path and not the folder's name,
 so that the same training writes the same card.

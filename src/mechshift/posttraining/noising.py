@@ -1,4 +1,4 @@
-"""Which tokens are hidden from a model that learns to denoise, and what does each hidden one count?
+"""Noising: which tokens are hidden from a model, and the weight of each in the loss.
 
 The forward process of masked diffusion: draw t in (0, 1], and mask each token with probability t.
 

@@ -1,4 +1,4 @@
-"""What is minimised when an ARM is trained, and when it is made into an MDM?
+"""Objectives: the loss of an ARM, and that of its post-training into an MDM.
 
 Cross-entropy of the tokens that are asked for, each times its weight, over their number: weight 1
 for an autoregressive model, and that of `noising` for a masked token of a diffusion model.

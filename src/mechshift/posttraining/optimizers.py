@@ -1,4 +1,4 @@
-"""What turns gradients into steps, and how fast?
+"""Optimizers and learning-rate schedules.
 
 The optimizer is AdamW, or Muon for the matrices inside the blocks with AdamW for the rest (Jordan
 et al. 2024; torch.optim.Muon), which reaches the same loss in about half the steps on the embedded

@@ -1,4 +1,4 @@
-"""How does a folder with a model become a folder with the model trained on?
+"""Post-training: from a folder with a model to a folder with the model trained on.
 
 1. Load the parent: a folder, a hub id, or the untrained start of the embedded pair.
 2. Train it (trainer.py) in `OUT.partial` (training_folder.py), which holds recipe, log, checkpoints

@@ -1,4 +1,4 @@
-"""How is a trained model written, so that the stock class and mechshift can load it?"""
+"""Saving of a trained model, as the stock class and mechshift load it."""
 
 import shutil
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How do texts of one's own become training rows?
+"""Texts of one's own as training rows.
 
 - A `.txt` file is one document, and a line of a `.jsonl` file with `text` is one too. Documents
   are packed: joined, each ended by the tokenizer's end token, and cut into rows of equal length,

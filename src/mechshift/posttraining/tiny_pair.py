@@ -1,4 +1,4 @@
-"""How was the embedded pair made? Running this again makes it again.
+"""The recipe of the embedded pair.
 
 1. A Llama of 1.3 M parameters with random weights and the tokenizer of tiny_tokenizer.py.
 2. The ARM: trained on the four tasks with its own objective.

@@ -1,4 +1,4 @@
-"""Which tokens does the embedded pair read?
+"""The tokenizer of the embedded pair.
 
 A word-level vocabulary over GPT-2's way of cutting text: a token is a word with the space before
 it, a mark, or at most two digits, so every number up to 99 is one token and a year is two. The

@@ -1,4 +1,4 @@
-"""How is a model trained on, with its own objective or into an MDM?
+"""The trainer: a model trained on with its own objective, or into an MDM.
 
 For each step:
 1. Draw the batches of the step (batches.py), the same in every process, and take one's own rows.

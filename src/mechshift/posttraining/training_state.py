@@ -1,4 +1,4 @@
-"""What must be saved so that a killed training goes on as if nothing had happened?
+"""The state of a training, from which a killed one goes on with the same bits.
 
 Weights and optimizers as safetensors, and the step, the state of the generator and the losses since
 the last line of the log beside them. No pickle. A new state is complete before the old one goes,

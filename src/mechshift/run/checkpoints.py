@@ -1,4 +1,4 @@
-"""Which checkpoints did a post-training leave, and how is one of them read?
+"""Checkpoints that a post-training left, and how one of them is read.
 
     FOLDER                             the final model, and recipe.json with its number of steps
     FOLDER/checkpoints/step-000032     the model after that many steps, a folder like any other

@@ -1,4 +1,4 @@
-"""What components do: lenses, direct attribution, concentration, attention roles, neurons."""
+"""Semantics of components: lenses, direct attribution, concentration, roles, neurons."""
 
 from mechshift.semantics.alignment import READINGS as READINGS
 from mechshift.semantics.alignment import Alignment as Alignment

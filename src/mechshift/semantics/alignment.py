@@ -1,4 +1,4 @@
-"""Do components write towards the output: does the target stand high in each one's own lens?
+"""Alignment with the output: how high the target stands in each component's own lens.
 
 Per component, from its lens (`logit_lens`): log10 of the target's rank, the target's probability,
 and the entropy of the distribution, each averaged over an example's readouts and then over

@@ -1,4 +1,4 @@
-"""Where does each head attend, whichever attention kernel the model runs?
+"""Attention patterns of each head, whichever kernel the model runs.
 
 Fast kernels do not return attention weights. They need not be asked: a head's output is its weights
 times its values, so values that name their positions read the weights off.

@@ -1,4 +1,4 @@
-"""Which heads have a role that can be read off their attention, and how strongly?
+"""Attention roles: heads that reliably attend where a known role says.
 
 1. `role_shares` measures what share s of its attention a head gives to a role's places, and what
    share b uniform attention would give.

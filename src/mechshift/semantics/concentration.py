@@ -1,4 +1,4 @@
-"""Is the attribution carried by a few components, or spread over many?
+"""Concentration of attribution: carried by a few components, or spread over many.
 
 For magnitudes x_1..x_n >= 0 of n components, with shares p_i = x_i / sum(x):
 

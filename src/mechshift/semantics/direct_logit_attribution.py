@@ -1,4 +1,4 @@
-"""How much of the logit difference target - distractor does each component write directly?
+"""Direct logit attribution: what each component writes towards the target.
 
 The logits read the residual stream x, the sum of what all components write and of the biases that
 belong to none. With the divisor r = r(x) of the final norm frozen at its value on the whole stream,

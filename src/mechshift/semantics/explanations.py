@@ -1,4 +1,4 @@
-"""Can a sentence say when a neuron fires? Made from half of its contexts, scored on the others.
+"""Explanations of neurons: a sentence from half of the contexts, scored on the others.
 
 1. *Explain*: the text model is shown every other of the neuron's most activating contexts, token by
    token with the activation from 0 to 10, and asked for one sentence.

@@ -1,4 +1,4 @@
-"""How are an MLP's hidden units read, what do they write, and how much does each matter?
+"""Hidden units of MLPs: their activations, what they write, and their scores.
 
 A *neuron* here is a hidden unit of an MLP: one input feature a_j of its output projection, behind
 the nonlinearity (and the gate). It writes a_j times column j of that projection. (The neurons of

@@ -1,4 +1,4 @@
-"""At which depth and step does the answer appear, and in which component's lens?
+"""The lens profile: at which depth and step, and in which component, the answer appears.
 
 One reading of the lenses (`alignment.READINGS`), averaged over examples for each denoising step.
 """

@@ -1,4 +1,4 @@
-"""Which token would the model predict from one component's output, or from an unfinished stream?
+"""The logit lens, on the residual stream and on each component's output.
 
 The lens of a vector x is softmax(W_U norm(x)), with the model's own final norm and unembedding.
 

@@ -1,4 +1,4 @@
-"""Which hidden units of the early MLPs does a task use, when do they fire, and what do they write?
+"""Neurons of the early MLPs that a task uses: when they fire, and what they write.
 
 1. Attribute every hidden unit of the early layers (`hidden_units`), and take those whose |mean
    score| over examples is largest.

@@ -1,4 +1,4 @@
-"""Which target token is each number about, and how certain is a mean of such numbers?
+"""Readouts: which target token each number is about, and means of such numbers.
 
 Canvases are scored at *readouts*: one for each target token, at the denoising step that commits it
 and at the position whose logits predict it. Everything measured there has a leading `readout` axis,

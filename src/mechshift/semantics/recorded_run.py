@@ -1,4 +1,4 @@
-"""What do all components write, and how does every head attend, in one forward pass?
+"""A recorded run: all components' outputs and attention in one forward pass.
 
 Every analysis of this package reads a `RecordedRun`, so that one clean forward pass serves them
 all. The hooks are gone when the pass is over.

@@ -1,4 +1,4 @@
-"""On which tokens can a head's habit be seen, whatever the text says? Random ones, then repeated.
+"""Repeated random sequences, on which a head's habits show whatever the text.
 
 A sequence is what the tokenizer puts before every text (BOS, for some), then n distinct random
 tokens, then the same n again. With i a position and both copies counted from their own start:

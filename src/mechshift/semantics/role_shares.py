@@ -1,4 +1,4 @@
-"""What share of its attention does each head give to the places that a role names?
+"""Shares of attention that each head gives to the places that a role names.
 
 For a role, some queries have places (keys) where a head with that role would look. A head's share
 is its attention to those places, mean over such queries, in [0, 1]; the baseline is the same for

@@ -1,4 +1,4 @@
-"""What do the components of a model do on a task, and how does that differ between two models?
+"""Semantics of one model on a task, and the shift between two models.
 
 `analyse_semantics` reads one model; `semantics_shift` compares two that were read on the same
 examples, on the same bootstrap resamples.

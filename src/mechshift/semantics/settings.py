@@ -1,4 +1,4 @@
-"""What the semantics of one model can be asked for."""
+"""Settings of the analysis of components."""
 
 from dataclasses import dataclass
 

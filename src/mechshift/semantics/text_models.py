@@ -1,4 +1,4 @@
-"""How is a language model asked for text: at an OpenAI-compatible endpoint, or on this machine?
+"""Text models: at an OpenAI-compatible endpoint, or on this machine.
 
 Neither is needed by anything else, and nothing is sent anywhere unless one of these is made. What
 comes back is untrusted data: it is parsed, never run, and whoever shows it must escape it.

@@ -1,4 +1,4 @@
-"""On which tokens do chosen hidden units fire, and how selective are they?
+"""Activations of chosen hidden units: the tokens that they fire on, their selectivity.
 
 A gated unit can be strongly positive and strongly negative, and the two need not mean the same. The
 larger tail decides: a unit's *direction* is the sign of the sum of its cubed activations, and it

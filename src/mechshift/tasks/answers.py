@@ -1,4 +1,4 @@
-"""Answers of a model to the examples of a task, and whether they are right.
+"""Answers of a model, and whether they are right.
 
 1. The model decodes as many tokens as the target has.
 2. They are right where they are the target's own ids: an equal text may be lost on the way back, to

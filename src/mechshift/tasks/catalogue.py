@@ -1,4 +1,4 @@
-"""Which tasks does mechshift know by name?"""
+"""The catalogue of tasks, by name."""
 
 from collections.abc import Sequence
 from pathlib import Path

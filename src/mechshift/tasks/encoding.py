@@ -1,4 +1,4 @@
-"""How does an example become tokens, for any tokenizer and both kinds of model?
+"""Encoding of examples as tokens, for any tokenizer and both kinds of model.
 
 The prompt is encoded as a user would encode it, alone. Target and suffix are what the encoding of
 the longer text adds, so no token can straddle a boundary: where one does, the example is refused.

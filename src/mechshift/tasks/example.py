@@ -1,4 +1,4 @@
-"""What is one example of a task, before any tokenizer has seen it?"""
+"""One example of a task, before any tokenizer has seen it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""Greater-Than: which years can end something that began in 1732?
+"""Greater-Than: the years in which something that began in 1732 can end.
 
 "The war lasted from the year 1732 to the year 17" calls for any two digits above 32. The metric is
 the probability of the valid years minus that of the invalid ones. The corrupted prompt begins in

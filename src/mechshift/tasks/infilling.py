@@ -1,4 +1,4 @@
-"""Semantic infilling: what stood in the gap, when only the text after it tells?
+"""Semantic infilling: the word in a gap, when only the text after it tells.
 
 "Anna found the ___ ___. It could cut bread and it looked like blood." calls for " red knife". The
 MDM sees masks in place of the gap and the rest of the text after them. An ARM cannot look ahead, so

@@ -1,4 +1,4 @@
-"""Indirect object identification: which of two names did not act?
+"""Indirect object identification (IOI): the one of two names that did not act.
 
 "When Mary and John went to the store, John gave a drink to" calls for " Mary". The corrupted prompt
 names the other person as the one who acts, which turns the answer into the distractor.

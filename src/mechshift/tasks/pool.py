@@ -1,4 +1,4 @@
-"""Which examples do both models of a pair get right?
+"""The common-correct pool: examples that both models of a pair get right.
 
 1. Draw candidates from a split of the task, the same ones for both models.
 2. Let both models decode them greedily; the MDM in the order and number of steps that attribution

@@ -1,4 +1,4 @@
-"""What can be asked of a pool: how many examples, and how the MDM denoises them."""
+"""Settings of a pool: how many examples, and how the MDM denoises them."""
 
 from dataclasses import dataclass
 

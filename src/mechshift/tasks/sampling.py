@@ -1,4 +1,4 @@
-"""How are distinct examples of one split drawn, the same ones for the same seed?"""
+"""Sampling of distinct examples of one split, the same ones for the same seed."""
 
 import random
 import zlib

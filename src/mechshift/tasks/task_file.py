@@ -1,4 +1,4 @@
-"""How does a user's own task, one JSON object per line, become examples?
+"""Task files: a user's own task, one JSON object per line.
 
 Every line is checked before any model is loaded, then again at token level for the tokenizer at
 hand; the first bad line is named with its number. The file is UTF-8; blank lines are skipped. The

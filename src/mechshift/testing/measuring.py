@@ -1,4 +1,4 @@
-"""What did some work really do: passes of the decoder, matrix products, memory of live tensors?
+"""Measurements of work: decoder passes, matrix products, memory of live tensors.
 
 For benchmarks, and for comparison with `mechshift.run.planning`, which predicts all three.
 """

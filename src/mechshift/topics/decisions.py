@@ -1,4 +1,4 @@
-"""When a number decides: the rules that verdicts and answers apply, each written once.
+"""Decisions: the rules by which verdicts and answers read a number, each written once.
 
 An interval decides where it lies on one side of a threshold. The thresholds other than "no change"
 are ours, and stand here.

@@ -1,4 +1,4 @@
-"""Which format is a circuit's file in? Its suffix says."""
+"""The format of a circuit's file, by its suffix."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which edge does each of a million names mean, and what is each edge called?"""
+"""Names of edges: a million of them to edges, and back."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

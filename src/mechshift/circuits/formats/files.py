@@ -1,4 +1,4 @@
-"""How is one file written all or nothing, and refused in one line that names it?"""
+"""Files of circuits: written all or nothing, refused in one line that names them."""
 
 import os
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What must a file of our own say besides its edges? The graph, and whether edges were selected."""
+"""The header of our own files: the graph, and whether edges were selected."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields

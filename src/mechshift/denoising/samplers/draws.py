@@ -1,4 +1,4 @@
-"""How are tokens and positions chosen from logits? What several samplers share.
+"""Choices of tokens and positions from logits, which several samplers share.
 
 Ties go to the lowest token id and the leftmost position; `topk` and `sort` of the published codes
 leave them to the device. Random draws use float64 uniforms made on the CPU, so that a seed means

@@ -1,4 +1,4 @@
-"""What does a sampler see at one denoising step of one example, and what does it answer?
+"""The interface of samplers: what one is given at a step, and what it returns.
 
 A sampler is a pure function of a `StepState` and of the logits at target positions. It knows
 neither the model nor the canvas, and its random draws depend on the seed, the example and the step

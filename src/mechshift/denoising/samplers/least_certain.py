@@ -1,4 +1,4 @@
-"""Which target positions stay masked in HKUNLP's top-k samplers? Those of the lowest scores.
+"""The least certain positions, which HKUNLP's top-k samplers leave masked.
 
 With n target positions at step i of T, and t = T - 1 - i: the positions whose score lies strictly
 below the score of rank floor(n t / T), counted from 0 from the lowest. Where scores tie at the

@@ -1,4 +1,4 @@
-"""How do models that need no hub come to this machine? What `mechshift pairs get` does."""
+"""Models that need no hub: what `mechshift pairs get` does."""
 
 from mechshift.models.supply.embedded import get_embedded as get_embedded
 from mechshift.models.supply.packed import pack_checkpoints as pack_checkpoints

@@ -1,4 +1,4 @@
-"""Models that are made of a base and a LoRA adapter, as plain folders like any other."""
+"""LoRA adapters, merged into models of their own."""
 
 from pathlib import Path
 

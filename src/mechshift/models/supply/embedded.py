@@ -1,4 +1,4 @@
-"""How does the embedded pair become folders that other tools, and `mechshift trajectory`, read?
+"""The embedded pair as plain folders, for other tools and `mechshift trajectory`.
 
 The package holds the whole family: models as plain folders, checkpoints packed (`packed`).
 """

@@ -1,4 +1,4 @@
-"""How does a Llama in a GGUF file become a plain Hugging Face folder?
+"""A Llama in a GGUF file, converted to a plain Hugging Face folder.
 
 1. transformers reads the configuration and the weights, and multiplies quantized weights out to
    float32, exactly as stored: they may be rounded when the folder is loaded, but not here.

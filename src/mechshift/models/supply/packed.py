@@ -1,4 +1,4 @@
-"""How do checkpoints of a small model ship in a fraction of their size?
+"""Packed checkpoints of a small model: rounded differences, a third of the size.
 
 A checkpoint on the way from a parent to the model trained from it is kept as a difference:
 

