@@ -118,10 +118,10 @@ def layer_sums(
     sums = {}
     for size, (circuits,) in circuits_of([scores], sizes):
         edges = circuits.edges if len(circuits.edges) < graph.num_edges else slice(None)
-        kept = circuits.inside
-        if added is not None:
-            signed = np.sign(circuits.scores) * added[:, edges]
-            kept = np.where(circuits.members, signed, 0)
+        if added is None:
+            kept = circuits.inside
+        else:
+            kept = np.where(circuits.members, np.sign(circuits.scores) * added[:, edges], 0)
         sums[size] = np.stack([kept @ by_layer(graph, side)[edges] for side in SIDES])
     return [sums[size] for size in sizes]
 

@@ -62,8 +62,8 @@ def resampled(
     Args:
         weights: of the examples in each resample.
         models: scores of each.
-        arrays: how many arrays as large as itself its user makes of one of a piece; more make
-            pieces smaller.
+        arrays: of a piece's size that its user holds for each set of rows; pieces are as many
+            times smaller.
     """
     for rows in chunks(len(weights), arrays * models[0].shape[1]):
         yield tuple(mean_scores(weights[rows], scores) for scores in models)

@@ -164,10 +164,14 @@ def _axes(figure: go.Figure, comparison: Comparison) -> None:
     figure.update_yaxes(title_text="reading layer", row=1, col=1)
 
 
+def has_steps(comparison: Comparison) -> bool:
+    """Whether either model takes more than one denoising step."""
+    return max(len(comparison.arm_steps.share), len(comparison.mdm_steps.share)) > 1
+
+
 def _exhibits(task: TaskResults) -> tuple[Exhibit, ...]:
-    """Nothing where neither model takes more than one step."""
     comparison = task.comparison
-    if max(len(comparison.arm_steps.share), len(comparison.mdm_steps.share)) == 1:
+    if not has_steps(comparison):
         return ()
     return (
         Exhibit(
@@ -181,4 +185,12 @@ def _exhibits(task: TaskResults) -> tuple[Exhibit, ...]:
     )
 
 
-STEPS: Topic[None] = Topic(name="steps", title="Step by step", exhibits=_exhibits)
+def _notes(task: TaskResults) -> tuple[str, ...]:
+    if has_steps(task.comparison):
+        return ()
+    return (
+        "Both models answer this task in one denoising step, so there is no view step by step.",
+    )
+
+
+STEPS: Topic[None] = Topic(name="steps", title="Step by step", exhibits=_exhibits, notes=_notes)
