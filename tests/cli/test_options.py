@@ -58,7 +58,7 @@ def test_the_options_of_a_command_are_called_as_they_were(command, capsys, monke
     with pytest.raises(SystemExit):
         main([command, "--help"])
     shown = capsys.readouterr().out
-    starts = re.findall(r"^[│|] (?:-h, )?(--[^\s,]+(?:, --[^\s,]+)*)", shown, re.MULTILINE)
+    starts = re.findall(r"^(?:│ |  )(?:-h, )?(--[a-z][^\s,]*(?:, --[^\s,]+)*)", shown, re.MULTILINE)
     assert {name for start in starts for name in start.split(", ")} == OPTIONS[command] | {"--help"}
 
 
