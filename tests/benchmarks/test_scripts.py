@@ -52,7 +52,7 @@ def benchmark(monkeypatch):
 
 
 def test_every_script_is_run_here():
-    shared = {"measuring", "random_problem"}
+    shared = {"measuring", "random_problem", "same_numbers"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == shared | ARGUMENTS.keys()
 
 

@@ -397,7 +397,7 @@ def evaluate_files(
     return pl.DataFrame(rows)
 
 
-def _row(circuit: Circuit, metrics: CircuitMetrics) -> dict[str, float]:
+def _row(circuit: Circuit, metrics: CircuitMetrics) -> dict[str, int | float]:
     """The numbers of one circuit from a file."""
     found = metrics.curve().interval()
     return {

@@ -1,0 +1,92 @@
+"""What a run folder of before, or a damaged one, is answered with."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mechshift.artifacts import write_artifact
+from mechshift.cli.main import main
+from mechshift.errors import ArtifactError
+from mechshift.run.records import TaskPools
+from mechshift.run.store import (
+    KINDS,
+    POOL,
+    pool_folder,
+    read_baselines,
+    read_circuit_metrics,
+    read_pool,
+    read_record,
+    read_scores,
+    record_files,
+    scores_folder,
+)
+
+
+def test_a_run_folder_of_before_is_one_line_that_says_what_to_do(small_run, tmp_path, capsys):
+    run = tmp_path / "run"
+    shutil.copytree(small_run / "pool", run / "pool")
+    for task in ("ioi", "infilling"):
+        path = run / "pool" / task / "manifest.json"
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        path.write_text(json.dumps(manifest | {"format_version": 1}), encoding="utf-8")
+    for command in ("attribute", "compare", "report", "sweep"):
+        assert main([command, str(run)]) == 2
+        (line,) = capsys.readouterr().err.strip().splitlines()
+        assert "has format version 1, and this mechshift reads 2; use the mechshift that" in line
+        assert "or delete the folder and run again." in line
+
+
+def test_a_folder_without_the_values_of_its_record_is_refused(tmp_path):
+    write_artifact(tmp_path / "pool", stage=POOL, config={}, inputs={}, arrays={"x": np.zeros(2)})
+    with pytest.raises(ArtifactError, match="holds no values.json, so another version of"):
+        read_record(TaskPools, tmp_path / "pool", stage=POOL)
+
+
+def test_a_pool_is_read_as_it_was_stored_and_its_text_can_be_read_by_people(small_run, tmp_path):
+    pools = {split: read_pool(small_run, "infilling", split) for split in ("discovery", "held-out")}
+    record = TaskPools(discovery=pools["discovery"], held_out=pools["held-out"])
+    write_artifact(
+        pool_folder(tmp_path, "infilling"),
+        stage=POOL,
+        config={},
+        inputs={},
+        **vars(record_files(record)),
+    )
+    again = read_pool(tmp_path, "infilling", "held-out")
+    assert again.examples == pools["held-out"].examples and again.split == "held-out"
+    assert again.candidate_ids == pools["held-out"].candidate_ids
+    assert again.mdm_completions == pools["held-out"].mdm_completions
+    np.testing.assert_array_equal(again.arm_correct, pools["held-out"].arm_correct)
+    values = json.loads((pool_folder(tmp_path, "infilling") / "values.json").read_text())
+    first = pools["discovery"].examples[0]
+    assert values["discovery.examples"][0]["prompt"] == first.prompt
+    assert values["discovery.examples"][0]["spans"] == {
+        name: list(span) for name, span in first.spans.items()
+    }
+
+
+def test_all_circuits_of_one_model_share_its_full_and_its_empty_run(small_run):
+    for kind in KINDS:
+        metrics = read_circuit_metrics(small_run, "ioi", kind)
+        baselines = read_baselines(small_run, "ioi", kind)
+        for one in (metrics["mdm"], baselines.random, baselines.activation):
+            np.testing.assert_array_equal(one.full, metrics["arm"].full)
+            np.testing.assert_array_equal(one.empty, metrics["arm"].empty)
+
+
+def test_scores_in_shards_keep_what_each_node_was_attributed(small_run, tmp_path):
+    scores = read_scores(scores_folder(small_run, "ioi", "arm"))
+    by_source = np.ones((12, scores.graph.num_sources), dtype=np.float32)
+    sharded = replace(
+        scores, values=scores.values[::4].copy(), examples_per_shard=4, by_source=by_source
+    )
+    write_artifact(
+        tmp_path / "arm", stage="scores", config={}, inputs={}, **vars(record_files(sharded))
+    )
+    again = read_scores(tmp_path / "arm")
+    assert (again.examples_per_shard, again.graph) == (4, scores.graph)
+    np.testing.assert_array_equal(again.by_source, by_source)
+    np.testing.assert_array_equal(again.values, scores.values[::4])
