@@ -5,8 +5,9 @@
 1. Every file of every stage's folder is read as named values: a number or text of a JSON file, a
    column of a CSV or Parquet file, an array of a safetensors file, a page as a whole. Of manifests
    the config counts; hashes and versions differ wherever anything does.
-2. What was changed on purpose is brought into its new form in OLD (`as_stored_now`), and what a
-   folder did not say before is left out of NEW (`ADDED`).
+2. What was changed on purpose is brought into its new form in OLD (`as_stored_now`), what a folder
+   did not say before is left out of NEW (`ADDED`), and pages whose sections moved are not compared
+   (`MEANT`).
 3. What is missing on one side, or differs in a single digit or in its order, is printed.
 
 The exit status is 1 if there is any difference.
@@ -37,9 +38,22 @@ ADDED: tuple[str, ...] = (
     r"^(faithfulness|crossed)/.*/values: .*\bnum_edges$",
     r"^crossed/.*/values: baselines$",
     r"^points/.*/values: (training|step|share\.level)$",
-    r"^points/.*/manifest: config\.(training|step)$",
+    r"^points/.*/manifest: config\.(training|step|quantities)",
+    # Resampled draws, so that two members' numbers can be subtracted; and what the report computed.
+    r"^(comparison|sweep|points)/.*draws$",
+    r"^(conclusions|quantities)/",
+    # CPR and CMD, which had been run for and were not shown; the report says what it is of.
+    r"^report/.*-cpr-cmd: ",
+    r"^report/manifest: config\.tasks",
 )
 """Pattern of a name that only NEW has."""
+
+MEANT: tuple[str, ...] = (
+    # The page's sections stand in the order of the topics, each under its own heading.
+    r"^report/report: text$",
+    r"^report/manifest: config$",
+)
+"""Pattern of a name whose value was changed on purpose, and holds no number of its own."""
 
 FORMAT_OF_RECORDS = 2
 """From this format on, every record is stored by `flat_records`."""
@@ -73,6 +87,8 @@ def differences(old: Path, new: Path) -> Iterator[str]:
     """A line for each value that one folder lacks or that differs."""
     before, after = run_values(old), run_values(new)
     for name in sorted(before.keys() | after.keys()):
+        if any(re.search(pattern, name) for pattern in MEANT):
+            continue
         if name not in after:
             yield f"{name}: only in {old}"
         elif name not in before:

@@ -1,0 +1,196 @@
+"""The report in a real browser, without network: it draws, adapts, and complains of nothing."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mechshift.topics.report_page import TITLE, RunFacts, report
+from mechshift.topics.topic import TaskResults
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as BrowserPage
+
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on this machine"
+)
+
+Open = Callable[..., BrowserPage]
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
+DESKTOP = {"viewport": {"width": 1280, "height": 900}}
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def report_file(
+    tmp_path_factory: pytest.TempPathFactory, infilling: TaskResults, facts: RunFacts
+) -> Path:
+    """One task, with a figure of every kind."""
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    path.write_text(report([infilling], facts).page, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Open]:
+    """Open a file and wait until it is drawn; in the end nothing may have gone wrong."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_file(path: Path, **options: Any) -> BrowserPage:
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(f"console {message.type}: {message.text}")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
+        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url == path.as_uri() or request.url.startswith(("data:", "blob:"))
+                else complaints.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(path.as_uri())
+        page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def ground(page: BrowserPage) -> str:
+    return str(page.evaluate("getComputedStyle(document.body).backgroundColor"))
+
+
+def tick_colour(page: BrowserPage) -> str:
+    return str(page.evaluate("getComputedStyle(document.querySelector('.xtick text')).fill"))
+
+
+def brightness(colour: str) -> float:
+    """Of `rgb(r, g, b)`, from 0 to 1."""
+    return max(int(channel) for channel in re.findall(r"\d+", colour)[:3]) / 255
+
+
+def has_sideways_scroll(page: BrowserPage) -> bool:
+    return bool(page.evaluate("document.documentElement.scrollWidth > innerWidth"))
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_every_figure_is_drawn_and_fits_the_page(
+    open_page: Open, report_file: Path, device: dict
+) -> None:
+    page = open_page(report_file, **device)
+    plots = page.locator(".plot")
+    assert plots.count() == 21  # twenty of the task and one of the pair
+    folded = page.locator("details.fold .plot")
+    assert folded.locator("svg").count() == 0
+    page.click("details.fold > summary")
+    for plot in folded.all():
+        plot.locator("svg.main-svg").first.wait_for()
+    for plot in plots.all():
+        assert plot.locator("svg.main-svg .xaxislayer-above, svg.main-svg .plot").count() > 0
+        drawn = plot.evaluate(
+            "e => e.querySelector('svg.main-svg').getBoundingClientRect().width / e.clientWidth"
+        )
+        assert drawn == pytest.approx(1, abs=0.01)
+    assert not has_sideways_scroll(page)
+
+
+def test_the_button_turns_page_and_figures_dark_and_back(
+    open_page: Open, report_file: Path
+) -> None:
+    page = open_page(report_file, **DESKTOP, color_scheme="light")
+    light = ground(page), tick_colour(page)
+    page.click("#theme")
+    page.wait_for_function(
+        "before => getComputedStyle(document.querySelector('.xtick text')).fill !== before",
+        arg=light[1],
+    )
+    assert page.inner_text("#theme") == "Light page"
+    dark = ground(page), tick_colour(page)
+    assert dark[0] != light[0] and dark[1] != light[1]
+    page.click("#theme")
+    page.wait_for_function(
+        "before => getComputedStyle(document.querySelector('.xtick text')).fill === before",
+        arg=light[1],
+    )
+    assert (ground(page), tick_colour(page)) == light
+
+
+def test_a_dark_system_gets_a_dark_page(open_page: Open, report_file: Path) -> None:
+    page = open_page(report_file, **DESKTOP, color_scheme="dark")
+    assert brightness(ground(page)) < 0.2
+    assert brightness(tick_colour(page)) > 0.8
+
+
+def test_hovering_a_node_shows_its_name_and_share(open_page: Open, report_file: Path) -> None:
+    page = open_page(report_file, **DESKTOP)
+    plot = page.locator("#plot-infilling-circuit-map")
+    plot.scroll_into_view_if_needed()
+    box = plot.locator(".scatterlayer .point").last.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.wait_for_selector("#plot-infilling-circuit-map .hoverlayer .hovertext")
+    text = plot.locator(".hoverlayer").text_content()
+    assert text is not None and "logits" in text and "all heads and MLPs" in text
+
+
+COLOUR_BAR_PLACE = """() => {
+    const plot = document.querySelector("#plot-infilling-circuit-map");
+    const bar = plot.querySelector(".cbfills").getBoundingClientRect();
+    return Math.round(bar.left - plot.getBoundingClientRect().left);
+}"""
+
+
+def test_a_window_made_narrow_and_wide_again_looks_as_before(
+    open_page: Open, report_file: Path
+) -> None:
+    """Plotly leaves a colour bar in the middle of the panels when relayout turns it upright."""
+    page = open_page(report_file, **DESKTOP)
+    before = page.evaluate(COLOUR_BAR_PLACE)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_function(f"({COLOUR_BAR_PLACE})() < {before} / 2")
+    page.wait_for_timeout(300)
+    assert not has_sideways_scroll(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.wait_for_function(f"({COLOUR_BAR_PLACE})() === {before}")
+
+
+def test_hostile_names_run_nothing(
+    open_page: Open, hostile: TaskResults, hostile_facts: RunFacts, tmp_path: Path
+) -> None:
+    path = tmp_path / "hostile.html"
+    path.write_text(report([hostile], hostile_facts).page, encoding="utf-8")
+    page = open_page(path, **PHONE)
+    assert page.locator("h1").inner_text() == TITLE
+    assert page.locator(".pair .name").all_inner_texts() == 2 * [hostile_facts.arm_name]
+    assert page.locator("section.task h2").inner_text() == hostile.task
+    assert page.locator("img").count() == 0
+    assert not has_sideways_scroll(page)
