@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mechshift.topics.report_page import TITLE, RunFacts, report
-from mechshift.topics.topic import TaskResults
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as BrowserPage
+
+from mechshift.topics.report_page import TITLE, RunFacts, report
+from mechshift.topics.topic import TaskResults
 
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None

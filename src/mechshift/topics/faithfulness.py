@@ -25,12 +25,16 @@ from mechshift.evaluation import (
     FaithfulnessCurve,
     baseline_curve,
 )
-from mechshift.evaluation.faithfulness import percentile_estimates
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.formats import NOT_MEASURED, Cell, entry_cell, in_words
 from mechshift.page.theme import MODEL_NAMES
-from mechshift.statistics import Estimate, centred_estimate, percentile_interval
+from mechshift.statistics import (
+    Estimate,
+    centred_estimate,
+    percentile_estimates,
+    percentile_interval,
+)
 from mechshift.topics.decisions import by_sign
 from mechshift.topics.faithfulness_figure import (
     FaithfulnessSeries,

@@ -201,7 +201,7 @@ def _sections(
             folds = groupby(shown[topic.name], lambda exhibit: exhibit.fold)
             yield SectionView(
                 title=topic.title,
-                anchor=f"{anchor}-{topic.name}",
+                anchor=f"{anchor}-{topic.name}-topic",
                 folds=tuple(
                     FoldView(
                         title=fold,
