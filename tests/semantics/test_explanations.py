@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mechshift.errors import ModelError, SemanticsError
+from mechshift.errors import SemanticsError
 from mechshift.semantics.explanations import (
     MAX_CHARACTERS,
     explain_neurons,
@@ -269,7 +269,9 @@ def test_an_adapter_is_not_attached_to_the_model_that_explains(tmp_path):
     source.module.save_pretrained(tmp_path)
     source.tokenizer.save_pretrained(tmp_path)
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="holds an adapter .adapter_config.json. beside"):
+    with pytest.raises(
+        SemanticsError, match="to explain neurons: .* holds an adapter .*config.json"
+    ):
         load_local_model(tmp_path)
 
 

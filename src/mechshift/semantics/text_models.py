@@ -18,7 +18,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 import torch
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
-from mechshift.errors import SemanticsError
+from mechshift.errors import ModelError, SemanticsError
 from mechshift.models.folders import check_no_adapter, resolve_folder
 from mechshift.models.tokenizers import read_tokenizer
 
@@ -159,10 +159,13 @@ def load_local_model(
 
     Raises:
         SemanticsError: it cannot be loaded like that.
-        ModelError: it is not there, has no tokenizer.json, or has an adapter.
+        ModelError: it has no tokenizer.json.
     """
-    folder = resolve_folder(str(path), None)
-    check_no_adapter(folder)  # which transformers would attach, or fetch another model for
+    try:
+        folder = resolve_folder(str(path), None)
+        check_no_adapter(folder)  # which transformers would attach, or fetch another model for
+    except ModelError as error:
+        raise SemanticsError(f"cannot load '{path}' to explain neurons: {error}") from None
     try:
         module = AutoModelForCausalLM.from_pretrained(
             folder, trust_remote_code=False, use_safetensors=True, dtype="auto"
