@@ -140,7 +140,9 @@ def _neutral_line(rows: Rows, quantity: Quantity) -> go.Scatter:
 
 def _points(rows: Rows, quantity: Quantity) -> go.Scatter:
     known = {row: one for row, found in rows.items() if (one := found[quantity.name]) is not None}
-    decided = [one.excludes(quantity.neutral) for one in known.values()]
+    neutral = quantity.neutral
+    assert neutral is not None  # what is shown at a glance has one
+    decided = [one.excludes(neutral) for one in known.values()]
     return go.Scatter(
         x=[one.value for one in known.values()],
         y=list(known),
