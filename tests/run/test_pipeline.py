@@ -66,6 +66,7 @@ def files_of(run):
 
 ALWAYS_CONCLUDED = (
     "/pool",
+    "/stability",
     "/spread",
     "/flow",
     "/lens",

@@ -32,6 +32,7 @@ from mechshift.comparison.settings import (
     overlap_sizes,
 )
 from mechshift.comparison.single_model import Completeness, StepProfile, completeness, step_profile
+from mechshift.comparison.stability import CORE, CircuitStability, circuit_stability
 from mechshift.comparison.sweeps import (
     DepthSweep,
     ShiftCurve,
@@ -43,6 +44,7 @@ from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
     "CHUNK_BYTES",
+    "CORE",
     "CROSS_FITTED",
     "HALF_DISTANCES",
     "MIN_EXAMPLES",
@@ -51,6 +53,7 @@ __all__ = [
     "Agreement",
     "AgreementCurve",
     "CircuitShift",
+    "CircuitStability",
     "Comparison",
     "ComparisonSettings",
     "Completeness",
@@ -73,6 +76,7 @@ __all__ = [
     "agreement",
     "agreement_sizes",
     "circuit_shift",
+    "circuit_stability",
     "compare",
     "completeness",
     "default_sizes",

@@ -35,6 +35,7 @@ from mechshift.topics.scores import SCORES
 from mechshift.topics.single_ablations import SINGLE_ABLATIONS
 from mechshift.topics.spans import SPANS
 from mechshift.topics.spread import SPREAD
+from mechshift.topics.stability import STABILITY
 from mechshift.topics.steps import STEPS
 from mechshift.topics.topic import Quantity, Rule, Statement, TaskResults, Topic
 
@@ -46,6 +47,7 @@ _MEASURING: tuple[Topic[Any], ...] = (
     CIRCUITS,
     OVERLAP,
     AGREEMENT,
+    STABILITY,
     DEPTH,
     DEPTH_SWEEPS,
     SPREAD,
