@@ -109,7 +109,7 @@ def test_every_figure_is_drawn_and_fits_the_page(
 ) -> None:
     page = open_page(report_file, **device)
     plots = page.locator(".plot")
-    assert plots.count() == 21  # twenty of the task and one of the pair
+    assert plots.count() == 22  # twenty-one of the task and one of the pair
     folded = page.locator("details.fold .plot")
     assert folded.locator("svg").count() == 0
     page.click("details.fold > summary")

@@ -182,6 +182,7 @@ def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -
     assert [name for name, _ in table.rows] == [
         "solves of what both solve",
         "overlap ratio",
+        "core kept",
         "early share shift",
         "centre of mass shift",
         "effective components shift",

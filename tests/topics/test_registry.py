@@ -37,6 +37,7 @@ from mechshift.topics.topic import Measured, MemberResults, TaskResults
 
 AXES = (
     "structure",
+    "core",
     "depth",
     "specialisation",
     "direction",
@@ -44,6 +45,22 @@ AXES = (
     "intervention",
     "cause",
 )
+
+INTERVALS = [(-0.4, -0.1), (-0.4, 0.1), (0.0, 0.02), (0.01, 0.04), (0.03, 0.2), (0.06, 0.2)]
+"""Below, around, at and above 0 and a twentieth."""
+
+SAME = {
+    "front-loaded": "yes, more",
+    "back-loaded": "no, less",
+    "more distributed": "yes, more distributed",
+    "sharper": "no, sharper",
+    "reads from the right": "yes",
+    "hardly reads from the right": "hardly",
+    "serves it better": "it keeps more",
+    "no longer suffices": "no, it keeps less",
+    NOT_DECIDED: NOT_DECIDED,
+}
+"""The verdict's words -> the finding's."""
 
 Planted = Callable[..., TaskResults]
 ControlOf = Callable[[str, str], MemberResults]
@@ -85,6 +102,7 @@ def test_the_axes_of_the_verdict_stand_in_a_fixed_order() -> None:
 def test_members_are_measured_by_these_quantities_and_checkpoints_by_more() -> None:
     of_members = [
         "overlap ratio",
+        "core kept",
         "early share shift",
         "centre of mass shift",
         "effective components shift",
@@ -134,6 +152,34 @@ def test_a_paragraph_holds_every_sentence_and_every_axis_has_a_rule(
     for statement in found.statements:
         assert statement.axis in [rule.axis for rule in rules()]
         assert statement.sentence[1:] in found.paragraph
+
+
+@pytest.mark.parametrize(("low", "high"), INTERVALS)
+@pytest.mark.parametrize(
+    ("axis", "question"),
+    [
+        ("depth", "rely more on early layers"),
+        ("specialisation", "spread over more components"),
+        ("direction", "read from its right"),
+        ("inheritance", "ARM's circuit serve the MDM"),
+    ],
+)
+def test_where_verdict_and_finding_answer_one_question_they_answer_alike(
+    infilling: TaskResults, axis: str, question: str, low: float, high: float
+) -> None:
+    measured = Measured(estimate=estimate(low, high))
+    task = with_measured(
+        infilling,
+        early_share_shift=measured,
+        effective_components_shift=measured,
+        right__to__left_share=measured,
+    )
+    record = infilling.records["faithfulness"]
+    record = replace(record, mdm=replace(record.mdm, other_minus_own=measured))
+    task = replace(task, records={**infilling.records, "faithfulness": record})
+    findings = [one for topic in TOPICS for one in topic.findings(task)]
+    (found,) = [one.verdict for one in findings if question in one.question]
+    assert SAME[verdict(task).of(axis).verdict] == found
 
 
 def test_verdicts_are_stored_with_their_rules_and_tests(
@@ -328,6 +374,7 @@ def test_every_axis_with_a_title_names_its_unit_or_what_it_counts(
         "circuit-map": {"attention head", "layer"},
         "overlap": {"circuit size K [edges]", "Jaccard overlap", "ratio"},
         "agreement": {"circuit size K [edges]", "agreement"},
+        "stability": {"edges, most stable first", "share of resamples", "edges"},
         "depth": {"layer", "share of |score|"},
         "depth-all-edges": {"layer", "share of |score|"},
         "size-sweep": {"circuit size K [edges]"},
