@@ -56,13 +56,14 @@ def conclude_run(run: Path, *, quiet: bool = False) -> None:
 
 
 def _pieces(run: Path) -> Iterator[Piece]:
+    measured = [one.name for one in quantities("members")]
     for task in pool_manifests(run):
         stored = RunTask(run=run, task=task)
         for topic in TOPICS:
             if topic.conclude is not None:
                 yield _piece(
                     conclusion_folder(run, task, topic.name),
-                    task,
+                    {"task": task},
                     stored_hashes(run, task, (*ALWAYS_READ, *topic.reads)),
                     f"{task}: conclude {topic.name}",
                     partial(topic.conclude, stored),
@@ -70,7 +71,7 @@ def _pieces(run: Path) -> Iterator[Piece]:
         for name in measured_members(run, task):
             yield _piece(
                 quantities_folder(run, task, name),
-                task,
+                {"task": task, "quantities": measured},
                 stored_hashes(run, task, (*ALWAYS_READ, FLOW, CONTROLS)),
                 f"{task}: measure {name}",
                 partial(measure_member, RunMember(of=stored, name=name)),
@@ -80,7 +81,7 @@ def _pieces(run: Path) -> Iterator[Piece]:
 
 def _piece(
     folder: Path,
-    task: str,
+    config: dict[str, Any],
     inputs: dict[str, str],
     title: str,
     make: Callable[[], Any],
@@ -94,7 +95,7 @@ def _piece(
 
     return Piece(
         folder=folder,
-        config={"task": task},
+        config=config,
         inputs=inputs,
         prepare=lambda: Work(title=title, total=1, compute=compute),
         stage=stage,

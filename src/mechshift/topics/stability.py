@@ -5,9 +5,9 @@ ARM's circuit all along.
 
 Rule, core: the share of the ARM's core that the MDM's circuit holds, by the classes of the overlap
 (`decisions.structure`). Its bounds leave open what the examples decide, so noise makes them wide;
-where it leaves a model a core of less than half of its circuit, nothing is decided. On planted pairs
-with one circuit in both models and an MDM up to ten times as noisy, 1 of 450 was decided falsely
-(LOG.md, 2026-11-29).
+where it leaves a model a core of less than half of its circuit, nothing is decided. On planted
+pairs with one circuit in both models and an MDM up to ten times as noisy, 1 of 450 was decided
+falsely (LOG.md, 2026-11-29).
 """
 
 import numpy as np
