@@ -1,4 +1,4 @@
-"""Stability: membership counted by hand, bounds that noise widens, and the laws of identical models."""
+"""Stability: membership counted by hand, bounds that noise widens, laws of identical models."""
 
 from dataclasses import replace
 

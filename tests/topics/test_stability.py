@@ -1,4 +1,4 @@
-"""Stability on the page: classes by hand, the table's edges, and a verdict that noise leaves open."""
+"""Stability on the page: classes by hand, the table's edges, a verdict that noise leaves open."""
 
 from dataclasses import replace
 
