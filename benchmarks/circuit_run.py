@@ -18,9 +18,9 @@ from random_problem import Problem
 from mechshift.attribution import eap_ig
 from mechshift.circuits import select_top_edges
 from mechshift.denoising import CanvasBatch, batch_canvases, readout_logits
+from mechshift.evaluation._corrupted_cache import corrupted_cache
 from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.evaluation.circuit_run import run_circuit
-from mechshift.evaluation.corrupted_cache import corrupted_cache
 from mechshift.models import LanguageModel
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mechshift.attribution import eap, eap_ig, exact_edge_scores
-from mechshift.attribution.eap import gradient_point
+from mechshift.attribution._eap import gradient_point
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.errors import AttributionError
 from mechshift.testing import known_circuit, random_examples, random_language_model

@@ -12,8 +12,8 @@ from mechshift.attribution.gim import modified_attention
 from mechshift.denoising import EncodedExample, build_canvases, left_to_right
 from mechshift.errors import AttributionError
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
+from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS
 from mechshift.testing.random_models import as_language_model
-from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 

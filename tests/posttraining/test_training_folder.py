@@ -205,7 +205,7 @@ def no_wait(monkeypatch):
     def waited(*_arguments, **_options):
         pytest.fail("a wait before the refusal")
 
-    monkeypatch.setattr(import_module("mechshift.posttraining.posttrain"), "_load_parent", waited)
+    monkeypatch.setattr(import_module("mechshift.posttraining._posttrain"), "_load_parent", waited)
     monkeypatch.setattr("mechshift.posttraining.trainer.build_mixture", waited)
 
 

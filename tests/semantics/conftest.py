@@ -6,8 +6,8 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from mechshift.denoising import EncodedExample, batch_canvases, build_canvases, left_to_right
 from mechshift.testing import random_examples
+from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS
 from mechshift.testing.random_models import as_language_model
-from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
 
 NAMES = ("Ann", "Bob", "Cat", "Dan")
 FILLERS = ("so", "then", "and", "but", "if", "or", "as")

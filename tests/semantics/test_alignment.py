@@ -9,8 +9,8 @@ import torch
 from mechshift.denoising import batch_canvases
 from mechshift.errors import SemanticsError
 from mechshift.graph import Graph
-from mechshift.semantics.alignment import ScoredLens, alignment, alignment_shift
-from mechshift.semantics.logit_lens import LensReadings, LogitLens, logit_lens
+from mechshift.semantics._alignment import ScoredLens, alignment, alignment_shift
+from mechshift.semantics._logit_lens import LensReadings, LogitLens, logit_lens
 from mechshift.semantics.readouts import Readouts, join_readouts
 from mechshift.semantics.recorded_run import clean_run
 from mechshift.semantics.settings import SemanticsSettings

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mechshift.errors import SemanticsError
-from mechshift.semantics.attention_roles import (
+from mechshift.semantics._attention_roles import (
     ROLES,
     SEQUENCE_ROLES,
     attention_roles,

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mechshift.errors import SemanticsError
-from mechshift.semantics.concentration import (
+from mechshift.semantics._concentration import (
     ComponentMagnitudes,
     concentration,
     concentration_shift,

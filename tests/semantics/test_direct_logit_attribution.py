@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mechshift.denoising import batch_canvases
-from mechshift.semantics.direct_logit_attribution import direct_logit_attribution
+from mechshift.semantics._direct_logit_attribution import direct_logit_attribution
 from mechshift.semantics.readouts import join_readouts
 from mechshift.semantics.recorded_run import clean_run
 from mechshift.testing import ARCHITECTURES, known_circuit, random_language_model

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 
 from mechshift.denoising import batch_canvases
-from mechshift.semantics.logit_lens import logit_lens, target_rank
+from mechshift.semantics._logit_lens import logit_lens, target_rank
 from mechshift.semantics.readouts import join_readouts
 from mechshift.semantics.recorded_run import clean_run
 from mechshift.testing import ARCHITECTURES, known_circuit, random_language_model
@@ -107,7 +107,7 @@ def test_neither_batches_nor_pieces_change_a_reading(canvases_of, monkeypatch):
     canvases = canvases_of(model)
     together = lens_of(model, canvases)
     # The package gives its function the module's name.
-    module = importlib.import_module("mechshift.semantics.logit_lens")
+    module = importlib.import_module("mechshift.semantics._logit_lens")
     monkeypatch.setattr(module, "LOGITS_PER_PIECE", 3 * model.vocab_size)
     alone = lens_of(model, canvases, batch_size=1)
     for part in ("components", "levels"):

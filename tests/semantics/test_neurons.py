@@ -20,7 +20,7 @@ from mechshift.semantics.unit_activations import (
     unit_activations,
 )
 from mechshift.testing import known_circuit, random_language_model
-from mechshift.testing.known_circuit import ANN, BOB, MLP_COPY, NAME
+from mechshift.testing._known_circuit import ANN, BOB, MLP_COPY, NAME
 
 MODELS = [(name, kind) for name in ("gpt2", "qwen2") for kind in ("arm", "mdm")]
 SETTINGS = SemanticsSettings(num_resamples=100, context_radius=2, num_contexts=3, num_neurons=2)

@@ -16,7 +16,7 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
+from mechshift.posttraining._tiny_tokenizer import tiny_tokenizer
 from mechshift.tasks import Countdown, GreaterThan, IndirectObject, Infilling
 from mechshift.tasks.ioi import NAMES
 

@@ -5,7 +5,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mechshift.errors import TaskError
-from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
+from mechshift.posttraining._tiny_tokenizer import tiny_tokenizer
 from mechshift.tasks import (
     Example,
     GreaterThan,

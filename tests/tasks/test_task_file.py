@@ -4,7 +4,7 @@ import json
 import pytest
 
 from mechshift.errors import TaskError
-from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
+from mechshift.posttraining._tiny_tokenizer import tiny_tokenizer
 from mechshift.tasks import encode_example, find_task, load_task_file
 
 GOOD = {

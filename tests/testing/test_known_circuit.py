@@ -7,7 +7,7 @@ import torch
 from mechshift.denoising import batch_canvases, readout_logits, score_readouts
 from mechshift.interventions import recording
 from mechshift.testing import PathStrengths, known_circuit
-from mechshift.testing.known_circuit import ANSWER, HEAD_COPY, MLP_COPY, NAME
+from mechshift.testing._known_circuit import ANSWER, HEAD_COPY, MLP_COPY, NAME
 
 
 def run_clean(known):

@@ -1,5 +1,5 @@
 from mechshift.testing import toy_tokenizer
-from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
+from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS
 
 
 def test_words_follow_the_special_tokens_and_come_back_as_text():

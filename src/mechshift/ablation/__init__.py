@@ -1,5 +1,8 @@
 """Ablation: what is lost when structures of a model write nothing, or something else."""
 
+from mechshift.ablation._standard_plans import StandardPlans as StandardPlans
+from mechshift.ablation._standard_plans import max_num_plans as max_num_plans
+from mechshift.ablation._standard_plans import standard_plans as standard_plans
 from mechshift.ablation.controls import norm_matched_controls as norm_matched_controls
 from mechshift.ablation.controls import number_matched_controls as number_matched_controls
 from mechshift.ablation.decoded import DecodedAblations as DecodedAblations
@@ -38,9 +41,6 @@ from mechshift.ablation.single_effects import SingleEffects as SingleEffects
 from mechshift.ablation.single_effects import compare_single_ablations as compare_single_ablations
 from mechshift.ablation.single_effects import component_drops as component_drops
 from mechshift.ablation.single_effects import rank_agreement as rank_agreement
-from mechshift.ablation.standard_plans import StandardPlans as StandardPlans
-from mechshift.ablation.standard_plans import max_num_plans as max_num_plans
-from mechshift.ablation.standard_plans import standard_plans as standard_plans
 from mechshift.ablation.structures import Inventory as Inventory
 from mechshift.ablation.structures import Structures as Structures
 from mechshift.ablation.structures import inventory_of as inventory_of

@@ -10,11 +10,11 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from mechshift.ablation._standard_plans import max_num_plans, standard_plans
 from mechshift.ablation.decoded import DecodedAblations, decode_ablated, num_decodings
 from mechshift.ablation.output_norms import measure_output_norms
 from mechshift.ablation.settings import AblationSettings
 from mechshift.ablation.single_components import SingleAblations, ablate_single_components
-from mechshift.ablation.standard_plans import max_num_plans, standard_plans
 from mechshift.ablation.sweep import num_runs, sweep_ablations
 from mechshift.ablation.table import AblationTable
 from mechshift.circuits import Circuit

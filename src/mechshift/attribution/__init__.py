@@ -1,9 +1,12 @@
 """Attribution: how much each edge or node of a model's graph matters for a metric."""
 
+from mechshift.attribution._eap import End as End
+from mechshift.attribution._eap import eap as eap
+from mechshift.attribution._eap_ig import eap_ig as eap_ig
+from mechshift.attribution._neuron_attribution import neuron_attribution as neuron_attribution
+from mechshift.attribution._node_attribution import node_attribution as node_attribution
+from mechshift.attribution._position_flow import position_flow as position_flow
 from mechshift.attribution.collecting import chunk_canvases as chunk_canvases
-from mechshift.attribution.eap import End as End
-from mechshift.attribution.eap import eap as eap
-from mechshift.attribution.eap_ig import eap_ig as eap_ig
 from mechshift.attribution.edge_scores import EdgeScores as EdgeScores
 from mechshift.attribution.edge_scores import source_scores as source_scores
 from mechshift.attribution.exact import exact_edge_scores as exact_edge_scores
@@ -14,8 +17,6 @@ from mechshift.attribution.methods import EdgeMethod as EdgeMethod
 from mechshift.attribution.methods import attribute as attribute
 from mechshift.attribution.methods import check_options as check_options
 from mechshift.attribution.methods import method_options as method_options
-from mechshift.attribution.neuron_attribution import neuron_attribution as neuron_attribution
-from mechshift.attribution.node_attribution import node_attribution as node_attribution
 from mechshift.attribution.node_scores import NeuronScores as NeuronScores
 from mechshift.attribution.node_scores import NodeScores as NodeScores
 from mechshift.attribution.path import CLEAN as CLEAN
@@ -23,7 +24,6 @@ from mechshift.attribution.path import CORRUPTED as CORRUPTED
 from mechshift.attribution.path import RULE_OFFSETS as RULE_OFFSETS
 from mechshift.attribution.path import Rule as Rule
 from mechshift.attribution.path import path_points as path_points
-from mechshift.attribution.position_flow import position_flow as position_flow
 from mechshift.attribution.position_flow_record import POSITION_KINDS as POSITION_KINDS
 from mechshift.attribution.position_flow_record import PositionFlow as PositionFlow
 from mechshift.attribution.position_flow_record import (

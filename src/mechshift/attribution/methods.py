@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from inspect import signature
 from typing import Any, Protocol, runtime_checkable
 
-from mechshift.attribution.eap import eap
-from mechshift.attribution.eap_ig import eap_ig
+from mechshift.attribution._eap import eap
+from mechshift.attribution._eap_ig import eap_ig
 from mechshift.attribution.edge_scores import EdgeScores
 from mechshift.attribution.exact import exact_edge_scores
 from mechshift.denoising import Canvas

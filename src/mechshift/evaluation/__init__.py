@@ -1,12 +1,24 @@
 """Running circuits, and how much of the model's behaviour they keep."""
 
+from mechshift.evaluation._baseline_curve import BaselineCurve as BaselineCurve
+from mechshift.evaluation._baseline_curve import Baselines as Baselines
+from mechshift.evaluation._baseline_curve import advantage as advantage
+from mechshift.evaluation._baseline_curve import baseline_curve as baseline_curve
+from mechshift.evaluation._corrupted_cache import CorruptedCache as CorruptedCache
+from mechshift.evaluation._corrupted_cache import corrupted_cache as corrupted_cache
+from mechshift.evaluation._faithfulness import MIB_FRACTIONS as MIB_FRACTIONS
+from mechshift.evaluation._faithfulness import FaithfulnessCurve as FaithfulnessCurve
+from mechshift.evaluation._faithfulness import circuit_sizes as circuit_sizes
+from mechshift.evaluation._faithfulness import cmd as cmd
+from mechshift.evaluation._faithfulness import cpr as cpr
+from mechshift.evaluation._faithfulness import faithfulness as faithfulness
+from mechshift.evaluation._mean_outputs import MeanOutputs as MeanOutputs
+from mechshift.evaluation._mean_outputs import mean_outputs as mean_outputs
+from mechshift.evaluation._mean_outputs import num_averaged as num_averaged
+from mechshift.evaluation._per_example import per_example as per_example
 from mechshift.evaluation.ablations import Ablation as Ablation
 from mechshift.evaluation.ablations import AblationName as AblationName
 from mechshift.evaluation.ablations import find_ablation as find_ablation
-from mechshift.evaluation.baseline_curve import BaselineCurve as BaselineCurve
-from mechshift.evaluation.baseline_curve import Baselines as Baselines
-from mechshift.evaluation.baseline_curve import advantage as advantage
-from mechshift.evaluation.baseline_curve import baseline_curve as baseline_curve
 from mechshift.evaluation.baselines import MatchedCircuit as MatchedCircuit
 from mechshift.evaluation.baselines import activation_sized_circuit as activation_sized_circuit
 from mechshift.evaluation.baselines import random_matched_circuit as random_matched_circuit
@@ -17,16 +29,4 @@ from mechshift.evaluation.circuit_plan import CircuitPlan as CircuitPlan
 from mechshift.evaluation.circuit_plan import plan_circuit as plan_circuit
 from mechshift.evaluation.circuit_run import run_circuit as run_circuit
 from mechshift.evaluation.constant_cache import zero_cache as zero_cache
-from mechshift.evaluation.corrupted_cache import CorruptedCache as CorruptedCache
-from mechshift.evaluation.corrupted_cache import corrupted_cache as corrupted_cache
-from mechshift.evaluation.faithfulness import MIB_FRACTIONS as MIB_FRACTIONS
-from mechshift.evaluation.faithfulness import FaithfulnessCurve as FaithfulnessCurve
-from mechshift.evaluation.faithfulness import circuit_sizes as circuit_sizes
-from mechshift.evaluation.faithfulness import cmd as cmd
-from mechshift.evaluation.faithfulness import cpr as cpr
-from mechshift.evaluation.faithfulness import faithfulness as faithfulness
-from mechshift.evaluation.mean_outputs import MeanOutputs as MeanOutputs
-from mechshift.evaluation.mean_outputs import mean_outputs as mean_outputs
-from mechshift.evaluation.mean_outputs import num_averaged as num_averaged
-from mechshift.evaluation.per_example import per_example as per_example
 from mechshift.evaluation.source_norms import difference_norms as difference_norms

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from mechshift.denoising import Canvas, CanvasBatch
+from mechshift.evaluation._corrupted_cache import CorruptedCache, corrupted_cache
+from mechshift.evaluation._mean_outputs import mean_outputs
 from mechshift.evaluation.constant_cache import zero_cache
-from mechshift.evaluation.corrupted_cache import CorruptedCache, corrupted_cache
-from mechshift.evaluation.mean_outputs import mean_outputs
 from mechshift.models import LanguageModel
 
 Ablation = Callable[[LanguageModel, CanvasBatch], CorruptedCache]

@@ -22,11 +22,11 @@ from mechshift.denoising import (
     score_readouts,
 )
 from mechshift.errors import CircuitError, EvaluationError
+from mechshift.evaluation._corrupted_cache import corrupted_cache
+from mechshift.evaluation._faithfulness import FaithfulnessCurve
 from mechshift.evaluation.ablations import Ablation
 from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.evaluation.circuit_run import run_circuit
-from mechshift.evaluation.corrupted_cache import corrupted_cache
-from mechshift.evaluation.faithfulness import FaithfulnessCurve
 from mechshift.models import LanguageModel
 
 

@@ -22,8 +22,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from mechshift.denoising import readout_hidden
+from mechshift.evaluation._corrupted_cache import CorruptedCache
 from mechshift.evaluation.circuit_plan import CircuitPlan, HeadProjection, LayerPlan
-from mechshift.evaluation.corrupted_cache import CorruptedCache
 from mechshift.graph import KEY, QUERY
 from mechshift.interventions import LayerRecording
 from mechshift.interventions.patched_projections import Arguments, Heads, attend

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from mechshift.attribution.source_differences import SourceOutputs
 from mechshift.denoising import CanvasBatch, readout_hidden
-from mechshift.evaluation.corrupted_cache import CorruptedCache
+from mechshift.evaluation._corrupted_cache import CorruptedCache
 from mechshift.interventions import LayerRecording, Recording, recording
 from mechshift.interventions.patched_projections import attention_arguments
 from mechshift.models import DecoderParts, LanguageModel

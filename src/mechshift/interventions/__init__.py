@@ -1,5 +1,15 @@
 """Reading and changing activations of the stock modules; the only place that registers hooks."""
 
+from mechshift.interventions._recording import LayerRecording as LayerRecording
+from mechshift.interventions._recording import Recording as Recording
+from mechshift.interventions._recording import recording as recording
+from mechshift.interventions._replaced_outputs import ChosenOutputs as ChosenOutputs
+from mechshift.interventions._replaced_outputs import PassPositions as PassPositions
+from mechshift.interventions._replaced_outputs import Site as Site
+from mechshift.interventions._replaced_outputs import Value as Value
+from mechshift.interventions._replaced_outputs import noted_positions as noted_positions
+from mechshift.interventions._replaced_outputs import recorded_outputs as recorded_outputs
+from mechshift.interventions._replaced_outputs import replaced_outputs as replaced_outputs
 from mechshift.interventions.attention_operands import AttentionOperands as AttentionOperands
 from mechshift.interventions.attention_operands import batch_arguments as batch_arguments
 from mechshift.interventions.attention_operands import operands_returned as operands_returned
@@ -12,13 +22,3 @@ from mechshift.interventions.hooking import gradients_given as gradients_given
 from mechshift.interventions.hooking import removing as removing
 from mechshift.interventions.hooking import ungrouped_heads as ungrouped_heads
 from mechshift.interventions.patched_projections import Arguments as Arguments
-from mechshift.interventions.recording import LayerRecording as LayerRecording
-from mechshift.interventions.recording import Recording as Recording
-from mechshift.interventions.recording import recording as recording
-from mechshift.interventions.replaced_outputs import ChosenOutputs as ChosenOutputs
-from mechshift.interventions.replaced_outputs import PassPositions as PassPositions
-from mechshift.interventions.replaced_outputs import Site as Site
-from mechshift.interventions.replaced_outputs import Value as Value
-from mechshift.interventions.replaced_outputs import noted_positions as noted_positions
-from mechshift.interventions.replaced_outputs import recorded_outputs as recorded_outputs
-from mechshift.interventions.replaced_outputs import replaced_outputs as replaced_outputs

@@ -35,7 +35,7 @@ from mechshift.evaluation import (
     num_runs,
     random_matched_circuit,
 )
-from mechshift.evaluation.corrupted_cache import corrupted_cache
+from mechshift.evaluation._corrupted_cache import corrupted_cache
 from mechshift.graph import Graph
 from mechshift.models import Kind, LanguageModel, ModelPair
 from mechshift.progress import Advance, progress_bar

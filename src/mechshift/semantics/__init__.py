@@ -1,36 +1,36 @@
 """Semantics of components: lenses, direct attribution, concentration, roles, neurons."""
 
-from mechshift.semantics.alignment import READINGS as READINGS
-from mechshift.semantics.alignment import Alignment as Alignment
-from mechshift.semantics.alignment import AlignmentMeasures as AlignmentMeasures
-from mechshift.semantics.alignment import AlignmentShift as AlignmentShift
-from mechshift.semantics.alignment import ScoredLens as ScoredLens
-from mechshift.semantics.alignment import alignment as alignment
-from mechshift.semantics.alignment import alignment_shift as alignment_shift
-from mechshift.semantics.attention_patterns import AttentionPattern as AttentionPattern
-from mechshift.semantics.attention_patterns import attention_pattern as attention_pattern
-from mechshift.semantics.attention_roles import ROLES as ROLES
-from mechshift.semantics.attention_roles import AttentionRoles as AttentionRoles
-from mechshift.semantics.attention_roles import attention_roles as attention_roles
-from mechshift.semantics.concentration import ComponentMagnitudes as ComponentMagnitudes
-from mechshift.semantics.concentration import Concentration as Concentration
-from mechshift.semantics.concentration import ConcentrationShift as ConcentrationShift
-from mechshift.semantics.concentration import concentration as concentration
-from mechshift.semantics.concentration import concentration_shift as concentration_shift
-from mechshift.semantics.concentration import resample_magnitudes as resample_magnitudes
-from mechshift.semantics.direct_logit_attribution import (
+from mechshift.semantics._alignment import READINGS as READINGS
+from mechshift.semantics._alignment import Alignment as Alignment
+from mechshift.semantics._alignment import AlignmentMeasures as AlignmentMeasures
+from mechshift.semantics._alignment import AlignmentShift as AlignmentShift
+from mechshift.semantics._alignment import ScoredLens as ScoredLens
+from mechshift.semantics._alignment import alignment as alignment
+from mechshift.semantics._alignment import alignment_shift as alignment_shift
+from mechshift.semantics._attention_roles import ROLES as ROLES
+from mechshift.semantics._attention_roles import AttentionRoles as AttentionRoles
+from mechshift.semantics._attention_roles import attention_roles as attention_roles
+from mechshift.semantics._concentration import ComponentMagnitudes as ComponentMagnitudes
+from mechshift.semantics._concentration import Concentration as Concentration
+from mechshift.semantics._concentration import ConcentrationShift as ConcentrationShift
+from mechshift.semantics._concentration import concentration as concentration
+from mechshift.semantics._concentration import concentration_shift as concentration_shift
+from mechshift.semantics._concentration import resample_magnitudes as resample_magnitudes
+from mechshift.semantics._direct_logit_attribution import (
     DirectLogitAttribution as DirectLogitAttribution,
 )
-from mechshift.semantics.direct_logit_attribution import (
+from mechshift.semantics._direct_logit_attribution import (
     direct_logit_attribution as direct_logit_attribution,
 )
+from mechshift.semantics._lens_profile import LensProfile as LensProfile
+from mechshift.semantics._lens_profile import lens_profile as lens_profile
+from mechshift.semantics._logit_lens import LensReadings as LensReadings
+from mechshift.semantics._logit_lens import LogitLens as LogitLens
+from mechshift.semantics._logit_lens import logit_lens as logit_lens
+from mechshift.semantics.attention_patterns import AttentionPattern as AttentionPattern
+from mechshift.semantics.attention_patterns import attention_pattern as attention_pattern
 from mechshift.semantics.explanations import Explanations as Explanations
 from mechshift.semantics.explanations import explain_neurons as explain_neurons
-from mechshift.semantics.lens_profile import LensProfile as LensProfile
-from mechshift.semantics.lens_profile import lens_profile as lens_profile
-from mechshift.semantics.logit_lens import LensReadings as LensReadings
-from mechshift.semantics.logit_lens import LogitLens as LogitLens
-from mechshift.semantics.logit_lens import logit_lens as logit_lens
 from mechshift.semantics.neurons import Neurons as Neurons
 from mechshift.semantics.neurons import describe_neurons as describe_neurons
 from mechshift.semantics.readouts import Readouts as Readouts

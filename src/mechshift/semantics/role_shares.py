@@ -27,8 +27,8 @@ from torch import Tensor
 from mechshift.attribution.source_differences import write_heads
 from mechshift.denoising import CanvasBatch
 from mechshift.models import LanguageModel
+from mechshift.semantics._logit_lens import lens_logits, pieces, target_rank
 from mechshift.semantics.attention_patterns import attention_pattern
-from mechshift.semantics.logit_lens import lens_logits, pieces, target_rank
 from mechshift.semantics.recorded_run import RecordedRun
 from mechshift.semantics.repeated_sequences import (
     RepeatedSequences,

@@ -13,32 +13,32 @@ from jaxtyping import Float
 from mechshift.denoising import Canvas, batch_canvases
 from mechshift.errors import SemanticsError
 from mechshift.models import LanguageModel
-from mechshift.semantics.alignment import (
+from mechshift.semantics._alignment import (
     Alignment,
     AlignmentShift,
     ScoredLens,
     alignment,
     alignment_shift,
 )
-from mechshift.semantics.attention_roles import (
+from mechshift.semantics._attention_roles import (
     TASK_ROLES,
     AttentionRoles,
     habit_shares,
     roles_from_shares,
     task_role_shares,
 )
-from mechshift.semantics.concentration import (
+from mechshift.semantics._concentration import (
     Concentration,
     ConcentrationShift,
     concentration,
     concentration_shift,
     resample_magnitudes,
 )
-from mechshift.semantics.direct_logit_attribution import (
+from mechshift.semantics._direct_logit_attribution import (
     DirectLogitAttribution,
     direct_logit_attribution,
 )
-from mechshift.semantics.logit_lens import LogitLens, logit_lens
+from mechshift.semantics._logit_lens import LogitLens, logit_lens
 from mechshift.semantics.neurons import Neurons, describe_neurons
 from mechshift.semantics.readouts import join_readouts
 from mechshift.semantics.recorded_run import clean_run

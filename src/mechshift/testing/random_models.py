@@ -30,7 +30,7 @@ from transformers.pytorch_utils import Conv1D
 from mechshift.denoising import Contrast, EncodedExample
 from mechshift.errors import ModelError
 from mechshift.models import Attention, Kind, LanguageModel, freeze, set_attention
-from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS, toy_tokenizer
+from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS, toy_tokenizer
 
 NUM_WORDS = 19
 VOCAB_SIZE = len(SPECIAL_TOKENS) + NUM_WORDS

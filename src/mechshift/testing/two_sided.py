@@ -18,9 +18,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from mechshift.denoising import Canvas, EncodedExample, build_canvases, left_to_right
 from mechshift.models import Attention, Kind, LanguageModel
-from mechshift.testing.known_circuit import CONSTANT, D_MODEL, HEAD_DIM, SCALE
+from mechshift.testing._known_circuit import CONSTANT, D_MODEL, HEAD_DIM, SCALE
+from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS
 from mechshift.testing.random_models import as_language_model, cast
-from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
 
 WORDS = ("yes", "no", "so", "left+", "left-", "here+", "here-", "right+", "right-")
 YES, NO, SO, LEFT, _, HERE, _, RIGHT, _ = range(

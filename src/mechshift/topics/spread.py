@@ -34,7 +34,7 @@ from mechshift.semantics import (
     concentration_shift,
     resample_magnitudes,
 )
-from mechshift.semantics.concentration import effective_number
+from mechshift.semantics._concentration import effective_number
 from mechshift.statistics import Estimate
 from mechshift.topics.decisions import by_sign
 from mechshift.topics.topic import (

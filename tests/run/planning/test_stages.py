@@ -7,7 +7,7 @@ from functools import partial
 import pytest
 
 from mechshift.attribution import eap_ig, exact_edge_scores
-from mechshift.attribution.eap import eap
+from mechshift.attribution._eap import eap
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.models import PAIRS, local_tokenizer, pair_shape
 from mechshift.run import (

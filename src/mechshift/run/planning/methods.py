@@ -10,7 +10,7 @@ from mechshift.attribution import (
     num_forward_passes,
     path_points,
 )
-from mechshift.attribution.eap import ENDS
+from mechshift.attribution._eap import ENDS
 from mechshift.denoising import COMPARED_WITH_CLEAN
 from mechshift.graph import Graph
 from mechshift.run.settings import AttributionSettings

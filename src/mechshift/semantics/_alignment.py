@@ -21,8 +21,8 @@ import numpy as np
 from jaxtyping import Float
 
 from mechshift.errors import SemanticsError
-from mechshift.semantics.concentration import ComponentMagnitudes, resample_magnitudes
-from mechshift.semantics.logit_lens import LensReadings, LogitLens
+from mechshift.semantics._concentration import ComponentMagnitudes, resample_magnitudes
+from mechshift.semantics._logit_lens import LensReadings, LogitLens
 from mechshift.semantics.readouts import example_means
 from mechshift.semantics.settings import SemanticsSettings
 from mechshift.statistics import Estimate, bootstrap_weights, centred_estimate

@@ -39,8 +39,8 @@ from mechshift.denoising import (
     left_to_right,
 )
 from mechshift.models import Attention, Kind, LanguageModel
+from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS
 from mechshift.testing.random_models import as_language_model, cast
-from mechshift.testing.toy_tokenizer import SPECIAL_TOKENS
 
 WORDS = ("Ann", "Bob", "so", "then", "says")
 ANN, BOB, SO, THEN, SAYS = range(len(SPECIAL_TOKENS), len(SPECIAL_TOKENS) + len(WORDS))

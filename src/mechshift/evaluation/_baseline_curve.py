@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float64, Int
 
 from mechshift.errors import EvaluationError
+from mechshift.evaluation._faithfulness import FaithfulnessCurve
 from mechshift.evaluation.circuit_metrics import CircuitMetrics
-from mechshift.evaluation.faithfulness import FaithfulnessCurve
 from mechshift.statistics import (
     Estimate,
     Estimates,

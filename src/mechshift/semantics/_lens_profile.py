@@ -10,8 +10,8 @@ from jaxtyping import Int
 
 from mechshift.errors import SemanticsError
 from mechshift.graph import Graph
-from mechshift.semantics.alignment import READINGS
-from mechshift.semantics.logit_lens import LogitLens
+from mechshift.semantics._alignment import READINGS
+from mechshift.semantics._logit_lens import LogitLens
 from mechshift.semantics.readouts import examples_by_step, mean_by_step
 from mechshift.semantics.settings import SemanticsSettings
 from mechshift.statistics import Estimates

@@ -19,6 +19,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import PosttrainingError
 from mechshift.models import load_language_model
+from mechshift.posttraining._tiny_tokenizer import tiny_tokenizer
 from mechshift.posttraining.accuracy import held_out_accuracy
 from mechshift.posttraining.adapters import whole_model, write_adapters
 from mechshift.posttraining.config import PosttrainConfig
@@ -27,7 +28,6 @@ from mechshift.posttraining.journal import Journal, check_tensorboard
 from mechshift.posttraining.model_card import model_card
 from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, write_model
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
-from mechshift.posttraining.tiny_tokenizer import tiny_tokenizer
 from mechshift.posttraining.trainer import Trainer, is_main_process, take_steps
 from mechshift.posttraining.training_folder import CARD_NAME, TrainingFolder
 from mechshift.posttraining.whole_files import write_whole

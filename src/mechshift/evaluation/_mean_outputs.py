@@ -19,9 +19,9 @@ from torch.nn import functional
 from mechshift.attribution.source_differences import SourceOutputs, source_outputs
 from mechshift.denoising import Canvas, CanvasBatch, batch_canvases
 from mechshift.errors import EvaluationError
+from mechshift.evaluation._corrupted_cache import CorruptedCache
 from mechshift.evaluation.canvas_shape import CanvasShape, row_shapes, shape_of
 from mechshift.evaluation.constant_cache import constant_cache
-from mechshift.evaluation.corrupted_cache import CorruptedCache
 from mechshift.interventions import recording
 from mechshift.models import LanguageModel
 
