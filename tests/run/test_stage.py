@@ -15,7 +15,7 @@ from mechshift.run.store import Files, read_record
 from mechshift.testing import random_examples, random_language_model
 
 COUNT = Stage(name="count", command="count", about="counts")
-PAGE = Stage(name="page", command="page", about="writes", remade=True)
+PAGE = Stage(name="page", command="page", about="writes", remade="always")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -14,7 +14,7 @@ def numbered():
     return [f"{place}. {line}." for place, line in enumerate(stage_lines(), start=1)]
 
 
-def test_there_are_eleven_stages_and_each_reads_earlier_ones_only():
+def test_the_stages_stand_in_order_and_each_reads_earlier_ones_only():
     names = [stage.name for stage in STAGES]
     assert names == [
         "pool",
@@ -27,6 +27,7 @@ def test_there_are_eleven_stages_and_each_reads_earlier_ones_only():
         "comparison",
         "sweep",
         "explanations",
+        "conclusions",
         "report",
     ]
     for place, stage in enumerate(STAGES):
@@ -48,7 +49,7 @@ def test_a_run_does_what_is_not_skipped_and_what_is_added():
     done = [stage.name for stage in STAGES if stage.is_wanted(settings)]
     assert done == [
         *("pool", "scores", "controls", "semantics", "faithfulness", "comparison"),
-        *("sweep", "report"),
+        *("sweep", "conclusions", "report"),
     ]
 
 

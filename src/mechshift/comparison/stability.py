@@ -78,7 +78,7 @@ def circuit_stability(arm: Scores, mdm: Scores, settings: ComparisonSettings) ->
     """
     check_same_examples(arm, mdm)
     sums = [scores.values.sum(axis=1) for scores in (arm, mdm)]
-    check_scores(*sums, unit_of(arm))
+    check_scores(sums[0], sums[1], unit_of(arm))
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
     weights = bootstrap_weights(len(sums[0]), settings.num_resamples, settings.seed)
