@@ -2,13 +2,13 @@
 
 from mechshift.run.ablations import ablate_pair as ablate_pair
 from mechshift.run.answers import ask_controls as ask_controls
-from mechshift.run.circuit_runs import evaluate_files as evaluate_files
+from mechshift.run.circuit_files import FormatName as FormatName
+from mechshift.run.circuit_files import evaluate_files as evaluate_files
+from mechshift.run.circuit_files import export_circuits as export_circuits
 from mechshift.run.circuit_runs import evaluate_pair as evaluate_pair
 from mechshift.run.comparisons import compare_pair as compare_pair
 from mechshift.run.conclusions import conclude_run as conclude_run
 from mechshift.run.explanations import explain_run as explain_run
-from mechshift.run.exports import FormatName as FormatName
-from mechshift.run.exports import export_circuits as export_circuits
 from mechshift.run.flow import trace_flow as trace_flow
 from mechshift.run.pipeline import load_stored_pair as load_stored_pair
 from mechshift.run.pipeline import run_experiment as run_experiment

@@ -1,13 +1,12 @@
 """Circuits that are run: how much of a model's behaviour its own and other circuits keep.
 
-Circuits are chosen on discovery examples and run on held-out ones. There are three kinds of them:
+Circuits are chosen on discovery examples and run on held-out ones. There are two kinds of them:
 
 - of a run: both models on each other's circuits at every size, and on circuits that know less than
   a model's own: random ones with as many edges in every layer pair and edge type, and as many edges
   by the activation of their sources;
 - of a checkpoint: it and its parent on each other's circuits, at the compared size alone. What lies
-  outside a circuit carries its source's output on the corrupted prompt;
-- of files: from another tool, or from another run.
+  outside a circuit carries its source's output on the corrupted prompt.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,11 +15,9 @@ from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from mechshift.artifacts import read_manifest
 from mechshift.circuits import Circuit, select_top_edges
-from mechshift.circuits.formats import read_circuit
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import Canvas
 from mechshift.evaluation import (
@@ -38,7 +35,7 @@ from mechshift.evaluation import (
 from mechshift.evaluation._corrupted_cache import corrupted_cache
 from mechshift.graph import Graph
 from mechshift.models import Kind, LanguageModel, ModelPair
-from mechshift.progress import Advance, progress_bar
+from mechshift.progress import Advance
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import CircuitRuns
 from mechshift.run.settings import EvaluationSettings
@@ -337,73 +334,3 @@ def run_groups(
 
 def _flat(groups: Mapping[str, Sequence[Circuit]]) -> list[Circuit]:
     return [circuit for group in groups.values() for circuit in group]
-
-
-def evaluate_files(
-    run: Path,
-    pair: ModelPair,
-    files: Sequence[Path],
-    settings: EvaluationSettings,
-    *,
-    quiet: bool = False,
-) -> pl.DataFrame:
-    """Run circuits in both models on the held-out examples of every task of a run.
-
-    Nothing is written.
-
-    Args:
-        run: a run folder with scores, whose metrics are used.
-        pair: the models of the run.
-        files: circuits as MIB's JSON, GraphML or safetensors, of the models' architecture.
-        settings: what ablated edges carry; sizes and baselines do not apply.
-        quiet: no progress bar.
-
-    Returns:
-        One row per task, model and file: its edges, those that are not dangling, and faithfulness
-        with a 95% bootstrap interval over examples.
-
-    Raises:
-        ArtifactError: scores are missing.
-        CircuitError: a file that cannot be read, or a circuit of another architecture.
-        EvaluationError: faithfulness is undefined, or no mean to ablate with exists.
-    """
-    circuits = [read_circuit(path) for path in files]
-    tasks = list(pool_manifests(run))
-    rows = []
-    with progress_bar("run circuits", 2 * len(tasks) * len(files), quiet=quiet) as advance:
-        for task in tasks:
-            metric = scored_metric(run, task)
-            for model in pair.models:
-                held_out = pool_canvases(read_pool(run, task, "held-out"), model)
-                ablation = find_ablation(
-                    settings.ablation,
-                    model,
-                    canvases=held_out,
-                    mean_over=pool_canvases(read_pool(run, task, "discovery"), model),
-                    batch_size=settings.batch_size,
-                )
-                for path, circuit in zip(files, circuits, strict=True):
-                    metrics = run_groups(
-                        model,
-                        held_out,
-                        {"file": [circuit]},
-                        metric=metric,
-                        ablation=ablation,
-                        batch_size=settings.batch_size,
-                    )["file"]
-                    names = {"task": task, "model": model.kind.upper(), "file": path.name}
-                    rows.append({**names, **_row(circuit, metrics)})
-                    advance(1)
-    return pl.DataFrame(rows)
-
-
-def _row(circuit: Circuit, metrics: CircuitMetrics) -> dict[str, int | float]:
-    """The numbers of one circuit from a file."""
-    found = metrics.curve().interval()
-    return {
-        "edges": circuit.num_edges,
-        "live": int(metrics.live_sizes[0]),
-        "faithfulness": float(found.value[0]),
-        "low": float(found.low[0]),
-        "high": float(found.high[0]),
-    }

@@ -1,4 +1,4 @@
-"""Scores and circuits of a run, as files that other tools read."""
+"""Circuits in files: those of a run for other tools, and those of other tools, run here."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,9 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from mechshift.artifacts import make_writable
 from mechshift.circuits import Circuit, ScoredGraph, select_top_edges
 from mechshift.circuits.formats import (
+    read_circuit,
     write_graphml_circuit,
     write_graphml_scores,
     write_mib_circuit,
@@ -18,9 +21,21 @@ from mechshift.circuits.formats import (
 )
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ArtifactError
-from mechshift.models import Kind
+from mechshift.evaluation import CircuitMetrics, find_ablation
+from mechshift.models import Kind, ModelPair
+from mechshift.progress import progress_bar
+from mechshift.run.circuit_runs import run_groups
 from mechshift.run.pipeline import load_stored_pair
-from mechshift.run.store import KINDS, pool_manifests, read_scores, scores_folder
+from mechshift.run.pools import pool_canvases
+from mechshift.run.settings import EvaluationSettings
+from mechshift.run.store import (
+    KINDS,
+    pool_manifests,
+    read_pool,
+    read_scores,
+    scored_metric,
+    scores_folder,
+)
 
 FormatName = Literal["mib-json", "graphml", "safetensors"]
 
@@ -107,3 +122,73 @@ def _writer(run: Path, format: FormatName) -> _Writer:
         write_scores=partial(write_mib_scores, d_model=d_model),
         write_circuit=partial(write_mib_circuit, d_model=d_model),
     )
+
+
+def evaluate_files(
+    run: Path,
+    pair: ModelPair,
+    files: Sequence[Path],
+    settings: EvaluationSettings,
+    *,
+    quiet: bool = False,
+) -> pl.DataFrame:
+    """Run circuits in both models on the held-out examples of every task of a run.
+
+    Nothing is written.
+
+    Args:
+        run: a run folder with scores, whose metrics are used.
+        pair: the models of the run.
+        files: circuits as MIB's JSON, GraphML or safetensors, of the models' architecture.
+        settings: what ablated edges carry; sizes and baselines do not apply.
+        quiet: no progress bar.
+
+    Returns:
+        One row per task, model and file: its edges, those that are not dangling, and faithfulness
+        with a 95% bootstrap interval over examples.
+
+    Raises:
+        ArtifactError: scores are missing.
+        CircuitError: a file that cannot be read, or a circuit of another architecture.
+        EvaluationError: faithfulness is undefined, or no mean to ablate with exists.
+    """
+    circuits = [read_circuit(path) for path in files]
+    tasks = list(pool_manifests(run))
+    rows = []
+    with progress_bar("run circuits", 2 * len(tasks) * len(files), quiet=quiet) as advance:
+        for task in tasks:
+            metric = scored_metric(run, task)
+            for model in pair.models:
+                held_out = pool_canvases(read_pool(run, task, "held-out"), model)
+                ablation = find_ablation(
+                    settings.ablation,
+                    model,
+                    canvases=held_out,
+                    mean_over=pool_canvases(read_pool(run, task, "discovery"), model),
+                    batch_size=settings.batch_size,
+                )
+                for path, circuit in zip(files, circuits, strict=True):
+                    metrics = run_groups(
+                        model,
+                        held_out,
+                        {"file": [circuit]},
+                        metric=metric,
+                        ablation=ablation,
+                        batch_size=settings.batch_size,
+                    )["file"]
+                    names = {"task": task, "model": model.kind.upper(), "file": path.name}
+                    rows.append({**names, **_row(circuit, metrics)})
+                    advance(1)
+    return pl.DataFrame(rows)
+
+
+def _row(circuit: Circuit, metrics: CircuitMetrics) -> dict[str, int | float]:
+    """The numbers of one circuit from a file."""
+    found = metrics.curve().interval()
+    return {
+        "edges": circuit.num_edges,
+        "live": int(metrics.live_sizes[0]),
+        "faithfulness": float(found.value[0]),
+        "low": float(found.low[0]),
+        "high": float(found.high[0]),
+    }
