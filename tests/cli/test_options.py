@@ -8,16 +8,15 @@ from mechshift.cli.main import main
 
 SHARED = """
     arm arm-adapter attention attribution.batch-size attribution.chunk-size
-    attribution.edges-per-pass attribution.examples-per-shard attribution.gim attribution.gradient-at
-    attribution.grouped attribution.ig-steps attribution.method attribution.metric
-    attribution.no-gim attribution.no-grouped attribution.rule block-length
-    comparison.circuit-size comparison.level comparison.num-exchanges
+    attribution.edges-per-pass attribution.examples-per-shard attribution.gim
+    attribution.gradient-at attribution.grouped attribution.ig-steps attribution.method
+    attribution.metric attribution.no-gim attribution.no-grouped attribution.rule
+    block-length comparison.circuit-size comparison.level comparison.num-exchanges
     comparison.num-resamples comparison.num-shuffles comparison.num-splits
     comparison.num-splits-per-resample comparison.seed comparison.sizes continued-arm
-    continued-arm-adapter device
-    dtype mask-token-id mdm mdm-adapter no-quiet no-shift other-mdm other-mdm-adapter pair
-    pool.max-candidates pool.num-examples pool.num-held-out pool.num-steps pool.order pool.seed quiet shift skip
-    tasks tokenizer
+    continued-arm-adapter device dtype mask-token-id mdm mdm-adapter no-quiet no-shift
+    other-mdm other-mdm-adapter pair pool.max-candidates pool.num-examples pool.num-held-out
+    pool.num-steps pool.order pool.seed quiet shift skip tasks tokenizer
 """
 """Of a run and of a trajectory."""
 

@@ -93,8 +93,9 @@ def test_verdicts_lie_beside_the_report_with_their_rules_and_numbers(small_run):
     assert set(verdicts["tasks"]) == {"ioi", "infilling"}
     for task in verdicts["tasks"].values():
         axes = [statement["axis"] for statement in task["statements"]]
-        assert axes[:6] == [
+        assert axes[:7] == [
             "structure",
+            "core",
             "depth",
             "specialisation",
             "direction",

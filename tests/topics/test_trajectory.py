@@ -95,6 +95,7 @@ def member() -> Member:
 def test_todays_quantities_are_followed_in_page_order():
     assert [one.name for one in tracked_quantities()] == [
         "overlap ratio",
+        "core kept",
         "early share shift",
         "centre of mass shift",
         "effective components shift",
