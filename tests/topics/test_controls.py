@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import ComparisonSettings
-from mechshift.page.formats import Cell, estimate_cell, percentage_cell
+from mechshift.page.formats import NOT_DECIDED, Cell, estimate_cell, percentage_cell
 from mechshift.page.theme import NEUTRAL_COLOUR, PAIR_COLOUR
 from mechshift.statistics import Estimate, Interval, proportion_interval
 from mechshift.topics.controls import (
@@ -18,6 +18,7 @@ from mechshift.topics.controls import (
     quantity_panels,
     quantity_panels_table,
 )
+from mechshift.topics.depth import EARLY
 from mechshift.topics.registry import quantities
 from mechshift.topics.topic import (
     Measured,
@@ -127,6 +128,22 @@ def test_a_control_that_cannot_do_the_task_explains_nothing(
     lost = replace(control_of("arm-full", "moved"), accuracy=estimate(0.1, 0.05, 0.2))
     task = planted("moved", lost, control_of("arm-continued", "identical"))
     assert cause(task).verdict == "diffusion's own"
+
+
+@pytest.mark.parametrize("name", ["arm-full", "arm-continued", "mdm-other-seed"])
+def test_an_undefined_control_proves_nothing(
+    planted: Planted, control_of: ControlOf, name: str
+) -> None:
+    """Not that a shift is diffusion's own, nor that it is this seed's."""
+    defined = control_of(name, "identical")
+    undefined = Measured(reason="scores on one half do not carry over to the other half")
+    lost = replace(defined, measured={**defined.measured, EARLY: undefined})
+    controls = [lost]
+    if name == "mdm-other-seed":
+        controls.append(control_of("arm-continued", "identical"))
+    found = cause(planted("moved", *controls))
+    assert found.verdict == ("diffusion's own" if name == "mdm-other-seed" else NOT_DECIDED)
+    assert name not in found.sentence
 
 
 def test_every_panel_has_a_line_of_no_change_and_the_rows_that_were_measured(rows) -> None:

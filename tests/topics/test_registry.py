@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import plotly.graph_objects as go
 import pytest
@@ -414,3 +415,9 @@ def test_panels_do_not_overlap_in_either_shape(every_figure: dict[str, go.Figure
                 assert 0 <= left < right <= 1 and 0 <= bottom < top <= 1
             for one, two in itertools.combinations(boxes, 2):
                 assert any(a[1] < b[0] or b[1] < a[0] for a, b in zip(one, two, strict=True))
+
+
+def test_the_page_on_verdicts_lists_every_rule_as_it_is_applied() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "verdict.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([a-z]+) \| (.+) \|$", text.partition("## Controls")[0], re.MULTILINE)
+    assert rows == [("axis", "rule"), *((rule.axis, rule.words) for rule in rules())]

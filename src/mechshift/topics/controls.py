@@ -6,7 +6,8 @@ controls as of the MDM, against the same ARM.
 Rule of causes, for each decided shift that is explained: a control reaches the shift where its
 interval touches the MDM's; where none of the controls without diffusion does, the shift is
 diffusion's own, unless an MDM of another seed does not reach it either: then it is this seed's. A
-control that cannot do the task explains nothing and is left out.
+control that cannot do the task, or of which the quantity is undefined, explains nothing and is left
+out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -228,7 +229,8 @@ def causes(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Statement
 
 
 def _cause(quantity: Quantity, shift: Estimate, controls: Sequence[MemberResults]) -> Statement:
-    names = [one.name for one in controls]
+    # A control of which the quantity is undefined was not measured, and proves nothing.
+    names = [one.name for one in controls if one.estimate(quantity.name) is not None]
     reached = [one.name for one in controls if _reaches(one.estimate(quantity.name), shift)]
     without = [name for name in reached if name in WITHOUT_DIFFUSION]
     if not any(name in WITHOUT_DIFFUSION for name in names):
@@ -239,7 +241,7 @@ def _cause(quantity: Quantity, shift: Estimate, controls: Sequence[MemberResults
         decided = "this seed's"
     else:
         decided = "diffusion's own"
-    if controls:
+    if names:
         shown = f"reached by {', '.join(reached)}" if reached else "reached by no control"
     else:
         shown = "not held against any control that can do the task"
