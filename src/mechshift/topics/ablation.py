@@ -376,7 +376,7 @@ def _answers_cell(model: Kind) -> Callable[[TaskResults], Cell]:
 def _method(config: Mapping[str, Any]) -> tuple[Definition, ...]:
     if config.get("ablation") is None:
         return ()
-    settings = stored_settings(config)
+    settings = stored_settings(config["ablation"])
     replacements = "; ".join(f"{name}: {WRITES_INSTEAD[name]}" for name in settings.replacements)
     examples = "all" if settings.num_examples is None else f"the first {settings.num_examples}"
     return (
