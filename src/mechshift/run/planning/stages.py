@@ -65,10 +65,10 @@ from mechshift.semantics.hidden_units import EXAMPLES_PER_CHUNK
 from mechshift.tasks import Task
 
 REPORT_SECONDS = 5.0
-"""Of the page and its figures, whatever the models; 3 to 7 were seen."""
+"""Of the page and its figures, whatever the models: a guess."""
 
 CONCLUSION_SECONDS = 1.0
-"""Of one member's quantities on one task, beside what is resampled."""
+"""Of one member's quantities on one task, beside reading its scores: a guess."""
 
 READ_BYTES = 1e9
 """Of stored scores that are read and added up in a second: a guess for a disk that is not slow."""
