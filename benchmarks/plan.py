@@ -1,8 +1,8 @@
 """How close is a plan to what a run really takes: passes, operations, memory and time?
 
-Two workloads: EAP-IG and circuits on the random model of `random_problem`, and pool, attribution
-and evaluation of the embedded pair. Memory is that of live tensors, weights among them
-(`mechshift.testing.measuring`); an allocator adds to it.
+Three workloads: EAP-IG and circuits on the random model of `random_problem`, the comparison of
+random scores, and every stage of a run of the embedded pair. Memory is that of live tensors,
+weights among them (`mechshift.testing.measuring`); an allocator adds to it.
 
     python benchmarks/plan.py --help
 """
@@ -10,6 +10,7 @@ and evaluation of the embedded pair. Memory is that of live tensors, weights amo
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,25 +21,30 @@ from measuring import show
 from random_problem import Problem
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mechshift.attribution import eap_ig
+from mechshift.ablation import MIN_EXAMPLES
+from mechshift.attribution import EdgeScores, eap_ig
 from mechshift.circuits import Circuit
-from mechshift.denoising import sampler_named
+from mechshift.comparison import ComparisonSettings, circuit_shift
+from mechshift.comparison import compare as compare_scores
 from mechshift.evaluation import circuit_sizes, evaluate_circuits
 from mechshift.graph import Graph
-from mechshift.models import LanguageModel, load_pair, model_shape
-from mechshift.run import RunSettings, evaluate_pair, make_pools, score_edges
+from mechshift.models import LanguageModel, load_controls, load_pair, model_shape
+from mechshift.models.catalogue import PAIRS
+from mechshift.run import RunSettings
 from mechshift.run.planning import MachineOptions, find_machine, plan_run
-from mechshift.run.planning.lengths import ExampleLengths
+from mechshift.run.planning.costs import (
+    Work,
+    circuits_work,
+    comparison_rows,
+    comparison_work,
+    path_passes,
+    scoring_work,
+)
 from mechshift.run.planning.machine import Machine
 from mechshift.run.planning.memory import MemoryModel
-from mechshift.run.planning.methods import MethodPasses
-from mechshift.run.planning.plan import estimated_seconds
-from mechshift.run.planning.stages import (
-    ModelOnTask,
-    StageCost,
-    attribution_cost,
-    evaluation_cost,
-)
+from mechshift.run.planning.workload import Batch
+from mechshift.run.stage import Given, write_pieces
+from mechshift.run.stages import STAGES
 from mechshift.tasks import PoolConfig, find_tasks
 from mechshift.testing.measuring import LiveBytes, MatrixFlops, counted_passes
 
@@ -54,6 +60,8 @@ class Options:
     """Of the embedded pair; by default all four."""
     examples: int = 60
     """Of each of them, and as many held out."""
+    resamples: int = 20
+    """Of random scores that are compared."""
     threads: int = 2
 
 
@@ -63,6 +71,7 @@ def main(options: Options) -> None:
     machine = find_machine(MachineOptions(device="cpu"), torch.float32)
     print(machine.note)
     random_model_workload(options, machine)
+    comparison_workload(machine, options.resamples)
     embedded_pair_workload(options)
 
 
@@ -70,21 +79,22 @@ def random_model_workload(options: Options, machine: Machine) -> None:
     problem = options.problem
     model = problem.model()
     num_examples = options.batches * problem.batch
-    work = planned_work(model, problem, num_examples)
+    shape, graph = model_shape(model.module.config), model.graph()
     canvases = problem.canvases(model, num_examples)
     memory = MemoryModel(
-        shape=work.shape,
-        graph=work.graph,
+        shape=shape,
+        graph=graph,
         itemsize=model.dtype.itemsize,
-        weights=work.shape.num_parameters * model.dtype.itemsize,
+        weights=shape.num_parameters * model.dtype.itemsize,
         metric="logit_diff",
     )
-    batches = work.discovery_batches(problem.batch, None)
+    batch = Batch(rows=problem.batch, positions=problem.tokens, readouts=problem.batch)
+    passes = path_passes("left", problem.ig_steps, "logit_diff")
     compare(
         "EAP-IG",
-        attribution_cost(work, batches),
+        scoring_work(shape, graph, passes, batch) * options.batches,
         machine,
-        max(use.total for b in batches for use in (memory.gradients(b, 0), memory.contract(b, 0))),
+        max(use.total for use in (memory.gradients(batch, 0), memory.contract(batch, 0))),
         model,
         lambda: eap_ig(
             model,
@@ -94,13 +104,13 @@ def random_model_workload(options: Options, machine: Machine) -> None:
             batch_size=problem.batch,
         ),
     )
-    sizes = circuit_sizes(work.graph.num_edges).tolist()
-    circuits = [random_circuit(work.graph, size) for size in sizes]
+    sizes = circuit_sizes(graph.num_edges).tolist()
+    circuits = [random_circuit(graph, size) for size in sizes]
     compare(
         f"{len(sizes)} random circuits",
-        evaluation_cost(work, batches, sizes),
+        circuits_work(shape, graph, sizes, batch) * options.batches,
         machine,
-        max(memory.circuits(b, size).total for b in batches for size in sizes),
+        max(memory.circuits(batch, size).total for size in sizes),
         model,
         lambda: evaluate_circuits(
             model, canvases, circuits, num_examples=num_examples, batch_size=problem.batch
@@ -108,9 +118,49 @@ def random_model_workload(options: Options, machine: Machine) -> None:
     )
 
 
+def comparison_workload(machine: Machine, num_resamples: int) -> None:
+    """Comparisons on graphs of two sizes, with few resamples."""
+    settings = ComparisonSettings(
+        num_resamples=num_resamples,
+        num_splits=6,
+        num_splits_per_resample=2,
+        num_shuffles=num_resamples,
+        num_exchanges=num_resamples,
+    )
+    rows = []
+    for graph in (
+        Graph(num_layers=6, num_heads=8, num_key_value_groups=8),
+        Graph(num_layers=12, num_heads=16, num_key_value_groups=16),
+    ):
+        for num_examples in (20, 200):
+            scores = [random_scores(graph, num_examples, seed) for seed in (0, 1)]
+            for method in (compare_scores, circuit_shift):
+                start = time.perf_counter()
+                method("random", *scores, settings)
+                seconds = time.perf_counter() - start
+                made = comparison_rows(settings, 1, whole=method is compare_scores)
+                work = Work(host=comparison_work(made, num_examples, graph))
+                name = f"{method.__name__}, {graph.num_edges} edges, {num_examples} examples"
+                rows.append(row(name, machine.seconds(work), seconds))
+    show("comparison [seconds]", ("", *COLUMNS), rows)
+
+
+def random_scores(graph: Graph, num_examples: int, seed: int) -> EdgeScores:
+    shape = (num_examples, 1)
+    values = np.random.default_rng(seed).standard_normal((*shape, graph.num_edges))
+    return EdgeScores(
+        graph=graph,
+        values=values.astype(np.float32),
+        num_steps=np.ones(num_examples, dtype=np.int64),
+        clean_metric=np.ones(shape),
+        corrupted_metric=np.zeros(shape),
+        input_score=np.ones(shape),
+    )
+
+
 def compare(
     title: str,
-    cost: StageCost,
+    cost: Work,
     machine: Machine,
     peak: int,
     model: LanguageModel,
@@ -134,7 +184,7 @@ def compare(
             ("backward passes", cost.backward_passes, passes.backward),
             ("GFLOP", cost.flops.total / 1e9, counter.get_total_flops() / 1e9),
             ("peak [MB]", peak / 1e6, live.peak / 1e6),
-            ("seconds", estimated_seconds(cost, machine), seconds),
+            ("seconds", machine.seconds(cost), seconds),
         )
     ]
     show(f"{title}, random model", ("", *COLUMNS), rows)
@@ -149,51 +199,51 @@ def row(name: str, planned: float, measured: float) -> list[str]:
 
 
 def embedded_pair_workload(options: Options) -> None:
+    """Every stage of a run, with the batch sizes that were planned."""
+    num_examples = max(options.examples, MIN_EXAMPLES)
     settings = RunSettings(
         tasks=options.tasks,
-        pool=PoolConfig(num_examples=options.examples, num_held_out=options.examples),
-        skip=("controls",),
+        pool=PoolConfig(num_examples=num_examples, num_held_out=num_examples),
+        also=("sweep",),
     )
-    plan = plan_run(settings, MachineOptions(device="cpu"), solved=0.9)
-    attribution = replace(settings.attribution, batch_size=plan.attribution_batch_size)
-    evaluation = replace(settings.evaluation, batch_size=plan.evaluation_batch_size)
-    pair, tasks = load_pair("tiny"), find_tasks(settings.task_names())
+    plan = plan_run(settings, MachineOptions(device="cpu", measure=True), solved=0.9)
+    print(plan.machine.note)
+    size = plan.attribution_batch_size
+    assert plan.semantics_batch_size is not None and plan.ablation_batch_size is not None
+    settings = replace(
+        settings,
+        attribution=replace(settings.attribution, batch_size=size),
+        evaluation=replace(settings.evaluation, batch_size=plan.evaluation_batch_size),
+        semantics=replace(settings.semantics, batch_size=plan.semantics_batch_size),
+        ablation=replace(settings.ablation, batch_size=plan.ablation_batch_size),
+        sweep=replace(settings.sweep, batch_size=size),
+    )
+    pair = load_pair("tiny")
+    pair = replace(pair, controls=load_controls(pair, PAIRS["tiny"]).models)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        stages: dict[str, Callable[[], object]] = {
-            "pool": lambda: make_pools(
-                run, pair, settings.models, tasks, settings.pool, quiet=True
-            ),
-            "attribution": lambda: score_edges(run, pair, attribution, quiet=True),
-            "evaluation": lambda: evaluate_pair(run, pair, evaluation, quiet=True),
-        }
-        for stage, work in stages.items():
-            own = [s for s in plan.stages if s.cost.stage == stage]
+        tasks = find_tasks(settings.task_names())
+        given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
+        for stage in STAGES:
+            if stage.pieces is None or not stage.is_wanted(settings):
+                continue
+            own = [one for one in plan.stages if one.cost.stage == stage.name]
             start = time.perf_counter()
-            with counted_passes(pair.arm) as arm, counted_passes(pair.mdm) as mdm:
-                work()
+            with ExitStack() as stack:
+                counts = [
+                    stack.enter_context(counted_passes(model)) for model in pair.members.values()
+                ]
+                write_pieces(stage, stage.pieces(given), quiet=True)
             seconds = time.perf_counter() - start
             passes = sum(s.cost.forward_passes + s.cost.backward_passes for s in own)
-            measured = arm.forward + arm.backward + mdm.forward + mdm.backward
-            rows.append(row(f"{stage}: passes", passes, measured))
-            rows.append(row(f"{stage}: seconds", sum(s.seconds for s in own), seconds))
-    show(f"the embedded pair, {options.examples} examples of each task", ("", *COLUMNS), rows)
-
-
-def planned_work(model: LanguageModel, problem: Problem, num_examples: int) -> ModelOnTask:
-    ones = np.ones(num_examples, dtype=np.int64)
-    return ModelOnTask(
-        task="random",
-        model="arm",
-        kind="arm",
-        shape=model_shape(model.module.config),
-        graph=model.graph(),
-        lengths=ExampleLengths(prefix=problem.tokens * ones, target=ones, suffix=0 * ones),
-        sampler=sampler_named("left-to-right"),
-        pool=PoolConfig(num_examples=num_examples, num_held_out=num_examples),
-        passes=MethodPasses(num_points=problem.ig_steps, forward=problem.ig_steps + 1),
-    )
+            measured = sum(count.forward + count.backward for count in counts)
+            files = [path.stat().st_size for path in (run / stage.name).rglob("*.*")]
+            disk = sum(s.cost.disk_bytes for s in own) / 1e6
+            rows.append(row(f"{stage.name}: passes", passes, measured))
+            rows.append(row(f"{stage.name}: seconds", sum(s.seconds for s in own), seconds))
+            rows.append(row(f"{stage.name}: disk [MB]", disk, sum(files) / 1e6))
+    show(f"the embedded pair, {num_examples} examples of each task", ("", *COLUMNS), rows)
 
 
 def random_circuit(graph: Graph, num_edges: int) -> Circuit:

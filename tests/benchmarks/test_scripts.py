@@ -21,7 +21,8 @@ ARGUMENTS = {
     "comparison": ["--num-examples", "10", "--num-resamples", "2", "--shapes", "embedded pair"],
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
     "graphs": ["--rounds", "1"],
-    "plan": [*GROUPED, "--batches", "1", "--examples", "2", "--tasks", "infilling"],
+    "plan": [*GROUPED, "--batches", "1", "--resamples", "2", "--tasks", "infilling"]
+    + ["--examples", "10"],
     "precision": [*GROUPED, "--examples", "2", "--tasks", "infilling"],
     "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],
@@ -33,7 +34,7 @@ EXPECTED = {
     "comparison": ["embedded pair", "mean rows"],
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
-    "plan": ["EAP-IG, random model", "evaluation: passes"],
+    "plan": ["EAP-IG, random model", "faithfulness: passes"],
     "precision": ["random", "infilling, tiny-mdm"],
     "scaling": ["4 examples, m = 2", "2 examples, m = 4"],
     "shards": ["shift of `moved`", "ratio to ceiling"],

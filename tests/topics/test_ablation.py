@@ -1,5 +1,6 @@
 """Ablation of structures: the rules with intervals set by hand, and the numbers shown."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -261,3 +262,12 @@ def test_own_answers_are_stored_with_the_rest(task: TaskResults) -> None:
     assert read.arm_answers is None and read.mdm_answers is not None
     np.testing.assert_array_equal(read.mdm_answers.accuracy.value, np.full((3, 1), 0.25))
     assert read.structures.arm.labels.names == record.structures.arm.labels.names
+
+
+def test_the_method_reads_the_settings_of_ablation_among_those_of_all_stages():
+    """As a manifest holds them: JSON has no tuples."""
+    asked = AblationSettings(num_examples=12).manifest_config()
+    stages = {"pool": {"seed": 0}, "ablation": json.loads(json.dumps(asked))}
+    definitions = ABLATION.method(stages)
+    assert any("the first 12" in definition.meaning for definition in definitions)
+    assert ABLATION.method({"pool": {"seed": 0}}) == ()

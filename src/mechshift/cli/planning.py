@@ -14,8 +14,7 @@ from mechshift.run.planning import (
     stage_table,
     task_table,
 )
-from mechshift.run.planning.fitting import gigabytes
-from mechshift.run.planning.plan import SOLVED
+from mechshift.run.planning.plan import SOLVED, gigabytes
 from mechshift.run.planning.tables import duration
 from mechshift.run.settings import Unprefixed
 
@@ -26,12 +25,12 @@ def plan(
     solved: float = SOLVED,
     json: bool = False,
 ) -> None:
-    """Tell what a run with the same options will take: passes, FLOPs, memory and time.
+    """Tell what a run with the same options will take: passes, FLOPs, memory, disk and time.
 
-    Chooses the batch sizes that fit, whatever is asked for. --skip controls is looked at, since
-    fewer models are then loaded and scored; the options of semantics, ablation and the sweep are
-    taken so that those of a run can be given as they are, and change nothing. No weights and no hub
-    are needed: published pairs are planned from their known shapes, folders from their config.json.
+    All stages are planned that the run would do, so --skip and --also change the plan. Chooses the
+    batch sizes that fit, whatever is asked for. No weights and no hub are needed unless a batch is
+    measured (--measure): published pairs are planned from their known shapes, folders from their
+    config.json.
     Example: mechshift plan --pair dream-7b --dtype bfloat16 --memory-gb 80 --matmul-tflops 990
 
     Args:
@@ -48,7 +47,8 @@ def plan(
 
 
 def _print_json(plan: RunPlan) -> None:
-    print(dumps(asdict(plan) | {"seconds": plan.seconds, "options": plan.options}, indent=2))
+    whole = {"seconds": plan.seconds, "disk_bytes": plan.disk_bytes, "options": plan.options}
+    print(dumps(asdict(plan) | whole, indent=2))
 
 
 def _print_tables(plan: RunPlan) -> None:
@@ -67,4 +67,5 @@ def _print_tables(plan: RunPlan) -> None:
     print()
     for note in plan.notes:
         print(f"- {note}")
-    print(f"\nAbout {duration(plan.seconds)}. Give mechshift run: {plan.options}")
+    print(f"\nAbout {duration(plan.seconds)}, and {gigabytes(plan.disk_bytes)} on disk.", end=" ")
+    print(f"Give mechshift run: {plan.options}")

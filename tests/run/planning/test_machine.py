@@ -48,6 +48,11 @@ def test_the_machine_at_hand_is_measured():
         ({"memory_gb": 0.0, "matmul_tflops": 1.0}, "memory_gb must be above 0, not 0.0"),
         ({"matmul_tflops": -1.0}, "matmul_tflops must be above 0, not -1.0"),
         ({"share_of_memory": 1.5}, r"share_of_memory lies in \(0, 1\], not 1.5"),
+        ({"host_elements": 0.0}, "host_elements must be above 0, not 0.0"),
+        (
+            {"measure": True, "memory_gb": 8.0, "matmul_tflops": 1.0},
+            "--measure runs a batch on the machine at hand, and --memory-gb and --matmul-tflops",
+        ),
         ({"device": "tpu9"}, "unknown device 'tpu9'; use cpu or cuda"),
     ],
 )

@@ -4,6 +4,7 @@ The models are wide enough for their tensors to dwarf what the formulas leave ou
 statistics, ids and positions.
 """
 
+import tracemalloc
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,15 +20,32 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from mechshift.attribution import eap_ig, edge_gradients, exact_edge_scores
+from mechshift.ablation import AblationSettings
+from mechshift.ablation._standard_plans import standard_plans
+from mechshift.ablation.output_norms import measure_output_norms
+from mechshift.ablation.sweep import sweep_ablations
+from mechshift.attribution import (
+    EdgeScores,
+    average_over_shards,
+    eap_ig,
+    edge_gradients,
+    exact_edge_scores,
+    position_flow,
+)
 from mechshift.circuits import Circuit
-from mechshift.denoising import batch_canvases, decode
+from mechshift.comparison import ComparisonSettings, compare, resampling
+from mechshift.denoising import EncodedExample, batch_canvases, decode
 from mechshift.evaluation import evaluate_circuits
+from mechshift.graph import Graph
 from mechshift.interventions import recording
 from mechshift.models import LanguageModel, freeze, model_shape, set_attention
 from mechshift.run.planning import memory as planning_memory
-from mechshift.run.planning.batches import Batch, Pass
-from mechshift.run.planning.memory import MemoryModel
+from mechshift.run.planning.memory import MemoryModel, comparison_bytes
+from mechshift.run.planning.workload import Batch
+from mechshift.semantics import SemanticsSettings
+from mechshift.semantics._logit_lens import logit_lens
+from mechshift.semantics.neurons import describe_neurons
+from mechshift.semantics.recorded_run import clean_run
 from mechshift.testing import toy_tokenizer
 from mechshift.testing.measuring import LiveBytes
 
@@ -264,7 +282,105 @@ def test_decoding_takes_about_what_is_planned(kind, encoded_examples):
         decode(model, encoded_examples(6, prompt=20, target=3, vocab_size=VOCAB_SIZE))
     positions = 20 if kind == "arm" else 23
     readouts = 6 if kind == "arm" else 18
-    call = Pass(rows=6, positions=positions, keys=positions, readouts=readouts)
+    call = Batch(rows=6, positions=positions, readouts=readouts)
     planned = memory_model(model).decode(call, kind)
     own = planned.total - planned.weights
     assert 0.6 * own < live.peak - planned.weights < 1.1 * own
+
+
+GRAPH = Graph(num_layers=6, num_heads=8, num_key_value_groups=8)
+SETTINGS = ComparisonSettings(
+    num_resamples=20, num_splits=4, num_splits_per_resample=1, num_shuffles=4, num_exchanges=20
+)
+
+
+def random_scores(seed, num_examples, num_steps):
+    shape = (num_examples, num_steps)
+    values = np.random.default_rng(seed).standard_normal((*shape, GRAPH.num_edges))
+    return EdgeScores(
+        graph=GRAPH,
+        values=values.astype(np.float32),
+        num_steps=np.full(num_examples, num_steps),
+        clean_metric=np.ones(shape),
+        corrupted_metric=np.zeros(shape),
+        input_score=np.ones(shape),
+    )
+
+
+@pytest.mark.parametrize(("num_steps", "per_shard"), [(2, 1), (2, 10)])
+def test_a_comparison_takes_what_is_planned_and_little_less(num_steps, per_shard, monkeypatch):
+    """In pieces of 17 resamples, as of a graph of Dream-7B's size."""
+    for module in (resampling, planning_memory):
+        monkeypatch.setattr(module, "CHUNK_BYTES", 17 * 8 * GRAPH.num_edges)
+    pair = [average_over_shards(random_scores(seed, 240, num_steps), per_shard) for seed in (0, 1)]
+    tracemalloc.start()
+    compare("t", *pair, SETTINGS)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    planned = comparison_bytes(GRAPH, 240 // per_shard, SETTINGS)
+    assert 0.8 * planned < peak <= planned
+
+
+def test_shards_take_so_many_times_less_beside_the_pieces_of_resamples():
+    graph = Graph(num_layers=28, num_heads=28, num_key_value_groups=28)
+    settings = ComparisonSettings()
+    whole, fifth, none = (comparison_bytes(graph, rows, settings) for rows in (500, 100, 0))
+    assert whole - none == 4 * 500 * graph.num_edges * 4
+    assert whole - none == 5 * (fifth - none)
+
+
+def encoded_for(model, canvases):
+    return [
+        EncodedExample(
+            id=str(canvas.example),
+            task="plain",
+            prefix_ids=canvas.clean_ids[: -len(canvas.readouts)],
+            corrupted_prefix_ids=canvas.corrupted_ids[: -len(canvas.readouts)],
+            target_ids=(1,) * (len(canvas.readouts) + 1),
+            distractor_ids=(2,) * (len(canvas.readouts) + 1),
+        )
+        for canvas in canvases
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tracing_flow_takes_about_what_is_planned(dtype, plain_canvases):
+    model = wide_model("qwen2", dtype)
+    batch = Batch(rows=4, positions=60, slots=3, readouts=12)
+    canvases = plain_canvases(batch.rows, batch.positions, batch.slots, VOCAB_SIZE)
+    with alive(model) as live:
+        position_flow(
+            model, canvases, encoded_for(model, canvases), metric="logit_diff", ig_steps=2
+        )
+    check_about(memory_model(model).flow(batch), live.peak, tightness=0.85)
+
+
+def test_reading_components_takes_no_more_than_planned(plain_canvases):
+    model = wide_model("qwen2")
+    canvases = plain_canvases(BATCH.rows, BATCH.positions, BATCH.slots, VOCAB_SIZE)
+    with alive(model) as live:
+        describe_neurons(
+            model,
+            canvases,
+            SemanticsSettings(ig_steps=2, num_resamples=10),
+            metric="logit_diff",
+        )
+        for batch in batch_canvases(model, canvases, BATCH.rows):
+            logit_lens(clean_run(model, batch), batch)
+    check_about(memory_model(model).read(BATCH), live.peak, tightness=0.6)
+
+
+def test_ablating_takes_no_more_than_planned(plain_canvases):
+    model = wide_model("qwen2")
+    canvases = plain_canvases(BATCH.rows, BATCH.positions, BATCH.slots, VOCAB_SIZE)
+    with alive(model) as live:
+        norms = measure_output_norms(model, canvases)
+        settings = AblationSettings(num_control_draws=1, replacements=("resample",))
+        plans = standard_plans(norms, None, settings).plans
+        sweep_ablations(model, canvases, plans, settings, metric="logit_diff")
+    check_about(memory_model(model).ablate(BATCH, neurons=False), live.peak, tightness=0.6)
+
+
+def check_about(planned, peak, tightness):
+    own = planned.total - planned.weights
+    assert tightness * own < peak - planned.weights < 1.05 * own

@@ -1,40 +1,52 @@
-"""Planned passes are those that the real stages make, on the embedded pair and its controls."""
+"""Planned passes and files are those that the real stages make, on the embedded pair."""
 
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
-from mechshift.attribution import eap_ig, exact_edge_scores
-from mechshift.attribution._eap import eap
-from mechshift.denoising import build_canvases, left_to_right
+from mechshift.ablation import AblationSettings
+from mechshift.ablation._standard_plans import max_num_plans
+from mechshift.comparison import ComparisonSettings
 from mechshift.models import PAIRS, local_tokenizer, pair_shape
-from mechshift.run import (
-    AttributionSettings,
-    EvaluationSettings,
-    PairOptions,
-    RunSettings,
-    evaluate_pair,
-    make_pools,
-    score_edges,
-)
-from mechshift.run.planning.lengths import task_lengths
-from mechshift.run.planning.members import run_members
-from mechshift.run.planning.methods import method_passes
-from mechshift.run.planning.stages import attribution_cost, evaluation_cost, pool_cost
-from mechshift.run.planning.workload import make_workload
-from mechshift.run.store import KINDS, read_pool, read_scores, scores_folder
+from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
+from mechshift.run.planning.costs import comparison_rows
+from mechshift.run.planning.stages import make_workload
+from mechshift.run.planning.workload import run_members, task_lengths
+from mechshift.run.settings import SweepSettings
+from mechshift.run.stage import Given, write_pieces
+from mechshift.run.stages import STAGES
+from mechshift.run.store import KINDS, read_ablations, read_pool, read_scores, scores_folder
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, find_tasks
-from mechshift.testing import random_examples, random_language_model
 from mechshift.testing.measuring import counted_passes
 
+TASK = "infilling"
+FEW = {"num_resamples": 10}
 SETTINGS = RunSettings(
-    tasks=("infilling",),
+    tasks=(TASK,),
     # Both models solve all of these, so that one round of candidates is enough.
-    pool=PoolConfig(num_examples=4, num_held_out=3),
-    attribution=AttributionSettings(ig_steps=2, batch_size=2, chunk_size=3),
-    evaluation=EvaluationSettings(fractions=(0.02,), num_random=1, batch_size=2),
+    pool=PoolConfig(num_examples=10, num_held_out=10),
+    attribution=AttributionSettings(ig_steps=2, batch_size=4, chunk_size=6),
+    evaluation=EvaluationSettings(fractions=(0.02,), num_random=1, batch_size=4),
+    comparison=ComparisonSettings(
+        **FEW, num_splits=2, num_splits_per_resample=1, num_shuffles=10, num_exchanges=10
+    ),
+    semantics=SemanticsSettings(**FEW, ig_steps=2, batch_size=4),
+    ablation=AblationSettings(
+        **FEW,
+        kinds=("layers",),
+        replacements=("zero", "mean"),
+        num_control_draws=1,
+        decode=True,
+        batch_size=4,
+    ),
+    sweep=SweepSettings(batch_size=4, chunk_size=6),
+    also=("sweep",),
+)
+SIZES = dict.fromkeys((stage.name for stage in STAGES), 4)
+COUNTED = tuple(
+    stage.name for stage in STAGES if stage.is_wanted(SETTINGS) and stage.name != "report"
 )
 
 
@@ -43,58 +55,120 @@ def pair():
     return PairOptions().load("cpu", controls=True)
 
 
+def make(settings):
+    tasks, entry = find_tasks(settings.task_names()), PAIRS["tiny"]
+    lengths = {task.name: task_lengths(task, local_tokenizer(entry), KINDS) for task in tasks}
+    members = run_members(entry, settings.skip)
+    return make_workload(settings, pair_shape(entry), members, tasks, lengths, host_is_device=True)
+
+
 @pytest.fixture(scope="module")
 def workload():
-    tasks, entry = find_tasks(SETTINGS.task_names()), PAIRS["tiny"]
-    lengths = {task.name: task_lengths(task, local_tokenizer(entry), KINDS) for task in tasks}
-    members = run_members(entry, SETTINGS)
-    return make_workload(SETTINGS, pair_shape(entry), members, tasks, lengths, host_is_device=True)
+    return make(SETTINGS)
 
 
 @pytest.fixture(scope="module")
 def counted(pair, tmp_path_factory):
-    """Passes of each stage and model, all tasks together, and the run they were counted in."""
+    """Passes of each stage and model of a whole run but its page, and the run's folder."""
     run, counts = tmp_path_factory.mktemp("run"), {}
-
-    def count(stage, work):
-        with ExitStack() as stack:
-            counts[stage] = {
-                name: stack.enter_context(counted_passes(model))
-                for name, model in pair.members.items()
-            }
-            work()
-
-    tasks = find_tasks(SETTINGS.task_names())
-    pool_settings = (SETTINGS.models, tasks, SETTINGS.pool)
-    count("pool", lambda: make_pools(run, pair, *pool_settings, quiet=True))
-    count("attribution", lambda: score_edges(run, pair, SETTINGS.attribution, quiet=True))
-    count("evaluation", lambda: evaluate_pair(run, pair, SETTINGS.evaluation, quiet=True))
+    given = Given(run=run, pair=pair, tasks=find_tasks((TASK,)), settings=SETTINGS)
+    for stage in STAGES:
+        if stage.name in COUNTED:
+            with ExitStack() as stack:
+                counts[stage.name] = {
+                    name: stack.enter_context(counted_passes(model))
+                    for name, model in pair.members.items()
+                }
+                write_pieces(stage, stage.pieces(given), quiet=True)
     return counts, run
 
 
-def planned(workload, stage):
-    found = {}
-    for cost in workload.costs(2, 2, solved=1.0):
-        if cost.stage == stage:
-            forward, backward = found.get(cost.model, (0, 0))
-            found[cost.model] = (forward + cost.forward_passes, backward + cost.backward_passes)
-    return found
+def planned(workload, stage, solved=1.0):
+    costs = [cost for cost in workload.costs(SIZES, solved) if cost.stage == stage]
+    return {cost.model: cost for cost in costs}
 
 
-@pytest.mark.parametrize("stage", ["pool", "attribution", "evaluation"])
+@pytest.mark.parametrize("stage", COUNTED)
 def test_every_stage_makes_the_planned_passes(workload, counted, stage):
     counts, run = counted
-    for task in SETTINGS.task_names():
-        pools = [read_pool(run, task, split) for split in ("discovery", "held-out")]
-        assert all(pool.arm_accuracy == pool.mdm_accuracy == 1.0 for pool in pools)
-    real = {name: (c.forward, c.backward) for name, c in counts[stage].items() if c.forward}
-    assert planned(workload, stage) == real
-    assert {"arm", "mdm"} <= set(real)
-    assert ("arm-full" in real) == (stage == "attribution")
+    pools = [read_pool(run, TASK, split) for split in ("discovery", "held-out")]
+    assert all(pool.arm_accuracy == pool.mdm_accuracy == 1.0 for pool in pools)
+    found = {
+        name: (cost.forward_passes - too_many(run, stage, workload, name), cost.backward_passes)
+        for name, cost in planned(workload, stage).items()
+        if cost.forward_passes
+    }
+    assert found == {
+        name: (c.forward, c.backward) for name, c in counts[stage].items() if c.forward
+    }
+
+
+def too_many(run, stage, workload, name):
+    """Passes for draws of an ablation's controls that were planned and do not exist."""
+    if stage != "ablation":
+        return 0
+    (model,) = (model for model in workload.pair if model.model == name)
+    plans = len(read_ablations(run, TASK, model.kind).table.labels.names)
+    missing = max_num_plans(model.graph, SETTINGS.ablation, with_circuit=True) - plans
+    return missing * 2 * (len(model.held_out(4)) + len(model.decoding(10, 4)))
+
+
+@pytest.mark.parametrize("stage", ["scores", "flow", "sweep", "semantics"])
+def test_the_files_of_a_stage_are_as_large_as_planned(workload, counted, stage):
+    _, run = counted
+    for name, cost in planned(workload, stage).items():
+        folder = run / stage / TASK / ("" if stage == "sweep" else name)
+        arrays = [path.stat().st_size for path in folder.rglob("arrays.safetensors")]
+        if stage == "sweep":  # beside the scores stands what was compared, which is not planned
+            arrays = [path.stat().st_size for path in folder.rglob("mdm/arrays.safetensors")]
+        # Of semantics, roles and alignment are left out, which do not grow with examples.
+        within = 0.2 if stage == "semantics" else 0.1
+        assert cost.disk_bytes == pytest.approx(sum(arrays), rel=within)
+
+
+def test_the_plan_has_every_stage_of_a_run_in_its_order(workload):
+    stages = dict.fromkeys(cost.stage for cost in workload.costs(SIZES, 1.0))
+    assert list(stages) == [stage.name for stage in STAGES if stage.is_wanted(SETTINGS)]
+    assert {"sweep", "report", "flow", "conclusions"} < set(stages)
+    skipped = replace(SETTINGS, skip=("flow", "semantics", "ablation", "controls"), also=())
+    left = dict.fromkeys(cost.stage for cost in make(skipped).costs(SIZES, 1.0))
+    assert list(left) == ["pool", "scores", "faithfulness", "comparison", "conclusions", "report"]
+
+
+def test_a_task_of_single_tokens_is_not_swept():
+    single = make(replace(SETTINGS, tasks=("ioi",)))
+    assert planned(single, "sweep")["mdm"].forward_passes == 0
+
+
+def test_a_sweep_scores_each_number_of_steps_but_the_own():
+    """Targets of 11 tokens in 1, 2, 4, 8 and 11 steps, of which the pool has the last."""
+    workload = make(replace(SETTINGS, tasks=("countdown-small",)))
+    (mdm,) = (model for model in workload.models if model.model == "mdm")
+    assert mdm.swept == (1, 2, 4, 8, 11)
+    assert [steps for steps in mdm.swept if mdm.has_num_steps(steps)] == [11]
+    # 10 examples in chunks of 6 and 4, each with S canvases, 4 in a batch.
+    batches = sum(-(-6 * steps // 4) + steps for steps in (1, 2, 4, 8))
+    assert planned(workload, "sweep")["mdm"].forward_passes == 3 * batches
+
+
+def test_the_rows_of_a_comparison_are_counted_by_hand():
+    settings = ComparisonSettings(
+        num_resamples=3, num_splits=5, num_splits_per_resample=2, num_shuffles=7, num_exchanges=11
+    )
+    # Two models in resamples, exchanges and shuffles; each on both halves; node overlap, and two
+    # models' neighbouring resamples; then depth, with two halvings of 1 + 11 exchanges.
+    likeness = 2 * (3 + 11 + 7) + 4 * (5 + 2 * 3)
+    depth = 2 * (3 + 11) + 4 * (5 + 2 * 3) + 4 * 2 * 11
+    shift = comparison_rows(settings, 1, whole=False)
+    assert shift.made == shift.ranked == likeness + 2 * 3 + 4 * 3 + depth
+    whole = comparison_rows(settings, 4, whole=True)
+    point = 2 * (3 + 11)
+    assert whole.made == 2 * likeness + 18 + 2 * depth + 3 * point + 4 * (point + 2 * 3)
+    assert whole.ranked > whole.made
 
 
 def test_the_members_of_a_planned_run_are_those_that_are_loaded(pair):
-    members = run_members(PAIRS["tiny"], SETTINGS)
+    members = run_members(PAIRS["tiny"])
     assert [member.name for member in members] == list(pair.members)
     assert [member.kind for member in members] == [m.kind for m in pair.members.values()]
     storages = {
@@ -102,9 +176,9 @@ def test_the_members_of_a_planned_run_are_those_that_are_loaded(pair):
         for model in pair.members.values()
     }
     assert sum(member.loaded for member in members) == len(storages)
-    alone = run_members(PAIRS["tiny"], replace(SETTINGS, skip=("controls",)))
+    alone = run_members(PAIRS["tiny"], ("controls",))
     assert [member.name for member in alone] == ["arm", "mdm"]
-    unshifted = run_members(PAIRS["a2d-qwen3-0.6b-mdlm"], SETTINGS)
+    unshifted = run_members(PAIRS["a2d-qwen3-0.6b-mdlm"])
     assert [member.name for member in unshifted] == ["arm", "mdm"]
 
 
@@ -115,59 +189,16 @@ def test_the_scores_of_a_run_are_as_large_as_planned(workload, counted):
         assert workload.score_bytes(model) == values.nbytes
 
 
-def test_a_stage_costs_the_sum_of_its_batches(workload):
-    model = workload.models[0]
-    batches = model.discovery_batches(2, None)
-    one_by_one = [attribution_cost(model, [batch]) for batch in batches]
-    together = attribution_cost(model, batches)
-    assert together.backward_passes == sum(cost.backward_passes for cost in one_by_one)
-    assert together.flops.total == pytest.approx(sum(cost.flops.total for cost in one_by_one))
-
-
 def test_harder_tasks_decode_more_rounds_up_to_the_limit(workload):
-    model = workload.models[0]
-    passes = [pool_cost(model, solved).forward_passes for solved in (1.0, 0.5, 0.3, 0.01)]
+    passes = [
+        planned(workload, "pool", solved)["arm"].forward_passes for solved in (1.0, 0.5, 0.3, 0.01)
+    ]
     assert passes == [passes[0] * rounds for rounds in (1, 2, 4, 4)]
 
 
-def test_measuring_sources_adds_passes_over_discovery_canvases(workload):
+def test_mean_ablation_takes_one_more_pass_over_discovery_canvases(workload):
+    mean = replace(SETTINGS, evaluation=replace(SETTINGS.evaluation, ablation="mean"))
     model = workload.models[0]
-    held_out, discovery = model.held_out_batches(2), model.discovery_batches(2, None)
-    without = evaluation_cost(model, held_out, [10])
-    with_it = evaluation_cost(model, held_out, [10], measuring=2 * discovery)
-    assert with_it.forward_passes - without.forward_passes == 2 * len(discovery)
-    assert with_it.circuit_runs == without.circuit_runs == len(held_out)
-
-
-@pytest.mark.parametrize("metric", ["logit_diff", "kl"])
-@pytest.mark.parametrize("rule", ["left", "right", "midpoint"])
-def test_the_passes_of_eap_ig_are_counted_for_every_rule(rule, metric):
-    settings = AttributionSettings(ig_steps=3, rule=rule)
-    check_passes(settings, metric, partial(eap_ig, metric=metric, ig_steps=3, rule=rule))
-
-
-def test_the_passes_of_eap_are_counted():
-    settings = AttributionSettings(method="eap")
-    check_passes(
-        settings, "logit_diff", lambda model, canvases: eap(model, canvases, metric="logit_diff")
-    )
-
-
-def test_the_passes_of_exact_patching_are_counted():
-    settings = AttributionSettings(method="exact")
-    check_passes(
-        settings,
-        "logit_diff",
-        lambda model, canvases: exact_edge_scores(model, canvases, metric="logit_diff"),
-    )
-
-
-def check_passes(settings, metric, work):
-    model = random_language_model("qwen2", num_layers=1)
-    examples = random_examples(4, prefix_lengths=(5,), num_targets=2)
-    canvases = build_canvases(model, examples, left_to_right([2] * 4))
-    with counted_passes(model) as count:
-        work(model, canvases)
-    passes = method_passes(settings, metric, model.graph())
-    assert count.forward == passes.forward + passes.intervened
-    assert count.backward == passes.backward(num_slots=2)
+    with_it, without = (planned(one, "faithfulness")["arm"] for one in (make(mean), workload))
+    assert with_it.forward_passes - without.forward_passes == len(model.discovery(4))
+    assert with_it.circuit_runs == without.circuit_runs

@@ -1,4 +1,4 @@
-"""What a run will take, before the wait: passes, FLOPs, memory, time and fitting batch sizes."""
+"""Plan of a run before the wait: passes, FLOPs, memory, disk, time and fitting batch sizes."""
 
 from mechshift.run.planning.machine import Machine as Machine
 from mechshift.run.planning.machine import MachineOptions as MachineOptions

@@ -1,16 +1,26 @@
-"""What can the machine do: memory that is free, and operations per second?
+"""Machine that is planned for: free memory, and operations per second of the device and the host.
 
-Of the machine at hand both are measured; another one is described by its data sheet.
+Of the machine at hand they are measured; another one is described by its data sheet. A measured
+product is a guess at what whole passes reach; a measured batch (`--measure`) is no guess, but loads
+the models.
 """
 
 import os
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
+from mechshift.attribution import attribute
+from mechshift.denoising import Canvas, Readout
 from mechshift.errors import ConfigError
+from mechshift.models import LanguageModel
+from mechshift.run.planning.costs import Work
+from mechshift.run.planning.workload import Batch
+from mechshift.run.settings import AttributionSettings
 
 GIGA, TERA = 1e9, 1e12
 
@@ -24,6 +34,12 @@ Qwen2 of 25 M parameters and one core (`benchmarks/plan.py`)."""
 FLOAT32_SLOWDOWN = 16
 """bfloat16 over float32 peak of data-centre GPUs without TF32: A100 312 and 19.5, H100 989 and 67
 TFLOP/s."""
+
+HOST_ELEMENTS = 4e7
+"""Edges that a host ranks in a second, and HOST_FLOPS the products of weights and scores: seen in
+`compare` with one thread of a small server (`benchmarks/plan.py`)."""
+
+HOST_FLOPS = 3e10
 
 MEASURED_SIZE = 1024
 MEASURED_SECONDS = 0.3
@@ -47,9 +63,19 @@ class MachineOptions:
     """Of that peak that is reached; by default 0.4 of a data sheet's, 0.8 of a measured one."""
     share_of_memory: float = 0.8
     """Of the free memory that is filled: allocators round up and fragment."""
+    host_elements: float = HOST_ELEMENTS
+    """Edges that the host ranks in a second, by which the comparison is timed [1/s]."""
+    measure: bool = False
+    """Load the ARM and score one batch, whose time is then what operations are taken to cost."""
 
     def __post_init__(self) -> None:
-        for name in ("memory_gb", "host_memory_gb", "matmul_tflops", "float32_tflops"):
+        for name in (
+            "memory_gb",
+            "host_memory_gb",
+            "matmul_tflops",
+            "float32_tflops",
+            "host_elements",
+        ):
             value: float | None = getattr(self, name)
             if value is not None and value <= 0:
                 raise ConfigError(f"{name} must be above 0, not {value}.")
@@ -57,6 +83,11 @@ class MachineOptions:
             share: float | None = getattr(self, name)
             if share is not None and not 0 < share <= 1:
                 raise ConfigError(f"{name} lies in (0, 1], not {share}.")
+        if self.measure and (self.memory_gb, self.matmul_tflops) != (None, None):
+            raise ConfigError(
+                "--measure runs a batch on the machine at hand, and --memory-gb and --matmul-tflops"
+                " describe another; give one or the other."
+            )
         if self.memory_gb is not None and self.matmul_tflops is None:
             raise ConfigError(
                 "--memory-gb describes another machine, so its speed cannot be measured; give its"
@@ -79,6 +110,8 @@ class Machine:
     """Reached in the model's dtype [1/s]."""
     float32_flops: float
     """Reached in float32 [1/s]."""
+    host_elements: float
+    """Edges that the host ranks [1/s]."""
     share_of_memory: float
     note: str
     """How the speed is known, in one line."""
@@ -87,6 +120,28 @@ class Machine:
     def budget(self) -> int:
         """Bytes of the device that a plan may fill."""
         return int(self.share_of_memory * self.memory)
+
+    def seconds(self, work: Work) -> float:
+        """How long matrix products and the ranking of edges take; nothing else is counted."""
+        host = work.host
+        return (
+            work.flops.model / self.flops
+            + work.flops.float32 / self.float32_flops
+            + host.elements / self.host_elements
+            + host.flops / HOST_FLOPS
+            + host.seconds
+        )
+
+    def as_measured(self, work: Work, seconds: float) -> "Machine":
+        """The same machine, at whose speed this work takes so long."""
+        factor = self.seconds(work) / seconds
+        reached = work.flops.total / seconds
+        return replace(
+            self,
+            flops=self.flops * factor,
+            float32_flops=self.float32_flops * factor,
+            note=f"one batch of scores took {seconds:.2f} s, {reached / TERA:.3g} TFLOP/s",
+        )
 
 
 def find_machine(options: MachineOptions, dtype: torch.dtype) -> Machine:
@@ -98,7 +153,8 @@ def find_machine(options: MachineOptions, dtype: torch.dtype) -> Machine:
     device = _device(options)
     here = options.memory_gb is None
     memory = _free_memory(device) if options.memory_gb is None else _bytes(options.memory_gb)
-    peak, float32_peak, measured = _peaks(options, device, dtype)
+    peak, float32_peak = _peaks(options, device, dtype)
+    measured = options.matmul_tflops is None
     share = options.share_of_peak or (SHARE_OF_MEASURED if measured else SHARE_OF_PEAK)
     host = memory if device.type == "cpu" else _free_memory(torch.device("cpu")) if here else None
     if options.host_memory_gb is not None:
@@ -111,6 +167,7 @@ def find_machine(options: MachineOptions, dtype: torch.dtype) -> Machine:
         shared=device.type == "cpu",
         flops=share * peak,
         float32_flops=share * float32_peak,
+        host_elements=options.host_elements,
         share_of_memory=options.share_of_memory,
         note=f"{share:.0%} of {how} {peak / TERA:.3g} TFLOP/s, {float32_peak / TERA:.3g} in"
         " float32",
@@ -136,17 +193,15 @@ def _device(options: MachineOptions) -> torch.device:
 
 def _peaks(
     options: MachineOptions, device: torch.device, dtype: torch.dtype
-) -> tuple[float, float, bool]:
-    """Operations per second in the model's dtype and in float32, and whether they were measured."""
+) -> tuple[float, float]:
+    """Operations per second in the model's dtype and in float32."""
     if options.matmul_tflops is None:
         peak = measured_flops(device, dtype)
-        wide = peak if dtype == torch.float32 else measured_flops(device, torch.float32)
-        return peak, wide, True
+        return peak, peak if dtype == torch.float32 else measured_flops(device, torch.float32)
     peak = options.matmul_tflops * TERA
-    wide = peak if dtype == torch.float32 else peak / FLOAT32_SLOWDOWN
     if options.float32_tflops is not None:
-        wide = options.float32_tflops * TERA
-    return peak, wide, False
+        return peak, options.float32_tflops * TERA
+    return peak, peak if dtype == torch.float32 else peak / FLOAT32_SLOWDOWN
 
 
 @torch.no_grad()
@@ -154,17 +209,62 @@ def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second of a large matrix product, timed for a fraction of a second."""
     size = MEASURED_SIZE if device.type == "cpu" else 8 * MEASURED_SIZE
     matrix = torch.ones(size, size, device=device, dtype=dtype)
-    _finish(matrix @ matrix)  # the first product also loads its kernel
-    products, start = 0, time.perf_counter()
-    while (elapsed := time.perf_counter() - start) < MEASURED_SECONDS or not products:
-        _finish(matrix @ matrix)
-        products += 1
-    return 2.0 * size**3 * products / elapsed
+    seconds = timed(lambda: matrix @ matrix, device)
+    return 2.0 * size**3 / seconds
 
 
-def _finish(product: torch.Tensor) -> None:
-    if product.is_cuda:
-        torch.cuda.synchronize(product.device)
+def timed(work: Callable[[], object], device: torch.device) -> float:
+    """Seconds that some work takes once it is warm, on average over a fraction of a second."""
+
+    def finish() -> None:
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+
+    finish()  # the first time also loads kernels
+    times, start = 0, time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < MEASURED_SECONDS or not times:
+        finish()
+        times += 1
+    return elapsed / times
+
+
+def measured_batch(model: LanguageModel, batch: Batch, settings: AttributionSettings) -> float:
+    """Seconds in which a model scores a batch of such sizes, whose tokens mean nothing."""
+    readouts = max(batch.slots, batch.readouts // batch.rows)
+    ids = np.random.default_rng(0).integers(model.vocab_size, size=(2, batch.rows, batch.positions))
+    canvases = [
+        Canvas(
+            example=row,
+            clean_ids=tuple(ids[0, row].tolist()),
+            corrupted_ids=tuple(ids[1, row].tolist()),
+            readouts=tuple(
+                Readout(
+                    step=at * batch.slots // readouts,
+                    slot=at * batch.slots // readouts,
+                    position=batch.positions - readouts + at,
+                    target_position=at,
+                    target_id=1,
+                    distractor_id=2,
+                    contrast=None,
+                )
+                for at in range(readouts)
+            ),
+        )
+        for row in range(batch.rows)
+    ]
+    return timed(
+        lambda: attribute(
+            model,
+            canvases,
+            metric="logit_diff",
+            method=settings.method,
+            grouped=settings.grouped,
+            batch_size=batch.rows,
+            **settings.options(),
+        ),
+        model.device,
+    )
 
 
 def _free_memory(device: torch.device) -> int:

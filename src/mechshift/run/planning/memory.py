@@ -1,24 +1,30 @@
-"""How much memory does each phase of a batch need at its peak, and what for?
+"""Memory that each phase of a batch takes at its peak, and what for.
 
 The formulas follow what the stages hold (`attribution.path`, `destination_gradients`,
-`edge_gradients`, `evaluation.circuit_run`), tensor by tensor, for the largest batch. Allocators
-round up and fragment, so a plan fills a share of the memory only.
+`edge_gradients`, `pair_flow`, `evaluation.circuit_run`, `ablation.sweep`), tensor by tensor, for
+the largest batch. Allocators round up and fragment, so a plan fills a share of the memory only.
 
 Phases: `decode` finds the pool; `gradients` is a backward pass along the path; `contract` turns
 gradients into scores, after each point and after the last; `exact` is a pass of exact patching,
-which has neither; `circuits` runs one circuit.
+which has neither; `flow` and `read` are the passes of flow and semantics; `circuits` runs one
+circuit; `ablate` runs one plan.
+
+The comparison is the host's: both models' scores, summed over steps, those of one step beside them
+while that step is looked at, and a few arrays [resample, edge] of the piece that is worked on.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from mechshift.attribution.edge_gradients import CONTRACTED_BYTES
+from mechshift.comparison import CHUNK_BYTES, ComparisonSettings
 from mechshift.denoising import COMPARED_WITH_CLEAN
-from mechshift.graph import Graph
+from mechshift.graph import Graph, third_of_layers
 from mechshift.models import ModelShape
-from mechshift.run.planning.batches import Batch, Pass
+from mechshift.run.planning.workload import Batch
+from mechshift.semantics._logit_lens import LOGITS_PER_PIECE
 
-Phase = Literal["decode", "gradients", "contract", "exact", "circuits"]
+Phase = Literal["decode", "gradients", "contract", "exact", "flow", "read", "circuits", "ablate"]
 
 WIDE = 4
 """Bytes of a float32, in which sums and scores are kept."""
@@ -28,6 +34,15 @@ GIM_BACKWARD = 5
 
 VOCABULARY_TENSORS = {"logit_diff": 2, "log_prob": 3, "prob_diff": 5, "kl": 7}
 """float32 tensors [readout, vocab] that a metric and its gradient hold beside the logits."""
+
+COMPARED_ARRAYS = 4
+"""[row, edge]: two models, summed and at one step."""
+
+COMPARED_PIECES = 5
+"""Pieces of `CHUNK_BYTES` that live at once, at most; 4.6 were seen."""
+
+SMALLEST_PIECE = 4
+"""Arrays of one resample that a piece holds at least: what ranks edges takes so many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +96,7 @@ class MemoryModel:
         """Width of one layer's keys, or values: of KV heads where destinations are grouped."""
         return self.graph.num_key_value_groups * self.shape.head_dim
 
-    def decode(self, call: Pass, kind: str) -> MemoryUse:
+    def decode(self, call: Batch, kind: str) -> MemoryUse:
         """The peak of one call without gradients that finds the pool."""
         shape = self.shape
         # A layer's own tensors are gone when the next begins.
@@ -91,7 +106,7 @@ class MemoryModel:
         return MemoryUse(
             phase="decode",
             weights=self.weights,
-            activations=call.tokens * layer + call.rows * call.keys * cache,
+            activations=call.tokens * layer + call.rows * (call.positions + call.cached) * cache,
             attention=self._mask(call),
             logits=logits,
         )
@@ -108,7 +123,7 @@ class MemoryModel:
             phase="gradients",
             weights=self.weights,
             activations=tokens * saved + passing,
-            attention=self._mask(batch.forward) + self._kept_by_attention(batch),
+            attention=self._mask(batch) + self._kept_by_attention(batch),
             logits=self._logits(batch.readouts),
             gradient_sums=self._gradient_sums(batch),
             differences=self._differences(batch, WIDE),
@@ -206,11 +221,71 @@ class MemoryModel:
             weights=self.weights,
             # Recorded per query head, whatever the graph.
             activations=batch.tokens * (self._recorded_per_token(shape.d_query) + copies * layer),
-            attention=copies * self._mask(batch.forward),
+            attention=copies * self._mask(batch),
             logits=2 * self._logits(batch.readouts),
             differences=self._differences(batch, self.itemsize) + full_width,
             scores=round(2.5 * self._scores(batch)),
             held=held,
+        )
+
+    def flow(self, batch: Batch) -> MemoryUse:
+        """The peak of a backward pass of flow, which keeps numbers for all pairs of positions."""
+        shape = self.shape
+        # Keys and values are recorded by KV head, whatever the scores are.
+        path = replace(self, graph=shape.graph(grouped=True), gim=False).gradients(batch, 0)
+        pairs = self._pairs(batch) * WIDE
+        streams = batch.tokens * (2 * shape.num_layers + 1) * shape.d_model * WIDE
+        # Operands of attention and their derivatives, of every layer; in one layer what is added.
+        operands = shape.num_layers * (6 * batch.tokens * shape.d_query * WIDE + pairs)
+        return replace(
+            path,
+            phase="flow",
+            gradient_sums=operands + 4 * pairs,
+            differences=path.differences + streams,
+            scores=batch.slots * shape.num_layers * 2 * pairs,
+        )
+
+    def read(self, batch: Batch) -> MemoryUse:
+        """The peak of semantics: reading all components, or attributing the early neurons."""
+        shape, tokens = self.shape, batch.tokens
+        early = max(1, int(third_of_layers(shape.num_layers)[0].sum()))
+        lens = min(batch.readouts * (shape.num_heads + 1) * shape.vocab_size, LOGITS_PER_PIECE)
+        written = batch.readouts * (shape.num_heads + 1) * shape.d_model
+        reading = MemoryUse(
+            phase="read",
+            weights=self.weights,
+            activations=tokens * self._recorded_per_token(shape.d_query),
+            attention=self._mask(batch) + 3 * self._pairs(batch) * WIDE,
+            logits=lens * (self.itemsize + 4 * WIDE) + written * WIDE,
+        )
+        path = replace(self, graph=shape.graph(grouped=True), gim=False).gradients(batch, 0)
+        neurons = replace(
+            path,
+            phase="read",
+            gradient_sums=tokens * batch.slots * early * shape.d_model * WIDE,
+            differences=path.differences + 2 * tokens * early * shape.d_mlp * self.itemsize,
+            scores=0,
+        )
+        return max(reading, neurons, key=lambda use: use.total)
+
+    def ablate(self, batch: Batch, *, neurons: bool) -> MemoryUse:
+        """The peak of ablations: outputs of the clean and the corrupted run, and a pass.
+
+        Of the corrupted run those of neurons are kept only where neurons are ablated.
+        """
+        shape = self.shape
+        nodes = shape.num_layers * (shape.d_query + shape.d_model) + shape.d_model
+        hidden = shape.num_layers * shape.d_mlp
+        layer = (3 * shape.d_mlp + 6 * shape.d_query + 4 * shape.d_model) * self.itemsize
+        # While norms are measured: what the heads of a layer write, and its squares.
+        written = 2 * shape.num_heads * shape.d_model * WIDE
+        return MemoryUse(
+            phase="ablate",
+            weights=self.weights,
+            activations=batch.tokens * max(layer, written),
+            attention=self._mask(batch),
+            logits=2 * self._logits(batch.readouts),
+            differences=batch.tokens * (2 * nodes + (1 + neurons) * hidden) * self.itemsize,
         )
 
     def circuits(self, batch: Batch, num_edges: int) -> MemoryUse:
@@ -233,7 +308,7 @@ class MemoryModel:
             phase="circuits",
             weights=self.weights,
             activations=batch.tokens * cached,
-            attention=self._mask(batch.forward),
+            attention=self._mask(batch),
             logits=3 * self._logits(batch.readouts) // 2,
             differences=round(batch.tokens * per_token),
         )
@@ -299,9 +374,9 @@ class MemoryModel:
         copies = VOCABULARY_TENSORS[self.metric] + (self.itemsize < WIDE)
         return readouts * self.shape.vocab_size * (self.itemsize + copies * WIDE)
 
-    def _mask(self, call: Pass) -> int:
+    def _mask(self, call: Batch) -> int:
         # As the kernel takes it: one number for each pair of positions.
-        return call.rows * call.positions * call.keys * self.itemsize
+        return call.pairs * self.itemsize
 
     def _kept_by_attention(self, batch: Batch) -> int:
         """For the backward pass, beside queries, keys and values."""
@@ -314,4 +389,12 @@ class MemoryModel:
 
     def _pairs(self, batch: Batch) -> int:
         """Pairs of positions of one layer, head by head."""
-        return batch.tokens * batch.positions * self.shape.num_heads
+        return batch.pairs * self.shape.num_heads
+
+
+def comparison_bytes(graph: Graph, num_rows: int, settings: ComparisonSettings) -> int:
+    """The peak of comparing scores of so many examples, or shards; an upper estimate."""
+    draws = max(settings.num_resamples, settings.num_exchanges, settings.num_shuffles)
+    row = SMALLEST_PIECE * 8 * graph.num_edges
+    piece = max(row, min(CHUNK_BYTES, draws * row))
+    return COMPARED_ARRAYS * num_rows * graph.num_edges * WIDE + COMPARED_PIECES * piece

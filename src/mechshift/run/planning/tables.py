@@ -1,4 +1,4 @@
-"""How is a plan shown? As three tables: tasks, stages and memory."""
+"""Tables that show a plan: tasks, stages and memory."""
 
 from dataclasses import fields
 
@@ -6,7 +6,7 @@ import polars as pl
 
 from mechshift.run.planning.machine import GIGA, TERA
 from mechshift.run.planning.memory import MemoryUse
-from mechshift.run.planning.plan import RunPlan
+from mechshift.run.planning.plan import RunPlan, StagePlan
 from mechshift.run.store import member_title
 
 PARTS = tuple(field.name for field in fields(MemoryUse) if field.name != "phase")
@@ -33,24 +33,34 @@ def task_table(plan: RunPlan) -> pl.DataFrame:
 
 
 def stage_table(plan: RunPlan) -> pl.DataFrame:
-    """Passes, operations [10^12] and time of each stage; the last row is the sum."""
-    rows = [
-        {
-            "stage": stage.cost.stage,
-            "task": stage.cost.task,
-            "model": member_title(stage.cost.model),
-            "forward": stage.cost.forward_passes,
-            "backward": stage.cost.backward_passes,
-            "circuits": stage.cost.circuit_runs,
-            "TFLOP": stage.cost.flops.total / TERA,
-            "time": duration(stage.seconds),
-        }
-        for stage in plan.stages
-    ]
-    table = pl.DataFrame(rows)
-    sums = {name: table[name].sum() for name in ("forward", "backward", "circuits", "TFLOP")}
-    total = {"stage": "all", "task": "", "model": "", **sums, "time": duration(plan.seconds)}
-    return pl.concat([table, pl.DataFrame([total])])
+    """Passes, operations [10^12], disk [10^9 bytes] and time of each stage on each task.
+
+    All models together; the last row is the sum.
+    """
+    groups: dict[tuple[str, str], list[StagePlan]] = {}
+    for stage in plan.stages:
+        groups.setdefault((stage.cost.stage, stage.cost.task), []).append(stage)
+    rows = [_row(*names, stages) for names, stages in groups.items()]
+    return pl.DataFrame([*rows, _row("all", "", list(plan.stages))])
+
+
+def _row(name: str, task: str, stages: list[StagePlan]) -> dict[str, str | float]:
+    costs = [stage.cost for stage in stages]
+    return {
+        "stage": name,
+        "task": task,
+        "forward": sum(cost.forward_passes for cost in costs),
+        "backward": sum(cost.backward_passes for cost in costs),
+        "circuits": sum(cost.circuit_runs for cost in costs),
+        "TFLOP": _short(sum(cost.flops.total for cost in costs) / TERA),
+        "disk [GB]": _short(sum(cost.disk_bytes for cost in costs) / GIGA),
+        "time": duration(sum(stage.seconds for stage in stages)),
+    }
+
+
+def _short(value: float) -> str:
+    """Three digits, so that a row fits a terminal."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def memory_table(plan: RunPlan) -> pl.DataFrame:

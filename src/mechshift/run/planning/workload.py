@@ -1,218 +1,269 @@
-"""What do the settings of a run ask of each model on each task, before any machine is looked at?"""
+"""Workload of a run: whose canvases are read, how long they are, and in which batches.
 
-from collections.abc import Iterator, Mapping, Sequence
+A few examples of each task are encoded with the pair's tokenizer, where one is on this machine.
+Where none is, built-in tasks are generated with a stand-in, and tokens are estimated: one for each
+word, digit and mark, and for a space before a digit, as Qwen's and Llama's tokenizers cut English.
+
+Batches are played through with these lengths alone: canvases are sorted by length and cut as
+`denoising.batch_canvases` does, chunk by chunk, and drafts are batched as `denoising.decode` does.
+So numbers of passes are exact where the lengths are, and padding is counted.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-from mechshift.comparison import Unit
-from mechshift.denoising.samplers import sampler_named
-from mechshift.models import Kind, ModelShape, PairShape
-from mechshift.models.loading import DTYPES
-from mechshift.run.planning.comparing import comparison_bytes
-from mechshift.run.planning.lengths import ExampleLengths
-from mechshift.run.planning.members import Member
-from mechshift.run.planning.memory import WIDE, MemoryModel, MemoryUse
-from mechshift.run.planning.methods import method_passes
-from mechshift.run.planning.stages import (
-    ModelOnTask,
-    StageCost,
-    attribution_cost,
-    circuit_sizes_run,
-    evaluation_cost,
-    num_measuring_passes,
-    pool_cost,
-)
-from mechshift.run.settings import RunSettings
-from mechshift.run.store import KINDS
-from mechshift.tasks import Task
+import numpy as np
+from jaxtyping import Int
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from mechshift.axes import GENERAL_SPANS
+from mechshift.denoising.samplers import Sampler, StepState
+from mechshift.denoising.schedule import step_sizes
+from mechshift.models import Kind, PairEntry
+from mechshift.models.controls import ARM_CONTINUED, ARM_FULL, MDM_CAUSAL, MDM_OTHER_SEED
+from mechshift.posttraining import tiny_tokenizer
+from mechshift.tasks import Example, Task, TaskFile, encode_example
+
+NUM_SAMPLED = 10
+"""Examples that are looked at; all of a task's examples are of a few kinds."""
+
+PIECE = re.compile(r" (?=\d)|\d|[^\W\d]+|[^\w\s]|\n")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Use:
-    """A peak of memory, and whose it is."""
+class Member:
+    """One model of a run."""
 
-    task: str
-    model: str
-    memory: MemoryUse
+    name: str
+    """`arm`, `mdm`, or the name of a control."""
+    kind: Kind
+    """How it reads a task."""
+    weights: Kind
+    """Which of the two it has the shape of."""
+    loaded: bool = True
+    """Whether it has weights of its own in memory, not those of the pair."""
+
+
+def run_members(entry: PairEntry, skip: Sequence[str] = ()) -> tuple[Member, ...]:
+    """The pair's models, then its controls unless they are skipped (`models.load_controls`)."""
+    members = [Member(name=kind, kind=kind, weights=kind) for kind in ("arm", "mdm")]
+    if "controls" in skip:
+        return tuple(members)
+    # Weights of one shift cannot be read with the other; an ARM's logits are always shifted.
+    if entry.shift:
+        members.append(Member(name=ARM_FULL, kind="mdm", weights="arm", loaded=False))
+        members.append(Member(name=MDM_CAUSAL, kind="arm", weights="mdm", loaded=False))
+    if entry.continued_arm is not None:
+        members.append(Member(name=ARM_CONTINUED, kind="arm", weights="arm"))
+    if entry.other_mdm is not None:
+        members.append(Member(name=MDM_OTHER_SEED, kind="mdm", weights="mdm"))
+    return tuple(members)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Workload:
-    """A run's models, tasks and settings."""
+class ExampleLengths:
+    """Tokens of some examples of a task, as one kind of model reads them."""
 
-    settings: RunSettings
-    models: tuple[ModelOnTask, ...]
-    memory: tuple[MemoryModel, ...]
-    """Of each of `models`."""
-    circuit_sizes: tuple[int, ...]
-    """Of all circuits that one model runs [edges]."""
-    host_is_device: bool
+    prefix: Int[np.ndarray, " example"]
+    target: Int[np.ndarray, " example"]
+    suffix: Int[np.ndarray, " example"]
+    """0 for an ARM, which reads a suffix as part of its prompt."""
+    num_spans: int = len(GENERAL_SPANS)
+    """Spans between which flow is told apart."""
 
-    def decoding(self) -> Iterator[Use]:
-        """Peaks of finding the pool."""
-        for model, memory in self._pair():
-            largest = max(model.decoding(1.0), key=lambda call: call.tokens + call.readouts)
-            yield Use(task=model.task, model=model.model, memory=memory.decode(largest, model.kind))
-
-    def attribution(self, batch_size: int) -> Iterator[Use]:
-        """Peaks of scoring edges with so many canvases in a batch."""
-        settings = self.settings.attribution
-        for model, memory in zip(self.models, self.memory, strict=True):
-            held = self.chunk_bytes(model) if self.host_is_device else 0
-            passes = model.passes
-            batches = set(model.discovery_batches(batch_size, settings.examples_per_chunk))
-            uses = [
-                use
-                for batch in batches
-                for use in (
-                    [memory.exact(batch, passes.edges_per_pass, held)]
-                    if not passes.num_points
-                    else [
-                        memory.gradients(batch, held),
-                        memory.contract(batch, held),
-                    ]
-                )
-            ]
-            yield from _largest(model, uses)
-
-    def evaluation(self, batch_size: int) -> Iterator[Use]:
-        """Peaks of running circuits with so many canvases in a batch."""
-        for model, memory in self._pair():
-            batches = set(model.held_out_batches(batch_size))
-            sizes = set(self.circuit_sizes)
-            uses = [memory.circuits(batch, size) for batch in batches for size in sizes]
-            yield from _largest(model, uses)
-
-    def costs(
-        self, attribution_batch: int, evaluation_batch: int, solved: float
-    ) -> Iterator[StageCost]:
-        """Passes and FLOPs, stage by stage in the order in which they are run."""
-        for model, _ in self._pair():
-            yield pool_cost(model, solved)
-        chunk_size = self.settings.attribution.examples_per_chunk
-        for model in self.models:
-            yield attribution_cost(model, model.discovery_batches(attribution_batch, chunk_size))
-        repeats = num_measuring_passes(self.settings.evaluation)
-        for model, _ in self._pair():
-            yield evaluation_cost(
-                model,
-                model.held_out_batches(evaluation_batch),
-                self.circuit_sizes,
-                repeats * model.discovery_batches(evaluation_batch, None),
-            )
-
-    def _pair(self) -> Iterator[tuple[ModelOnTask, MemoryModel]]:
-        """The pair's two models, without controls, which are scored only."""
-        for model, memory in zip(self.models, self.memory, strict=True):
-            if model.model in KINDS:
-                yield model, memory
-
-    def score_bytes(self, model: ModelOnTask) -> int:
-        """A model's scores of one task, on disk: those of a shard are as many as of an example."""
-        return self.num_rows * self.example_bytes(model)
-
-    def chunk_bytes(self, model: ModelOnTask) -> int:
-        """Scores that are held in the host's memory before they are saved.
-
-        Chunks are joined in a file, which is mapped where it is read, so no more are held at once.
-        Those of single examples are held until a chunk's shards are averaged.
-        """
-        attribution = self.settings.attribution
-        chunk = min(attribution.examples_per_chunk, self.settings.pool.num_examples)
-        per_shard = attribution.examples_per_shard
-        averaged = chunk // per_shard if per_shard > 1 else 0
-        return (chunk + averaged) * self.example_bytes(model)
-
-    @property
-    def comparison_bytes(self) -> int:
-        """What comparing two members' scores of a task takes of the host's memory; on all alike."""
-        return comparison_bytes(self.models[0].graph, self.num_rows, self.settings.comparison)
-
-    @property
-    def num_rows(self) -> int:
-        """Of scores: the examples, or shards of them."""
-        return self.settings.pool.num_examples // self.settings.attribution.examples_per_shard
-
-    @property
-    def unit(self) -> Unit:
-        """What a row of scores is."""
-        return "example" if self.settings.attribution.examples_per_shard == 1 else "shard"
-
-    def example_bytes(self, model: ModelOnTask) -> int:
-        """Scores of one example."""
-        return model.num_steps * model.graph.num_edges * WIDE
+    def repeated(self, num_examples: int) -> list[tuple[int, int, int]]:
+        """Prefix, target and suffix of so many examples, these in turn."""
+        columns = (
+            np.resize(part, num_examples) for part in (self.prefix, self.target, self.suffix)
+        )
+        return [(int(p), int(t), int(s)) for p, t, s in zip(*columns, strict=True)]
 
 
-def make_workload(
-    settings: RunSettings,
-    shapes: PairShape,
-    members: Sequence[Member],
-    tasks: Sequence[Task],
-    lengths: Mapping[str, Mapping[Kind, ExampleLengths]],
-    *,
-    host_is_device: bool,
-) -> Workload:
-    """Put together what the settings ask for.
-
-    Args:
-        settings: of the run.
-        shapes: of both models.
-        members: the models whose edges are scored.
-        tasks: that the settings name.
-        lengths: task name -> kind of model -> lengths of examples.
-        host_is_device: whether the models run in the host's memory.
+def task_lengths(
+    task: Task, tokenizer: PreTrainedTokenizerFast | None, kinds: Sequence[Kind]
+) -> Mapping[Kind, ExampleLengths]:
+    """Lengths of a few examples for each kind of model; estimated without a tokenizer.
 
     Raises:
-        ConfigError: a method that cannot be planned, or a circuit size larger than the graph.
+        TaskError: the task does not fit the tokenizer.
+    """
+    if isinstance(task, TaskFile):
+        own = [example for _, split, example in task.examples if split == "discovery"]
+        examples = (own or [example for _, _, example in task.examples])[:NUM_SAMPLED]
+    else:
+        # Examples of all splits are alike, and those of Countdown's others take long to draw.
+        drawn_with = tokenizer or stand_in_tokenizer()
+        examples = task.generate(drawn_with, split="train", num_examples=NUM_SAMPLED, seed=0)
+    return {kind: _lengths(task, examples, tokenizer, kind) for kind in kinds}
+
+
+def _lengths(
+    task: Task, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast | None, kind: Kind
+) -> ExampleLengths:
+    if tokenizer is None:
+        rows = [_estimated(example, kind) for example in examples]
+        spans = {name for example in examples for name in example.spans}
+    else:
+        encoded = [encode_example(task, example, tokenizer, kind) for example in examples]
+        rows = [(len(e.prefix_ids), len(e.target_ids), len(e.suffix_ids)) for e in encoded]
+        spans = {name for one in encoded for name in one.spans}
+    prefix, target, suffix = np.array(rows, dtype=np.int64).T
+    num_spans = len(spans) + len(GENERAL_SPANS)
+    return ExampleLengths(prefix=prefix, target=target, suffix=suffix, num_spans=num_spans)
+
+
+def _estimated(example: Example, kind: Kind) -> tuple[int, int, int]:
+    causal = example.causal_prompt if kind == "arm" else None
+    texts = (causal or example.prompt, example.target, "" if kind == "arm" else example.suffix)
+    prefix, target, suffix = (len(PIECE.findall(text)) for text in texts)
+    return prefix, max(target, 1), suffix
+
+
+def stand_in_tokenizer() -> PreTrainedTokenizerFast:
+    """A tokenizer that every built-in task fits, for pairs whose own is not on this machine.
+
+    The words are those of the embedded pair; each digit is a token, as in Qwen and Llama.
+    """
+    words = [*tiny_tokenizer().get_vocab(), "/", "Ċ"]  # ByteLevel writes a line's end as Ċ
+    vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
+    digits = pre_tokenizers.Split(Regex(r"\d"), behavior="isolated")
+    cut = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([digits, cut])
+    tokenizer.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", clean_up_tokenization_spaces=False
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """The sizes of one call of the decoder, and of the unembedding after it."""
+
+    rows: int
+    positions: int
+    """Read by the call, with padding."""
+    readouts: int = 0
+    """Positions whose logits are made."""
+    slots: int = 1
+    """Denoising steps that are scored in one pass: several for an ARM, 1 for an MDM."""
+    cached: int = 0
+    """Earlier positions, whose keys and values are kept."""
+
+    @property
+    def tokens(self) -> int:
+        return self.rows * self.positions
+
+    @property
+    def pairs(self) -> int:
+        """Of a position that attends and one that is attended to."""
+        return self.tokens * (self.positions + self.cached)
+
+
+@cache
+def commits(sampler: Sampler, num_targets: int, requested: int | None) -> tuple[int, ...]:
+    """How many tokens each step of a sampler's loop commits.
+
+    Where only the logits can tell, an even share each: the most steps that may commit something.
+
+    Raises:
         DenoisingError: a number of steps that the sampler cannot have.
     """
-    attribution = settings.attribution
-    itemsize = DTYPES[settings.models.dtype].itemsize
-    weights = itemsize * sum(
-        getattr(shapes, member.weights).num_parameters for member in members if member.loaded
-    )
-    graph = shapes.arm.graph(grouped=attribution.grouped)
-    models, memory = [], []
-    for task in tasks:
-        metric = attribution.metric or task.metric
-        for member in members:
-            shape: ModelShape = getattr(shapes, member.weights)
-            passes = method_passes(attribution, metric, graph)
-            models.append(
-                ModelOnTask(
-                    task=task.name,
-                    model=member.name,
-                    kind=member.kind,
-                    shape=shape,
-                    graph=graph,
-                    lengths=lengths[task.name][member.kind],
-                    sampler=sampler_named(settings.pool.order),
-                    pool=settings.pool,
-                    passes=passes,
-                )
-            )
-            memory.append(
-                MemoryModel(
-                    shape=shape,
-                    graph=graph,
-                    itemsize=itemsize,
-                    weights=weights,
-                    metric=metric,
-                    gim=passes.gim,
-                )
-            )
-    compared = settings.comparison.circuit_size_in(graph.num_edges)
-    sizes = settings.evaluation.sizes(graph.num_edges, compared)
-    return Workload(
-        settings=settings,
-        models=tuple(models),
-        memory=tuple(memory),
-        circuit_sizes=tuple(circuit_sizes_run(settings.evaluation, sizes, compared)),
-        host_is_device=host_is_device,
-    )
+    num_steps, left = sampler.num_steps(num_targets, requested), num_targets
+    counts: list[int] = []
+    for step in range(num_steps):
+        masked = tuple(range(num_targets - left, num_targets))
+        state = StepState(step=step, num_steps=num_steps, num_targets=num_targets, masked=masked)
+        count = sampler.num_commits(state)
+        if left and count is None:
+            return tuple(step_sizes(num_targets, num_steps))
+        counts.append(min(count or 0, left))
+        left -= counts[-1]
+    return tuple(counts)
 
 
-def _largest(model: ModelOnTask, uses: Sequence[MemoryUse]) -> Iterator[Use]:
-    """The largest use of each phase."""
-    for phase in dict.fromkeys(use.phase for use in uses):
-        largest = max((use for use in uses if use.phase == phase), key=lambda use: use.total)
-        yield Use(task=model.task, model=model.model, memory=largest)
+def canvas_batches(
+    examples: Sequence[tuple[int, int, int]],
+    kind: Kind,
+    committed: Callable[[int], Sequence[int]],
+    *,
+    batch_size: int,
+    chunk_size: int | None = None,
+) -> Iterator[Batch]:
+    """The batches of all canvases of these examples.
+
+    Args:
+        examples: prefix, target and suffix of each [tokens].
+        kind: of the model.
+        committed: tokens that each step commits, of a target of so many.
+        batch_size: canvases in one batch.
+        chunk_size: examples that are batched among themselves; None: all.
+    """
+    chunk_size = chunk_size or len(examples)
+    for start in range(0, len(examples), chunk_size):
+        canvases: list[Batch] = []
+        for prefix, target, suffix in examples[start : start + chunk_size]:
+            sizes = [count for count in committed(target) if count]
+            if kind == "arm":
+                length, slots = prefix + target - 1, len(sizes)
+                canvases.append(Batch(rows=1, positions=length, slots=slots, readouts=target))
+            else:
+                length = prefix + target + suffix
+                canvases += [Batch(rows=1, positions=length, readouts=size) for size in sizes]
+        canvases.sort(key=lambda canvas: canvas.positions)
+        for first in range(0, len(canvases), batch_size):
+            stacked = canvases[first : first + batch_size]
+            yield Batch(
+                rows=len(stacked),
+                positions=max(canvas.positions for canvas in stacked),
+                slots=max(canvas.slots for canvas in stacked),
+                readouts=sum(canvas.readouts for canvas in stacked),
+            )
+
+
+def decoding_batches(
+    examples: Sequence[tuple[int, int, int]],
+    kind: Kind,
+    sampler: Sampler,
+    num_steps: int | None,
+    *,
+    batch_size: int,
+) -> Iterator[Batch]:
+    """Every call of the decoder that `decode` makes for these examples."""
+    rows = sorted(
+        (0 if kind == "arm" else sampler.num_steps(target, num_steps), target, prefix + suffix)
+        for prefix, target, suffix in examples
+    )
+    for start in range(0, len(rows), batch_size):
+        drafts = [(target, text) for _, target, text in rows[start : start + batch_size]]
+        if kind == "arm":
+            yield from _writing(drafts)
+        else:
+            yield from _denoising(drafts, sampler, num_steps)
+
+
+def _writing(drafts: Sequence[tuple[int, int]]) -> Iterator[Batch]:
+    """An ARM reads the prompts, then one token at a time beside its cache."""
+    longest, rows = max(text for _, text in drafts), len(drafts)
+    yield Batch(rows=rows, positions=longest, readouts=rows)
+    for step in range(1, max(target for target, _ in drafts)):
+        yield Batch(rows=rows, positions=1, cached=longest + step - 1, readouts=rows)
+
+
+def _denoising(
+    drafts: Sequence[tuple[int, int]], sampler: Sampler, num_steps: int | None
+) -> Iterator[Batch]:
+    """An MDM reads whole canvases, those that a step may change."""
+    counts = [commits(sampler, target, num_steps) for target, _ in drafts]
+    for step in range(max(map(len, counts))):
+        active = [row for row, own in enumerate(counts) if step < len(own) and own[step]]
+        if active:
+            left = (
+                drafts[row][0] - (0 if sampler.reads_committed else sum(counts[row][:step]))
+                for row in active
+            )
+            positions = max(sum(drafts[row]) for row in active)
+            yield Batch(rows=len(active), positions=positions, readouts=sum(left))
