@@ -343,8 +343,8 @@ def test_a_missing_folder_says_that_the_stage_has_not_run(tmp_path: Path) -> Non
     [
         ("{", "is not JSON"),
         ("[]", "has format version None"),
-        ('{"format_version": 99}', "has format version 99, and this mechshift reads 1"),
-        ('{"format_version": 1, "colour": 2}', "missing or unknown keys: colour, config"),
+        ('{"format_version": 99}', "has format version 99, and this mechshift reads 2"),
+        ('{"format_version": 2, "colour": 2}', "missing or unknown keys: colour, config"),
     ],
 )
 def test_a_manifest_that_cannot_be_understood_is_refused(

@@ -75,8 +75,8 @@ def test_a_task_that_the_run_lacks_is_refused(small_run, tmp_path):
 def test_a_file_in_the_way_is_named_before_the_models_are_loaded(
     tmp_path, monkeypatch, place, message
 ):
-    monkeypatch.setattr("mechshift.run.exporting.pool_manifests", lambda run: {"ioi": None})
-    monkeypatch.setattr("mechshift.run.exporting._writer", lambda *_: pytest.fail("a wait"))
+    monkeypatch.setattr("mechshift.run.circuit_files.pool_manifests", lambda run: {"ioi": None})
+    monkeypatch.setattr("mechshift.run.circuit_files._writer", lambda *_: pytest.fail("a wait"))
     (tmp_path / "file").write_text("mine", encoding="utf-8")
     with pytest.raises(ArtifactError, match=message):
         export_circuits(tmp_path / "run", tmp_path / place, format="mib-json")
@@ -87,7 +87,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
     def full(*_arguments, **_options):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("mechshift.run.exporting.pool_manifests", lambda run: {"ioi": None})
+    monkeypatch.setattr("mechshift.run.circuit_files.pool_manifests", lambda run: {"ioi": None})
     monkeypatch.setattr("mechshift.artifacts.TemporaryFile", full)
     with pytest.raises(ArtifactError, match="cannot write in .*: No space left on device; choose"):
         export_circuits(tmp_path / "run", tmp_path / "out", format="mib-json")

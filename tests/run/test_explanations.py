@@ -144,9 +144,9 @@ def test_the_page_shows_sentences_beside_their_neurons_and_runs_nothing_of_them(
     assert table["explained_by"].to_list() == 2 * ["<b>bold</b>", "<b>bold</b>", None]
     scores = [*read(run, "ioi", "arm").score, None, *read(run, "ioi", "mdm").score, None]
     assert table["explanation_score"].to_list() == pytest.approx(scores)
-    assert {f"ioi.explanations.{kind}" for kind in KINDS} <= read_manifest(
-        page.parent
-    ).inputs.keys()
+    assert "conclusions/ioi/neurons" in read_manifest(page.parent).inputs
+    shown = read_manifest(run / "conclusions" / "ioi" / "neurons").inputs
+    assert {f"explanations/ioi/{kind}" for kind in KINDS} <= shown.keys()
     bare = (small_run / "report" / "report.html").read_text(encoding="utf-8")
     assert "In a sentence" not in bare
     assert "explanation" not in pl.read_csv(small_run / "report" / "ioi-neurons.csv").columns

@@ -182,7 +182,7 @@ def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
             run_experiment(run, small, device="cpu", quiet=True)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mechshift.run.pipeline.make_pools", ask_for_it)
+    monkeypatch.setattr("mechshift.run.pipeline.write_pieces", ask_for_it)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(run, small, device="cpu", quiet=True)
     assert held == [[".lock", ".lock-holder.json"]]

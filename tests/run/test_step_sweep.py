@@ -294,7 +294,9 @@ def test_a_run_sweeps_if_it_is_asked_to_and_the_page_shows_it(small_run, small, 
     assert 'id="infilling-num-steps"' in text and 'id="ioi-num-steps"' not in text
     assert "The targets of ioi are single tokens" in text
     assert "mechshift sweep RUN" not in text
-    inputs = read_manifest(page.parent).inputs
-    assert {"infilling.sweep.1", "infilling.sweep.2"} <= inputs.keys()
+    concluded = "conclusions/infilling/num-steps"
+    assert concluded in read_manifest(page.parent).inputs
+    shown = read_manifest(page.parents[1] / concluded).inputs
+    assert {f"sweep/infilling/{steps}/shift" for steps in (1, 2)} <= shown.keys()
     whole = (small_run / "report" / "report.html").read_text(encoding="utf-8")
     assert "were not compared on infilling: `mechshift sweep RUN` does it." in whole
