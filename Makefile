@@ -1,6 +1,7 @@
 # Everything a newcomer needs: Python 3.11 and make. Each target sets itself up.
 #   make demo    compare the embedded pair on four tasks and write runs/demo/report/report.html
 #   make test    the whole test suite
+#   make quick   the tests that take a moment, while one works
 #   make lint    formatting, types and the import order
 #   make docs    the documentation, in site/
 #   make tiny    train the embedded family again, in build/tiny/ (about two hours on one core)
@@ -12,17 +13,17 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
 # One worker per core; `make test PYTEST_ARGS="-k graph"` runs a part in one process.
-PYTEST_ARGS ?= -n auto
+PYTEST_ARGS ?= -n auto --dist worksteal
 
 DEMO_RUN ?= runs/demo
 # Without controls and flow, which take as long again as all the rest; `mechshift run` has them.
 DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100 --skip controls flow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint docs tiny clean
+.PHONY: help setup demo test quick lint docs tiny clean
 
 help:
-	@sed -n '2,7s/^#   //p' Makefile
+	@sed -n '2,8s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -38,6 +39,9 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+quick: setup
+	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
 
 lint: setup
 	$(BIN)/ruff check .

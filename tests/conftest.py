@@ -24,6 +24,48 @@ settings.load_profile("mechshift")
 
 torch.set_num_threads(1)
 
+SLOW = (
+    "test_documentation.py",
+    "ablation/test_decoded.py",
+    "ablation/test_pooling.py",
+    "ablation/test_run.py",
+    "ablation/test_single_components.py",
+    "ablation/test_sweep.py",
+    "attribution/",
+    "benchmarks/",
+    "comparison/test_comparisons.py",
+    "comparison/test_false_positives.py",
+    "comparison/test_planted_shifts.py",
+    "evaluation/",
+    "pairs/",
+    "posttraining/",
+    "run/",
+    "semantics/test_semantics.py",
+    "tasks/",
+    "test_artifacts.py",
+    "test_locks.py",
+)
+"""Files and folders whose tests take more than some seconds: `make quick` leaves them out. So it
+does whatever needs a whole run, by its fixtures."""
+
+OF_A_RUN = {"small_run", "results", "ioi", "infilling"}
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the slow tests, and begin with them: a long one that is last keeps a core idle."""
+    root = Path(__file__).parent
+    for item in items:
+        place = item.path.relative_to(root).as_posix()
+        if place.startswith(SLOW) or OF_A_RUN & set(item.fixturenames):
+            item.add_marker("slow")
+    items.sort(
+        key=lambda item: (item.get_closest_marker("slow") is None, item.path.name != LONGEST)
+    )
+
+
+LONGEST = "test_documentation.py"
+"""Its test of the guide takes as long as a hundred others."""
+
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
