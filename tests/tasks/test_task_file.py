@@ -1,4 +1,5 @@
 import codecs
+import hashlib
 import json
 
 import pytest
@@ -56,6 +57,13 @@ def test_each_line_becomes_an_example_in_the_files_order(task_file):
     for _, _, example in task.examples:
         assert example.task == "own"
         assert {key: getattr(example, key) for key in GOOD} == GOOD
+
+
+def test_a_task_is_known_by_the_bytes_that_it_was_read_from(task_file):
+    path = task_file(GOOD)
+    task, read = load_task_file(path), path.read_bytes()
+    path.write_bytes(b"something else by now")
+    assert task.sha256 == hashlib.sha256(read).hexdigest()
 
 
 def test_a_jsonl_path_is_a_task_like_a_name(task_file):

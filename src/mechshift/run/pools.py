@@ -7,7 +7,6 @@ from pathlib import Path
 
 import polars as pl
 
-from mechshift.artifacts import file_hash
 from mechshift.denoising import Canvas, EncodedExample, build_canvases
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
@@ -88,7 +87,7 @@ def pair_inputs(model: LanguageModel) -> dict[str, str]:
 
 
 def _task_file(task: Task) -> dict[str, str]:
-    return {"task_file": file_hash(task.path)} if isinstance(task, TaskFile) else {}
+    return {"task_file": task.sha256} if isinstance(task, TaskFile) else {}
 
 
 POOL_STAGE = Stage(

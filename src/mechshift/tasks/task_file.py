@@ -12,6 +12,7 @@ A suffix needs its corrupted one, and both causal prompts, which an autoregressi
 """
 
 import codecs
+import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,6 +53,8 @@ class TaskFile:
     examples: tuple[tuple[int, Split, Example], ...]
     """Line number, split and example."""
     metric: str = "logit_diff"
+    sha256: str = ""
+    """Of the bytes that were read; empty for a task that was rebuilt from a stored pool."""
 
     @property
     def summary(self) -> str:
@@ -112,7 +115,8 @@ def load_task_file(path: Path) -> TaskFile:
         examples.append((number, split, example))
     if not examples:
         raise TaskError(f"{path} holds no examples; write one JSON object per line.")
-    return TaskFile(name=path.stem, path=path, examples=tuple(examples))
+    digest = hashlib.sha256(raw).hexdigest()
+    return TaskFile(name=path.stem, path=path, examples=tuple(examples), sha256=digest)
 
 
 def _read_line(line: bytes, task: str, number: int) -> tuple[Split, Example]:
