@@ -1,7 +1,7 @@
 """The driver, on stages that count: what is there is left alone, and what is missing is made."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +122,37 @@ def test_a_stage_that_costs_seconds_makes_room_for_itself_unless_it_fails(tmp_pa
     with pytest.raises(ArtifactError, match="broken"):
         write_pieces(PAGE, [broken], quiet=True)
     assert read(tmp_path / "one", "page") == [2.0]
+
+
+def test_a_stage_that_is_remade_when_stale_is_kept_where_it_is_not(tmp_path):
+    """Other settings, or a damaged manifest, are made anew where another stage would refuse."""
+    stage = replace(COUNT, remade="when stale")
+    made: list[str] = []
+    for seed in (0, 0, 1):
+        write_pieces(stage, [count_piece(tmp_path / "one", made, seed=seed)], quiet=True)
+    assert len(made) == 2 and read_manifest(tmp_path / "one").config == {"seed": 1}
+    (tmp_path / "one" / "manifest.json").write_text("{")
+    write_pieces(stage, [count_piece(tmp_path / "one", made, seed=1)], quiet=True)
+    assert len(made) == 3 and read(tmp_path / "one") == [1.0]
+
+
+def test_a_piece_that_has_nothing_to_store_leaves_no_folder_and_no_stale_one(tmp_path):
+    stage = replace(COUNT, remade="when stale")
+    write_pieces(stage, [count_piece(tmp_path / "one", [])], quiet=True)
+    empty = replace(
+        count_piece(tmp_path / "one", [], seed=1),
+        prepare=lambda: Work(title="count", total=1, compute=lambda _: None),
+    )
+    write_pieces(stage, [empty], quiet=True)
+    assert not (tmp_path / "one").exists()
+
+
+def test_pieces_that_take_no_time_share_one_bar(tmp_path, capsys):
+    pieces = [count_piece(tmp_path / name, []) for name in ("one", "two", "three")]
+    write_pieces(replace(COUNT, together="count all"), pieces)
+    shown = capsys.readouterr().err
+    assert "count all" in shown and "3/3" in shown
+    assert read(tmp_path / "three") == [1.0]
 
 
 def test_a_stage_that_writes_for_people_gives_its_files_as_they_are(tmp_path):

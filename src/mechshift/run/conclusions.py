@@ -109,6 +109,7 @@ CONCLUDE = Stage(
     reads=(POOL, SCORES, FAITHFULNESS, COMPARISON),
     pieces=lambda given: _pieces(given.run),
     remade="when stale",
+    together="conclude",
 )
 
 

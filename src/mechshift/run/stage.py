@@ -114,6 +114,9 @@ class Stage:
     remade: Literal["never", "when stale", "always"] = "never"
     """Whether an old result makes room for a new one: of stages that cost seconds, where it was
     made from something else, or at every call. Those of other stages are kept, or refused."""
+    together: str = ""
+    """Title of one progress bar over all pieces, where a single one takes no time; empty: each
+    piece that is made has its own."""
 
     def is_wanted(self, settings: RunSettings) -> bool:
         """Whether a run with these settings does it."""
@@ -132,22 +135,33 @@ def write_pieces(stage: Stage, pieces: Iterable[Piece], *, quiet: bool = False) 
     Raises:
         ArtifactError: a folder, or a chunk, holds something else; or the disk refuses.
     """
-    for piece in pieces:
-        made_from = made_from_of(stage, piece)
-        chunks = piece.folder.parent / f"{piece.folder.name}.chunks"
-        if not _is_kept(stage, piece.folder, made_from):
-            work = piece.prepare()
-            if isinstance(work, ChunkedWork):
-                files: Files | None = _in_chunks(work, made_from, chunks, quiet)
-            else:
-                with progress_bar(work.title, work.total, quiet=quiet) as advance:
-                    record = work.compute(advance)
-                files = None if record is None else record_files(record)
-            if stage.remade != "never":
-                shutil.rmtree(piece.folder, ignore_errors=True)
-            if files is not None:
-                _write(piece.folder, made_from, files)
-        shutil.rmtree(chunks, ignore_errors=True)
+    if not stage.together:
+        for piece in pieces:
+            _write_piece(stage, piece, quiet)
+        return
+    several = list(pieces)
+    with progress_bar(stage.together, len(several), quiet=quiet) as advance:
+        for piece in several:
+            _write_piece(stage, piece, quiet=True)
+            advance(1)
+
+
+def _write_piece(stage: Stage, piece: Piece, quiet: bool) -> None:
+    made_from = made_from_of(stage, piece)
+    chunks = piece.folder.parent / f"{piece.folder.name}.chunks"
+    if not _is_kept(stage, piece.folder, made_from):
+        work = piece.prepare()
+        if isinstance(work, ChunkedWork):
+            files: Files | None = _in_chunks(work, made_from, chunks, quiet)
+        else:
+            with progress_bar(work.title, work.total, quiet=quiet) as advance:
+                record = work.compute(advance)
+            files = None if record is None else record_files(record)
+        if stage.remade != "never":
+            shutil.rmtree(piece.folder, ignore_errors=True)
+        if files is not None:
+            _write(piece.folder, made_from, files)
+    shutil.rmtree(chunks, ignore_errors=True)
 
 
 def _is_kept(stage: Stage, folder: Path, made_from: Mapping[str, Any]) -> bool:
