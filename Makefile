@@ -11,6 +11,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+RUN_STAMP := $(VENV)/.installed-for-runs
 
 # One worker per core; `make test PYTEST_ARGS="-k graph"` runs a part in one process.
 PYTEST_ARGS ?= -n auto --dist worksteal
@@ -27,14 +28,19 @@ help:
 
 setup: $(STAMP)
 
-# Installed once, and again when the dependencies change.
-$(STAMP): pyproject.toml constraints.txt
+# What a run needs; installed once, and again when the dependencies change.
+$(RUN_STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mechshift needs Python 3.11 or newer; run make PYTHON=/path/to/python3.11")'
 	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e .
+	@touch $(RUN_STAMP)
+
+# And what tests, linters and documentation need.
+$(STAMP): $(RUN_STAMP)
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev,docs]'
 	@touch $(STAMP)
 
-demo: setup
+demo: $(RUN_STAMP)
 	$(BIN)/mechshift run $(DEMO_RUN) $(DEMO_ARGS)
 
 test: setup
@@ -54,7 +60,7 @@ docs: setup
 
 # One thread, so that a machine with other cores rounds alike. A killed training is gone on with.
 tiny: export OMP_NUM_THREADS = 1
-tiny: setup
+tiny: $(RUN_STAMP)
 	$(BIN)/mechshift posttrain build/tiny/arm --parent untrained-tiny --objective ar --num-steps 1600 --seed 1 $(TINY)
 	$(BIN)/mechshift posttrain build/tiny/mdm $(FROM_ARM) --seed 2 --first-checkpoint 32
 	$(BIN)/mechshift posttrain build/tiny/other-mdm $(FROM_ARM) --seed 3
