@@ -137,6 +137,25 @@ def test_an_adapter_without_its_model_is_refused(name):
             PairOptions(arm="a", mdm="m", **{f"{name}_adapter": "x"})
 
 
+@pytest.mark.parametrize(
+    "option, value",
+    [
+        ("continued_arm", "c"),
+        ("other_mdm", "o"),
+        ("tokenizer", "t"),
+        ("shift", False),
+        ("attention", "block-causal"),
+        ("block_length", 4),
+        ("mask_token_id", 0),
+    ],
+)
+def test_what_a_named_pair_would_ignore_is_refused(option, value):
+    flag = "--no-shift" if option == "shift" else f"--{option.replace('_', '-')}"
+    with pytest.raises(ConfigError, match=f"^{flag}: .* pair 'tiny' has its own; give --arm"):
+        PairOptions(**{option: value})
+    PairOptions(arm="a", mdm="m", **{option: value})
+
+
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning")
 def test_a_pair_is_made_of_one_base_and_two_adapters(tmp_path):
     with as_file(files("mechshift") / "pairs" / "tiny" / "arm") as folder:

@@ -1,6 +1,6 @@
 """Settings of a run: one record a stage, from which the command line is made."""
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Annotated, Any, Literal
 
 import torch
@@ -89,6 +89,17 @@ class PairOptions:
                     f"{option}-adapter {getattr(self, f'{name}_adapter')} needs the model that it"
                     f" was trained on: give {option} with --arm and --mdm."
                 )
+
+        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
+        own = [name for name in given if name not in ("pair", "dtype")]
+        if self.arm is None and own:
+            options = ", ".join(
+                f"--no-{name}" if name == "shift" else f"--{name.replace('_', '-')}" for name in own
+            )
+            raise ConfigError(
+                f"{options}: said of a model of your own, and pair '{self.pair}' has its own;"
+                " give --arm and --mdm too, or leave it out."
+            )
 
     def entry(self) -> PairEntry:
         """The catalogue's entry, or one made from two paths.
