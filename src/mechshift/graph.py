@@ -32,6 +32,10 @@ THIRDS = ("early", "middle", "late")
 """Names of the thirds of the layers."""
 
 
+MAX_SOURCES, MAX_EDGES = 2**16, 2**29
+"""Size of the largest graph: more than Llama-3.1-405B has with one k and v input a query head."""
+
+
 def third_of_layers(num_layers: int) -> Bool[np.ndarray, "third layer"]:
     """Which layers are early, middle and late: by the layer's midpoint (l + 1/2) / L in thirds.
 
@@ -63,6 +67,12 @@ class Graph:
                 f"{self.num_heads} query heads cannot be shared evenly by"
                 f" {self.num_key_value_groups} KV heads."
             )
+        if self.num_sources > MAX_SOURCES or self.num_edges > MAX_EDGES:
+            raise CircuitError(
+                f"a graph of {self.num_layers} layers and {self.num_heads} heads would have"
+                f" {self.num_sources:,} heads and MLPs and {self.num_edges:,} edges; no model is so"
+                f" large, and mechshift stops at {MAX_SOURCES:,} and {MAX_EDGES:,}."
+            )
 
     @property
     def num_sources(self) -> int:
@@ -78,7 +88,12 @@ class Graph:
 
     @property
     def num_edges(self) -> int:
-        return int(self.edge_offset[-1])
+        # In whole numbers: sizes that a file states are judged before any array is made of them.
+        layers, read, written = self.num_layers, self.destinations_per_layer, self.num_heads + 1
+        of_logits = self.num_sources
+        of_earlier_layers = read * (layers + written * (layers * (layers - 1) // 2))
+        of_own_heads = layers * self.num_heads
+        return of_earlier_layers + of_own_heads + of_logits
 
     @cached_property
     def source_layer(self) -> Int[np.ndarray, " source"]:

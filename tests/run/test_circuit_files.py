@@ -123,10 +123,15 @@ def test_evaluating_a_file_prints_a_table_and_leaves_the_run_alone(small_run, tm
     assert sorted(small_run.rglob("*")) == before
 
 
-def test_a_circuit_of_another_architecture_is_refused(small_run, small, tmp_path):
+def test_a_circuit_of_another_architecture_is_refused_by_file_before_any_model_runs(
+    small_run, small, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("mechshift.run.circuit_files.run_groups", None)
     graph = Graph(num_layers=2, num_heads=3, num_key_value_groups=3)
     path = tmp_path / "other.safetensors"
     write_safetensors_circuit(path, select_top_edges(graph, np.ones(graph.num_edges), 5))
     pair = load_stored_pair(small_run, "cpu")
-    with pytest.raises(CircuitError, match="2 layers, 3 heads and 3 k/v groups cannot be run in"):
+    with pytest.raises(
+        CircuitError, match=r"other\.safetensors: a circuit of 2 layers, 3 heads and 3"
+    ):
         evaluate_files(small_run, pair, [path], small.evaluation, quiet=True)

@@ -26,6 +26,7 @@ from mechshift.evaluation.circuit_metrics import CircuitMetrics as CircuitMetric
 from mechshift.evaluation.circuit_metrics import evaluate_circuits as evaluate_circuits
 from mechshift.evaluation.circuit_metrics import num_runs as num_runs
 from mechshift.evaluation.circuit_plan import CircuitPlan as CircuitPlan
+from mechshift.evaluation.circuit_plan import check_graph as check_graph
 from mechshift.evaluation.circuit_plan import plan_circuit as plan_circuit
 from mechshift.evaluation.circuit_run import run_circuit as run_circuit
 from mechshift.evaluation.constant_cache import zero_cache as zero_cache

@@ -20,8 +20,8 @@ from mechshift.circuits.formats import (
     write_safetensors_scores,
 )
 from mechshift.comparison import ComparisonSettings
-from mechshift.errors import ArtifactError
-from mechshift.evaluation import CircuitMetrics, find_ablation
+from mechshift.errors import ArtifactError, CircuitError
+from mechshift.evaluation import CircuitMetrics, check_graph, find_ablation
 from mechshift.models import Kind, ModelPair
 from mechshift.progress import progress_bar
 from mechshift.run.circuit_runs import run_groups
@@ -152,7 +152,7 @@ def evaluate_files(
         CircuitError: a file that cannot be read, or a circuit of another architecture.
         EvaluationError: faithfulness is undefined, or no mean to ablate with exists.
     """
-    circuits = [read_circuit(path) for path in files]
+    circuits = [_circuit_for(pair, path) for path in files]
     tasks = list(pool_manifests(run))
     rows = []
     with progress_bar("run circuits", 2 * len(tasks) * len(files), quiet=quiet) as advance:
@@ -180,6 +180,17 @@ def evaluate_files(
                     rows.append({**names, **_row(circuit, metrics)})
                     advance(1)
     return pl.DataFrame(rows)
+
+
+def _circuit_for(pair: ModelPair, path: Path) -> Circuit:
+    """A circuit from a file, once it is sure that both models have its graph."""
+    circuit = read_circuit(path)
+    for model in pair.models:
+        try:
+            check_graph(model, circuit.graph)
+        except CircuitError as error:
+            raise CircuitError(f"{path}: {error}") from error
+    return circuit
 
 
 def _row(circuit: Circuit, metrics: CircuitMetrics) -> dict[str, int | float]:

@@ -182,3 +182,40 @@ def test_a_width_below_one_is_refused(path):
     scored = ScoredGraph(graph=GRAPH, scores=np.zeros(13))
     with pytest.raises(CircuitError, match="d_model is the width of the residual stream, not 0"):
         write_mib_scores(path, scored, d_model=0)
+
+
+def older_form(scores, inside):
+    """As EAP-IG wrote it before late 2024: nodes as booleans, null where nothing was scored."""
+    content = json.loads(OF_EAP_IG)
+    nodes = {name: node["in_graph"] for name, node in content["nodes"].items()}
+    edges = {
+        name: {"score": scores.get(name), "in_graph": name in inside} for name in content["edges"]
+    }
+    return json.dumps({"cfg": content["cfg"], "nodes": nodes, "edges": edges})
+
+
+def test_the_older_form_of_eap_ig_is_read(path):
+    path.write_text(older_form({"input->m0": 1.5, "a0.h1->logits": -2.0}, ["a0.h1->logits"]))
+    circuit = read_mib_circuit(path)
+    assert (circuit.names(), circuit.scores.tolist()) == (["a0.h1->logits"], [-2.0])
+
+
+def test_a_circuit_without_any_score_is_its_membership_alone(path):
+    path.write_text(older_form({}, ["input->m0", "a0.h1->logits"]))
+    circuit = read_mib_circuit(path)
+    assert (circuit.names(), circuit.scores.tolist()) == (
+        ["input->m0", "a0.h1->logits"],
+        [1.0, 1.0],
+    )
+
+
+def test_a_circuit_of_which_some_edges_have_no_score_is_refused(path):
+    path.write_text(older_form({"input->m0": 1.5}, ["input->m0", "a0.h1->logits"]))
+    with pytest.raises(CircuitError, match="1 of 2 edges have no score, .* 'a0.h1->logits'"):
+        read_mib_circuit(path)
+
+
+def test_scores_with_a_null_are_refused(path):
+    path.write_text(older_form({"input->m0": 1.5}, []))
+    with pytest.raises(CircuitError, match="12 of 13 edges have no score"):
+        read_mib_scores(path)

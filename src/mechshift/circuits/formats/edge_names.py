@@ -90,7 +90,7 @@ def _edges_named(graph: Graph, names: Sequence[str]) -> Int[np.ndarray, " k"]:
         raise CircuitError(
             f"{len(unknown):,} of {len(names):,} edges do not exist in a graph of"
             f" {graph.num_layers} layers and {graph.num_heads} heads, the first being"
-            f" '{names[unknown[0]]}'; edges are written like 'a0.h1->m2' or 'input->a1.h0<q>'."
+            f" {names[unknown[0]]!r:.60}; edges are written like 'a0.h1->m2' or 'input->a1.h0<q>'."
         )
     repeated = len(edges) - len(np.unique(edges))
     if repeated:
@@ -115,5 +115,5 @@ def _check_finite(names: Sequence[str], scores: Float[np.ndarray, " k"]) -> None
     if len(odd):
         raise CircuitError(
             f"{len(odd):,} of {len(scores):,} scores are not finite, the first being"
-            f" {scores[odd[0]]} of '{names[odd[0]]}'."
+            f" {scores[odd[0]]} of {names[odd[0]]!r:.60}."
         )

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from mechshift.errors import CircuitError
 
+MAX_BYTES = 2**34
+"""Size of the largest file that is read: safetensors of a graph of the most edges is half of it."""
+
 
 @contextmanager
 def writing(path: Path) -> Iterator[Path]:
@@ -31,9 +34,14 @@ def reading(path: Path) -> Iterator[None]:
     """Put the file before the message of every CircuitError.
 
     Raises:
-        CircuitError: also where the disk refuses.
+        CircuitError: also where the disk refuses, or the file is larger than any circuit's.
     """
     try:
+        size = path.stat().st_size
+        if size > MAX_BYTES:
+            raise CircuitError(
+                f"has {size:,} bytes, and circuits of more than {MAX_BYTES:,} are not read."
+            )
         yield
     except CircuitError as error:
         raise CircuitError(f"{path}: {error}") from error

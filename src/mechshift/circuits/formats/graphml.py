@@ -18,6 +18,7 @@ Every edge becomes a Python object in networkx: meant for circuits and small gra
 7B model are better kept as safetensors.
 """
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -151,9 +152,11 @@ def _is_grouped(graph: Graph) -> bool:
 def _parsed(path: Path, content: Content) -> tuple[Graph, list[str], Float[np.ndarray, " k"]]:
     """The graph, and name and score of each edge of the file."""
     try:
-        drawing = nx.read_graphml(path, edge_key_type=str, force_multigraph=True)
-    except (ParseError, nx.NetworkXError, ValueError, KeyError) as error:
-        raise CircuitError(f"is not GraphML ({error}).") from error
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)  # a part that networkx would leave out
+            drawing = nx.read_graphml(path, edge_key_type=str, force_multigraph=True)
+    except (ParseError, nx.NetworkXError, UserWarning, ValueError, LookupError) as error:
+        raise CircuitError(f"is not GraphML ({str(error):.200}).") from error
     graph = graph_in(drawing.graph, content)
     dtype = drawing.graph.get("score_dtype")
     if dtype not in SCORE_DTYPES:
@@ -165,8 +168,8 @@ def _parsed(path: Path, content: Content) -> tuple[Graph, list[str], Float[np.nd
             continue
         if kind not in KIND_NAMES or not isinstance(score, float):
             raise CircuitError(
-                f"an edge from '{source}' to '{target}' must have a number as score and one of"
-                f" {', '.join(KIND_NAMES)} as kind, not {score!r} and {kind!r}."
+                f"an edge from '{source:.60}' to '{target:.60}' must have a number as score and one"
+                f" of {', '.join(KIND_NAMES)} as kind, not {score!r:.60} and {kind!r:.60}."
             )
         names.append(_name(source, target, kind))
         scores.append(score)

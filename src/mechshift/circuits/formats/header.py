@@ -29,7 +29,7 @@ def graph_in(entries: Mapping[str, object], content: Content) -> Graph:
         raise CircuitError(f"was not written by mechshift: it must state {names}.")
     if entries["content"] != content:
         raise CircuitError(
-            f"holds '{entries['content']}', not '{content}'; use the function that reads"
+            f"holds {entries['content']!r:.60}, not '{content}'; use the function that reads"
             f" '{entries['content']}'."
         )
     return Graph(**{name: size for name, size in sizes.items() if isinstance(size, int)})

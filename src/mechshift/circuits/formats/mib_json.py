@@ -10,12 +10,16 @@
    not listed out of its graph, with score 0, which is not a score that anybody measured.
 3. Read from either, or from a file of EAP-IG: the scores of every edge, or the edges in the graph.
    Nodes are checked, but edges alone decide; EAP-IG does the same when it prunes.
+4. Until late 2024 EAP-IG wrote a node as a plain true or false, and an edge that it had not scored
+   with the score null. Both are read. An edge outside the graph needs no score; where no edge in
+   the graph has one, membership is all that the file states, and each counts 1.
 
 JSON knows one kind of number: scores are read as float64, and those that were float32 have exactly
 their old values.
 
 Sources: `Graph.to_json` and `from_json` of github.com/hannamw/EAP-IG, `src/eap/graph.py` at commit
-4fad6c6; MIB-circuit-track reads its files with the same functions (arXiv:2504.13151).
+4fad6c6 and, for the older form, 48c37e5; MIB-circuit-track reads its files with the same functions
+(arXiv:2504.13151).
 """
 
 import json
@@ -73,6 +77,7 @@ def read_mib_scores(path: Path) -> ScoredGraph:
     """
     with reading(path):
         graph, edges = _parsed(path)
+        _check_scored(edges)
         return scored_graph_named(graph, list(edges), _scores(edges))
 
 
@@ -84,7 +89,8 @@ def read_mib_circuit(path: Path) -> Circuit:
             but none is in the graph.
     """
     with reading(path):
-        graph, edges = _parsed(path)
+        graph, listed = _parsed(path)
+        edges = _with_scores(listed)
         kept = np.array([edge["in_graph"] for edge in edges.values()], dtype=bool)
         if edges and not kept.any():
             raise CircuitError(
@@ -161,7 +167,7 @@ def _without_repetition(pairs: Sequence[tuple[str, _Value]]) -> dict[str, _Value
     content = dict(pairs)
     if len(content) < len(pairs):
         ((repeated, count),) = Counter(name for name, _ in pairs).most_common(1)
-        raise CircuitError(f"'{repeated}' occurs {count} times in one object.")
+        raise CircuitError(f"{repeated!r:.60} occurs {count} times in one object.")
     return content
 
 
@@ -184,25 +190,48 @@ def _check_nodes(graph: Graph, nodes: Mapping[str, Any]) -> None:
     for name, node in nodes.items():
         if name not in known:
             raise CircuitError(
-                f"no node '{name}' in a graph of {graph.num_layers} layers and"
+                f"no node {name!r:.60} in a graph of {graph.num_layers} layers and"
                 f" {graph.num_heads} heads."
             )
-        if not isinstance(node, dict) or node.keys() != {"in_graph"}:
+        in_graph = node.get("in_graph") if isinstance(node, dict) and len(node) == 1 else node
+        if type(in_graph) is not bool:
             raise CircuitError(
-                f"node '{name}' must hold in_graph alone, not {node!r:.60}; scores of nodes or"
-                " neurons are not read, only those of edges."
+                f"node '{name}' must hold in_graph alone, true or false, not {node!r:.60}; scores"
+                " of nodes or neurons are not read, only those of edges."
             )
 
 
 def _check_edges(edges: Mapping[str, Any]) -> None:
     for name, edge in edges.items():
         if not isinstance(edge, dict) or edge.keys() != EDGE_KEYS:
-            raise CircuitError(f"edge '{name}' must hold score and in_graph, not {edge!r:.60}.")
-        if type(edge["in_graph"]) is not bool or type(edge["score"]) not in (int, float):
+            raise CircuitError(f"edge {name!r:.60} must hold score and in_graph, not {edge!r:.60}.")
+        known = edge["score"] is None or type(edge["score"]) in (int, float)
+        if type(edge["in_graph"]) is not bool or not known:
             raise CircuitError(
-                f"edge '{name}' must have a number as score and true or false as in_graph, not"
+                f"edge {name!r:.60} must have a number as score and true or false as in_graph, not"
                 f" {edge!r:.60}."
             )
+
+
+def _check_scored(edges: Mapping[str, Mapping[str, Any]]) -> None:
+    unscored = [name for name, edge in edges.items() if edge["score"] is None]
+    if unscored:
+        raise CircuitError(
+            f"{len(unscored):,} of {len(edges):,} edges have no score, the first being"
+            f" {unscored[0]!r:.60}; score every edge that is to be read."
+        )
+
+
+def _with_scores(edges: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The edges that count for a circuit, all with a number as score."""
+    inside = [edge for edge in edges.values() if edge["in_graph"]]
+    if inside and all(edge["score"] is None for edge in inside):
+        return {name: {**edge, "score": 1.0} for name, edge in edges.items()}
+    _check_scored({name: edge for name, edge in edges.items() if edge["in_graph"]})
+    unscored = {
+        name: {**edge, "score": 0.0} for name, edge in edges.items() if edge["score"] is None
+    }
+    return {**edges, **unscored}
 
 
 def _scores(edges: Mapping[str, Mapping[str, Any]]) -> Float[np.ndarray, " k"]:

@@ -82,25 +82,35 @@ def _parsed(
     """The graph, and the arrays, each flat and of the NumPy kind (`i`, `f`) that is asked for."""
     try:
         with safe_open(path, framework="numpy") as file:
-            metadata = file.metadata() or {}
-            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            graph = graph_in(_entries(file.metadata() or {}), content)
+            _check_arrays(file, kinds)
+            return graph, {name: file.get_tensor(name) for name in kinds}
     except SafetensorError as error:
         raise CircuitError(f"is not safetensors ({error}).") from error
-    graph = graph_in(_entries(metadata), content)
-    found = {name: (array.dtype.kind, array.ndim) for name, array in arrays.items()}
-    if found != {name: (kind, 1) for name, kind in kinds.items()}:
-        shapes = ", ".join(f"{name} {a.dtype}{list(a.shape)}" for name, a in arrays.items())
+
+
+def _check_arrays(file: safe_open, kinds: Mapping[str, str]) -> None:
+    """What the header says of the arrays, before any of them is read."""
+    slices = {name: file.get_slice(name) for name in file.keys()}
+    found = {name: (part.get_dtype(), len(part.get_shape())) for name, part in slices.items()}
+    if found.keys() != kinds.keys() or not all(
+        found[name][0] in _DTYPES[kind] and found[name][1] == 1 for name, kind in kinds.items()
+    ):
+        shapes = ", ".join(
+            f"{name!r:.30} {s.get_dtype()}{s.get_shape()}" for name, s in slices.items()
+        )
         wanted = " and ".join(f"{name} ({_KIND_NAMES[kind]})" for name, kind in kinds.items())
-        raise CircuitError(f"must hold flat arrays {wanted}, not {shapes or 'nothing'}.")
-    return graph, arrays
+        raise CircuitError(f"must hold flat arrays {wanted}, not {shapes[:200] or 'nothing'}.")
 
 
 _KIND_NAMES = {"i": "whole numbers", "f": "floats"}
+_DTYPES = {"i": ("I8", "I16", "I32", "I64"), "f": ("F16", "F32", "F64")}
+"""What safetensors calls the types that NumPy has, too."""
 
 
 def _entries(metadata: Mapping[str, str]) -> dict[str, object]:
     try:
         entries = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entries if isinstance(entries, dict) else {}
