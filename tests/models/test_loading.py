@@ -472,6 +472,9 @@ def test_unknown_dtypes_and_devices_are_refused(model_folder):
         load_language_model(folder, **MDM, dtype="float16")
     with pytest.raises(ModelError, match="unknown device 'gpu'"):
         load_language_model(folder, **MDM, device="gpu")
+    for device in ("mps", "xpu", "meta"):
+        with pytest.raises(ModelError, match=f"the device '{device}' is untested with mechshift"):
+            load_language_model(folder, **MDM, device=device)
     with pytest.raises(ModelError, match="'cuda:99' is not there: torch sees"):
         load_language_model(folder, **MDM, device="cuda:99")
 

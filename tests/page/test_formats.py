@@ -1,8 +1,13 @@
+import csv
+import io
+
 import numpy as np
+import polars as pl
 import pytest
 
 from mechshift.page.formats import (
     Cell,
+    csv_text,
     entry_cell,
     estimate_cell,
     in_words,
@@ -59,3 +64,12 @@ def test_what_does_not_exist_is_said_in_words() -> None:
     assert entry_cell(estimates, 1) == Cell(text="0.50", note="no interval")
     assert entry_cell(estimates, 2) == Cell(text="undefined")
     assert entry_cell(estimates, None) == Cell(text="not measured", note="undefined")
+
+
+def test_texts_that_a_spreadsheet_would_run_are_marked_as_texts_and_numbers_are_not() -> None:
+    texts = ["=1+1", "+1", "-1", "@SUM(A1)", "\tx", "a=1", "", None]
+    table = pl.DataFrame({"name": texts, "number": [-1.5] * len(texts)})
+    rows = list(csv.reader(io.StringIO(csv_text(table), newline="")))
+    assert rows[0] == ["name", "number"]
+    shown = ["'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "a=1", "", ""]
+    assert rows[1:] == [[text, "-1.5"] for text in shown]

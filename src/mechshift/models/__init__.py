@@ -19,7 +19,7 @@ from mechshift.models.language_model import freeze as freeze
 from mechshift.models.language_model import probe_attention as probe_attention
 from mechshift.models.language_model import set_attention as set_attention
 from mechshift.models.loading import load_language_model as load_language_model
-from mechshift.models.loading import without_progress_bar as without_progress_bar
+from mechshift.models.loading import without_reports as without_reports
 from mechshift.models.parts import Architecture as Architecture
 from mechshift.models.parts import DecoderParts as DecoderParts
 from mechshift.models.parts import LayerParts as LayerParts

@@ -201,7 +201,7 @@ def _load_module(
     info: dict[str, Any]
     try:
         _check_stored(files, model_class)
-        with without_progress_bar():
+        with without_reports():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
                 config=settings,
@@ -360,6 +360,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError as error:
         raise ModelError(f"unknown device '{name}'; use 'cpu' or 'cuda'.") from error
+    if device.type not in ("cpu", "cuda"):
+        raise ModelError(
+            f"the device '{name}' is untested with mechshift, and other tools report wrong numbers"
+            " on some of its kind; use 'cpu' or 'cuda'."
+        )
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(
             f"the device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA"
@@ -369,12 +374,18 @@ def _device(name: str) -> torch.device:
 
 
 @contextmanager
-def without_progress_bar() -> Iterator[None]:
-    """Silence transformers' own bar over weights that are read or written inside the block."""
+def without_reports() -> Iterator[None]:
+    """Silence transformers' own bar and report of weights read or written inside the block.
+
+    What its report would list (missing and unexpected tensors) is refused by us, in one line.
+    """
     enabled = transformers_logging.is_progress_bar_enabled()
+    verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         yield
     finally:
+        transformers_logging.set_verbosity(verbosity)
         if enabled:
             transformers_logging.enable_progress_bar()

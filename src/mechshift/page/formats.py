@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from mechshift.statistics import Estimate, Estimates
 
@@ -74,3 +75,16 @@ def in_words(estimate: Estimate, *, signed: bool = False) -> str:
     """`0.23 [0.20, 0.26]`."""
     cell = estimate_cell(estimate, signed=signed)
     return f"{cell.text} {cell.interval}"
+
+
+def csv_text(table: pl.DataFrame) -> str:
+    """The table as CSV that a spreadsheet shows and does not run.
+
+    A text that begins with =, +, -, @, a tab or a line end would be a formula there; an apostrophe
+    before it keeps it a text. Numbers stay numbers.
+    """
+    texts = pl.col(pl.String)
+    formula = texts.str.contains(r"^[=+\-@\t\r\n]")
+    return table.with_columns(
+        pl.when(formula).then(pl.lit("'") + texts).otherwise(texts).name.keep()
+    ).write_csv()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mechshift.models import without_progress_bar
+from mechshift.models import without_reports
 from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.whole_files import move_into_place
 
@@ -48,7 +48,7 @@ def write_model(
         saved = stock_copy(module, {name: t.to(dtype) for name, t in module.state_dict().items()})
     if config.objective == "mdm":
         saved.config.mask_token_id = tokenizer.mask_token_id
-    with without_progress_bar():
+    with without_reports():
         saved.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 

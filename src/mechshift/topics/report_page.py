@@ -14,7 +14,7 @@ import polars as pl
 from markupsafe import Markup
 
 from mechshift.page.elements import Exhibit, Finding
-from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, UNDEFINED, percentage
+from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, UNDEFINED, csv_text, percentage
 from mechshift.page.html import (
     FigureView,
     check_file_names,
@@ -123,18 +123,18 @@ def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
     }
     verdicts, tests = [verdict(task) for task in tasks], tests_over(tasks)
     texts = {
-        csv_name(task, exhibit.name): exhibit.table.write_csv()
+        csv_name(task, exhibit.name): csv_text(exhibit.table)
         for task in tasks
         for exhibits in shown[task.task].values()
         for exhibit in exhibits
     }
     texts |= {
-        csv_name(task, name): table.write_csv()
+        csv_name(task, name): csv_text(table)
         for task in tasks
         for topic in TOPICS
         for name, table in topic.tables(task).items()
     }
-    texts[TESTS_NAME] = corrected_frame(tests).write_csv()
+    texts[TESTS_NAME] = csv_text(corrected_frame(tests))
     texts[VERDICTS_NAME] = verdicts_json(verdicts, tests)
     page = render_page(
         "report.html.j2",

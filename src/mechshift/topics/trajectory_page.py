@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mechshift.page.elements import Exhibit
-from mechshift.page.formats import UNDEFINED, Cell, estimate_cell
+from mechshift.page.formats import UNDEFINED, Cell, csv_text, estimate_cell
 from mechshift.page.html import (
     FigureView,
     check_file_names,
@@ -91,7 +91,7 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
     table = trajectory_table(shown.tasks, shown.tracked)
     exhibits = {trajectory.task: tuple(_exhibits(trajectory)) for trajectory in shown.tasks}
     texts = {
-        _csv_name(task, exhibit.name): exhibit.table.write_csv()
+        _csv_name(task, exhibit.name): csv_text(exhibit.table)
         for task, of_task in exhibits.items()
         for exhibit in of_task
     }
@@ -113,7 +113,7 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
         open_words=(UNDEFINED,),
         config=json.dumps(shown.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
     )
-    texts[f"{TABLE_NAME}.csv"] = table.write_csv()
+    texts[f"{TABLE_NAME}.csv"] = csv_text(table)
     return Report(page=page, texts=texts, tables={TABLE_NAME: table})
 
 

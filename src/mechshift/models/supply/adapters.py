@@ -4,7 +4,7 @@ from pathlib import Path
 
 from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import Kind
-from mechshift.models.loading import load_language_model, without_progress_bar
+from mechshift.models.loading import load_language_model, without_reports
 
 
 def merge_adapter(base: Path, adapter: Path, out: Path, *, kind: Kind) -> None:
@@ -23,6 +23,6 @@ def merge_adapter(base: Path, adapter: Path, out: Path, *, kind: Kind) -> None:
     model = load_language_model(source, name=base.name, kind="arm", attention="causal", shift=True)
     if kind == "mdm":
         model.module.config.mask_token_id = model.mask_token_id
-    with without_progress_bar():
+    with without_reports():
         model.module.save_pretrained(out)
     model.tokenizer.save_pretrained(out)

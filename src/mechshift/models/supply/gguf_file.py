@@ -24,7 +24,7 @@ from transformers import (
 
 from mechshift.errors import ModelError
 from mechshift.models.folders import first_line
-from mechshift.models.loading import without_progress_bar
+from mechshift.models.loading import without_reports
 
 MULTIPLIED_OUT = {"quant_method": "gguf", "dequantize": True}
 """Asks transformers for plain weights, whatever kernels for packed ones are installed."""
@@ -56,7 +56,7 @@ def convert_smollm_gguf(path: Path, out: Path, *, mask_token: str) -> None:
         ModelError: the file cannot be read, or its vocabulary lacks the mask token.
     """
     try:
-        with without_progress_bar():
+        with without_reports():
             tokenizer = _tokenizer(path, mask_token)
             _plain_module(path).save_pretrained(out)
     except (OSError, ValueError, KeyError, RuntimeError, ImportError) as error:
