@@ -475,6 +475,8 @@ def test_unknown_dtypes_and_devices_are_refused(model_folder):
     for device in ("mps", "xpu", "meta"):
         with pytest.raises(ModelError, match=f"the device '{device}' is untested with mechshift"):
             load_language_model(folder, **MDM, device=device)
+    with pytest.raises(ModelError, match="'cpu:7' is not there: there is one 'cpu'"):
+        load_language_model(folder, **MDM, device="cpu:7")
     with pytest.raises(ModelError, match="'cuda:99' is not there: torch sees"):
         load_language_model(folder, **MDM, device="cuda:99")
 

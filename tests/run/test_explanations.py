@@ -24,6 +24,8 @@ from mechshift.semantics import NO_TOKEN, Explanations
 
 TASKS = ("ioi", "infilling")
 
+AT = ["--model", "m", "--endpoint"]
+
 
 @pytest.fixture
 def run(small_run, tmp_path):
@@ -158,7 +160,12 @@ def test_the_page_shows_sentences_beside_their_neurons_and_runs_nothing_of_them(
         ([], "give either --endpoint with --model, or --local, to explain with."),
         (["--local", "x", "--endpoint", "http://localhost"], "give either --endpoint with"),
         (["--endpoint", "http://localhost"], "--endpoint and --model belong together."),
-        (["--local", "x", "--num-neurons", "0"], "num_neurons must be above 0, not 0."),
+        (["--local", "x", "--num-neurons", "0"], "num_neurons must be above 0 and finite, not 0."),
+        ([*AT, "http://x/v1", "--timeout", "nan"], "timeout must be above 0 and finite, not nan."),
+        ([*AT, "nonsense"], "the endpoint 'nonsense' is no http or https address"),
+        ([*AT, "http://"], "the endpoint 'http://' is no http or https address"),
+        ([*AT, "http://x:99999/v1"], "the endpoint 'http://x:99999/v1' is no http or https"),
+        ([*AT, "http://[x/v1"], "the endpoint 'http://[x/v1' is no http or https address"),
         (["--local", "no/such/folder/here"], "cannot load 'no/such/folder/here' to explain"),
         (["--endpoint", "localhost:1", "--model", "m"], "is no http or https address"),
     ],

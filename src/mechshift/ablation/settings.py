@@ -77,6 +77,8 @@ class AblationSettings:
                 raise ConfigError(
                     f"ablation setting {name} must be at least 1, not {getattr(self, name)}."
                 )
+        if self.seed < 0:
+            raise ConfigError(f"ablation setting seed must be at least 0, not {self.seed}.")
         if self.num_examples is not None and self.num_examples < MIN_EXAMPLES:
             raise ConfigError(
                 f"ablation setting num_examples must be at least {MIN_EXAMPLES}, not"

@@ -7,9 +7,13 @@ import tyro
 from tyro.conf import Positional
 
 from mechshift.cli.tables import print_table
+from mechshift.errors import ConfigError
 from mechshift.models import load_tokenizer
 from mechshift.posttraining import tiny_tokenizer
 from mechshift.tasks import SPLITS, TASKS, encode_example, find_task
+
+MAX_SHOWN = 1_000
+"""Examples of a split that a terminal is asked to show."""
 
 
 def tasks(
@@ -28,6 +32,10 @@ def tasks(
         tokenizer: folder or hub id; by default the embedded pair's.
         seed: of the examples.
     """
+    if not 1 <= num_examples <= MAX_SHOWN:
+        raise ConfigError(f"1 to {MAX_SHOWN:,} examples can be shown, not {num_examples}.")
+    if seed < 0:
+        raise ConfigError(f"a seed is at least 0, not {seed}.")
     if not name:
         print_table(
             pl.DataFrame(

@@ -58,6 +58,8 @@ class ComparisonSettings:
         for name, count in counts.items():
             if count < 1:
                 raise ConfigError(f"comparison setting {name} must be at least 1, not {count}.")
+        if self.seed < 0:
+            raise ConfigError(f"comparison setting seed must be at least 0, not {self.seed}.")
         if not 0 < self.level < 1:
             raise ConfigError(f"comparison setting level lies between 0 and 1, not {self.level}.")
 

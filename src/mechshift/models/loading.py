@@ -365,6 +365,8 @@ def _device(name: str) -> torch.device:
             f"the device '{name}' is untested with mechshift, and other tools report wrong numbers"
             " on some of its kind; use 'cpu' or 'cuda'."
         )
+    if device.type == "cpu" and device.index:
+        raise ModelError(f"the device '{name}' is not there: there is one 'cpu'.")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise ModelError(
             f"the device '{name}' is not there: torch sees {torch.cuda.device_count()} CUDA"

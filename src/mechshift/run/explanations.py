@@ -27,7 +27,6 @@ from mechshift.run.store import (
     semantics_folder,
 )
 from mechshift.semantics import (
-    EndpointModel,
     Explanations,
     TextModel,
     explain_neurons,
@@ -110,14 +109,8 @@ def _work(
 def _text_model(settings: ExplanationSettings, device: str) -> tuple[TextModel, dict[str, str]]:
     """The text model, and the hashes of what it is read from where they can be known."""
     if settings.local is None:
-        assert settings.endpoint is not None and settings.model is not None
-        endpoint = EndpointModel(
-            base_url=settings.endpoint,
-            model=settings.model,
-            api_key_variable=settings.api_key_variable,
-            max_tokens=settings.max_tokens,
-            timeout=settings.timeout,
-        )
+        endpoint = settings.endpoint_model()
+        assert endpoint is not None
         return endpoint, {}
     model = load_local_model(
         settings.local, device=find_device(device), max_new_tokens=settings.max_tokens

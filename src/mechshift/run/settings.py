@@ -1,6 +1,7 @@
 """Settings of a run: one record a stage, from which the command line is made."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
+from math import inf
 from typing import Annotated, Any, Literal
 
 import torch
@@ -21,7 +22,7 @@ from mechshift.models import (
     load_controls,
     load_pair,
 )
-from mechshift.semantics import SemanticsSettings
+from mechshift.semantics import EndpointModel, SemanticsSettings
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
@@ -143,6 +144,10 @@ class PairOptions:
         return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
 
 
+MAX_IG_STEPS = 1_000
+"""Points of the path: two hundred times the default, which no score needs; a typing error."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class AttributionSettings:
     """How edges are scored."""
@@ -182,6 +187,11 @@ class AttributionSettings:
             count = getattr(self, name)
             if count is not None and count < 1:
                 raise ConfigError(f"attribution setting {name} must be at least 1, not {count}.")
+        if self.ig_steps is not None and self.ig_steps > MAX_IG_STEPS:
+            raise ConfigError(
+                f"attribution setting ig_steps must be at most {MAX_IG_STEPS:,}, not"
+                f" {self.ig_steps:,}."
+            )
 
     @property
     def examples_per_chunk(self) -> int:
@@ -298,10 +308,28 @@ class ExplanationSettings:
         if (self.endpoint is None) != (self.model is None):
             raise ConfigError("--endpoint and --model belong together.")
         for name in ("num_neurons", "max_tokens", "timeout"):
-            if getattr(self, name) <= 0:
+            if not 0 < getattr(self, name) < inf:
                 raise ConfigError(
-                    f"explanation setting {name} must be above 0, not {getattr(self, name)}."
+                    f"explanation setting {name} must be above 0 and finite, not"
+                    f" {getattr(self, name)}."
                 )
+        self.endpoint_model()
+
+    def endpoint_model(self) -> EndpointModel | None:
+        """What is asked, where an endpoint is.
+
+        Raises:
+            SemanticsError: its address is none.
+        """
+        if self.endpoint is None or self.model is None:
+            return None
+        return EndpointModel(
+            base_url=self.endpoint,
+            model=self.model,
+            api_key_variable=self.api_key_variable,
+            max_tokens=self.max_tokens,
+            timeout=self.timeout,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

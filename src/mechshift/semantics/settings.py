@@ -58,6 +58,7 @@ class SemanticsSettings:
             "context_radius": 0,
             "ig_steps": 1,
             "num_resamples": 1,
+            "seed": 0,
         }
         for name, least in smallest.items():
             if getattr(self, name) < least:

@@ -65,8 +65,12 @@ class EndpointModel:
     """[seconds] for one reply."""
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.base_url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        try:
+            parts = urlsplit(self.base_url)
+            usable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:  # brackets or a port that are none
+            usable = False
+        if not usable or not (self.base_url.isascii() and self.base_url.isprintable()):
             raise SemanticsError(
                 f"the endpoint '{self.base_url}' is no http or https address; write it like"
                 " 'http://localhost:8000/v1'."
@@ -108,6 +112,11 @@ class EndpointModel:
     def _headers(self) -> Mapping[str, str]:
         headers = {"Content-Type": "application/json"}
         key = os.environ.get(self.api_key_variable)
+        if key and not (key.isascii() and key.isprintable()):
+            raise SemanticsError(
+                f"the key in {self.api_key_variable} holds line ends or letters that no header can"
+                " carry; set it again, without them."
+            )
         return headers | ({"Authorization": f"Bearer {key}"} if key else {})
 
 

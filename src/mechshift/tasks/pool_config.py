@@ -8,6 +8,9 @@ from mechshift.errors import PoolError
 MIN_EXAMPLES = 2
 """One example has no spread, so nothing measured on it has an interval."""
 
+MAX_EXAMPLES = 1_000_000
+"""More than any run can score: a typing error."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PoolConfig:
@@ -33,3 +36,10 @@ class PoolConfig:
                 " candidate for each, not"
                 f" {self.num_examples}, {self.num_held_out} and {self.max_candidates}."
             )
+        if max(self.num_examples, self.num_held_out) > MAX_EXAMPLES:
+            raise PoolError(
+                f"a pool holds up to {MAX_EXAMPLES:,} examples of a split, not"
+                f" {self.num_examples:,} and {self.num_held_out:,}."
+            )
+        if self.seed < 0:
+            raise PoolError(f"a pool's seed must be at least 0, not {self.seed}.")

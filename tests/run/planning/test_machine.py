@@ -1,3 +1,5 @@
+from math import inf, nan
+
 import pytest
 import torch
 
@@ -45,14 +47,16 @@ def test_the_machine_at_hand_is_measured():
     ("options", "message"),
     [
         ({"memory_gb": 80.0}, "--memory-gb describes another machine, so its speed cannot be"),
-        ({"memory_gb": 0.0, "matmul_tflops": 1.0}, "memory_gb must be above 0, not 0.0"),
-        ({"matmul_tflops": -1.0}, "matmul_tflops must be above 0, not -1.0"),
+        ({"memory_gb": 0.0, "matmul_tflops": 1.0}, "memory_gb must be above 0 and finite, not 0.0"),
+        ({"matmul_tflops": -1.0}, "matmul_tflops must be above 0 and finite, not -1.0"),
         ({"share_of_memory": 1.5}, r"share_of_memory lies in \(0, 1\], not 1.5"),
-        ({"host_elements": 0.0}, "host_elements must be above 0, not 0.0"),
+        ({"host_elements": 0.0}, "host_elements must be above 0 and finite, not 0.0"),
         (
             {"measure": True, "memory_gb": 8.0, "matmul_tflops": 1.0},
             "--measure runs a batch on the machine at hand, and --memory-gb and --matmul-tflops",
         ),
+        ({"matmul_tflops": nan}, "matmul_tflops must be above 0 and finite, not nan"),
+        ({"host_memory_gb": inf}, "host_memory_gb must be above 0 and finite, not inf"),
         ({"device": "tpu9"}, "unknown device 'tpu9'; use cpu or cuda"),
     ],
 )

@@ -9,6 +9,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -77,8 +78,8 @@ class MachineOptions:
             "host_elements",
         ):
             value: float | None = getattr(self, name)
-            if value is not None and value <= 0:
-                raise ConfigError(f"{name} must be above 0, not {value}.")
+            if value is not None and not 0 < value < inf:
+                raise ConfigError(f"{name} must be above 0 and finite, not {value}.")
         for name in ("share_of_peak", "share_of_memory"):
             share: float | None = getattr(self, name)
             if share is not None and not 0 < share <= 1:
