@@ -1,6 +1,8 @@
 """Every method through the command: the scores of its function, and a report that names it."""
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -102,3 +104,41 @@ def test_scores_of_one_gradient_go_through_every_stage_and_the_report_says_so(tm
     assert "at the destination&#39;s input on the clean prompt" in text
     assert "One gradient follows a straight line" in text
     assert "EAP-IG" not in text
+
+
+SMALL_DISK = ("unshare", "--mount", "sh", "-c")
+"""A shell in which a disk can be mounted that nobody else sees."""
+
+
+def small_disks_can_be_made():
+    mount = [*SMALL_DISK, "mount -t tmpfs -o size=1m none /mnt"]
+    try:
+        return subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.skipif(not small_disks_can_be_made(), reason="mounting a small disk takes root")
+def test_scores_for_which_the_disk_has_no_room_are_refused_before_they_are_written():
+    fills = (
+        "import numpy as np\n"
+        "from pathlib import Path\n"
+        "from mechshift.errors import ArtifactError\n"
+        "from mechshift.run.scores import array_in_file\n"
+        "array_in_file(Path('/mnt/small.npy'), (1000,), np.dtype('float32'))[:] = 1\n"
+        "try:\n"
+        "    array_in_file(Path('/mnt/large.npy'), (1_000_000,), np.dtype('float32'))[:] = 1\n"
+        "except ArtifactError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [*SMALL_DISK, 'mount -t tmpfs -o size=1m none /mnt && "$0" -c "$1"', sys.executable, fills],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    message = (
+        "cannot reserve 4,000,128 bytes for scores in /mnt: No space left on device; make room"
+    )
+    assert done.stdout.startswith(message)

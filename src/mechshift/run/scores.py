@@ -6,6 +6,7 @@ be as many shards as a comparison needs to resample and to halve. A pool is refu
 cut so. It is not cut short: what was pooled is scored.
 """
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -22,7 +23,7 @@ from mechshift.attribution import (
 )
 from mechshift.comparison import MIN_EXAMPLES as MIN_SHARDS
 from mechshift.denoising import Canvas, Schedule, build_canvases
-from mechshift.errors import ConfigError
+from mechshift.errors import ArtifactError, ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.pools import pooled_examples, pooled_task
@@ -133,13 +134,29 @@ def score_work(
 
 def _joined(chunks: Sequence[EdgeScores], scratch: Path) -> EdgeScores:
     """The scores of all examples, in a file: they may not fit in memory where a chunk does."""
+    return concatenate_scores(chunks, allocate=partial(array_in_file, scratch / "joined.npy"))
 
-    def in_file(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-        return np.lib.format.open_memmap(
-            scratch / "joined.npy", mode="w+", dtype=dtype, shape=shape
-        )
 
-    return concatenate_scores(chunks, allocate=in_file)
+def array_in_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array whose elements lie in a file, all of which is reserved before it is written to.
+
+    Where a page of a mapped file finds no room later, the system ends the process by a signal.
+
+    Raises:
+        ArtifactError: the disk has no room.
+    """
+    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+    size = path.stat().st_size
+    try:
+        with path.open("r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        raise ArtifactError(
+            f"cannot reserve {size:,} bytes for scores in {path.parent}: {error.strerror}; make"
+            " room, and call the same again."
+        ) from error
+    return array
 
 
 def check_shards(num_examples: int, examples_per_shard: int) -> None:
