@@ -40,7 +40,10 @@ def test_members_are_the_selected_circuit_less_its_zeros_also_among_ties(sizes: 
                 assert circuit == set(top_edges(GRAPH, row, size))
                 everyone |= circuit
         for rows, circuits in zip(scores, of_sets, strict=True):
-            assert circuits.edges.tolist() == sorted(everyone)
+            # Others are left out where that saves half of the columns or more.
+            assert everyone <= set(circuits.edges)
+            assert len(circuits.edges) <= max(2 * len(everyone), 1)
+            assert (np.diff(circuits.edges) > 0).all()
             np.testing.assert_array_equal(circuits.scores, rows[:, circuits.edges])
             np.testing.assert_array_equal(circuits.magnitudes, np.abs(circuits.scores))
 
@@ -93,5 +96,5 @@ def test_a_circuit_holds_the_strongest_edges_of_its_row() -> None:
     np.testing.assert_array_equal(of_one.edges, [0, 3])
     np.testing.assert_array_equal(of_one.members, [[1, 0], [0, 1]])
     np.testing.assert_array_equal(of_one.scores, [[5, 2], [0, -3]])
-    np.testing.assert_array_equal(of_two.edges, [0, 2, 3])
-    np.testing.assert_array_equal(of_two.members, [[1, 1, 0], [0, 1, 1]])
+    np.testing.assert_array_equal(of_two.edges, [0, 1, 2, 3])
+    np.testing.assert_array_equal(of_two.members, [[1, 0, 1, 0], [0, 0, 1, 1]])

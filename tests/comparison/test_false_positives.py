@@ -9,9 +9,8 @@ from scipy.stats import binom
 
 from mechshift.circuits.edge_groups import edge_groups, order_within
 from mechshift.comparison.depth import two_sided_p
-from mechshift.comparison.layer_sums import SHIFTS, cross_fitted_exchanges, shift_rows
-from mechshift.comparison.likeness import MeasuredPair
-from mechshift.comparison.measures import edge_measure, measures_beyond_edges
+from mechshift.comparison.draws import MeasuredPair, Wanted
+from mechshift.comparison.layer_sums import SHIFTS, LayerSums, shift_rows
 from mechshift.graph import Graph
 from mechshift.statistics import exchange_masks, holm, permutation_p, split_halves
 
@@ -41,12 +40,12 @@ def likeness_p(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
     found: dict[str, list[float]] = {}
     for run in range(RUNS):
         arm, mdm = pool(run, shared=request.param)
-        measures = (edge_measure(), *measures_beyond_edges(GRAPH))
-        pair = MeasuredPair(arm_scores=arm, mdm_scores=mdm, sizes=(SIZE,), measures=measures)
-        point = pair.on_pool()
-        draws = pair.on_exchanges(exchange_masks(EXAMPLES, DRAWS, seed=run))
+        wanted = Wanted(edges=(SIZE,), beyond=(SIZE,))
+        pair = MeasuredPair(graph=GRAPH, arm_scores=arm, mdm_scores=mdm, wanted=wanted)
+        point = pair.on_pool()[SIZE]
+        draws = pair.on_exchanges(exchange_masks(EXAMPLES, DRAWS, seed=run))[SIZE]
         for name, value in point.items():
-            p = permutation_p(-value, -draws[name])
+            p = permutation_p(-value[0], -draws[name])
             found.setdefault(name, []).append(float(p[0]))
     return {name: np.array(values) for name, values in found.items()}
 
@@ -82,8 +81,11 @@ def test_equal_models_have_moved_no_more_often_than_stated() -> None:
         arm, mdm = pool(run)
         swapped = exchange_masks(EXAMPLES, 39, seed=run)
         swapped = np.concatenate([np.zeros((1, EXAMPLES), dtype=bool), swapped])
-        halves = split_halves(EXAMPLES, 1, seed=run)
-        sums = cross_fitted_exchanges(GRAPH, swapped, halves, arm, mdm, SIZE)
+        (half,) = split_halves(EXAMPLES, 1, seed=run)
+        pair = MeasuredPair(
+            graph=GRAPH, arm_scores=arm, mdm_scores=mdm, wanted=Wanted(depth=(SIZE,))
+        )
+        sums = LayerSums(values=pair.on_exchanged_halves(swapped, half)[SIZE]["crossed"])
         shifts = dict(zip(SHIFTS, shift_rows(*sums.layers("source")).T, strict=True))
         moved, apart = shifts["centre_of_mass"], shifts["distance"]
         centre.append(two_sided_p(moved[:1], moved[1:, None])[0])
@@ -99,8 +101,8 @@ def test_circuits_alike_in_layout_alone_look_alike_beyond_it_no_more_often_than_
         arm, mdm = pool(run)
         mdm = mdm[:, order_within(groups, np.random.default_rng(10_000 + run))]
         pair = MeasuredPair(
-            arm_scores=arm, mdm_scores=mdm, sizes=(SIZE,), measures=(edge_measure(),)
+            graph=GRAPH, arm_scores=arm, mdm_scores=mdm, wanted=Wanted(edges=(SIZE,))
         )
-        draws = pair.on_shuffles(groups, 39, seed=run)["edges"]
-        p.append(float(permutation_p(pair.on_pool()["edges"], draws)[0]))
+        draws = pair.on_shuffles(groups, 39, seed=run)[SIZE]["edges"]
+        p.append(float(permutation_p(pair.on_pool()[SIZE]["edges"][0], draws)[0]))
     assert_no_more_than_stated(np.array(p))

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from mechshift.comparison.layer_sums import SHIFTS, layer_sums, shift_rows, wasserstein
+from mechshift.comparison.chosen_edges import circuits_of
+from mechshift.comparison.layer_sums import (
+    SHIFTS,
+    cross_fitted_sums,
+    layer_sums,
+    shift_rows,
+    wasserstein,
+)
+from mechshift.comparison.measures import end_sums
 from mechshift.graph import Graph
 
 
@@ -17,11 +25,28 @@ def test_a_circuit_adds_up_by_writing_and_by_reading_layer() -> None:
         "m0->logits": 1,
     }.items():
         scores[0, graph.edge_index(name)] = score
-    three, two = layer_sums(graph, scores, [3, 2])
-    np.testing.assert_array_equal(three[:, 0], [[4, 3, 2], [4, 3, 2]])  # input, 0, 1; 0, 1, logits
-    np.testing.assert_array_equal(two[:, 0], [[4, 3, 0], [4, 3, 0]])
-    (crossed,) = layer_sums(graph, scores, [2], added=np.full_like(scores, 5.0))
-    np.testing.assert_array_equal(crossed[:, 0], [[5, -5, 0], [5, -5, 0]])
+    three, two = (
+        layer_sums(graph, end_sums(graph, circuits))[0]
+        for _, (circuits,) in circuits_of([scores], [3, 2])
+    )
+    np.testing.assert_array_equal(three, [[4, 3, 2], [4, 3, 2]])  # input, 0, 1; 0, 1, logits
+    np.testing.assert_array_equal(two, [[4, 3, 0], [4, 3, 0]])
+
+
+def test_a_half_is_added_up_with_the_edges_and_signs_of_the_other() -> None:
+    """One half takes input->m0 (+) and m0->m1 (-), the other m0->m1 (+) and m1->logits (+)."""
+    graph = Graph(num_layers=2, num_heads=1, num_key_value_groups=1)
+    halves = np.zeros((2, 1, graph.num_edges))
+    for name, scores in {
+        "input->m0": (4.0, 1.0),
+        "m0->m1": (-3.0, 6.0),
+        "m1->logits": (1.0, 5.0),
+    }.items():
+        halves[:, 0, graph.edge_index(name)] = scores
+    ((_, circuits),) = circuits_of(list(halves), [2])
+    (sums,) = cross_fitted_sums(graph, *circuits)
+    # input, 0, 1; then 0, 1, logits. One way 1, -6, 0; the other 0, -3, 1.
+    np.testing.assert_array_equal(sums, [[0.5, -4.5, 0.5], [0.5, -4.5, 0.5]])
 
 
 def test_the_numbers_of_a_shift_by_hand() -> None:

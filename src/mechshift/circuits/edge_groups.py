@@ -8,7 +8,7 @@ circuits that a circuit is held against are made this way.
 from collections.abc import Iterator
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from mechshift.graph import KIND_NAMES, Graph
 
@@ -35,10 +35,25 @@ def orders_within(
     """Random orders that exchange edges of the same group only."""
     by_group = np.argsort(groups, kind="stable")
     for _ in range(num_orders):
-        order = np.empty_like(groups)
-        # Numbers of groups are whole, so less than a half sorts inside them, however it is rounded.
-        order[by_group] = np.argsort(groups + generator.random(len(groups)) / 2)
-        yield order
+        yield order_by_draws(groups, by_group, generator.random(len(groups)))
+
+
+def order_by_draws(
+    groups: Int[np.ndarray, " edge"],
+    by_group: Int[np.ndarray, " edge"],
+    draws: Float[np.ndarray, " edge"],
+) -> Int[np.ndarray, " edge"]:
+    """An order that exchanges edges of the same group only.
+
+    Args:
+        groups: `edge_groups`.
+        by_group: edges group by group, in their order.
+        draws: a random number in [0, 1) for each edge.
+    """
+    order = np.empty_like(groups)
+    # Numbers of groups are whole, so less than a half sorts inside them, however it is rounded.
+    order[by_group] = np.argsort(groups + draws / 2)
+    return order
 
 
 def order_within(

@@ -9,9 +9,24 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
-from mechshift.comparison.depth import DepthProfiles, depth_profile
-from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
-from mechshift.comparison.scores import Scores, Unit, check_same_examples, unit_of
+from mechshift.comparison.depth import DepthProfiles, depth_profile, wanted_for_depth
+from mechshift.comparison.draws import measure_draws
+from mechshift.comparison.overlaps import (
+    Agreement,
+    OverlapCurve,
+    agreement,
+    overlap_curve,
+    wanted_for_agreement,
+    wanted_for_overlap,
+)
+from mechshift.comparison.scores import (
+    Scores,
+    Unit,
+    check_same_examples,
+    check_scores,
+    summed_over_steps,
+    unit_of,
+)
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.single_model import (
     Completeness,
@@ -24,6 +39,7 @@ from mechshift.comparison.sweeps import (
     sweep_over_denoising_steps,
     sweep_over_halves,
     sweep_over_sizes,
+    wanted_for_sizes,
 )
 from mechshift.graph import Graph
 
@@ -113,24 +129,31 @@ def compare(
     settings = settings or ComparisonSettings()
     check_same_examples(arm, mdm)
     graph, unit = arm.graph, unit_of(arm)
-    arm_scores, mdm_scores = (scores.values.sum(axis=1) for scores in (arm, mdm))
+    ours, theirs = summed_over_steps(arm), summed_over_steps(mdm)
+    check_scores(ours, theirs, unit)
+    wanted = wanted_for_overlap(graph, settings) | wanted_for_agreement(graph, settings)
+    wanted |= wanted_for_depth(graph, settings, "circuit") | wanted_for_depth(
+        graph, settings, "all"
+    )
+    wanted |= wanted_for_sizes(graph, settings)
+    draws = measure_draws(graph, ours, theirs, settings, wanted)
     return Comparison(
         task=task,
         graph=graph,
         unit=unit,
-        num_examples=len(arm_scores),
+        num_examples=len(ours),
         examples_per_shard=arm.examples_per_shard,
         settings=settings,
-        arm_scores=arm_scores.mean(axis=0, dtype=np.float64),
-        mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),
-        overlap=overlap_curve(graph, arm_scores, mdm_scores, settings, unit=unit),
-        agreement=agreement(graph, arm_scores, mdm_scores, settings, unit=unit),
+        arm_scores=ours.mean(axis=0, dtype=np.float64),
+        mdm_scores=theirs.mean(axis=0, dtype=np.float64),
+        overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
+        agreement=agreement(graph, ours, theirs, settings, unit=unit, draws=draws),
         circuit_depth=depth_profile(
-            graph, arm_scores, mdm_scores, settings, scope="circuit", unit=unit
+            graph, ours, theirs, settings, scope="circuit", unit=unit, draws=draws
         ),
-        all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all", unit=unit),
-        size_sweep=sweep_over_sizes(graph, arm_scores, mdm_scores, settings, unit=unit),
-        half_sweep=sweep_over_halves(graph, arm_scores, mdm_scores, settings, unit=unit),
+        all_depth=depth_profile(graph, ours, theirs, settings, scope="all", unit=unit, draws=draws),
+        size_sweep=sweep_over_sizes(graph, ours, theirs, settings, unit=unit, draws=draws),
+        half_sweep=sweep_over_halves(graph, ours, theirs, settings, unit=unit),
         step_sweep=sweep_over_denoising_steps(arm, mdm, settings, unit=unit),
         arm_steps=step_profile(arm, settings),
         mdm_steps=step_profile(mdm, settings),
@@ -155,11 +178,16 @@ def circuit_shift(
     graph, unit, given = arm.graph, unit_of(arm), settings or ComparisonSettings()
     size = given.circuit_size_in(graph.num_edges)
     settings = replace(given, circuit_size=size, sizes=(size,))
-    ours, theirs = (scores.values.sum(axis=1) for scores in (arm, other))
+    ours, theirs = summed_over_steps(arm), summed_over_steps(other)
+    check_scores(ours, theirs, unit)
+    wanted = wanted_for_overlap(graph, settings) | wanted_for_depth(graph, settings, "circuit")
+    draws = measure_draws(graph, ours, theirs, settings, wanted)
     return CircuitShift(
         task=task,
         graph=graph,
         settings=settings,
-        overlap=overlap_curve(graph, ours, theirs, settings, unit=unit),
-        circuit_depth=depth_profile(graph, ours, theirs, settings, scope="circuit", unit=unit),
+        overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
+        circuit_depth=depth_profile(
+            graph, ours, theirs, settings, scope="circuit", unit=unit, draws=draws
+        ),
     )

@@ -29,19 +29,20 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
 from mechshift.comparison.layer_sums import (
     SIDES,
-    DrawnSums,
-    HalfSums,
+    LayerSums,
     Side,
     centre_of,
-    drawn_sums,
     shift_rows,
     thirds_of,
     wasserstein,
 )
+from mechshift.comparison.measuring import Found
 from mechshift.comparison.scores import Unit, check_scores
 from mechshift.comparison.settings import ComparisonSettings
+from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 from mechshift.statistics import (
     Estimate,
@@ -189,6 +190,7 @@ def depth_profile(
     *,
     scope: Scope = "circuit",
     unit: Unit = "example",
+    draws: MeasuredDraws | None = None,
 ) -> DepthProfiles:
     """Where in depth the two models' |score| lies, by writing and by reading layer.
 
@@ -199,6 +201,7 @@ def depth_profile(
         settings: circuit size, resamples, level and seed.
         scope: `circuit` for the top edges of each model, or `all`.
         unit: what a row of the scores is.
+        draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match, or a circuit touches no layer.
@@ -206,11 +209,13 @@ def depth_profile(
     """
     check_scores(arm_scores, mdm_scores, unit)
     num_examples = len(arm_scores)
-    size = graph.num_edges
-    if scope == "circuit":
-        size = settings.circuit_size_in(graph.num_edges)
-    draws = drawn_sums(graph, arm_scores, mdm_scores, size, settings)
-    source, destination = (_side_profiles(draws, side, settings.level) for side in SIDES)
+    wanted = wanted_for_depth(graph, settings, scope)
+    (size,) = wanted.depth
+    if draws is None:
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
+    sums = DrawnSums.of(draws, size)
+    sums.check_depth()
+    source, destination = (_side_profiles(sums, side, settings.level) for side in SIDES)
     return DepthProfiles(
         scope=scope,
         circuit_size=size,
@@ -222,6 +227,76 @@ def depth_profile(
         num_resamples=settings.num_resamples,
         level=settings.level,
     )
+
+
+def wanted_for_depth(graph: Graph, settings: ComparisonSettings, scope: Scope) -> Wanted:
+    """What `depth_profile` needs measured."""
+    circuit = scope == "circuit"
+    return Wanted(
+        depth=(settings.circuit_size_in(graph.num_edges) if circuit else graph.num_edges,)
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HalfSums:
+    """Layer sums on the two halves of each row's examples."""
+
+    first: LayerSums
+    second: LayerSums
+
+    cross_fitted: LayerSums
+    """Edges and signs from one half, scores from the other; mean of both ways round."""
+
+    @classmethod
+    def of(cls, found: Found) -> "HalfSums":
+        """Of halves of both models, the ARM's first."""
+        return cls(
+            first=LayerSums(values=found["layers"][:, ::2]),
+            second=LayerSums(values=found["layers"][:, 1::2]),
+            cross_fitted=LayerSums(values=found["crossed"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DrawnSums:
+    """Layer sums of both models on the pool and on everything that is drawn from it."""
+
+    resampled: LayerSums
+    """Row 0 is the pool, the others its resamples."""
+
+    exchanged: LayerSums
+
+    crossed: LayerSums
+    """Cross-fitted, averaged over halvings; row 0 is the pool, the others its exchanges."""
+
+    halves: HalfSums
+    """Of the pool; one row per halving."""
+
+    resampled_halves: tuple[HalfSums, ...]
+    """For each halving of the resamples; one row per resample."""
+
+    @classmethod
+    def of(cls, draws: MeasuredDraws, size: int) -> "DrawnSums":
+        """Those of circuits of one size."""
+        whole = [found[size]["layers"] for found in (draws.pool, draws.resampled)]
+        crossed = np.mean([found[size]["crossed"] for found in draws.crossed], axis=0)
+        return cls(
+            resampled=LayerSums(values=np.concatenate(whole)),
+            exchanged=LayerSums(values=draws.exchanged[size]["layers"]),
+            crossed=LayerSums(values=crossed),
+            halves=HalfSums.of(draws.halves[size]),
+            resampled_halves=tuple(HalfSums.of(found[size]) for found in draws.resampled_halves),
+        )
+
+    def check_depth(self) -> None:
+        """Refuse circuits, of the pool or of a resample, that have no depth."""
+        for model, name in enumerate(("ARM", "MDM")):
+            sums = (self.resampled.layers(side)[model].sum(axis=1) for side in SIDES)
+            if not all((of_side > 0).all() for of_side in sums):
+                raise ComparisonError(
+                    f"the {name}'s circuit joins `input` to `logits` only and touches no layer, so"
+                    " it has no depth; choose a larger circuit_size."
+                )
 
 
 def _side_profiles(draws: DrawnSums, side: Side, level: float) -> SideProfiles:

@@ -19,37 +19,16 @@
    (`statistics.centred_estimates`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 
-from mechshift.comparison import resampling
-from mechshift.comparison.chosen_edges import circuits_of
+from mechshift.comparison.draws import MeasuredDraws
 from mechshift.comparison.measures import Measure
-from mechshift.comparison.resampling import EXCHANGE_SEED, Piece, halves_of_resamples, pool_mean
-from mechshift.comparison.settings import ComparisonSettings
-from mechshift.statistics import (
-    Estimates,
-    bootstrap_weights,
-    exchange_masks,
-    permutation_p,
-    split_halves,
-    spread_of_draws,
-)
-
-ARRAYS = 4
-"""Arrays as large as itself that measuring makes of one of a piece: ranks and what they need."""
-
-BOTH = ((0, 1),)
-"""Compared of two sets of rows: the first with the second."""
-
-ACROSS_HALVES = ((0, 1), (2, 3), (0, 3), (1, 2))
-"""Compared of ARM and MDM halves: each model with itself, and both ways across the models."""
-
-ByMeasure = Mapping[str, np.ndarray]
-"""Measure name -> likeness [..., size]."""
+from mechshift.comparison.measuring import BySize
+from mechshift.statistics import Estimates, permutation_p, spread_of_draws
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -79,99 +58,6 @@ class AgreementCurve:
 
     noise_p: Float[np.ndarray, " size"]
     """One-sided p-value of: no less alike than the two models would be with one circuit."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MeasuredPair:
-    """Two models' scores, and what is to be measured of them.
-
-    Arrays of measured likeness come by measure name and end in the axis `size`.
-    """
-
-    arm_scores: Float[np.ndarray, "example edge"]
-    mdm_scores: Float[np.ndarray, "example edge"]
-    sizes: tuple[int, ...]
-    measures: tuple[Measure, ...]
-
-    @property
-    def models(self) -> tuple[np.ndarray, np.ndarray]:
-        """Scores of the ARM and of the MDM [example, edge]."""
-        return self.arm_scores, self.mdm_scores
-
-    def on_pool(self) -> ByMeasure:
-        """Likeness of the two models' mean scores [size]."""
-        means = tuple(pool_mean(scores) for scores in self.models)
-        return {name: found[0, 0] for name, found in self._likeness(means, BOTH).items()}
-
-    def on_resamples(self, weights: Float[np.ndarray, "resample example"]) -> ByMeasure:
-        """Likeness in every resample, the same examples for both models [resample size]."""
-        return self._first(resampling.resampled(weights, *self.models, arrays=ARRAYS))
-
-    def on_exchanges(self, swapped: Bool[np.ndarray, "exchange example"]) -> ByMeasure:
-        """Likeness of the two sides after the models traded examples [exchange size]."""
-        return self._first(resampling.exchanged(swapped, *self.models, arrays=ARRAYS))
-
-    def on_shuffles(
-        self, groups: Int[np.ndarray, " edge"], num_shuffles: int, seed: int
-    ) -> ByMeasure:
-        """Likeness after the MDM's scores were shuffled within groups of edges [shuffle size]."""
-        return self._first(
-            resampling.shuffled(groups, num_shuffles, seed, *self.models, arrays=ARRAYS)
-        )
-
-    def between_resamples(
-        self,
-        weights: Float[np.ndarray, "resample example"],
-        scores: Float[np.ndarray, "example edge"],
-    ) -> ByMeasure:
-        """Likeness of one model's resample with the same model's next one [resample size].
-
-        Two resamples stand in for two pools of this size. They disagree more than two pools would:
-        each adds its own noise to that of the pool they share.
-        """
-        return self._first(resampling.neighbours(weights, scores, arrays=ARRAYS))
-
-    def on_halves(
-        self,
-        weights: Float[np.ndarray, "row example"],
-        first: Bool[np.ndarray, "row example"],
-    ) -> ByMeasure:
-        """Likeness of halves of the weighted examples [compared row size]: arm, mdm and cross.
-
-        The first two are of each model with itself, the last of the ARM on one half with the MDM on
-        the other, averaged over both ways round.
-        """
-        pieces = resampling.halved(weights, first, *self.models, arrays=ARRAYS)
-        found = self._collected(pieces, ACROSS_HALVES)
-        return {
-            name: np.stack([arm, mdm, (one_way + other_way) / 2])
-            for name, (arm, mdm, one_way, other_way) in found.items()
-        }
-
-    def _first(self, pieces: Iterable[Piece]) -> ByMeasure:
-        return {name: found[0] for name, found in self._collected(pieces, BOTH).items()}
-
-    def _collected(
-        self, pieces: Iterable[Piece], pairs: Sequence[tuple[int, int]]
-    ) -> dict[str, Float[np.ndarray, "pair row size"]]:
-        """Likeness in all pieces, one after the other."""
-        parts = [self._likeness(sets, pairs) for sets in pieces]
-        return {name: np.concatenate([p[name] for p in parts], axis=1) for name in parts[0]}
-
-    def _likeness(
-        self, sets: Piece, pairs: Sequence[tuple[int, int]]
-    ) -> dict[str, Float[np.ndarray, "pair row size"]]:
-        """Likeness, row by row, of these pairs of sets of mean scores."""
-        shape = (len(pairs), len(sets[0]), len(self.sizes))
-        found = {measure.name: np.empty(shape) for measure in self.measures}
-        for size, circuits in circuits_of(sets, self.sizes):
-            index = self.sizes.index(size)
-            for pair, (first, second) in enumerate(pairs):
-                for measure in self.measures:
-                    found[measure.name][pair, :, index] = measure.of(
-                        circuits[first], circuits[second]
-                    )
-        return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -226,34 +112,35 @@ class Likeness:
         ]
 
 
-def likeness_of(
-    pair: MeasuredPair, groups: Int[np.ndarray, " edge"], settings: ComparisonSettings
-) -> tuple[Likeness, ...]:
-    """Every measure of the pair, on everything that is drawn from the pool."""
-    num_examples, seed = len(pair.arm_scores), settings.seed
-    weights = bootstrap_weights(num_examples, settings.num_resamples, seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, seed + EXCHANGE_SEED)
-    first = split_halves(num_examples, settings.num_splits, seed + 1)
-    pool, resampled = pair.on_pool(), pair.on_resamples(weights)
-    halves = pair.on_halves(np.ones(first.shape), first)
-    splits = [
-        pair.on_halves(weights, halves_of_resamples(weights, seed + 2 + split))
-        for split in range(settings.num_splits_per_resample)
-    ]
-    shuffled = pair.on_shuffles(groups, settings.num_shuffles, seed)
-    exchanged = pair.on_exchanges(swapped)
-    return tuple(
-        Likeness(
-            measure=measure,
-            pool=pool[measure.name],
-            resampled=resampled[measure.name],
-            halves=halves[measure.name].mean(axis=1),
-            resampled_halves=np.mean([split[measure.name] for split in splits], axis=0),
-            shuffled=shuffled[measure.name],
-            exchanged=exchanged[measure.name],
-        )
-        for measure in pair.measures
+def likeness_of(draws: MeasuredDraws, measure: Measure, sizes: Sequence[int]) -> Likeness:
+    """One measure at these sizes, on everything that was drawn from the pool."""
+    name = measure.name
+    return Likeness(
+        measure=measure,
+        pool=rows_of(draws.pool, name, sizes)[0, :, 0],
+        resampled=rows_of(draws.resampled, name, sizes)[..., 0],
+        halves=_compared_halves(draws.halves, name, sizes).mean(axis=1),
+        resampled_halves=np.mean(
+            [_compared_halves(split, name, sizes) for split in draws.resampled_halves], axis=0
+        ),
+        shuffled=rows_of(draws.shuffled, name, sizes)[..., 0],
+        exchanged=rows_of(draws.exchanged, name, sizes)[..., 0],
     )
+
+
+def rows_of(
+    found: BySize, name: str, sizes: Sequence[int]
+) -> Float[np.ndarray, "row size *compared"]:
+    """What was measured under this name, size by size."""
+    return np.stack([found[size][name] for size in sizes], axis=1)
+
+
+def _compared_halves(
+    found: BySize, name: str, sizes: Sequence[int]
+) -> Float[np.ndarray, "compared=3 row size"]:
+    """ARM with itself, MDM with itself, and one with the other, the mean of both ways round."""
+    arm, mdm, one_way, other_way = np.moveaxis(rows_of(found, name, sizes), 2, 0)
+    return np.stack([arm, mdm, (one_way + other_way) / 2])
 
 
 def notes_on_undefined(

@@ -53,9 +53,7 @@ def node_measure(graph: Graph) -> Measure:
     """Weighted Jaccard of head and MLP scores."""
 
     def nodes(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
-        one, two = (
-            node_scores(graph, circuits.inside, circuits.edges) for circuits in (first, second)
-        )
+        one, two = (_node_sums(graph, end_sums(graph, found)) for found in (first, second))
         return node_jaccard(one, two)
 
     return Measure(
@@ -107,26 +105,47 @@ def node_scores(
         magnitudes: |score| of each edge [any unit]; 0 outside the circuit.
         edges: which edges of the graph these are; all by default.
     """
-    incidence = node_incidence(graph)
-    if edges is not None and len(edges) < graph.num_edges:
-        incidence = incidence[edges]
-    scores: Float[np.ndarray, "row node"] = magnitudes @ incidence
-    return scores
+    edges = np.arange(graph.num_edges) if edges is None else edges
+    return _node_sums(graph, added_by_end(graph, edges, magnitudes))
+
+
+def end_sums(graph: Graph, circuits: Circuits) -> Float[np.ndarray, "row end"]:
+    """Sum of |score| inside the circuits by source, then by destination."""
+    if graph not in circuits.sums:
+        circuits.sums[graph] = added_by_end(graph, circuits.edges, circuits.inside)
+    return circuits.sums[graph]
+
+
+def added_by_end(
+    graph: Graph, edges: Int[np.ndarray, " edge"], values: Float[np.ndarray, "row edge"]
+) -> Float[np.ndarray, "row end"]:
+    """Sums of the edges' values by source, then by destination, in float64."""
+    ends = edge_ends(graph)
+    sums: Float[np.ndarray, "row end"] = values @ (
+        ends if len(edges) == graph.num_edges else ends[edges]
+    )
+    return sums
 
 
 @lru_cache(maxsize=4)
-def node_incidence(graph: Graph) -> sparse.csr_array:
-    """[edge, node]: the part of an edge's |score| that counts for a node; columns as `Graph`."""
-    edges = np.arange(graph.num_edges)
-    ones = np.ones(graph.num_edges)
-    shape = (graph.num_edges, graph.num_destinations)
-    reads = sparse.csr_array((ones, (edges, graph.edge_destination)), shape=shape)
-    writes = sparse.csr_array(
-        (ones, (edges, graph.edge_source)), shape=(graph.num_edges, graph.num_sources + 1)
+def edge_ends(graph: Graph) -> sparse.csr_array:
+    """[edge, end]: 1 at the edge's source and at its destination, which follow the sources."""
+    ends = np.stack([graph.edge_source, graph.edge_destination + graph.num_sources], axis=1)
+    return sparse.csr_array(
+        (np.ones(ends.size), ends.ravel(), np.arange(0, ends.size + 1, 2)),
+        shape=(graph.num_edges, graph.num_sources + graph.num_destinations),
     )
-    return writes + reads @ sparse.csr_array(_destination_owners(graph))
 
 
+def _node_sums(graph: Graph, ends: Float[np.ndarray, "row end"]) -> Float[np.ndarray, "row node"]:
+    """Of sums by end: what a node writes and what it reads."""
+    writes, reads = np.split(ends, [graph.num_sources], axis=1)
+    sums: Float[np.ndarray, "row node"] = reads @ _destination_owners(graph)
+    sums[:, : graph.num_sources] += writes
+    return sums
+
+
+@lru_cache(maxsize=4)
 def _destination_owners(graph: Graph) -> Float[np.ndarray, "destination node"]:
     """Which nodes a destination is an input of; every row sums to 1."""
     owners = np.zeros((graph.num_destinations, graph.num_sources + 1))
@@ -165,31 +184,39 @@ def _weighted(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
     union = first.members | second.members
     one, two = (_shares(circuits.magnitudes, union) for circuits in (first, second))
     shared: Float[np.ndarray, " row"] = np.minimum(one, two).sum(axis=1)
-    return shared / np.maximum(one, two).sum(axis=1)
+    return shared / (2 - shared)  # shares add up to 1, and minima and maxima to 2
 
 
 def _shares(
     magnitudes: Float[np.ndarray, "row edge"], chosen: Bool[np.ndarray, "row edge"]
 ) -> Float[np.ndarray, "row edge"]:
-    kept = np.where(chosen, magnitudes, 0.0)
-    return _ratio(kept, kept.sum(axis=1, keepdims=True))
+    kept = magnitudes if chosen.all() else np.where(chosen, magnitudes, 0)
+    # In float64: sums in float32 would depend on which columns stand beside each other.
+    whole = kept.sum(axis=1, keepdims=True, dtype=np.float64)
+    return kept / np.where(whole > 0, whole, np.nan)
 
 
 def _rank(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
     union = first.members | second.members
-    num_edges = union.sum(axis=1, keepdims=True)
     # The ranks of n edges have mean (n + 1) / 2, tied or not.
-    one, two = (
-        np.where(union, circuits.ranks_within(union) - (num_edges + 1) / 2, 0.0)
-        for circuits in (first, second)
-    )
-    spread = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
-    return _ratio((one * two).sum(axis=1), spread)
+    middle = (union.sum(axis=1, keepdims=True) + 1) / 2
+    one, two = (circuits.ranks_within(union) - middle for circuits in (first, second))
+    if not union.all():
+        one, two = (np.where(union, ranks, 0) for ranks in (one, two))
+    spread = np.sqrt(_products(one, one) * _products(two, two))
+    return _ratio(_products(one, two), spread)
+
+
+def _products(
+    one: Float[np.ndarray, "row edge"], two: Float[np.ndarray, "row edge"]
+) -> Float[np.ndarray, " row"]:
+    """Scalar product of each row with its partner."""
+    return np.asarray(np.einsum("re,re->r", one, two))
 
 
 def _sign(first: Circuits, second: Circuits) -> Float[np.ndarray, " row"]:
     common = first.members & second.members
-    alike = common & (np.sign(first.scores) == np.sign(second.scores))
+    alike = common & ((first.scores > 0) == (second.scores > 0))  # members are not zero
     return _ratio(alike.sum(axis=1).astype(np.float64), common.sum(axis=1).astype(np.float64))
 
 

@@ -10,24 +10,24 @@ number of examples, which is where the overlap itself was measured.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.circuits.edge_groups import edge_groups
+from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
 from mechshift.comparison.likeness import (
     AgreementCurve,
-    MeasuredPair,
     likeness_of,
     notes_on_undefined,
+    rows_of,
 )
 from mechshift.comparison.measures import edge_measure, measures_beyond_edges, node_measure
-from mechshift.comparison.resampling import pool_mean
 from mechshift.comparison.scores import Unit, check_scores, unit_notes
 from mechshift.comparison.settings import ComparisonSettings, agreement_sizes, overlap_sizes
+from mechshift.comparison.sources import pool_mean
 from mechshift.graph import Graph
-from mechshift.statistics import Estimates, bootstrap_weights, spread_of_draws
+from mechshift.statistics import Estimates, spread_of_draws
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,6 +138,7 @@ def overlap_curve(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    draws: MeasuredDraws | None = None,
 ) -> OverlapCurve:
     """Measure overlap, ceilings, ratio and null at every circuit size; the module says how.
 
@@ -147,6 +148,7 @@ def overlap_curve(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: sizes, resamples, level and seed.
         unit: what a row of the scores is.
+        draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
@@ -154,16 +156,15 @@ def overlap_curve(
     """
     check_scores(arm_scores, mdm_scores, unit)
     sizes = overlap_sizes(settings, graph.num_edges)
-    pair = MeasuredPair(
-        arm_scores=arm_scores, mdm_scores=mdm_scores, sizes=sizes, measures=(edge_measure(),)
-    )
-    (found,) = likeness_of(pair, edge_groups(graph), settings)
+    if draws is None:
+        wanted = wanted_for_overlap(graph, settings)
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
+    found = likeness_of(draws, edge_measure(), sizes)
     edges = found.curve(settings.level)
-    weights = bootstrap_weights(len(arm_scores), settings.num_resamples, settings.seed)
-    nodes = _node_overlap(graph, pair, weights, settings.level)
+    nodes = _node_overlap(draws, sizes, settings.level)
     bootstrap_arm, bootstrap_mdm = (
-        spread_of_draws(pair.between_resamples(weights, scores)["edges"], level=settings.level)
-        for scores in (arm_scores, mdm_scores)
+        spread_of_draws(of_model, level=settings.level)
+        for of_model in np.moveaxis(rows_of(draws.resampled, "neighbours", sizes), 2, 0)
     )
     return OverlapCurve(
         sizes=np.array(sizes),
@@ -203,6 +204,7 @@ def agreement(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    draws: MeasuredDraws | None = None,
 ) -> Agreement:
     """Node, weighted, rank and sign agreement of the two models; the module says how.
 
@@ -212,6 +214,7 @@ def agreement(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: circuit size, resamples, level and seed.
         unit: what a row of the scores is.
+        draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match, or no agreement exists (all scores zero).
@@ -219,13 +222,10 @@ def agreement(
     """
     check_scores(arm_scores, mdm_scores, unit)
     sizes = agreement_sizes(settings, graph.num_edges)
-    pair = MeasuredPair(
-        arm_scores=arm_scores,
-        mdm_scores=mdm_scores,
-        sizes=sizes,
-        measures=measures_beyond_edges(graph),
-    )
-    found = likeness_of(pair, edge_groups(graph), settings)
+    if draws is None:
+        wanted = wanted_for_agreement(graph, settings)
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
+    found = [likeness_of(draws, measure, sizes) for measure in measures_beyond_edges(graph)]
     curves = {one.measure.name: one.curve(settings.level) for one in found}
     return Agreement(
         sizes=np.array(sizes),
@@ -245,17 +245,21 @@ def agreement(
     )
 
 
-def _node_overlap(
-    graph: Graph,
-    pair: MeasuredPair,
-    weights: Float[np.ndarray, "resample example"],
-    level: float,
-) -> Estimates:
+def wanted_for_overlap(graph: Graph, settings: ComparisonSettings) -> Wanted:
+    """What `overlap_curve` needs measured."""
+    sizes = overlap_sizes(settings, graph.num_edges)
+    return Wanted(edges=sizes, nodes=sizes)
+
+
+def wanted_for_agreement(graph: Graph, settings: ComparisonSettings) -> Wanted:
+    """What `agreement` needs measured."""
+    return Wanted(beyond=agreement_sizes(settings, graph.num_edges))
+
+
+def _node_overlap(draws: MeasuredDraws, sizes: Sequence[int], level: float) -> Estimates:
     """Node overlap over the sizes of the curve; its ceilings are taken at fewer (`agreement`)."""
-    measured = replace(pair, measures=(node_measure(graph),))
-    point, resampled = measured.on_pool()["nodes"], measured.on_resamples(weights)["nodes"]
-    rows = np.concatenate([point[None], resampled])
-    return Estimates.from_rows(rows, level=level, bounds=(0.0, 1.0))
+    found = [rows_of(drawn, "nodes", sizes)[..., 0] for drawn in (draws.pool, draws.resampled)]
+    return Estimates.from_rows(np.concatenate(found), level=level, bounds=(0.0, 1.0))
 
 
 def _notes_on_zeros(

@@ -1,20 +1,20 @@
-"""Mean scores of the pool and of everything that is drawn from it, for all that is measured.
+"""Mean scores of everything that is drawn from the pool, for all that is measured.
 
-Whatever is drawn (bootstrap resamples, halves, exchanges of the models, shuffles of edges) becomes
-rows of mean scores [row, edge], mostly as a matrix of weights times the scores of the examples.
-They are made piece by piece, since all rows at once would not fit into memory: a generator yields,
-for each piece, one array for every set of rows, such as the ARM's and the MDM's.
+Whatever is drawn from the examples (bootstrap resamples, halves, exchanges of the models) is a
+matrix of weights for each set of rows, times the scores of the examples: `MeanRows`. How the
+weights came about does not matter to what is measured. Rows of mean scores [row, edge] are made in
+pieces, since all rows at once would not fit into memory.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Bool, Float, Shaped
 
-from mechshift.circuits.edge_groups import orders_within
-
-CHUNK_BYTES = 128 * 2**20
-"""Memory for one piece of one array [row, edge]; a handful of such arrays live at once."""
+CHUNK_BYTES = 2**30
+"""Memory for one piece of rows, all sets together. A product of fewer than about 60 rows with a
+whole graph's scores takes twice as long for each row."""
 
 EXCHANGE_SEED = 10_000
 """Added to the seed for exchanges of models, far from the seeds of halves."""
@@ -23,28 +23,65 @@ Piece = tuple[Float[np.ndarray, "row edge"], ...]
 """Some rows of every set."""
 
 
-def chunks(num_rows: int, num_edges: int) -> Iterator[slice]:
-    """Consecutive row ranges whose [row, edge] array takes about `CHUNK_BYTES` in float64."""
-    step = max(1, CHUNK_BYTES // (8 * num_edges))
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MeanRows:
+    """A set of rows of mean scores, as weights of the examples of each source that they draw on."""
+
+    weights: Mapping[int, Shaped[np.ndarray, "row _example"]]
+    """Place of the source -> weights, which need not sum to 1. Several sources are added up."""
+
+    def __len__(self) -> int:
+        return len(next(iter(self.weights.values())))
+
+    def of(
+        self, scores: Sequence[Float[np.ndarray, "_example edge"]], rows: slice = slice(None)
+    ) -> Float[np.ndarray, "row edge"]:
+        """These rows of mean scores.
+
+        Args:
+            scores: of each source.
+            rows: which of the rows.
+        """
+        first, *others = (
+            mean_scores(weights[rows], scores[place]) for place, weights in self.weights.items()
+        )
+        return sum(others, start=first)
+
+
+Drawn = tuple[MeanRows, ...]
+"""Sets of equally many rows; row by row they are measured together."""
+
+
+def pieces(
+    drawn: Drawn, scores: Sequence[Float[np.ndarray, "_example edge"]], *, beyond: int = 0
+) -> Iterator[Piece]:
+    """All rows of every set, piece by piece.
+
+    Args:
+        drawn: the sets.
+        scores: of each source.
+        beyond: rows at the end that are only looked at beside others; each piece reaches so many
+            rows into the next.
+    """
+    num_rows, num_edges = len(drawn[0]) - beyond, scores[0].shape[1]
+    for rows in chunks(num_rows, len(drawn) * num_edges * scores[0].itemsize):
+        reached = slice(rows.start, rows.stop + beyond)
+        yield tuple(one.of(scores, reached) for one in drawn)
+
+
+def chunks(num_rows: int, bytes_per_row: int) -> Iterator[slice]:
+    """Consecutive row ranges that take at most `CHUNK_BYTES`, or are a single row."""
+    step = max(1, CHUNK_BYTES // max(1, bytes_per_row))
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
 
 
 def mean_scores(
-    weights: Float[np.ndarray, "row example"], scores: Float[np.ndarray, "example edge"]
+    weights: Shaped[np.ndarray, "row example"], scores: Float[np.ndarray, "example edge"]
 ) -> Float[np.ndarray, "row edge"]:
     """Weighted mean score of each edge."""
     means: Float[np.ndarray, "row edge"] = weights.astype(scores.dtype) @ scores
     return means
-
-
-def pool_mean(scores: Float[np.ndarray, "example edge"]) -> Float[np.ndarray, "1 edge"]:
-    """Mean score of each edge over all examples, as one row.
-
-    In float64 and edge by edge, so that it ranks edges as `Comparison.arm_scores` does; the
-    matrix product of `mean_scores` may round two equal scores differently.
-    """
-    return scores.mean(axis=0, keepdims=True, dtype=np.float64)
 
 
 def normalised_rows(weights: Shaped[np.ndarray, "row example"]) -> Float[np.ndarray, "row example"]:
@@ -52,33 +89,17 @@ def normalised_rows(weights: Shaped[np.ndarray, "row example"]) -> Float[np.ndar
     return weights / weights.sum(axis=1, keepdims=True)
 
 
-def resampled(
-    weights: Float[np.ndarray, "row example"],
-    *models: Float[np.ndarray, "example edge"],
-    arrays: int = 1,
-) -> Iterator[Piece]:
-    """Mean scores of each model in each resample, the same examples for all models.
-
-    Args:
-        weights: of the examples in each resample.
-        models: scores of each.
-        arrays: of a piece's size that its user holds for each set of rows; pieces are as many
-            times smaller.
-    """
-    for rows in chunks(len(weights), arrays * models[0].shape[1]):
-        yield tuple(mean_scores(weights[rows], scores) for scores in models)
+def resampled(weights: Float[np.ndarray, "row example"]) -> Drawn:
+    """The ARM and the MDM in each resample, the same examples for both."""
+    return MeanRows(weights={0: weights}), MeanRows(weights={1: weights})
 
 
 def halved(
-    weights: Float[np.ndarray, "row example"],
-    first: Bool[np.ndarray, "row example"],
-    *models: Float[np.ndarray, "example edge"],
-    arrays: int = 1,
-) -> Iterator[Piece]:
-    """Mean scores on the first and on the second half of the weighted examples, model by model."""
-    for rows in chunks(len(weights), arrays * models[0].shape[1]):
-        halves = [normalised_rows(weights[rows] * half) for half in (first[rows], ~first[rows])]
-        yield tuple(mean_scores(half, scores) for scores in models for half in halves)
+    weights: Float[np.ndarray, "row example"], first: Bool[np.ndarray, "row example"]
+) -> Drawn:
+    """The first and the second half of the weighted examples, in the ARM, then in the MDM."""
+    halves = [normalised_rows(weights * half) for half in (first, ~first)]
+    return tuple(MeanRows(weights={model: half}) for model in (0, 1) for half in halves)
 
 
 def halves_of_resamples(
@@ -96,81 +117,39 @@ def halves_of_resamples(
     return rank < (num_distinct // 2)[:, None]
 
 
-def neighbours(
-    weights: Float[np.ndarray, "row example"],
-    scores: Float[np.ndarray, "example edge"],
-    *,
-    arrays: int = 1,
-) -> Iterator[Piece]:
-    """Mean scores of one model in each resample and in the next one, the last with the first."""
-    cyclic = np.concatenate([weights, weights[:1]])
-    for rows in chunks(len(weights), arrays * scores.shape[1]):
-        means = mean_scores(cyclic[rows.start : rows.stop + 1], scores)
-        yield means[:-1], means[1:]
+def exchanged(swapped: Bool[np.ndarray, "row example"], arm_size: float, mdm_size: float) -> Drawn:
+    """Both sides when the ARM and the MDM trade the marked examples.
 
-
-def exchanged_means(
-    swapped: Bool[np.ndarray, "row example"],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-) -> Piece:
-    """Both sides' mean scores when the ARM and the MDM trade the marked examples.
-
-    Each model is first divided by the norm of its own mean scores, since the two metrics may have
+    Each model is first divided by its size (`sources.Source`), since the two metrics may have
     different units. If the two models had one circuit, trading would change nothing but noise; and
     because an example's two scores stay together, noise that the models share stays shared.
     """
-    arm_size, mdm_size = (np.linalg.norm(pool_mean(s)) * len(s) for s in (arm_scores, mdm_scores))
     kept = ~swapped
     return (
-        mean_scores(kept / arm_size, arm_scores) + mean_scores(swapped / mdm_size, mdm_scores),
-        mean_scores(swapped / arm_size, arm_scores) + mean_scores(kept / mdm_size, mdm_scores),
+        MeanRows(weights={0: kept / arm_size, 1: swapped / mdm_size}),
+        MeanRows(weights={0: swapped / arm_size, 1: kept / mdm_size}),
     )
-
-
-def exchanged(
-    swapped: Bool[np.ndarray, "row example"],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-    *,
-    arrays: int = 1,
-) -> Iterator[Piece]:
-    """`exchanged_means`, piece by piece."""
-    for rows in chunks(len(swapped), arrays * arm_scores.shape[1]):
-        yield exchanged_means(swapped[rows], arm_scores, mdm_scores)
 
 
 def exchanged_halves(
     swapped: Bool[np.ndarray, "row example"],
     first: Bool[np.ndarray, " example"],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-) -> Iterator[Piece]:
+    sizes: Sequence[float],
+) -> Drawn:
     """One side on the first and on the second half of the examples, then the other side.
 
-    Each half is exchanged by itself, on its own scale.
+    Each half is exchanged by itself, on its own scale. The sources are the ARM and the MDM on the
+    first half of the examples, then both on the second.
+
+    Args:
+        swapped: examples that the models trade.
+        first: the first half.
+        sizes: of the four sources.
     """
-    for rows in chunks(len(swapped), arm_scores.shape[1]):
-        one, two = (
-            exchanged_means(swapped[rows][:, half], arm_scores[half], mdm_scores[half])
-            for half in (first, ~first)
-        )
-        yield one[0], two[0], one[1], two[1]
-
-
-def shuffled(
-    groups: Int[np.ndarray, " edge"],
-    num_shuffles: int,
-    seed: int,
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-    *,
-    arrays: int = 1,
-) -> Iterator[Piece]:
-    """The ARM's mean scores as they are, and the MDM's shuffled within groups of edges."""
-    arm, mdm = pool_mean(arm_scores), pool_mean(mdm_scores)
-    generator = np.random.default_rng(seed)
-    for rows in chunks(num_shuffles, arrays * arm_scores.shape[1]):
-        num_rows = rows.stop - rows.start
-        orders = orders_within(groups, generator, num_rows)
-        yield np.repeat(arm, num_rows, axis=0), np.concatenate([mdm[:, order] for order in orders])
+    one = exchanged(swapped[:, first], *sizes[:2])
+    two = (
+        MeanRows(weights={place + 2: weights for place, weights in side.weights.items()})
+        for side in exchanged(swapped[:, ~first], *sizes[2:])
+    )
+    (one_kept, one_traded), (two_kept, two_traded) = one, two
+    return one_kept, two_kept, one_traded, two_traded

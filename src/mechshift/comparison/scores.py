@@ -118,6 +118,13 @@ def unit_of(scores: Scores) -> Unit:
     return "example" if scores.examples_per_shard == 1 else "shard"
 
 
+def summed_over_steps(scores: Scores) -> Float[np.ndarray, "row edge"]:
+    """Scores of each row, summed over denoising steps; of a single step no copy is made."""
+    if scores.values.shape[1] == 1:
+        return scores.values[:, 0]
+    return scores.values.sum(axis=1)
+
+
 def rows_with_step(scores: Scores) -> Bool[np.ndarray, "row step"]:
     """Which rows have each step: of a shard, one of its examples at least."""
     has_step = examples_with_step(scores)
@@ -153,9 +160,9 @@ def check_scores(
             f" use a pool of at least {MIN_EXAMPLES} {unit}s."
         )
     for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
-        if not np.isfinite(scores).all():
+        if not all(np.isfinite(row).all() for row in scores):  # no array as large as the scores
             raise ComparisonError(f"the {name}'s edge scores hold NaN or infinity.")
-        if not scores.any():
+        if not any(row.any() for row in scores):
             raise ComparisonError(
                 f"every edge score of the {name} is exactly zero: nothing to compare. Check that"
                 " its metric differs between clean and corrupted prompts."

@@ -15,8 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechshift.comparison.layer_sums import by_layer
-from mechshift.comparison.resampling import pool_mean, resampled
+from mechshift.comparison.chosen_edges import circuits_of
+from mechshift.comparison.draws import Measures
+from mechshift.comparison.layer_sums import SIDES
+from mechshift.comparison.measuring import measured
+from mechshift.comparison.resampling import MeanRows
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,
@@ -24,6 +27,7 @@ from mechshift.comparison.scores import (
     rows_with_step,
 )
 from mechshift.comparison.settings import ComparisonSettings
+from mechshift.comparison.sources import Source, pool_mean
 from mechshift.graph import Graph
 from mechshift.statistics import Estimate, Estimates, bootstrap_weights, centred_estimate
 
@@ -79,7 +83,9 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     """
     has_step, rows = examples_with_step(scores), rows_with_step(scores)
     shares = [
-        _shares(scores.graph, scores.values[of_step, step], settings)
+        _shares(
+            scores.graph, scores.values[slice(None) if of_step.all() else of_step, step], settings
+        )
         for step, of_step in enumerate(rows.T)
     ]
     return StepProfile(
@@ -111,11 +117,15 @@ def _shares(
     graph: Graph, scores: Float[np.ndarray, "example edge"], settings: ComparisonSettings
 ) -> Estimates:
     """Share of |mean score| by destination layer at one step, all edges."""
-    means = [pool_mean(scores)]
+    size = graph.num_edges
+    measures = Measures(graph=graph, sums=(size,))
+    found = [measures(size, circuits) for _, circuits in circuits_of([pool_mean(scores)], [size])]
     if len(scores) >= MIN_EXAMPLES:
         weights = bootstrap_weights(len(scores), settings.num_resamples, settings.seed)
-        means += [rows for (rows,) in resampled(weights, scores)]
-    sums = np.concatenate([np.abs(mean) @ by_layer(graph, "destination") for mean in means])
+        drawn = (MeanRows(weights={0: weights}),)
+        found.append(measured([Source(scores=scores)], drawn, measures)[size])
+    layers = np.concatenate([rows["layers"] for rows in found])
+    sums = layers[:, 0, SIDES.index("destination")]
     whole = sums.sum(axis=1, keepdims=True)
     shares = np.divide(sums, whole, out=np.full_like(sums, np.nan), where=whole > 0)
     return Estimates.from_rows(shares, level=settings.level, bounds=(0.0, 1.0))

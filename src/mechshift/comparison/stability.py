@@ -13,16 +13,23 @@ A circuit's edges near its last place come and go with the examples, whatever wa
 does not.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.comparison.chosen_edges import Circuits, circuits_of, top_edges
-from mechshift.comparison.resampling import pool_mean, resampled
-from mechshift.comparison.scores import Scores, check_same_examples, check_scores, unit_of
+from mechshift.comparison.chosen_edges import Circuits, top_edges
+from mechshift.comparison.measuring import Found, blocks_of, measured_blocks, tables
+from mechshift.comparison.resampling import resampled
+from mechshift.comparison.scores import (
+    Scores,
+    check_same_examples,
+    check_scores,
+    summed_over_steps,
+    unit_of,
+)
 from mechshift.comparison.settings import ComparisonSettings
+from mechshift.comparison.sources import Source, pool_mean
 from mechshift.graph import Graph
 from mechshift.statistics import ROUNDING, Estimate, Interval, bootstrap_weights
 
@@ -77,21 +84,19 @@ def circuit_stability(arm: Scores, mdm: Scores, settings: ComparisonSettings) ->
         ConfigError: the circuit size exceeds the graph.
     """
     check_same_examples(arm, mdm)
-    sums = [scores.values.sum(axis=1) for scores in (arm, mdm)]
+    sums = [summed_over_steps(scores) for scores in (arm, mdm)]
     check_scores(sums[0], sums[1], unit_of(arm))
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
     weights = bootstrap_weights(len(sums[0]), settings.num_resamples, settings.seed)
+    found = _members(weights, [Source(scores=scores) for scores in sums], size)
     shares = np.zeros((2, graph.num_edges))
-    for circuits in _circuits(weights, sums, size):
-        for model, one in enumerate(circuits):
-            shares[model, one.edges] += one.members.sum(axis=0)
+    for part in found:
+        for model, members in enumerate((part["arm"], part["mdm"])):
+            shares[model, part["edges"]] += members.sum(axis=0)
     shares /= settings.num_resamples
     core = np.flatnonzero(shares[0] >= CORE)
-    draws = [
-        other.members[:, np.isin(other.edges, core)].sum(axis=1)
-        for _, other in _circuits(weights, sums, size)
-    ]
+    draws = [part["mdm"][:, np.isin(part["edges"], core)].sum(axis=1) for part in found]
     edges = np.flatnonzero(shares.any(axis=0))
     return CircuitStability(
         graph=graph,
@@ -107,14 +112,26 @@ def circuit_stability(arm: Scores, mdm: Scores, settings: ComparisonSettings) ->
     )
 
 
-def _circuits(
-    weights: Float[np.ndarray, "resample example"],
-    sums: list[Float[np.ndarray, "row edge"]],
-    size: int,
-) -> Iterator[list[Circuits]]:
-    """Both models' circuits in each resample, piece by piece."""
-    for piece in resampled(weights, *sums):
-        yield from (circuits for _, circuits in circuits_of(piece, [size]))
+@dataclass(frozen=True)
+class _Members:
+    """Which edges the circuits of one size hold."""
+
+    sizes: tuple[int, ...]
+    only_sums = False
+
+    def __call__(self, size: int, circuits: list[Circuits]) -> Found:
+        arm, mdm = circuits
+        return {"edges": arm.edges, "arm": arm.members, "mdm": mdm.members}
+
+
+def _members(
+    weights: Float[np.ndarray, "resample example"], sources: list[Source], size: int
+) -> list[Found]:
+    """Members of both models' circuits in each resample, some resamples at a time."""
+    measure, drawn = _Members((size,)), resampled(weights)
+    (table,) = tables(sources, drawn, measure)
+    blocks = blocks_of(sources, drawn, table.columns)
+    return [found[size] for found in measured_blocks(measure, table, blocks)]
 
 
 def _kept(

@@ -1,7 +1,7 @@
 """Sweeps of the shift in depth over what should not matter: circuit size, steps and halves.
 
 Over the circuit size, over the denoising steps, and over two disjoint halves of the examples. (Over
-the number of denoising steps: `several.py`.) A sweep is read by eye and by its intervals: a shift
+the number of denoising steps: `num_steps.py`.) A sweep is read by eye and by its intervals: a shift
 that has one sign throughout does not hang on the choice. The points of the first share their
 examples, so they are no independent confirmations of each other; the two halves are.
 """
@@ -13,25 +13,12 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.comparison.layer_sums import (
-    SHIFTS,
-    SIDES,
-    LayerSums,
-    exchanged_sums,
-    resampled_sums,
-    shift_rows,
-)
-from mechshift.comparison.resampling import EXCHANGE_SEED
+from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
+from mechshift.comparison.layer_sums import SHIFTS, SIDES, LayerSums, shift_rows
 from mechshift.comparison.scores import MIN_EXAMPLES, Scores, Unit, check_scores, rows_with_step
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
 from mechshift.graph import Graph
-from mechshift.statistics import (
-    Estimates,
-    bootstrap_weights,
-    exchange_masks,
-    split_halves,
-    spread_of_draws,
-)
+from mechshift.statistics import Estimates, split_halves, spread_of_draws
 
 Over = Literal["circuit_size", "denoising_step", "half", "num_steps"]
 
@@ -107,6 +94,7 @@ def sweep_over_sizes(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    draws: MeasuredDraws | None = None,
 ) -> DepthSweep:
     """Shift of circuits of every size of the overlap curve, and of all edges.
 
@@ -116,19 +104,27 @@ def sweep_over_sizes(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: sizes, resamples, level and seed.
         unit: what a row of the scores is.
+        draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match.
         ConfigError: a size exceeds the graph.
     """
     check_scores(arm_scores, mdm_scores, unit)
-    sizes = sorted({*overlap_sizes(settings, graph.num_edges), graph.num_edges})
-    shifts = _shifts(graph, arm_scores, mdm_scores, sizes, settings)
+    wanted = wanted_for_sizes(graph, settings)
+    if draws is None:
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
     points = [
-        Point(at=size, size=size, num_examples=len(arm_scores), shifts=of_size)
-        for size, of_size in zip(sizes, shifts, strict=True)
+        Point(at=size, size=size, num_examples=len(arm_scores), shifts=_shifts(draws, size))
+        for size in wanted.shift
     ]
     return _sweep("circuit_size", points, graph, settings, unit)
+
+
+def wanted_for_sizes(graph: Graph, settings: ComparisonSettings) -> Wanted:
+    """What `sweep_over_sizes` needs measured."""
+    sizes = {*overlap_sizes(settings, graph.num_edges), graph.num_edges}
+    return Wanted(shift=tuple(sorted(sizes)))
 
 
 def sweep_over_denoising_steps(
@@ -147,11 +143,13 @@ def sweep_over_denoising_steps(
     points = []
     for step in range(min(arm.values.shape[1], mdm.values.shape[1])):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
-        arm_scores, mdm_scores = (scores.values[present, step] for scores in (arm, mdm))
+        # All examples are looked at where they lie: a copy is as large as a pool's scores.
+        chosen = slice(None) if present.all() else present
+        arm_scores, mdm_scores = (scores.values[chosen, step] for scores in (arm, mdm))
         shifts = None
         if present.sum() >= MIN_EXAMPLES and arm_scores.any() and mdm_scores.any():
-            (shifts,) = _shifts(graph, arm_scores, mdm_scores, [size], settings)
-        del arm_scores, mdm_scores  # before the next step's are made: they are as large as a pool's
+            shifts = _measured_shifts(graph, arm_scores, mdm_scores, size, settings)
+        del arm_scores, mdm_scores  # before the next step's are made
         points.append(Point(at=step, size=size, num_examples=int(present.sum()), shifts=shifts))
     return _sweep("denoising_step", points, graph, settings, unit)
 
@@ -179,28 +177,27 @@ def sweep_over_halves(
     for at, half in enumerate((first, ~first), start=1):
         shifts = None
         if half.sum() >= MIN_EXAMPLES:
-            (shifts,) = _shifts(graph, arm_scores[half], mdm_scores[half], [size], settings)
+            shifts = _measured_shifts(graph, arm_scores[half], mdm_scores[half], size, settings)
         points.append(Point(at=at, size=size, num_examples=int(half.sum()), shifts=shifts))
     return _sweep("half", points, graph, settings, unit)
 
 
-def _shifts(
+def _measured_shifts(
     graph: Graph,
     arm_scores: Float[np.ndarray, "example edge"],
     mdm_scores: Float[np.ndarray, "example edge"],
-    sizes: Sequence[int],
+    size: int,
     settings: ComparisonSettings,
-) -> list[Float[np.ndarray, "row side shift"]]:
-    """`Point.shifts` for circuits of each size."""
-    num_examples, seed = len(arm_scores), settings.seed
-    weights = bootstrap_weights(num_examples, settings.num_resamples, seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, seed + EXCHANGE_SEED)
-    resampled = resampled_sums(graph, weights, arm_scores, mdm_scores, sizes)
-    exchanged = exchanged_sums(graph, swapped, arm_scores, mdm_scores, sizes)
-    return [
-        np.concatenate([_both_sides(sums) for sums in of_size])
-        for of_size in zip(resampled, exchanged, strict=True)
-    ]
+) -> Float[np.ndarray, "row side shift"]:
+    """`Point.shifts` for circuits of one size."""
+    wanted = Wanted(shift=(size,))
+    return _shifts(measure_draws(graph, arm_scores, mdm_scores, settings, wanted), size)
+
+
+def _shifts(draws: MeasuredDraws, size: int) -> Float[np.ndarray, "row side shift"]:
+    found = (draws.pool, draws.resampled, draws.exchanged)
+    sums = LayerSums(values=np.concatenate([drawn[size]["layers"] for drawn in found]))
+    return _both_sides(sums)
 
 
 def _both_sides(sums: LayerSums) -> Float[np.ndarray, "row side shift"]:
