@@ -11,7 +11,7 @@ from jaxtyping import Float
 
 from mechshift.comparison.depth import DepthProfiles, depth_profile
 from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
-from mechshift.comparison.scores import Scores, Unit, check_same_examples, unit_of
+from mechshift.comparison.scores import Scores, Unit, check_same_examples, row_clusters, unit_of
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.single_model import (
     Completeness,
@@ -26,6 +26,7 @@ from mechshift.comparison.sweeps import (
     sweep_over_sizes,
 )
 from mechshift.graph import Graph
+from mechshift.statistics import num_clusters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,6 +38,8 @@ class Comparison:
     unit: Unit
     num_examples: int
     """Rows of scores: examples, or shards of them (`unit`)."""
+    num_clusters: int
+    """Clusters of rows, which are resampled, halved and exchanged as a whole."""
     examples_per_shard: int
     """Examples that a row of scores is the mean of."""
     settings: ComparisonSettings
@@ -112,25 +115,40 @@ def compare(
     """
     settings = settings or ComparisonSettings()
     check_same_examples(arm, mdm)
-    graph, unit = arm.graph, unit_of(arm)
+    graph, unit, clusters = arm.graph, unit_of(arm), row_clusters(arm)
     arm_scores, mdm_scores = (scores.values.sum(axis=1) for scores in (arm, mdm))
     return Comparison(
         task=task,
         graph=graph,
         unit=unit,
         num_examples=len(arm_scores),
+        num_clusters=num_clusters(clusters),
         examples_per_shard=arm.examples_per_shard,
         settings=settings,
         arm_scores=arm_scores.mean(axis=0, dtype=np.float64),
         mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),
-        overlap=overlap_curve(graph, arm_scores, mdm_scores, settings, unit=unit),
-        agreement=agreement(graph, arm_scores, mdm_scores, settings, unit=unit),
-        circuit_depth=depth_profile(
-            graph, arm_scores, mdm_scores, settings, scope="circuit", unit=unit
+        overlap=overlap_curve(
+            graph, arm_scores, mdm_scores, settings, unit=unit, clusters=clusters
         ),
-        all_depth=depth_profile(graph, arm_scores, mdm_scores, settings, scope="all", unit=unit),
-        size_sweep=sweep_over_sizes(graph, arm_scores, mdm_scores, settings, unit=unit),
-        half_sweep=sweep_over_halves(graph, arm_scores, mdm_scores, settings, unit=unit),
+        agreement=agreement(graph, arm_scores, mdm_scores, settings, unit=unit, clusters=clusters),
+        circuit_depth=depth_profile(
+            graph,
+            arm_scores,
+            mdm_scores,
+            settings,
+            scope="circuit",
+            unit=unit,
+            clusters=clusters,
+        ),
+        all_depth=depth_profile(
+            graph, arm_scores, mdm_scores, settings, scope="all", unit=unit, clusters=clusters
+        ),
+        size_sweep=sweep_over_sizes(
+            graph, arm_scores, mdm_scores, settings, unit=unit, clusters=clusters
+        ),
+        half_sweep=sweep_over_halves(
+            graph, arm_scores, mdm_scores, settings, unit=unit, clusters=clusters
+        ),
         step_sweep=sweep_over_denoising_steps(arm, mdm, settings, unit=unit),
         arm_steps=step_profile(arm, settings),
         mdm_steps=step_profile(mdm, settings),
@@ -153,6 +171,7 @@ def circuit_shift(
     """
     check_same_examples(arm, other)
     graph, unit, given = arm.graph, unit_of(arm), settings or ComparisonSettings()
+    clusters = row_clusters(arm)
     size = given.circuit_size_in(graph.num_edges)
     settings = replace(given, circuit_size=size, sizes=(size,))
     ours, theirs = (scores.values.sum(axis=1) for scores in (arm, other))
@@ -160,6 +179,8 @@ def circuit_shift(
         task=task,
         graph=graph,
         settings=settings,
-        overlap=overlap_curve(graph, ours, theirs, settings, unit=unit),
-        circuit_depth=depth_profile(graph, ours, theirs, settings, scope="circuit", unit=unit),
+        overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, clusters=clusters),
+        circuit_depth=depth_profile(
+            graph, ours, theirs, settings, scope="circuit", unit=unit, clusters=clusters
+        ),
     )

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mechshift.comparison.layer_sums import (
     SIDES,
@@ -189,6 +189,7 @@ def depth_profile(
     *,
     scope: Scope = "circuit",
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> DepthProfiles:
     """Where in depth the two models' |score| lies, by writing and by reading layer.
 
@@ -199,17 +200,18 @@ def depth_profile(
         settings: circuit size, resamples, level and seed.
         scope: `circuit` for the top edges of each model, or `all`.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
 
     Raises:
         ComparisonError: the arrays do not match, or a circuit touches no layer.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     num_examples = len(arm_scores)
     size = graph.num_edges
     if scope == "circuit":
         size = settings.circuit_size_in(graph.num_edges)
-    draws = drawn_sums(graph, arm_scores, mdm_scores, size, settings)
+    draws = drawn_sums(graph, arm_scores, mdm_scores, size, settings, clusters)
     source, destination = (_side_profiles(draws, side, settings.level) for side in SIDES)
     return DepthProfiles(
         scope=scope,

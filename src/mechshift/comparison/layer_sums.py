@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
 from mechshift.comparison import resampling
@@ -202,6 +202,7 @@ def drawn_sums(
     mdm_scores: Float[np.ndarray, "example edge"],
     size: int,
     settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> DrawnSums:
     """Everything that is drawn, with the seeds of `likeness.py`: both see the same resamples.
 
@@ -209,13 +210,14 @@ def drawn_sums(
         ComparisonError: a circuit, of the pool or of a resample, touches no layer.
     """
     pair, num_examples, seed = (arm_scores, mdm_scores), len(arm_scores), settings.seed
-    weights = bootstrap_weights(num_examples, settings.num_resamples, seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, seed + EXCHANGE_SEED)
+    examples = num_examples if clusters is None else clusters
+    weights = bootstrap_weights(examples, settings.num_resamples, seed)
+    swapped = exchange_masks(examples, settings.num_exchanges, seed + EXCHANGE_SEED)
     (resampled,) = resampled_sums(graph, weights, *pair, [size])
     _check_depth(resampled)
     (exchanged,) = exchanged_sums(graph, swapped, *pair, [size])
-    first = split_halves(num_examples, settings.num_splits, seed + 1)
-    few = split_halves(num_examples, settings.num_splits_per_resample, seed + 1)
+    first = split_halves(examples, settings.num_splits, seed + 1)
+    few = split_halves(examples, settings.num_splits_per_resample, seed + 1)
     unswapped = np.concatenate([np.zeros((1, num_examples), dtype=bool), swapped])
     return DrawnSums(
         resampled=resampled,
@@ -223,7 +225,13 @@ def drawn_sums(
         crossed=cross_fitted_exchanges(graph, unswapped, few, *pair, size),
         halves=half_sums(graph, np.ones(first.shape), first, *pair, size),
         resampled_halves=tuple(
-            half_sums(graph, weights, halves_of_resamples(weights, seed + 2 + split), *pair, size)
+            half_sums(
+                graph,
+                weights,
+                halves_of_resamples(weights, examples, seed + 2 + split),
+                *pair,
+                size,
+            )
             for split in range(settings.num_splits_per_resample)
         ),
     )

@@ -31,6 +31,7 @@ from mechshift.comparison.measures import Measure
 from mechshift.comparison.resampling import EXCHANGE_SEED, Piece, halves_of_resamples, pool_mean
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.statistics import (
+    Drawn,
     Estimates,
     bootstrap_weights,
     exchange_masks,
@@ -92,6 +93,13 @@ class MeasuredPair:
     mdm_scores: Float[np.ndarray, "example edge"]
     sizes: tuple[int, ...]
     measures: tuple[Measure, ...]
+    clusters: Int[np.ndarray, " example"] | None = None
+    """Which examples are drawn together; None: each is drawn by itself."""
+
+    @property
+    def examples(self) -> Drawn:
+        """What resamples, halves and exchanges draw from."""
+        return len(self.arm_scores) if self.clusters is None else self.clusters
 
     @property
     def models(self) -> tuple[np.ndarray, np.ndarray]:
@@ -230,14 +238,14 @@ def likeness_of(
     pair: MeasuredPair, groups: Int[np.ndarray, " edge"], settings: ComparisonSettings
 ) -> tuple[Likeness, ...]:
     """Every measure of the pair, on everything that is drawn from the pool."""
-    num_examples, seed = len(pair.arm_scores), settings.seed
-    weights = bootstrap_weights(num_examples, settings.num_resamples, seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, seed + EXCHANGE_SEED)
-    first = split_halves(num_examples, settings.num_splits, seed + 1)
+    examples, seed = pair.examples, settings.seed
+    weights = bootstrap_weights(examples, settings.num_resamples, seed)
+    swapped = exchange_masks(examples, settings.num_exchanges, seed + EXCHANGE_SEED)
+    first = split_halves(examples, settings.num_splits, seed + 1)
     pool, resampled = pair.on_pool(), pair.on_resamples(weights)
     halves = pair.on_halves(np.ones(first.shape), first)
     splits = [
-        pair.on_halves(weights, halves_of_resamples(weights, seed + 2 + split))
+        pair.on_halves(weights, halves_of_resamples(weights, examples, seed + 2 + split))
         for split in range(settings.num_splits_per_resample)
     ]
     shuffled = pair.on_shuffles(groups, settings.num_shuffles, seed)

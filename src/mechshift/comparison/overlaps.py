@@ -138,6 +138,7 @@ def overlap_curve(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> OverlapCurve:
     """Measure overlap, ceilings, ratio and null at every circuit size; the module says how.
 
@@ -147,19 +148,24 @@ def overlap_curve(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: sizes, resamples, level and seed.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
 
     Raises:
         ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     sizes = overlap_sizes(settings, graph.num_edges)
     pair = MeasuredPair(
-        arm_scores=arm_scores, mdm_scores=mdm_scores, sizes=sizes, measures=(edge_measure(),)
+        arm_scores=arm_scores,
+        mdm_scores=mdm_scores,
+        sizes=sizes,
+        measures=(edge_measure(),),
+        clusters=clusters,
     )
     (found,) = likeness_of(pair, edge_groups(graph), settings)
     edges = found.curve(settings.level)
-    weights = bootstrap_weights(len(arm_scores), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(pair.examples, settings.num_resamples, settings.seed)
     nodes = _node_overlap(graph, pair, weights, settings.level)
     bootstrap_arm, bootstrap_mdm = (
         spread_of_draws(pair.between_resamples(weights, scores)["edges"], level=settings.level)
@@ -203,6 +209,7 @@ def agreement(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> Agreement:
     """Node, weighted, rank and sign agreement of the two models; the module says how.
 
@@ -212,18 +219,20 @@ def agreement(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: circuit size, resamples, level and seed.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
 
     Raises:
         ComparisonError: the arrays do not match, or no agreement exists (all scores zero).
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     sizes = agreement_sizes(settings, graph.num_edges)
     pair = MeasuredPair(
         arm_scores=arm_scores,
         mdm_scores=mdm_scores,
         sizes=sizes,
         measures=measures_beyond_edges(graph),
+        clusters=clusters,
     )
     found = likeness_of(pair, edge_groups(graph), settings)
     curves = {one.measure.name: one.curve(settings.level) for one in found}

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from mechshift.circuits.edge_groups import orders_within
+from mechshift.statistics import Drawn, cluster_columns
 
 CHUNK_BYTES = 128 * 2**20
 """Memory for one piece of one array [row, edge]; a handful of such arrays live at once."""
@@ -75,25 +76,35 @@ def halved(
     *models: Float[np.ndarray, "example edge"],
     arrays: int = 1,
 ) -> Iterator[Piece]:
-    """Mean scores on the first and on the second half of the weighted examples, model by model."""
+    """Mean scores on the first and on the second half of the weighted examples, model by model.
+
+    A resample of a single cluster has no halves; each is all of it. That happens below some ten
+    clusters only.
+    """
     for rows in chunks(len(weights), arrays * models[0].shape[1]):
-        halves = [normalised_rows(weights[rows] * half) for half in (first[rows], ~first[rows])]
+        empty = (weights[rows] * first[rows]).sum(axis=1, keepdims=True) == 0
+        halves = [
+            normalised_rows(weights[rows] * (half | empty)) for half in (first[rows], ~first[rows])
+        ]
         yield tuple(mean_scores(half, scores) for scores in models for half in halves)
 
 
 def halves_of_resamples(
-    weights: Float[np.ndarray, "row example"], seed: int
+    weights: Float[np.ndarray, "row example"], examples: Drawn, seed: int
 ) -> Bool[np.ndarray, "row example"]:
-    """A random half of the distinct examples of each resample.
+    """A random half of the distinct clusters of each resample.
 
-    Splitting examples rather than draws keeps the copies of one example on one side; otherwise
+    Splitting clusters rather than draws keeps the copies of one example on one side; otherwise
     the two halves would agree because they share examples.
     """
-    keys = np.random.default_rng(seed).random(weights.shape)
-    keys[weights == 0] = np.inf
-    num_distinct = np.count_nonzero(weights, axis=1)
+    cluster, count = cluster_columns(examples)
+    _, first = np.unique(cluster, return_index=True)
+    drawn = weights[:, first] != 0  # all examples of a cluster weigh the same
+    keys = np.random.default_rng(seed).random((len(weights), count))
+    keys[~drawn] = np.inf
     rank = keys.argsort(axis=1).argsort(axis=1)
-    return rank < (num_distinct // 2)[:, None]
+    half = rank < (np.count_nonzero(drawn, axis=1) // 2)[:, None]
+    return half[:, cluster]
 
 
 def neighbours(

@@ -20,7 +20,9 @@ from mechshift.comparison.resampling import pool_mean, resampled
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,
+    example_clusters,
     examples_with_step,
+    row_clusters,
     rows_with_step,
 )
 from mechshift.comparison.settings import ComparisonSettings
@@ -78,16 +80,17 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     examples.
     """
     has_step, rows = examples_with_step(scores), rows_with_step(scores)
+    clusters, moved = example_clusters(scores), row_clusters(scores)
     shares = [
-        _shares(scores.graph, scores.values[of_step, step], settings)
+        _shares(scores.graph, scores.values[of_step, step], settings, moved[of_step])
         for step, of_step in enumerate(rows.T)
     ]
     return StepProfile(
         share=np.stack([share.value for share in shares]),
         share_low=np.stack([share.low for share in shares]),
         share_high=np.stack([share.high for share in shares]),
-        clean_metric=_mean_metric(scores.clean_metric, has_step, settings),
-        corrupted_metric=_mean_metric(scores.corrupted_metric, has_step, settings),
+        clean_metric=_mean_metric(scores.clean_metric, has_step, settings, clusters),
+        corrupted_metric=_mean_metric(scores.corrupted_metric, has_step, settings, clusters),
         num_examples=has_step.sum(axis=0),
         level=settings.level,
     )
@@ -97,7 +100,7 @@ def completeness(scores: Scores, settings: ComparisonSettings) -> Completeness:
     """Compare what the edges out of `input` explain with what there is to explain."""
     attributed = np.asarray(scores.input_score, dtype=np.float64).sum(axis=1)
     drop = np.asarray(scores.clean_metric - scores.corrupted_metric, dtype=np.float64).sum(axis=1)
-    weights = bootstrap_weights(len(drop), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(example_clusters(scores), settings.num_resamples, settings.seed)
     means = [float(per_example.mean()) for per_example in (attributed, drop)]
     estimates = [
         centred_estimate(mean, weights @ per_example, level=settings.level)
@@ -108,12 +111,15 @@ def completeness(scores: Scores, settings: ComparisonSettings) -> Completeness:
 
 
 def _shares(
-    graph: Graph, scores: Float[np.ndarray, "example edge"], settings: ComparisonSettings
+    graph: Graph,
+    scores: Float[np.ndarray, "example edge"],
+    settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"],
 ) -> Estimates:
     """Share of |mean score| by destination layer at one step, all edges."""
     means = [pool_mean(scores)]
     if len(scores) >= MIN_EXAMPLES:
-        weights = bootstrap_weights(len(scores), settings.num_resamples, settings.seed)
+        weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
         means += [rows for (rows,) in resampled(weights, scores)]
     sums = np.concatenate([np.abs(mean) @ by_layer(graph, "destination") for mean in means])
     whole = sums.sum(axis=1, keepdims=True)
@@ -125,6 +131,7 @@ def _mean_metric(
     metric: Float[np.ndarray, "example step"],
     has_step: Bool[np.ndarray, "example step"],
     settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"],
 ) -> Estimates:
     """Mean over the examples that have each step, with a bootstrap interval per step."""
     rows = np.full((1 + settings.num_resamples, metric.shape[1]), np.nan)
@@ -132,6 +139,6 @@ def _mean_metric(
         present = metric[of_step, step].astype(np.float64)
         rows[0, step] = present.mean()
         if len(present) >= MIN_EXAMPLES:
-            weights = bootstrap_weights(len(present), settings.num_resamples, settings.seed)
+            weights = bootstrap_weights(clusters[of_step], settings.num_resamples, settings.seed)
             rows[1:, step] = weights @ present
     return Estimates.from_rows(rows, level=settings.level)

@@ -21,7 +21,13 @@ from jaxtyping import Float, Int
 
 from mechshift.comparison.chosen_edges import Circuits, circuits_of, top_edges
 from mechshift.comparison.resampling import pool_mean, resampled
-from mechshift.comparison.scores import Scores, check_same_examples, check_scores, unit_of
+from mechshift.comparison.scores import (
+    Scores,
+    check_same_examples,
+    check_scores,
+    row_clusters,
+    unit_of,
+)
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.graph import Graph
 from mechshift.statistics import ROUNDING, Estimate, Interval, bootstrap_weights
@@ -78,10 +84,11 @@ def circuit_stability(arm: Scores, mdm: Scores, settings: ComparisonSettings) ->
     """
     check_same_examples(arm, mdm)
     sums = [scores.values.sum(axis=1) for scores in (arm, mdm)]
-    check_scores(sums[0], sums[1], unit_of(arm))
+    clusters = row_clusters(arm)
+    check_scores(sums[0], sums[1], unit_of(arm), clusters)
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
-    weights = bootstrap_weights(len(sums[0]), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
     shares = np.zeros((2, graph.num_edges))
     for circuits in _circuits(weights, sums, size):
         for model, one in enumerate(circuits):

@@ -22,7 +22,14 @@ from mechshift.comparison.layer_sums import (
     shift_rows,
 )
 from mechshift.comparison.resampling import EXCHANGE_SEED
-from mechshift.comparison.scores import MIN_EXAMPLES, Scores, Unit, check_scores, rows_with_step
+from mechshift.comparison.scores import (
+    MIN_EXAMPLES,
+    Scores,
+    Unit,
+    check_scores,
+    row_clusters,
+    rows_with_step,
+)
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
 from mechshift.graph import Graph
 from mechshift.statistics import (
@@ -107,6 +114,7 @@ def sweep_over_sizes(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> DepthSweep:
     """Shift of circuits of every size of the overlap curve, and of all edges.
 
@@ -116,14 +124,15 @@ def sweep_over_sizes(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: sizes, resamples, level and seed.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
 
     Raises:
         ComparisonError: the arrays do not match.
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     sizes = sorted({*overlap_sizes(settings, graph.num_edges), graph.num_edges})
-    shifts = _shifts(graph, arm_scores, mdm_scores, sizes, settings)
+    shifts = _shifts(graph, arm_scores, mdm_scores, sizes, settings, clusters)
     points = [
         Point(at=size, size=size, num_examples=len(arm_scores), shifts=of_size)
         for size, of_size in zip(sizes, shifts, strict=True)
@@ -144,13 +153,14 @@ def sweep_over_denoising_steps(
     """
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
+    clusters = row_clusters(arm)
     points = []
     for step in range(min(arm.values.shape[1], mdm.values.shape[1])):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
         arm_scores, mdm_scores = (scores.values[present, step] for scores in (arm, mdm))
         shifts = None
         if present.sum() >= MIN_EXAMPLES and arm_scores.any() and mdm_scores.any():
-            (shifts,) = _shifts(graph, arm_scores, mdm_scores, [size], settings)
+            (shifts,) = _shifts(graph, arm_scores, mdm_scores, [size], settings, clusters[present])
         del arm_scores, mdm_scores  # before the next step's are made: they are as large as a pool's
         points.append(Point(at=step, size=size, num_examples=int(present.sum()), shifts=shifts))
     return _sweep("denoising_step", points, graph, settings, unit)
@@ -163,6 +173,7 @@ def sweep_over_halves(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> DepthSweep:
     """Shift on two disjoint halves of the examples, as if it were measured twice.
 
@@ -172,14 +183,18 @@ def sweep_over_halves(
         ComparisonError: the arrays do not match.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     size = settings.circuit_size_in(graph.num_edges)
-    (first,) = split_halves(len(arm_scores), 1, settings.seed)
+    if clusters is None:
+        clusters = np.arange(len(arm_scores))
+    (first,) = split_halves(clusters, 1, settings.seed)
     points = []
     for at, half in enumerate((first, ~first), start=1):
         shifts = None
         if half.sum() >= MIN_EXAMPLES:
-            (shifts,) = _shifts(graph, arm_scores[half], mdm_scores[half], [size], settings)
+            (shifts,) = _shifts(
+                graph, arm_scores[half], mdm_scores[half], [size], settings, clusters[half]
+            )
         points.append(Point(at=at, size=size, num_examples=int(half.sum()), shifts=shifts))
     return _sweep("half", points, graph, settings, unit)
 
@@ -190,11 +205,12 @@ def _shifts(
     mdm_scores: Float[np.ndarray, "example edge"],
     sizes: Sequence[int],
     settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"] | None,
 ) -> list[Float[np.ndarray, "row side shift"]]:
     """`Point.shifts` for circuits of each size."""
-    num_examples, seed = len(arm_scores), settings.seed
-    weights = bootstrap_weights(num_examples, settings.num_resamples, seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, seed + EXCHANGE_SEED)
+    examples, seed = len(arm_scores) if clusters is None else clusters, settings.seed
+    weights = bootstrap_weights(examples, settings.num_resamples, seed)
+    swapped = exchange_masks(examples, settings.num_exchanges, seed + EXCHANGE_SEED)
     resampled = resampled_sums(graph, weights, arm_scores, mdm_scores, sizes)
     exchanged = exchanged_sums(graph, swapped, arm_scores, mdm_scores, sizes)
     return [
