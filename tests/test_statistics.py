@@ -12,12 +12,15 @@ from mechshift.statistics import (
     bootstrap_weights,
     centred_estimate,
     centred_estimates,
+    cluster_numbers,
     exchange_masks,
     holm,
+    num_clusters,
     percentile_estimates,
     percentile_interval,
     permutation_p,
     proportion_interval,
+    share_correct,
     split_halves,
     spread_of_draws,
 )
@@ -85,7 +88,7 @@ def test_the_seed_decides_the_halves():
 
 @pytest.mark.parametrize("sizes", [(1, 10), (10, 0)])
 def test_halves_of_less_than_two_examples_are_refused(sizes):
-    message = "split halves need at least two examples and one split, not"
+    message = "split halves need at least two clusters of examples and one split, not"
     with pytest.raises(ConfigError, match=f"{message} {sizes[0]} and {sizes[1]}"):
         split_halves(*sizes, seed=0)
 
@@ -277,6 +280,78 @@ def test_an_exchange_swaps_each_example_half_of_the_time():
     assert (swapped[:, 0] & swapped[:, 1]).mean() == pytest.approx(0.25, abs=0.02)
     with pytest.raises(ConfigError, match="at least one example and one exchange, not 0 and 5"):
         exchange_masks(0, 5, seed=0)
+
+
+def as_before(num_examples, seed):
+    """What was drawn before there were clusters: examples, one by one."""
+    generators = [np.random.default_rng(seed) for _ in range(3)]
+    equal = np.full(num_examples, 1.0 / num_examples)
+    order = np.tile(np.arange(num_examples), (20, 1))
+    return (
+        generators[0].multinomial(num_examples, equal, size=20) / num_examples,
+        generators[1].permuted(order, axis=1) < num_examples // 2,
+        generators[2].random((20, num_examples)) < 0.5,
+    )
+
+
+DRAWS = (bootstrap_weights, split_halves, exchange_masks)
+
+
+@pytest.mark.parametrize("num_examples", [2, 13, 40])
+def test_examples_that_share_no_cluster_are_drawn_as_they_were_before_clusters(num_examples):
+    for draw, expected in zip(DRAWS, as_before(num_examples, seed=5), strict=True):
+        for examples in (num_examples, np.arange(num_examples), 3 * np.arange(num_examples) + 7):
+            assert draw(examples, 20, 5).tobytes() == expected.tobytes()
+
+
+@given(st.lists(st.integers(0, 5), min_size=2, max_size=12).filter(lambda c: len(set(c)) > 1))
+def test_whole_clusters_are_drawn_wherever_their_examples_stand(clusters):
+    """Each cluster's draws are those of one example a cluster, in the order of their numbers."""
+    examples = np.array(clusters)
+    names, column = np.unique(examples, return_inverse=True)
+    weights, *masks = (draw(examples, 20, 3) for draw in DRAWS)
+    of_clusters, *masks_of_clusters = (draw(len(names), 20, 3) for draw in DRAWS)
+    for mask, of_cluster in zip(masks, masks_of_clusters, strict=True):
+        np.testing.assert_array_equal(mask, of_cluster[:, column])
+    drawn = of_clusters[:, column]
+    np.testing.assert_allclose(weights, drawn / drawn.sum(axis=1, keepdims=True))
+
+
+@given(
+    clusters=st.lists(st.integers(0, 6), min_size=3, max_size=12).filter(lambda c: len(set(c)) > 1),
+    values=st.data(),
+)
+def test_doubling_every_example_within_its_cluster_changes_no_resampled_mean(clusters, values):
+    examples = np.array(clusters)
+    numbers = np.array(values.draw(st.lists(st.floats(-9, 9), min_size=12, max_size=12)))
+    numbers = numbers[: len(examples)]
+    once = bootstrap_weights(examples, 50, 1) @ numbers
+    twice = bootstrap_weights(np.repeat(examples, 2), 50, 1) @ np.repeat(numbers, 2)
+    np.testing.assert_allclose(once, twice, atol=1e-9)
+
+
+def test_clusters_are_numbered_as_they_appear_and_examples_without_a_name_stand_alone():
+    found = cluster_numbers(["b", "", "a", "b", ""])
+    np.testing.assert_array_equal(found, [0, 1, 2, 0, 3])
+    np.testing.assert_array_equal(found, cluster_numbers(["x", "", "y", "x", ""]))
+    assert num_clusters(found) == 4 and num_clusters(9) == 9
+
+
+def test_a_share_of_clustered_examples_is_worth_as_many_trials_as_its_clusters_are():
+    """Alike in each of 10 clusters, 40 examples say what 10 do; in clusters of one, what 40 do."""
+    one_a_cluster = np.arange(10) < 7
+    correct = np.repeat(one_a_cluster, 4)
+    expected = proportion_interval(7, 10)
+    found = share_correct(correct, np.repeat(np.arange(10), 4))
+    assert found.value == 0.7
+    assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high))
+    alone = proportion_interval(28, 40)
+    single = share_correct(correct, 40).interval
+    assert (single.low, single.high) == pytest.approx((alone.low, alone.high))
+    # Where all are right nothing varies, and only the clusters count.
+    assert share_correct(np.ones(40, dtype=bool), np.repeat(np.arange(10), 4)).interval == (
+        proportion_interval(10, 10)
+    )
 
 
 def test_a_p_value_counts_the_observed_value_in():

@@ -3,17 +3,26 @@
 Resampling is expressed as weights, so that any mean over examples, of any shape, becomes one
 matrix product: `weights @ values`. Two models scored on the same examples must be resampled with
 the same weights, which pairs them.
+
+Examples that share what decides their answer are near-copies of each other: a *cluster*. Everything
+that is drawn here (resamples, halves, exchanges) takes whole clusters, in the order of their
+numbers, so that an example's draws follow its cluster wherever it stands in the pool.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.stats import binomtest
+from scipy.special import ndtri
 
 from mechshift.errors import ConfigError, MechshiftError
+
+Drawn = int | Int[np.ndarray, " example"]
+"""What is drawn from: so many examples that are each a cluster of their own, or the number of each
+example's cluster."""
 
 ROUNDING = 1e-9
 """Statistics of order 1 that differ by less are equal."""
@@ -117,63 +126,90 @@ def _bounds_of(part: Estimates | Estimate | None) -> list[np.ndarray]:
     return [np.array(x) for x in (part.value, part.interval.low, part.interval.high)]
 
 
+def cluster_numbers(names: Sequence[str]) -> Int[np.ndarray, " example"]:
+    """The cluster of each example as a number, counted from 0 as they first appear.
+
+    Args:
+        names: of each example's cluster; an example of no name is a cluster of its own.
+    """
+    known: dict[str | int, int] = {}
+    numbers = [known.setdefault(name or row, len(known)) for row, name in enumerate(names)]
+    return np.array(numbers, dtype=np.int64)
+
+
+def num_clusters(examples: Drawn) -> int:
+    """How many clusters there are to draw."""
+    return cluster_columns(examples)[1]
+
+
+def cluster_columns(examples: Drawn) -> tuple[Int[np.ndarray, " example"], int]:
+    """Each example's place among the clusters, which are in order of number; and their count."""
+    if isinstance(examples, int):
+        return np.arange(examples), examples
+    numbers, cluster = np.unique(examples, return_inverse=True)
+    return cluster, len(numbers)
+
+
 def bootstrap_weights(
-    num_examples: int, num_resamples: int, seed: int
+    examples: Drawn, num_resamples: int, seed: int
 ) -> Float[np.ndarray, "resample example"]:
     """How much each example weighs in each bootstrap resample; every row sums to 1.
 
-    A row holds the counts of `num_examples` draws with replacement, divided by their number.
+    A row draws as many clusters as there are, with replacement; an example weighs as often as its
+    cluster was drawn, over the number of examples drawn.
 
     Raises:
         ConfigError: there are no examples or no resamples.
     """
-    if num_examples < 1 or num_resamples < 1:
+    cluster, count = cluster_columns(examples)
+    if count < 1 or num_resamples < 1:
         raise ConfigError(
             "a bootstrap needs at least one example and one resample, not"
-            f" {num_examples} and {num_resamples}."
+            f" {len(cluster)} and {num_resamples}."
         )
     generator = np.random.default_rng(seed)
-    probabilities = np.full(num_examples, 1.0 / num_examples)
-    counts = generator.multinomial(num_examples, probabilities, size=num_resamples)
-    return counts / num_examples
+    probabilities = np.full(count, 1.0 / count)
+    counts = generator.multinomial(count, probabilities, size=num_resamples)[:, cluster]
+    return counts / counts.sum(axis=1, keepdims=True)
 
 
-def split_halves(
-    num_examples: int, num_splits: int, seed: int
-) -> Bool[np.ndarray, "split example"]:
-    """Random halves of the examples: True marks the first half of each split.
+def split_halves(examples: Drawn, num_splits: int, seed: int) -> Bool[np.ndarray, "split example"]:
+    """Random halves of the clusters: True marks the examples in the first half of each split.
 
-    Every example is equally likely to fall into the first half, which holds
-    `num_examples // 2` of them; with an odd number the second half is larger by one.
+    Every cluster is equally likely to fall into the first half, which holds half of them, rounded
+    down; with an odd number the second half is larger by one.
 
     Raises:
-        ConfigError: fewer than two examples, or no split, was asked for.
+        ConfigError: fewer than two clusters, or no split, was asked for.
     """
-    if num_examples < 2 or num_splits < 1:
+    cluster, count = cluster_columns(examples)
+    if count < 2 or num_splits < 1:
         raise ConfigError(
-            "split halves need at least two examples and one split, not"
-            f" {num_examples} and {num_splits}."
+            "split halves need at least two clusters of examples and one split, not"
+            f" {count} and {num_splits}."
         )
     generator = np.random.default_rng(seed)
-    order = np.tile(np.arange(num_examples), (num_splits, 1))
-    return generator.permuted(order, axis=1) < num_examples // 2
+    order = np.tile(np.arange(count), (num_splits, 1))
+    first: Bool[np.ndarray, "split cluster"] = generator.permuted(order, axis=1) < count // 2
+    return first[:, cluster]
 
 
 def exchange_masks(
-    num_examples: int, num_exchanges: int, seed: int
+    examples: Drawn, num_exchanges: int, seed: int
 ) -> Bool[np.ndarray, "exchange example"]:
-    """Which examples swap their two models in each exchange: every one with probability 1/2.
+    """Which examples swap their two models: each cluster as a whole, with probability 1/2.
 
     Raises:
         ConfigError: there are no examples or no exchanges.
     """
-    if num_examples < 1 or num_exchanges < 1:
+    cluster, count = cluster_columns(examples)
+    if count < 1 or num_exchanges < 1:
         raise ConfigError(
             "an exchange of models needs at least one example and one exchange, not"
-            f" {num_examples} and {num_exchanges}."
+            f" {len(cluster)} and {num_exchanges}."
         )
     generator = np.random.default_rng(seed)
-    return generator.random((num_exchanges, num_examples)) < 0.5
+    return (generator.random((num_exchanges, count)) < 0.5)[:, cluster]
 
 
 def permutation_p(
@@ -306,6 +342,28 @@ def centred_estimate(
     return Estimate(value=value, interval=interval)
 
 
+def share_correct(
+    correct: Bool[np.ndarray, " example"], examples: Drawn, level: float = 0.95
+) -> Estimate:
+    """Share of right examples with Wilson's interval, for as many trials as the clusters are worth.
+
+    The trials are the examples over the design effect: the variance of the share if whole clusters
+    are drawn over that if examples are. At 0 and at 1, where neither varies, they are the clusters.
+
+    Source: Korn and Graubard 1998, with Wilson's interval instead of Clopper's and Pearson's.
+    """
+    cluster, num_trials = cluster_columns(examples)
+    share = float(correct.mean())
+    if 0 < share < 1:
+        deviation = correct - share
+        by_cluster = np.bincount(cluster, weights=deviation)
+        effect = float((by_cluster**2).sum() / (deviation**2).sum())
+        interval = _wilson(share, len(correct) / max(1.0, effect), level)
+    else:
+        interval = _wilson(share, float(num_trials), level)
+    return Estimate(value=share, interval=interval)
+
+
 def proportion_interval(num_successes: int, num_trials: int, level: float = 0.95) -> Interval:
     """Wilson's score interval for a proportion; sound at 0 and at 1 too.
 
@@ -314,11 +372,22 @@ def proportion_interval(num_successes: int, num_trials: int, level: float = 0.95
 
     Source: Wilson 1927; Brown, Cai and DasGupta 2001.
     """
-    _check_level(level)
     if not 0 <= num_successes <= num_trials or num_trials == 0:
         raise MechshiftError(f"{num_successes} successes in {num_trials} trials is no proportion.")
-    found = binomtest(num_successes, num_trials).proportion_ci(level, method="wilson")
-    return Interval(low=float(found.low), high=float(found.high), level=level)
+    return _wilson(num_successes / num_trials, float(num_trials), level)
+
+
+def _wilson(share: float, num_trials: float, level: float) -> Interval:
+    """Of a share of so many trials, which need be no whole number."""
+    _check_level(level)
+    z = float(ndtri((1 + level) / 2))
+    pull = z**2 / num_trials
+    centre = (share + pull / 2) / (1 + pull)
+    reach = z * math.sqrt(share * (1 - share) / num_trials + pull / num_trials / 4) / (1 + pull)
+    # The bounds hold the share, whatever rounding does at 0 and at 1.
+    low = 0.0 if share == 0 else min(centre - reach, share)
+    high = 1.0 if share == 1 else max(centre + reach, share)
+    return Interval(low=max(low, 0.0), high=min(high, 1.0), level=level)
 
 
 def _percentiles(

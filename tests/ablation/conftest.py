@@ -108,6 +108,7 @@ def table_of():
             if clean_correct is None
             else clean_correct,
             corrupted_metric=-clean_metric,
+            clusters=np.arange(num_examples),
             removed=RemovedOutputs(
                 norm=np.arange(1.0, num_plans + 1),
                 share=np.full(num_plans, 0.1),

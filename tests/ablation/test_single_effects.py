@@ -40,6 +40,7 @@ def single_of(drop):
         metric_name="logit_diff",
         metric=-drop,
         clean_metric=np.zeros(len(drop)),
+        clusters=np.arange(len(drop)),
     )
 
 
@@ -58,10 +59,10 @@ def test_agreement_is_spearmans_correlation_of_the_means_with_an_interval():
 def test_held_out_examples_are_resampled_apart_from_those_that_were_scored():
     """Resampled together the same values always rank alike; resampled apart they do not."""
     drop = np.random.default_rng(0).normal(size=(30, 6))
-    apart = rank_agreement(single_of(drop), drop, SETTINGS, same_examples=False)
+    apart = rank_agreement(single_of(drop), drop, SETTINGS, scored=30)
     assert apart.value == pytest.approx(1.0)
     assert apart.interval.low < 0.9
-    fewer = rank_agreement(single_of(drop), drop[:9], SETTINGS, same_examples=False)
+    fewer = rank_agreement(single_of(drop), drop[:9], SETTINGS, scored=9)
     expected = spearmanr(drop.mean(axis=0), drop[:9].mean(axis=0)).statistic
     assert fewer.value == pytest.approx(expected)
 

@@ -92,7 +92,7 @@ def test_chunks_cover_every_row_once_and_stay_within_the_memory() -> None:
 
 def test_a_resamples_halves_share_no_example() -> None:
     weights = bootstrap_weights(11, 50, seed=0)
-    first = halves_of_resamples(weights, seed=1)
+    first = halves_of_resamples(weights, 11, seed=1)
     distinct = np.count_nonzero(weights, axis=1)
     assert not (first & (weights == 0)).any()
     np.testing.assert_array_equal(first.sum(axis=1), distinct // 2)

@@ -36,6 +36,7 @@ def made_up_lens(rank, example=None, vocab_size=100):
         vocab_size=vocab_size,
         readouts=Readouts(
             example=example,
+            cluster=example,
             step=zeros,
             target_position=np.arange(len(rank)),
             target_id=zeros,

@@ -107,6 +107,7 @@ def test_excess_is_the_share_of_what_uniform_attention_gives_elsewhere_by_hand()
     """Two measurements of sample 0 count as one: shares 0.6 and 0.8, baselines 0.2 and 0.4."""
     shares = RoleShares(
         sample=np.array([0, 0, 7]),
+        cluster=np.array([0, 0, 7]),
         share=np.array([0.5, 0.7, 0.8]).reshape(3, 1, 1),
         uniform=np.array([0.1, 0.3, 0.4]).reshape(3, 1),
     )
@@ -124,7 +125,12 @@ def test_a_role_is_held_only_where_the_whole_interval_clears_the_threshold():
     share = np.stack(
         [0.5 + 0.01 * generator.normal(size=40), generator.choice([0.0, 0.8], size=40)], axis=1
     )
-    shares = RoleShares(sample=np.arange(40), share=share[:, None], uniform=np.full((40, 1), 0.05))
+    shares = RoleShares(
+        sample=np.arange(40),
+        cluster=np.arange(40),
+        share=share[:, None],
+        uniform=np.full((40, 1), 0.05),
+    )
     graph = random_language_model("llama", num_layers=1).graph()
     roles = roles_from_shares(graph, dict.fromkeys(ROLES, shares), SETTINGS)
     assert (roles.excess.value[0] > 0.3).all()

@@ -73,11 +73,11 @@ def test_every_measure_stays_in_its_range(row):
 
 def test_magnitudes_are_of_the_mean_and_not_means_of_magnitudes():
     scores = np.array([[1.0, 2.0], [-1.0, 4.0]])
-    np.testing.assert_array_equal(resample_magnitudes(scores, SETTINGS).pool, [0, 3])
+    np.testing.assert_array_equal(resample_magnitudes(scores, 2, SETTINGS).pool, [0, 3])
 
 
 def test_equal_examples_leave_no_uncertainty():
-    found = concentration(resample_magnitudes(np.tile([4.0, 2.0, 1.0, 1.0], (20, 1)), SETTINGS))
+    found = concentration(resample_magnitudes(np.tile([4.0, 2.0, 1.0, 1.0], (20, 1)), 20, SETTINGS))
     assert found.effective_number.value == pytest.approx(2**1.75)
     interval = found.effective_number.interval
     assert interval.low == pytest.approx(interval.high) == pytest.approx(2**1.75)
@@ -85,8 +85,8 @@ def test_equal_examples_leave_no_uncertainty():
 
 def test_a_planted_move_to_more_components_is_found_and_the_sign_says_which():
     noise = 0.05 * np.random.default_rng(0).normal(size=(2, 60, 12))
-    arm = resample_magnitudes(noise[0] + np.eye(12)[0], SETTINGS)
-    mdm = resample_magnitudes(noise[1] + np.repeat([0.25, 0.0], [4, 8]), SETTINGS)
+    arm = resample_magnitudes(noise[0] + np.eye(12)[0], 60, SETTINGS)
+    mdm = resample_magnitudes(noise[1] + np.repeat([0.25, 0.0], [4, 8]), 60, SETTINGS)
     found = concentration_shift(arm, mdm)
     assert found.num_components == 12
     assert found.shift.effective_number.interval.low > 1
@@ -98,7 +98,7 @@ def test_a_planted_move_to_more_components_is_found_and_the_sign_says_which():
 
 def test_a_shift_of_a_model_against_itself_is_exactly_zero_because_it_is_paired():
     scores = np.random.default_rng(1).normal(size=(30, 12))
-    first, second = (resample_magnitudes(unit * scores, SETTINGS) for unit in (1.0, 4.0))
+    first, second = (resample_magnitudes(unit * scores, 30, SETTINGS) for unit in (1.0, 4.0))
     shift = concentration_shift(first, second).shift
     for estimate in (shift.gini, shift.effective_number, shift.top_1_share, shift.top_10_share):
         assert (estimate.interval.low, estimate.interval.high) == pytest.approx((0, 0), abs=1e-12)
@@ -112,7 +112,7 @@ def test_intervals_of_a_null_shift_hold_zero_at_about_their_level():
     misses = 0
     for _ in range(200):
         arm, mdm = (
-            resample_magnitudes(centre + generator.normal(size=(40, 12)), settings)
+            resample_magnitudes(centre + generator.normal(size=(40, 12)), 40, settings)
             for _ in range(2)
         )
         misses += concentration_shift(arm, mdm).shift.effective_number.excludes(0.0)
@@ -128,6 +128,6 @@ def test_magnitudes_that_are_none_are_refused():
 
 
 def test_a_shift_between_different_components_is_refused():
-    arm, mdm = (resample_magnitudes(np.ones((10, count)), SETTINGS) for count in (3, 4))
+    arm, mdm = (resample_magnitudes(np.ones((10, count)), 10, SETTINGS) for count in (3, 4))
     with pytest.raises(SemanticsError, match=r"\(300, 3\) and the MDM's \(300, 4\)"):
         concentration_shift(arm, mdm)

@@ -109,8 +109,10 @@ def activations_of(*rows, example=None):
     values = np.array([[0.0 if r is None else r for r in row] for row in rows])
     padding = np.array([[r is None for r in row] for row in rows])
     ids = np.tile(10 + np.arange(values.shape[1]), (len(rows), 1))
+    row = np.arange(len(rows)) if example is None else np.array(example)
     return UnitActivations(
-        example=np.arange(len(rows)) if example is None else np.array(example),
+        example=row,
+        cluster=row,
         token_ids=np.where(padding, NO_TOKEN, ids),
         values=values[..., None],
     )

@@ -39,6 +39,7 @@ def readouts(example, step, target_position):
     ids = np.arange(len(example))
     return Readouts(
         example=np.array(example),
+        cluster=np.array(example),
         step=np.array(step),
         target_position=np.array(target_position),
         target_id=ids,
@@ -76,7 +77,7 @@ def test_every_example_counts_alike_however_many_tokens_it_has():
     three = readouts([4, 4, 4, 7], [0, 0, 1, 0], [0, 1, 2, 0])
     values = np.array([[1.0], [2.0], [6.0], [10.0]])
     np.testing.assert_allclose(example_means(values, three), [[3.0], [10.0]])
-    assert mean_of_examples(example_means(values, three), SETTINGS).value == 6.5
+    assert mean_of_examples(example_means(values, three), 2, SETTINGS).value == 6.5
 
 
 def test_a_step_is_averaged_over_the_examples_that_have_it():
@@ -90,11 +91,11 @@ def test_a_step_is_averaged_over_the_examples_that_have_it():
 def test_an_interval_has_the_bootstraps_width():
     """The standard error of a mean of 400, and the bounds that are asked for."""
     values = np.random.default_rng(0).normal(size=(400, 1))
-    found = mean_of_examples(values, SemanticsSettings(num_resamples=2000))
+    found = mean_of_examples(values, 400, SemanticsSettings(num_resamples=2000))
     half_width = (found.high - found.low) / 2
     assert half_width == pytest.approx(1.96 * values.std() / 20, rel=0.08)
     assert found.high > 0
-    assert mean_of_examples(values, SETTINGS, bounds=(-1.0, 0.0)).high == 0
+    assert mean_of_examples(values, 400, SETTINGS, bounds=(-1.0, 0.0)).high == 0
 
 
 def test_no_canvases_are_refused():

@@ -21,7 +21,7 @@ from mechshift.comparison import (
 )
 from mechshift.graph import Graph
 from mechshift.semantics import SemanticsSettings
-from mechshift.statistics import Estimate, Estimates, Interval
+from mechshift.statistics import Estimate, Estimates, Interval, share_correct
 from mechshift.testing import Noise, planted_pair
 from mechshift.topics.pool import PoolSummary
 from mechshift.topics.registry import quantities, tracked_quantities
@@ -105,7 +105,7 @@ class Member:
     def crossed(self) -> None:
         return None
 
-    def correct(self) -> None:
+    def accuracy(self) -> None:
         return None
 
 
@@ -137,6 +137,11 @@ def pool() -> PoolSummary:
         num_mdm_correct=15,
         num_both_correct=14,
         pool_size=12,
+        num_clusters=9,
+        held_out_size=8,
+        num_held_out_clusters=7,
+        arm_accuracy=share_correct(np.arange(20) < 18, 20),
+        mdm_accuracy=share_correct(np.arange(20) < 15, 20),
         dropped={"right but not needed": 2},
     )
 

@@ -50,6 +50,7 @@ def table_of(seed: int) -> AblationTable:
         clean_metric=generator.normal(4.0, 0.5, size=15),
         clean_correct=np.ones(15, dtype=bool),
         corrupted_metric=generator.normal(-4.0, 0.5, size=15),
+        clusters=np.arange(15),
         removed=RemovedOutputs(
             norm=np.arange(5.0),
             share=np.array([0.1, 0.1, 0.1, 0.125 + seed / 8, 0.5]),

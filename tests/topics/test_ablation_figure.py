@@ -48,6 +48,7 @@ def table(seed: int) -> AblationTable:
         clean_metric=generator.normal(4.0, 0.5, size=15),
         clean_correct=np.ones(15, dtype=bool),
         corrupted_metric=generator.normal(-4.0, 0.5, size=15),
+        clusters=np.arange(15),
         removed=RemovedOutputs(
             norm=np.array([1.0, 2.0, 6.0, 3.0, 5.0]),
             share=np.array([0.1, 0.2, 0.4, 0.3, 0.4]),

@@ -9,7 +9,7 @@ import pytest
 from mechshift.comparison import ComparisonSettings
 from mechshift.page.formats import NOT_DECIDED, Cell, estimate_cell, percentage_cell
 from mechshift.page.theme import NEUTRAL_COLOUR, PAIR_COLOUR
-from mechshift.statistics import Estimate, Interval, proportion_interval
+from mechshift.statistics import Estimate, Interval, proportion_interval, share_correct
 from mechshift.topics.controls import (
     ACCURACY,
     causes,
@@ -246,8 +246,8 @@ class Checkpoint(StoredMember):
     def __init__(self, *correct: bool) -> None:
         self.answers = correct
 
-    def correct(self) -> np.ndarray | None:
-        return np.array(self.answers) if self.answers else None
+    def accuracy(self) -> Estimate | None:
+        return share_correct(np.array(self.answers), 4) if self.answers else None
 
 
 def test_a_checkpoints_accuracy_is_of_all_examples_that_it_was_asked() -> None:

@@ -65,6 +65,9 @@ def test_the_table_runs_from_the_examples_tried_to_those_scored(
         ("both correct", "14"),
         ("right but not needed", "2"),
         ("in the pool", "12"),
+        ("clusters of these", "9"),
+        ("held-out examples", "8"),
+        ("clusters of these", "7"),
     ]
     assert rows[1].share == percentage_cell(pool.arm_accuracy)
     assert rows[2].share == percentage_cell(pool.mdm_accuracy)
@@ -73,7 +76,7 @@ def test_the_table_runs_from_the_examples_tried_to_those_scored(
 
 def test_shards_have_a_row_of_their_own(pool: PoolSummary, comparison: Comparison) -> None:
     sharded = replace(comparison, unit="shard", examples_per_shard=4)
-    last = pool_rows(pool, sharded)[-1]
+    last = pool_rows(pool, sharded)[-3]
     assert (last.name, last.count) == ("shards of 4 of them", "12")
 
 
@@ -95,7 +98,7 @@ def test_the_headline_has_accuracies_pool_and_circuit_size(
     assert cells == {
         "ARM accuracy": percentage_cell(pool.arm_accuracy),
         "MDM accuracy": percentage_cell(pool.mdm_accuracy),
-        "Pool": Cell(text="12"),
+        "Pool": Cell(text="12", interval="in 9 clusters"),
         "Circuit size K": Cell(text="12", interval="of 388"),
     }
 

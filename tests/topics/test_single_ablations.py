@@ -39,6 +39,7 @@ def effects() -> SingleEffects:
             metric_name="log_prob",
             metric=np.random.default_rng(seed).normal(size=(15, 9)),
             clean_metric=np.zeros(15),
+            clusters=np.arange(15),
         )
 
     return compare_single_ablations(single(0), single(1), SETTINGS)

@@ -8,7 +8,7 @@ from mechshift.comparison import CircuitShift, ComparisonSettings, circuit_shift
 from mechshift.evaluation import CircuitMetrics
 from mechshift.flat_records import from_flat, to_flat
 from mechshift.graph import Graph
-from mechshift.statistics import Estimate, Interval
+from mechshift.statistics import Estimate, Interval, share_correct
 from mechshift.topics.registry import quantities, tracked_quantities
 from mechshift.topics.topic import Measured, Quantity
 from mechshift.topics.trajectory import Trajectory, TrajectoryPoint, measure_checkpoint
@@ -24,7 +24,7 @@ class Member:
 
     arm: EdgeScores
     own: EdgeScores
-    solved: np.ndarray
+    solved: Estimate
     exchanged: dict[str, CircuitMetrics]
     name: str = "mdm-step-000032"
     settings: ComparisonSettings = ComparisonSettings(
@@ -43,7 +43,7 @@ class Member:
     def crossed(self) -> dict[str, CircuitMetrics]:
         return self.exchanged
 
-    def correct(self) -> np.ndarray:
+    def accuracy(self) -> Estimate:
         return self.solved
 
 
@@ -83,7 +83,7 @@ def member() -> Member:
     return Member(
         arm=edge_scores(ascending.copy()),
         own=edge_scores(level.copy()),
-        solved=np.array([True, True, True, False]),
+        solved=share_correct(np.array([True, True, True, False]), 4),
         exchanged={
             "own circuit": metrics(3.0, 4.0, 0.0),
             "the ARM's circuit in it": metrics(3.0, 1.0, 1.0),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, Int
 
 from mechshift.ablation.plans import AblationPlan
 from mechshift.ablation.pooling import pooled_accuracy
@@ -23,7 +23,7 @@ from mechshift.ablation.table import PlanLabels, plan_labels
 from mechshift.denoising import Canvas
 from mechshift.errors import AblationError
 from mechshift.models import LanguageModel
-from mechshift.statistics import Estimates
+from mechshift.statistics import Estimates, cluster_numbers
 from mechshift.tasks import Example, PoolConfig, Task, answer
 
 
@@ -36,10 +36,12 @@ class DecodedAblations:
     correct: Bool[np.ndarray, "plan replacement example"]
     clean_correct: Bool[np.ndarray, " example"]
     """Nothing ablated; all True on a pool of examples that this model gets right."""
+    clusters: Int[np.ndarray, " example"]
+    """Number of each example's cluster."""
 
     def accuracy(self, settings: AblationSettings) -> Estimates:
         """Share of right examples [group, replacement], draws of a control pooled (`pooling`)."""
-        return pooled_accuracy(self.correct, self.labels, settings)
+        return pooled_accuracy(self.correct, self.clusters, self.labels, settings)
 
 
 def decode_ablated(
@@ -99,6 +101,7 @@ def decode_ablated(
         replacements=replacements,
         correct=np.stack(found).reshape(shape),
         clean_correct=correct(nullcontext()),
+        clusters=cluster_numbers([example.cluster for example in examples]),
     )
 
 

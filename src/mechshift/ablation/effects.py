@@ -29,7 +29,7 @@ from mechshift.ablation.pooling import (
 from mechshift.ablation.settings import AblationSettings
 from mechshift.ablation.table import AblationTable, PlanLabels
 from mechshift.errors import AblationError
-from mechshift.statistics import Estimate, Estimates, proportion_interval
+from mechshift.statistics import Estimate, Estimates, share_correct
 
 NO_METRIC = 1e-6
 """A mean clean metric of less than this cannot be lost; `kl`, whose clean value is 0, has none."""
@@ -167,11 +167,11 @@ def _check_alike(arm: AblationTable, mdm: AblationTable) -> None:
 def _drops(table: AblationTable, settings: AblationSettings) -> _Drops:
     labels = table.labels
     lost = table.clean_correct.astype(np.float64) - table.correct
-    metric = resampled_means(table.clean_metric - table.metric, labels, settings)
-    clean = (example_weights(table.num_examples, settings) @ table.clean_metric)[:, None, None]
+    metric = resampled_means(table.clean_metric - table.metric, table.clusters, labels, settings)
+    clean = (example_weights(table.clusters, settings) @ table.clean_metric)[:, None, None]
     has_metric = bool((np.abs(clean) > NO_METRIC).all())
     return _Drops(
-        accuracy=resampled_means(lost, labels, settings),
+        accuracy=resampled_means(lost, table.clusters, labels, settings),
         metric=metric,
         share=metric / clean if has_metric else np.full_like(metric, np.nan),
     )
@@ -179,12 +179,11 @@ def _drops(table: AblationTable, settings: AblationSettings) -> _Drops:
 
 def _effects(table: AblationTable, drops: _Drops, settings: AblationSettings) -> AblationEffects:
     level, labels = settings.level, group_labels(table.labels)
-    clean = proportion_interval(int(table.clean_correct.sum()), table.num_examples, level)
     return AblationEffects(
         labels=labels,
         removed=pooled_removed(table.removed, table.labels),
-        clean_accuracy=Estimate(value=float(table.clean_correct.mean()), interval=clean),
-        accuracy=pooled_accuracy(table.correct, table.labels, settings),
+        clean_accuracy=share_correct(table.clean_correct, table.clusters, level),
+        accuracy=pooled_accuracy(table.correct, table.clusters, table.labels, settings),
         accuracy_drop=Estimates.from_rows(drops.accuracy, level=level, bounds=(-1.0, 1.0)),
         metric_drop=Estimates.from_rows(drops.metric, level=level),
         share_lost=Estimates.from_rows(drops.share, level=level),

@@ -3,8 +3,8 @@
 The draws of a control are reported as one group: its value is the mean over draws and examples. Its
 interval comes from a two-level bootstrap, in which draws and examples vary by themselves:
 
-1. In each resample n examples are drawn with replacement from n, and D - 1 draws of the control
-   from D. (D of D would leave the variance short by (D - 1) / D.)
+1. In each resample as many clusters of examples as there are are drawn with replacement, and D - 1
+   draws of the control from D. (D of D would leave the variance short by (D - 1) / D.)
 2. The weights of the draws are moved away from 1 / D by the ratio of the quantiles of Student's t
    with D - 1 degrees of freedom and of the normal distribution, 1.42 for 5 draws: so few draws say
    little about their own spread.
@@ -32,7 +32,7 @@ from mechshift.statistics import (
     Estimates,
     bootstrap_weights,
     centred_estimates,
-    proportion_interval,
+    share_correct,
 )
 
 
@@ -84,6 +84,7 @@ def pooled_removed(removed: RemovedOutputs, labels: PlanLabels) -> RemovedOutput
 
 def pooled_accuracy(
     correct: Bool[np.ndarray, "plan replacement example"],
+    clusters: Int[np.ndarray, " example"],
     labels: PlanLabels,
     settings: AblationSettings,
 ) -> Estimates:
@@ -95,13 +96,13 @@ def pooled_accuracy(
     level, groups = settings.level, labels.rows_by_group().values()
     # Counted, since weights may round a share of 1 to more than its upper bound of 1.
     value = np.stack([correct[plans].mean(axis=(0, -1)) for plans in groups])
-    rows = resampled_means(correct.astype(np.float64), labels, settings)
+    rows = resampled_means(correct.astype(np.float64), clusters, labels, settings)
     pooled = centred_estimates(value, rows[1:], level=level, bounds=(0.0, 1.0))
     for group, plans in enumerate(groups):
         if len(plans) > 1:
             continue
         for column, answers in enumerate(correct[plans[0]]):
-            interval = proportion_interval(int(answers.sum()), len(answers), level)
+            interval = share_correct(answers, clusters, level).interval
             pooled.low[group, column] = interval.low
             pooled.high[group, column] = interval.high
     return pooled
@@ -109,6 +110,7 @@ def pooled_accuracy(
 
 def resampled_means(
     per_example: Float[np.ndarray, "plan replacement example"],
+    clusters: Int[np.ndarray, " example"],
     labels: PlanLabels,
     settings: AblationSettings,
 ) -> Float[np.ndarray, "row group replacement"]:
@@ -117,7 +119,7 @@ def resampled_means(
     Raises:
         AblationError: there are too few examples to resample.
     """
-    weights = example_weights(per_example.shape[-1], settings)
+    weights = example_weights(clusters, settings)
     per_plan = np.tensordot(weights, per_example, axes=(1, -1))
     of_groups = [
         np.einsum("rd,rdk->rk", draw_weights(len(plans), settings), per_plan[:, plans])
@@ -127,19 +129,20 @@ def resampled_means(
 
 
 def example_weights(
-    num_examples: int, settings: AblationSettings
+    clusters: Int[np.ndarray, " example"], settings: AblationSettings
 ) -> Float[np.ndarray, "row example"]:
     """Equal weights in row 0, and those of each resample after it.
 
     Raises:
         AblationError: there are too few examples to resample.
     """
+    num_examples = len(clusters)
     if num_examples < MIN_EXAMPLES:
         raise AblationError(
             f"{num_examples} examples are too few to say how certain a drop is; use a pool of at"
             f" least {MIN_EXAMPLES}."
         )
-    resamples = bootstrap_weights(num_examples, settings.num_resamples, settings.seed)
+    resamples = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
     return np.concatenate([np.full((1, num_examples), 1 / num_examples), resamples])
 
 

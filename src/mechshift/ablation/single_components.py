@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float64
+from jaxtyping import Bool, Float64, Int
 
 from mechshift.ablation.passes import ExampleSums, ablated_runs, check_examples, recorded_run
 from mechshift.ablation.replacements import PositionMeans, Substitutes, position_means
 from mechshift.ablation.settings import Replacement
-from mechshift.denoising import Canvas, batch_canvases
+from mechshift.denoising import Canvas, batch_canvases, example_clusters
 from mechshift.errors import AblationError
 from mechshift.graph import Graph
 from mechshift.interventions import ChosenOutputs
@@ -35,6 +35,8 @@ class SingleAblations:
     metric: Float64[np.ndarray, "example component"]
     """Metric units, summed over steps; components are heads and MLPs in graph order."""
     clean_metric: Float64[np.ndarray, " example"]
+    clusters: Int[np.ndarray, " example"]
+    """Number of each example's cluster."""
 
     def __post_init__(self) -> None:
         assert self.metric.shape == (len(self.clean_metric), self.graph.num_sources - 1)
@@ -108,6 +110,7 @@ def ablate_single_components(
         metric_name=metric,
         metric=np.stack([of_component.metric for of_component in sums], axis=1),
         clean_metric=clean.metric,
+        clusters=example_clusters(canvases),
     )
 
 

@@ -11,6 +11,7 @@ from mechshift.ablation.single_components import SingleAblations
 from mechshift.errors import AblationError
 from mechshift.graph import Graph
 from mechshift.statistics import (
+    Drawn,
     Estimate,
     Estimates,
     bootstrap_weights,
@@ -69,7 +70,7 @@ def compare_single_ablations(
 
 def component_drops(single: SingleAblations, settings: AblationSettings) -> Estimates:
     """Mean drop of each component [metric units], with bootstrap intervals over examples."""
-    weights = bootstrap_weights(single.num_examples, settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(single.clusters, settings.num_resamples, settings.seed)
     drop = single.drop
     return centred_estimates(drop.mean(axis=0), weights @ drop, level=settings.level)
 
@@ -79,7 +80,7 @@ def rank_agreement(
     attributed: Float[np.ndarray, "scored component"],
     settings: AblationSettings,
     *,
-    same_examples: bool = True,
+    scored: Drawn | None = None,
 ) -> Estimate:
     """Spearman correlation over components of mean drop and mean attribution score, in [-1, 1].
 
@@ -88,24 +89,25 @@ def rank_agreement(
         attributed: score of each component of the same model, example by example, summed over
             steps (`attribution.NodeScores`, without `input`).
         settings: resamples, level and seed.
-        same_examples: whether both are of the same examples, which are then resampled together.
-            Held-out examples are resampled apart from those that were scored.
+        scored: the examples that were scored, their number or their clusters, where they are others
+            than those that were ablated: these two samples are then resampled apart. None: they
+            are the same, and are resampled together.
 
     Raises:
         AblationError: other examples or another graph, or values that are all equal, which have
             no ranks.
     """
-    compared = slice(None) if same_examples else slice(1, None)
+    compared = slice(None) if scored is None else slice(1, None)
     if attributed.shape[compared] != single.metric.shape[compared]:
         raise AblationError(
             f"ablations [example, component] of shape {single.metric.shape} and attribution of"
             f" shape {attributed.shape} are not of the same examples and graph."
         )
     # Other examples get a seed of their own: with one seed the two samples would vary together.
-    seed = settings.seed if same_examples else settings.seed + 1
+    seed = settings.seed if scored is None else settings.seed + 1
     correlation = _rank_correlation(
-        _resampled_means(single.drop, settings, settings.seed),
-        _resampled_means(attributed, settings, seed),
+        _resampled_means(single.drop, single.clusters, settings, settings.seed),
+        _resampled_means(attributed, single.clusters if scored is None else scored, settings, seed),
     )
     if not np.isfinite(correlation).all():
         raise AblationError(
@@ -118,10 +120,13 @@ def rank_agreement(
 
 
 def _resampled_means(
-    values: Float[np.ndarray, "example component"], settings: AblationSettings, seed: int
+    values: Float[np.ndarray, "example component"],
+    examples: Drawn,
+    settings: AblationSettings,
+    seed: int,
 ) -> Float[np.ndarray, "row component"]:
     """Means over the examples as they are, row 0, and over each resample of them."""
-    weights = bootstrap_weights(len(values), settings.num_resamples, seed)
+    weights = bootstrap_weights(examples, settings.num_resamples, seed)
     return np.concatenate([values.mean(axis=0, keepdims=True), weights @ values])
 
 

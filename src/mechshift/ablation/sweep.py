@@ -28,7 +28,7 @@ from mechshift.ablation.replacements import PositionMeans, Substitutes, position
 from mechshift.ablation.settings import AblationSettings
 from mechshift.ablation.structures import inventory_of
 from mechshift.ablation.table import AblationTable, plan_labels
-from mechshift.denoising import Canvas, batch_canvases
+from mechshift.denoising import Canvas, batch_canvases, example_clusters
 from mechshift.errors import AblationError
 from mechshift.interventions import ChosenOutputs
 from mechshift.models import LanguageModel
@@ -94,6 +94,7 @@ def sweep_ablations(
         clean_metric=clean.metric,
         clean_correct=clean.correct,
         corrupted_metric=corrupted.metric,
+        clusters=example_clusters(canvases),
         removed=removed_outputs(model, norms.norms(), [plan.structures for plan in plans]),
     )
 

@@ -70,6 +70,8 @@ class AblationTable:
     clean_correct: Bool[np.ndarray, " example"]
     corrupted_metric: Float64[np.ndarray, " example"]
     """The unchanged model on the corrupted prompt: what resampling everything gives."""
+    clusters: Int[np.ndarray, " example"]
+    """Number of each example's cluster."""
     removed: RemovedOutputs
     """What each plan writes on the clean canvases of these examples."""
     left_out: tuple[str, ...] = ()
@@ -91,6 +93,7 @@ class AblationTable:
             clean_metric=self.clean_metric,
             clean_correct=self.clean_correct,
             corrupted_metric=self.corrupted_metric,
+            clusters=self.clusters,
             removed=RemovedOutputs(
                 norm=removed.norm[rows],
                 share=removed.share[rows],

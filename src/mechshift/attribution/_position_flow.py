@@ -77,6 +77,7 @@ def position_flow(
         start += size
     return PositionFlow(
         spans=layout.names,
+        clusters=collector.clusters,
         num_steps=collector.num_steps,
         clean_metric=collector.clean_metric,
         corrupted_metric=collector.corrupted_metric,

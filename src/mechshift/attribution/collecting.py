@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mechshift.attribution.edge_scores import EdgeScores
 from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath, input_path
-from mechshift.denoising import Canvas, CanvasBatch, batch_canvases
+from mechshift.denoising import Canvas, CanvasBatch, batch_canvases, example_clusters
 from mechshift.errors import AttributionError
 from mechshift.graph import Graph
 from mechshift.models import LanguageModel
@@ -61,6 +61,7 @@ class ScoreCollector:
         self.num_steps: Int[np.ndarray, " example"] = np.array(
             [steps[row] for row in sorted(steps)]
         )
+        self.clusters: Int[np.ndarray, " example"] = example_clusters(canvases)
         self.values: Float[np.ndarray, "example step *axes"] = np.zeros(
             (*shape, *axes), dtype=float_type
         )
@@ -96,6 +97,7 @@ class ScoreCollector:
         """What every record of scores holds beside its graph, once every batch has been added."""
         return {
             "values": self.values,
+            "clusters": self.clusters,
             "num_steps": self.num_steps,
             "clean_metric": self.clean_metric,
             "corrupted_metric": self.corrupted_metric,

@@ -51,6 +51,7 @@ class NeuronScores(ScoreRecord):
         return NodeScores(
             graph=self.graph,
             values=self.values.sum(axis=-1),
+            clusters=self.clusters,
             num_steps=self.num_steps,
             clean_metric=self.clean_metric,
             corrupted_metric=self.corrupted_metric,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechshift.attribution.score_record import joined_clusters
 from mechshift.axes import DIRECTIONS
 from mechshift.errors import AttributionError
 
@@ -44,6 +45,8 @@ class PositionFlow:
     logits_score_at: Float[np.ndarray, "example step span"]
     """The same for `logits`."""
     logits_magnitude_at: Float[np.ndarray, "example step span"]
+    clusters: Int[np.ndarray, " example"] | None = None
+    """Number of each example's cluster; None: every example is a cluster of its own."""
     num_steps: Int[np.ndarray, " example"]
     """Denoising steps of each example."""
     clean_metric: Float[np.ndarray, "example step"]
@@ -104,9 +107,10 @@ def concatenate_position_flows(chunks: Sequence[PositionFlow]) -> PositionFlow:
             [_with_steps(getattr(chunk, field.name), most_steps) for chunk in chunks]
         )
         for field in fields(PositionFlow)
-        if field.name != "spans"
+        if field.name not in ("spans", "clusters")
     }
-    return PositionFlow(spans=chunks[0].spans, **joined)
+    clusters = joined_clusters([chunk.clusters for chunk in chunks])
+    return PositionFlow(spans=chunks[0].spans, clusters=clusters, **joined)
 
 
 def _with_steps(values: np.ndarray, num_steps: int) -> np.ndarray:

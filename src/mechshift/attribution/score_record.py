@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from mechshift.errors import AttributionError
 from mechshift.graph import Graph
+from mechshift.statistics import Drawn
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -24,6 +25,8 @@ class ScoreRecord:
     have. float32 unless the model is float64."""
     examples_per_shard: int = 1
     """Consecutive examples of which a row is the mean (`shards.py`); 1: a row is an example."""
+    clusters: Int[np.ndarray, " example"] | None = None
+    """Number of each example's cluster; None: every example is a cluster of its own."""
     num_steps: Int[np.ndarray, " example"]
     """Denoising steps of each example."""
     clean_metric: Float[np.ndarray, "example step"]
@@ -38,6 +41,7 @@ class ScoreRecord:
                 f" of {len(self.num_steps)} examples with at most"
                 f" {self.num_steps.max(initial=0)} steps."
             )
+        assert self.clusters is None or len(self.clusters) == num_examples
         for name in ("clean_metric", "corrupted_metric"):
             self._check_stepwise(name)
 
@@ -50,6 +54,11 @@ class ScoreRecord:
     @property
     def num_examples(self) -> int:
         return len(self.num_steps)
+
+    @property
+    def drawn(self) -> Drawn:
+        """What resamples of the examples draw from."""
+        return self.num_examples if self.clusters is None else self.clusters
 
     def mean(self) -> Float[np.ndarray, "*unit"]:
         """Score of each unit: summed over an example's steps, averaged over examples."""
@@ -89,8 +98,20 @@ def concatenate_scores(chunks: Sequence[Record], allocate: Allocate = np.zeros) 
         for name in _tables(chunks[0])
     }
     return replace(
-        chunks[0], num_steps=np.concatenate([chunk.num_steps for chunk in chunks]), **joined
+        chunks[0],
+        clusters=joined_clusters([chunk.clusters for chunk in chunks]),
+        num_steps=np.concatenate([chunk.num_steps for chunk in chunks]),
+        **joined,
     )
+
+
+def joined_clusters(
+    chunks: Sequence[Int[np.ndarray, " _"] | None],
+) -> Int[np.ndarray, " example"] | None:
+    """The clusters of consecutive examples of one pool, whose numbers mean the same in all."""
+    known = [clusters for clusters in chunks if clusters is not None]
+    assert len(known) in (0, len(chunks))
+    return np.concatenate(known) if known else None
 
 
 def _tables(record: ScoreRecord) -> list[str]:

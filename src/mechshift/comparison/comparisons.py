@@ -24,6 +24,7 @@ from mechshift.comparison.scores import (
     Unit,
     check_same_examples,
     check_scores,
+    row_clusters,
     summed_over_steps,
     unit_of,
 )
@@ -42,6 +43,7 @@ from mechshift.comparison.sweeps import (
     wanted_for_sizes,
 )
 from mechshift.graph import Graph
+from mechshift.statistics import num_clusters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,6 +55,8 @@ class Comparison:
     unit: Unit
     num_examples: int
     """Rows of scores: examples, or shards of them (`unit`)."""
+    num_clusters: int
+    """Clusters of rows, which are resampled, halved and exchanged as a whole."""
     examples_per_shard: int
     """Examples that a row of scores is the mean of."""
     settings: ComparisonSettings
@@ -128,20 +132,21 @@ def compare(
     """
     settings = settings or ComparisonSettings()
     check_same_examples(arm, mdm)
-    graph, unit = arm.graph, unit_of(arm)
+    graph, unit, clusters = arm.graph, unit_of(arm), row_clusters(arm)
     ours, theirs = summed_over_steps(arm), summed_over_steps(mdm)
-    check_scores(ours, theirs, unit)
+    check_scores(ours, theirs, unit, clusters)
     wanted = wanted_for_overlap(graph, settings) | wanted_for_agreement(graph, settings)
     wanted |= wanted_for_depth(graph, settings, "circuit") | wanted_for_depth(
         graph, settings, "all"
     )
     wanted |= wanted_for_sizes(graph, settings)
-    draws = measure_draws(graph, ours, theirs, settings, wanted)
+    draws = measure_draws(graph, ours, theirs, settings, wanted, clusters)
     return Comparison(
         task=task,
         graph=graph,
         unit=unit,
         num_examples=len(ours),
+        num_clusters=num_clusters(clusters),
         examples_per_shard=arm.examples_per_shard,
         settings=settings,
         arm_scores=ours.mean(axis=0, dtype=np.float64),
@@ -153,7 +158,7 @@ def compare(
         ),
         all_depth=depth_profile(graph, ours, theirs, settings, scope="all", unit=unit, draws=draws),
         size_sweep=sweep_over_sizes(graph, ours, theirs, settings, unit=unit, draws=draws),
-        half_sweep=sweep_over_halves(graph, ours, theirs, settings, unit=unit),
+        half_sweep=sweep_over_halves(graph, ours, theirs, settings, unit=unit, clusters=clusters),
         step_sweep=sweep_over_denoising_steps(arm, mdm, settings, unit=unit),
         arm_steps=step_profile(arm, settings),
         mdm_steps=step_profile(mdm, settings),
@@ -179,9 +184,10 @@ def circuit_shift(
     size = given.circuit_size_in(graph.num_edges)
     settings = replace(given, circuit_size=size, sizes=(size,))
     ours, theirs = summed_over_steps(arm), summed_over_steps(other)
-    check_scores(ours, theirs, unit)
+    clusters = row_clusters(arm)
+    check_scores(ours, theirs, unit, clusters)
     wanted = wanted_for_overlap(graph, settings) | wanted_for_depth(graph, settings, "circuit")
-    draws = measure_draws(graph, ours, theirs, settings, wanted)
+    draws = measure_draws(graph, ours, theirs, settings, wanted, clusters)
     return CircuitShift(
         task=task,
         graph=graph,

@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
 from mechshift.comparison.layer_sums import (
@@ -190,6 +190,7 @@ def depth_profile(
     *,
     scope: Scope = "circuit",
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
     draws: MeasuredDraws | None = None,
 ) -> DepthProfiles:
     """Where in depth the two models' |score| lies, by writing and by reading layer.
@@ -201,18 +202,19 @@ def depth_profile(
         settings: circuit size, resamples, level and seed.
         scope: `circuit` for the top edges of each model, or `all`.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
         draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match, or a circuit touches no layer.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     num_examples = len(arm_scores)
     wanted = wanted_for_depth(graph, settings, scope)
     (size,) = wanted.depth
     if draws is None:
-        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     sums = DrawnSums.of(draws, size)
     sums.check_depth()
     source, destination = (_side_profiles(sums, side, settings.level) for side in SIDES)

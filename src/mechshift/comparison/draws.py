@@ -236,14 +236,25 @@ def measure_draws(
     mdm_scores: Float[np.ndarray, "example edge"],
     settings: ComparisonSettings,
     wanted: Wanted,
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> MeasuredDraws:
-    """Draw everything that a comparison rests on and measure what is wanted of it."""
+    """Draw everything that a comparison rests on and measure what is wanted of it.
+
+    Args:
+        graph: the computation graph of both models.
+        arm_scores: score of each edge on each example [metric units].
+        mdm_scores: the same for the MDM, on the same examples in the same order.
+        settings: how much is drawn, and the seed.
+        wanted: what is measured, at which circuit sizes.
+        clusters: which examples are drawn together; None: each by itself.
+    """
     num_examples, seed = len(arm_scores), settings.seed
+    examples = num_examples if clusters is None else clusters
     pair = MeasuredPair(graph=graph, arm_scores=arm_scores, mdm_scores=mdm_scores, wanted=wanted)
-    weights = bootstrap_weights(num_examples, settings.num_resamples, seed)
-    swapped = exchange_masks(num_examples, settings.num_exchanges, seed + EXCHANGE_SEED)
-    first = split_halves(num_examples, settings.num_splits, seed + 1)
-    few = split_halves(num_examples, settings.num_splits_per_resample, seed + 1)
+    weights = bootstrap_weights(examples, settings.num_resamples, seed)
+    swapped = exchange_masks(examples, settings.num_exchanges, seed + EXCHANGE_SEED)
+    first = split_halves(examples, settings.num_splits, seed + 1)
+    few = split_halves(examples, settings.num_splits_per_resample, seed + 1)
     unswapped = np.concatenate([np.zeros((1, num_examples), dtype=bool), swapped])
     halved = bool(wanted.edges or wanted.beyond or wanted.depth)
     splits = range(settings.num_splits_per_resample if halved else 0)
@@ -256,7 +267,7 @@ def measure_draws(
         else {},
         halves=pair.on_halves(np.ones(first.shape), first) if halved else {},
         resampled_halves=tuple(
-            pair.on_halves(weights, halves_of_resamples(weights, seed + 2 + split))
+            pair.on_halves(weights, halves_of_resamples(weights, examples, seed + 2 + split))
             for split in splits
         ),
         crossed=tuple(pair.on_exchanged_halves(unswapped, half) for half in few)

@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechshift.axes import DIRECTIONS, GENERAL_SPANS
-from mechshift.comparison.scores import MIN_EXAMPLES, Flow
+from mechshift.comparison.scores import MIN_EXAMPLES, Flow, example_clusters
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.errors import ComparisonError
 from mechshift.statistics import Estimates, bootstrap_weights
@@ -99,8 +99,9 @@ def direction_of_flow(arm: Flow, mdm: Flow, settings: ComparisonSettings) -> Dir
     _check_comparable(arm, mdm)
     spans = _joint_spans(arm.spans, mdm.spans)
     has_step = np.arange(arm.clean_metric.shape[1]) < arm.num_steps[:, None]
-    weights = _weights(np.ones(arm.num_examples, dtype=bool), settings)
-    by_side = [_direction_rows(flow, weights, has_step, settings) for flow in (arm, mdm)]
+    clusters = example_clusters(arm)
+    weights = _weights(clusters, settings)
+    by_side = [_direction_rows(flow, weights, has_step, clusters, settings) for flow in (arm, mdm)]
     difference = {name: by_side[1][name] - by_side[0][name] for name in by_side[0]}
     level = settings.level
     return DirectionOfFlow(
@@ -126,11 +127,14 @@ def _direction_rows(
     flow: Flow,
     weights: Float[np.ndarray, "row example"],
     has_step: Bool[np.ndarray, "example step"],
+    clusters: Int[np.ndarray, " example"],
     settings: ComparisonSettings,
 ) -> Rows:
     sums = flow.by_direction.astype(np.float64)
     by_step = [
-        _right_to_left_share(sums[present, step].sum(axis=(1, 2)), _weights(present, settings))
+        _right_to_left_share(
+            sums[present, step].sum(axis=(1, 2)), _weights(clusters[present], settings)
+        )
         for step, present in enumerate(has_step.T)
     ]
     overall = sums.sum(axis=(1, 2, 3))
@@ -149,13 +153,13 @@ def _right_to_left_share(
 
 
 def _weights(
-    present: Bool[np.ndarray, " example"], settings: ComparisonSettings
+    clusters: Int[np.ndarray, " present"], settings: ComparisonSettings
 ) -> Float[np.ndarray, "row present"]:
     """Equal weights in row 0, then those of the resamples; NaN resamples of too few examples."""
-    count = int(present.sum())
+    count = len(clusters)
     resamples = np.full((settings.num_resamples, count), np.nan)
     if count >= MIN_EXAMPLES:
-        resamples = bootstrap_weights(count, settings.num_resamples, settings.seed)
+        resamples = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
     return np.concatenate([np.full((1, count), 1.0 / count), resamples])
 
 
@@ -227,6 +231,11 @@ def _check_comparable(arm: Flow, mdm: Flow) -> None:
             f"the ARM's flow has {arm.num_steps.sum()} steps on {arm.num_examples} examples and the"
             f" MDM's {mdm.num_steps.sum()} on {mdm.num_examples}; score both on the same pool by"
             " the same schedule."
+        )
+    if not np.array_equal(example_clusters(arm), example_clusters(mdm)):
+        raise ComparisonError(
+            "the examples of the ARM's flow are not in the clusters of the MDM's; score both on the"
+            " same pool."
         )
     if arm.num_layers != mdm.num_layers:
         raise ComparisonError(

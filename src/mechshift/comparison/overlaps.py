@@ -138,6 +138,7 @@ def overlap_curve(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
     draws: MeasuredDraws | None = None,
 ) -> OverlapCurve:
     """Measure overlap, ceilings, ratio and null at every circuit size; the module says how.
@@ -148,17 +149,18 @@ def overlap_curve(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: sizes, resamples, level and seed.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
         draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     sizes = overlap_sizes(settings, graph.num_edges)
     if draws is None:
         wanted = wanted_for_overlap(graph, settings)
-        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     found = likeness_of(draws, edge_measure(), sizes)
     edges = found.curve(settings.level)
     nodes = _node_overlap(draws, sizes, settings.level)
@@ -204,6 +206,7 @@ def agreement(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
     draws: MeasuredDraws | None = None,
 ) -> Agreement:
     """Node, weighted, rank and sign agreement of the two models; the module says how.
@@ -214,17 +217,18 @@ def agreement(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: circuit size, resamples, level and seed.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
         draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match, or no agreement exists (all scores zero).
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     sizes = agreement_sizes(settings, graph.num_edges)
     if draws is None:
         wanted = wanted_for_agreement(graph, settings)
-        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     found = [likeness_of(draws, measure, sizes) for measure in measures_beyond_edges(graph)]
     curves = {one.measure.name: one.curve(settings.level) for one in found}
     return Agreement(

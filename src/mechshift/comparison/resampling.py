@@ -12,6 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
+from mechshift.statistics import Drawn as DrawnFrom
+from mechshift.statistics import cluster_columns
+
 CHUNK_BYTES = 2**30
 """Memory for one piece of rows, all sets together. A product of fewer than about 60 rows with a
 whole graph's scores takes twice as long for each row."""
@@ -97,24 +100,32 @@ def resampled(weights: Float[np.ndarray, "row example"]) -> Drawn:
 def halved(
     weights: Float[np.ndarray, "row example"], first: Bool[np.ndarray, "row example"]
 ) -> Drawn:
-    """The first and the second half of the weighted examples, in the ARM, then in the MDM."""
-    halves = [normalised_rows(weights * half) for half in (first, ~first)]
+    """The first and the second half of the weighted examples, in the ARM, then in the MDM.
+
+    A resample of a single cluster has no halves; each is all of it. That happens below some ten
+    clusters only.
+    """
+    empty = (weights * first).sum(axis=1, keepdims=True) == 0
+    halves = [normalised_rows(weights * (half | empty)) for half in (first, ~first)]
     return tuple(MeanRows(weights={model: half}) for model in (0, 1) for half in halves)
 
 
 def halves_of_resamples(
-    weights: Float[np.ndarray, "row example"], seed: int
+    weights: Float[np.ndarray, "row example"], examples: DrawnFrom, seed: int
 ) -> Bool[np.ndarray, "row example"]:
-    """A random half of the distinct examples of each resample.
+    """A random half of the distinct clusters of each resample.
 
-    Splitting examples rather than draws keeps the copies of one example on one side; otherwise
+    Splitting clusters rather than draws keeps the copies of one example on one side; otherwise
     the two halves would agree because they share examples.
     """
-    keys = np.random.default_rng(seed).random(weights.shape)
-    keys[weights == 0] = np.inf
-    num_distinct = np.count_nonzero(weights, axis=1)
+    cluster, count = cluster_columns(examples)
+    _, first = np.unique(cluster, return_index=True)
+    drawn = weights[:, first] != 0  # all examples of a cluster weigh the same
+    keys = np.random.default_rng(seed).random((len(weights), count))
+    keys[~drawn] = np.inf
     rank = keys.argsort(axis=1).argsort(axis=1)
-    return rank < (num_distinct // 2)[:, None]
+    half = rank < (np.count_nonzero(drawn, axis=1) // 2)[:, None]
+    return half[:, cluster]
 
 
 def exchanged(swapped: Bool[np.ndarray, "row example"], arm_size: float, mdm_size: float) -> Drawn:

@@ -8,21 +8,24 @@ from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
+from mechshift.statistics import cluster_columns, num_clusters
 
 Unit = Literal["example", "shard"]
 """What one row of scores is: an example, or the mean over a shard, a few examples that were added
 up because single ones would not fit into memory. Shards hold equally many examples. Scores are
-resampled by rows, so intervals stay honest as long as enough rows are left."""
+resampled by clusters of rows, so intervals stay honest as long as enough clusters are left."""
 
 MIN_EXAMPLES = 10
 """Fewer examples leave nothing to resample or to halve."""
 
 SHARD_NOTE = (
     "Scores came as means over shards of examples: every resample, half and exchange moves whole"
-    " shards."
+    " shards, and shards that hold examples of one cluster move together."
 )
 
 
@@ -48,6 +51,10 @@ class Scores(Protocol):
         """Consecutive examples of which a row of values is the mean; 1: a row is an example."""
 
     @property
+    def clusters(self) -> Int[np.ndarray, " example"] | None:
+        """Number of each example's cluster; None: every example is a cluster of its own."""
+
+    @property
     def num_steps(self) -> Int[np.ndarray, " example"]:
         """Denoising steps of each example."""
 
@@ -71,6 +78,10 @@ class Flow(Protocol):
     @property
     def spans(self) -> tuple[str, ...]:
         """Names along the span axes; the last ones are `axes.GENERAL_SPANS`."""
+
+    @property
+    def clusters(self) -> Int[np.ndarray, " example"] | None:
+        """Number of each example's cluster; None: every example is a cluster of its own."""
 
     @property
     def num_steps(self) -> Int[np.ndarray, " example"]:
@@ -125,6 +136,27 @@ def summed_over_steps(scores: Scores) -> Float[np.ndarray, "row edge"]:
     return scores.values.sum(axis=1)
 
 
+def example_clusters(scores: Scores | Flow) -> Int[np.ndarray, " example"]:
+    """Number of each example's cluster."""
+    if scores.clusters is None:
+        return np.arange(len(scores.num_steps))
+    return scores.clusters
+
+
+def row_clusters(scores: Scores) -> Int[np.ndarray, " row"]:
+    """Number of the cluster that each row moves with: shards that share a cluster are one."""
+    clusters = example_clusters(scores)
+    if scores.examples_per_shard == 1:
+        return clusters
+    of_example, count = cluster_columns(clusters)
+    shard = np.arange(len(clusters)) // scores.examples_per_shard
+    holds = sparse.csr_array(
+        (np.ones(len(shard)), (shard, of_example)), shape=(shard[-1] + 1, count)
+    )
+    joined: Int[np.ndarray, " row"] = connected_components(holds @ holds.T, directed=False)[1]
+    return joined.astype(np.int64)
+
+
 def rows_with_step(scores: Scores) -> Bool[np.ndarray, "row step"]:
     """Which rows have each step: of a shard, one of its examples at least."""
     has_step = examples_with_step(scores)
@@ -143,11 +175,13 @@ def check_scores(
     arm_scores: Float[np.ndarray, "arm_example arm_edge"],
     mdm_scores: Float[np.ndarray, "mdm_example mdm_edge"],
     unit: Unit,
+    clusters: Int[np.ndarray, " row"] | None = None,
 ) -> None:
     """Refuse score arrays that do not describe the same examples, or shards, and edges.
 
     Raises:
-        ComparisonError: shapes differ, there are too few examples, or a score is not finite.
+        ComparisonError: shapes differ, there are too few examples or clusters, or a score is not
+            finite.
     """
     if arm_scores.shape != mdm_scores.shape:
         raise ComparisonError(
@@ -158,6 +192,11 @@ def check_scores(
         raise ComparisonError(
             f"{len(arm_scores)} {unit}s are too few to say how certain a comparison is;"
             f" use a pool of at least {MIN_EXAMPLES} {unit}s."
+        )
+    if clusters is not None and num_clusters(clusters) < 2:
+        raise ComparisonError(
+            f"all {len(clusters)} {unit}s belong to one cluster, which leaves nothing to resample;"
+            " use a pool of several clusters, and score single examples."
         )
     for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
         if not all(np.isfinite(row).all() for row in scores):  # no array as large as the scores
@@ -190,6 +229,10 @@ def check_same_examples(arm: Scores, mdm: Scores) -> None:
             f"the ARM's scores are means over {arm.examples_per_shard} examples each and the MDM's"
             f" over {mdm.examples_per_shard}; pair them by scoring both with the same"
             " examples_per_shard."
+        )
+    if not np.array_equal(example_clusters(arm), example_clusters(mdm)):
+        raise ComparisonError(
+            "the ARM's examples are not in the clusters of the MDM's; score both on the same pool."
         )
     for name, scores in (("ARM", arm), ("MDM", mdm)):
         num_without = int((scores.num_steps < 1).sum())

@@ -23,7 +23,9 @@ from mechshift.comparison.resampling import MeanRows
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,
+    example_clusters,
     examples_with_step,
+    row_clusters,
     rows_with_step,
 )
 from mechshift.comparison.settings import ComparisonSettings
@@ -82,9 +84,13 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     examples.
     """
     has_step, rows = examples_with_step(scores), rows_with_step(scores)
+    clusters, moved = example_clusters(scores), row_clusters(scores)
     shares = [
         _shares(
-            scores.graph, scores.values[slice(None) if of_step.all() else of_step, step], settings
+            scores.graph,
+            scores.values[slice(None) if of_step.all() else of_step, step],
+            settings,
+            moved[of_step],
         )
         for step, of_step in enumerate(rows.T)
     ]
@@ -92,8 +98,8 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
         share=np.stack([share.value for share in shares]),
         share_low=np.stack([share.low for share in shares]),
         share_high=np.stack([share.high for share in shares]),
-        clean_metric=_mean_metric(scores.clean_metric, has_step, settings),
-        corrupted_metric=_mean_metric(scores.corrupted_metric, has_step, settings),
+        clean_metric=_mean_metric(scores.clean_metric, has_step, settings, clusters),
+        corrupted_metric=_mean_metric(scores.corrupted_metric, has_step, settings, clusters),
         num_examples=has_step.sum(axis=0),
         level=settings.level,
     )
@@ -103,7 +109,7 @@ def completeness(scores: Scores, settings: ComparisonSettings) -> Completeness:
     """Compare what the edges out of `input` explain with what there is to explain."""
     attributed = np.asarray(scores.input_score, dtype=np.float64).sum(axis=1)
     drop = np.asarray(scores.clean_metric - scores.corrupted_metric, dtype=np.float64).sum(axis=1)
-    weights = bootstrap_weights(len(drop), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(example_clusters(scores), settings.num_resamples, settings.seed)
     means = [float(per_example.mean()) for per_example in (attributed, drop)]
     estimates = [
         centred_estimate(mean, weights @ per_example, level=settings.level)
@@ -114,14 +120,17 @@ def completeness(scores: Scores, settings: ComparisonSettings) -> Completeness:
 
 
 def _shares(
-    graph: Graph, scores: Float[np.ndarray, "example edge"], settings: ComparisonSettings
+    graph: Graph,
+    scores: Float[np.ndarray, "example edge"],
+    settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"],
 ) -> Estimates:
     """Share of |mean score| by destination layer at one step, all edges."""
     size = graph.num_edges
     measures = Measures(graph=graph, sums=(size,))
     found = [measures(size, circuits) for _, circuits in circuits_of([pool_mean(scores)], [size])]
     if len(scores) >= MIN_EXAMPLES:
-        weights = bootstrap_weights(len(scores), settings.num_resamples, settings.seed)
+        weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
         drawn = (MeanRows(weights={0: weights}),)
         found.append(measured([Source(scores=scores)], drawn, measures)[size])
     layers = np.concatenate([rows["layers"] for rows in found])
@@ -135,6 +144,7 @@ def _mean_metric(
     metric: Float[np.ndarray, "example step"],
     has_step: Bool[np.ndarray, "example step"],
     settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"],
 ) -> Estimates:
     """Mean over the examples that have each step, with a bootstrap interval per step."""
     rows = np.full((1 + settings.num_resamples, metric.shape[1]), np.nan)
@@ -142,6 +152,6 @@ def _mean_metric(
         present = metric[of_step, step].astype(np.float64)
         rows[0, step] = present.mean()
         if len(present) >= MIN_EXAMPLES:
-            weights = bootstrap_weights(len(present), settings.num_resamples, settings.seed)
+            weights = bootstrap_weights(clusters[of_step], settings.num_resamples, settings.seed)
             rows[1:, step] = weights @ present
     return Estimates.from_rows(rows, level=settings.level)

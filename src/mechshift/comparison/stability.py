@@ -25,6 +25,7 @@ from mechshift.comparison.scores import (
     Scores,
     check_same_examples,
     check_scores,
+    row_clusters,
     summed_over_steps,
     unit_of,
 )
@@ -85,10 +86,11 @@ def circuit_stability(arm: Scores, mdm: Scores, settings: ComparisonSettings) ->
     """
     check_same_examples(arm, mdm)
     sums = [summed_over_steps(scores) for scores in (arm, mdm)]
-    check_scores(sums[0], sums[1], unit_of(arm))
+    clusters = row_clusters(arm)
+    check_scores(sums[0], sums[1], unit_of(arm), clusters)
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
-    weights = bootstrap_weights(len(sums[0]), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
     found = _members(weights, [Source(scores=scores) for scores in sums], size)
     shares = np.zeros((2, graph.num_edges))
     for part in found:

@@ -15,7 +15,14 @@ from jaxtyping import Float, Int
 
 from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
 from mechshift.comparison.layer_sums import SHIFTS, SIDES, LayerSums, shift_rows
-from mechshift.comparison.scores import MIN_EXAMPLES, Scores, Unit, check_scores, rows_with_step
+from mechshift.comparison.scores import (
+    MIN_EXAMPLES,
+    Scores,
+    Unit,
+    check_scores,
+    row_clusters,
+    rows_with_step,
+)
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
 from mechshift.graph import Graph
 from mechshift.statistics import Estimates, split_halves, spread_of_draws
@@ -94,6 +101,7 @@ def sweep_over_sizes(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
     draws: MeasuredDraws | None = None,
 ) -> DepthSweep:
     """Shift of circuits of every size of the overlap curve, and of all edges.
@@ -104,16 +112,17 @@ def sweep_over_sizes(
         mdm_scores: the same for the MDM, on the same examples in the same order.
         settings: sizes, resamples, level and seed.
         unit: what a row of the scores is.
+        clusters: which rows are drawn together; None: each by itself.
         draws: what was measured already, if it was.
 
     Raises:
         ComparisonError: the arrays do not match.
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     wanted = wanted_for_sizes(graph, settings)
     if draws is None:
-        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted)
+        draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     points = [
         Point(at=size, size=size, num_examples=len(arm_scores), shifts=_shifts(draws, size))
         for size in wanted.shift
@@ -140,6 +149,7 @@ def sweep_over_denoising_steps(
     """
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
+    clusters = row_clusters(arm)
     points = []
     for step in range(min(arm.values.shape[1], mdm.values.shape[1])):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
@@ -148,7 +158,9 @@ def sweep_over_denoising_steps(
         arm_scores, mdm_scores = (scores.values[chosen, step] for scores in (arm, mdm))
         shifts = None
         if present.sum() >= MIN_EXAMPLES and arm_scores.any() and mdm_scores.any():
-            shifts = _measured_shifts(graph, arm_scores, mdm_scores, size, settings)
+            shifts = _measured_shifts(
+                graph, arm_scores, mdm_scores, size, settings, clusters[present]
+            )
         del arm_scores, mdm_scores  # before the next step's are made
         points.append(Point(at=step, size=size, num_examples=int(present.sum()), shifts=shifts))
     return _sweep("denoising_step", points, graph, settings, unit)
@@ -161,6 +173,7 @@ def sweep_over_halves(
     settings: ComparisonSettings,
     *,
     unit: Unit = "example",
+    clusters: Int[np.ndarray, " example"] | None = None,
 ) -> DepthSweep:
     """Shift on two disjoint halves of the examples, as if it were measured twice.
 
@@ -170,14 +183,18 @@ def sweep_over_halves(
         ComparisonError: the arrays do not match.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
+    check_scores(arm_scores, mdm_scores, unit, clusters)
     size = settings.circuit_size_in(graph.num_edges)
-    (first,) = split_halves(len(arm_scores), 1, settings.seed)
+    if clusters is None:
+        clusters = np.arange(len(arm_scores))
+    (first,) = split_halves(clusters, 1, settings.seed)
     points = []
     for at, half in enumerate((first, ~first), start=1):
         shifts = None
         if half.sum() >= MIN_EXAMPLES:
-            shifts = _measured_shifts(graph, arm_scores[half], mdm_scores[half], size, settings)
+            shifts = _measured_shifts(
+                graph, arm_scores[half], mdm_scores[half], size, settings, clusters[half]
+            )
         points.append(Point(at=at, size=size, num_examples=int(half.sum()), shifts=shifts))
     return _sweep("half", points, graph, settings, unit)
 
@@ -188,10 +205,12 @@ def _measured_shifts(
     mdm_scores: Float[np.ndarray, "example edge"],
     size: int,
     settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"],
 ) -> Float[np.ndarray, "row side shift"]:
     """`Point.shifts` for circuits of one size."""
     wanted = Wanted(shift=(size,))
-    return _shifts(measure_draws(graph, arm_scores, mdm_scores, settings, wanted), size)
+    draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
+    return _shifts(draws, size)
 
 
 def _shifts(draws: MeasuredDraws, size: int) -> Float[np.ndarray, "row side shift"]:

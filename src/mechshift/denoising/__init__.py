@@ -6,6 +6,7 @@ from mechshift.denoising.canvas import CanvasBatch as CanvasBatch
 from mechshift.denoising.canvas import Readout as Readout
 from mechshift.denoising.canvas import batch_canvases as batch_canvases
 from mechshift.denoising.canvas import build_canvases as build_canvases
+from mechshift.denoising.canvas import example_clusters as example_clusters
 from mechshift.denoising.decoding import Decoded as Decoded
 from mechshift.denoising.decoding import decode as decode
 from mechshift.denoising.encoded import Contrast as Contrast

@@ -23,6 +23,7 @@ from mechshift.denoising.encoded import Contrast, EncodedExample
 from mechshift.denoising.schedule import Schedule
 from mechshift.errors import DenoisingError
 from mechshift.models import LanguageModel
+from mechshift.statistics import cluster_numbers
 
 PAD_ID = 0
 """What fills the left of a shorter row; never attended to, so any valid token will do."""
@@ -50,6 +51,8 @@ class Canvas:
 
     example: int
     """Row in the pool."""
+    cluster: int
+    """Number of the example's cluster in the pool."""
     clean_ids: tuple[int, ...]
     corrupted_ids: tuple[int, ...]
     """As many as the clean ids."""
@@ -68,6 +71,8 @@ class CanvasBatch:
     """Counted from the first token of a row; 0 at padding."""
     example: Int64[np.ndarray, " batch"]
     """Row in the pool."""
+    cluster: Int64[np.ndarray, " batch"]
+    """Number of the example's cluster in the pool."""
     step: Int64[np.ndarray, "batch slot"]
     """Denoising step of each slot; -1 where a row has fewer slots."""
     readout_row: Int64[Tensor, " readout"]
@@ -102,18 +107,19 @@ def build_canvases(
     """
     _check_schedule(examples, schedule)
     canvases: list[Canvas] = []
+    clusters = cluster_numbers([example.cluster for example in examples]).tolist()
     for row, example in enumerate(examples):
         commit_step = schedule.commit_step[row, : len(example.target_ids)]
         check_example(model, example)
         if model.kind == "arm":
-            canvases.append(_teacher_forced_canvas(row, example, commit_step))
+            canvases.append(_teacher_forced_canvas(row, clusters[row], example, commit_step))
         else:
-            canvases.extend(_masked_canvases(model, row, example, commit_step))
+            canvases.extend(_masked_canvases(model, row, clusters[row], example, commit_step))
     return canvases
 
 
 def _teacher_forced_canvas(
-    row: int, example: EncodedExample, commit_step: Int64[np.ndarray, " target"]
+    row: int, cluster: int, example: EncodedExample, commit_step: Int64[np.ndarray, " target"]
 ) -> Canvas:
     teacher = example.target_ids[:-1]
     first = len(example.prefix_ids) - 1
@@ -123,6 +129,7 @@ def _teacher_forced_canvas(
     )
     return Canvas(
         example=row,
+        cluster=cluster,
         clean_ids=example.prefix_ids + teacher,
         corrupted_ids=example.corrupted_prefix_ids + teacher,
         readouts=readouts,
@@ -132,6 +139,7 @@ def _teacher_forced_canvas(
 def _masked_canvases(
     model: LanguageModel,
     row: int,
+    cluster: int,
     example: EncodedExample,
     commit_step: Int64[np.ndarray, " target"],
 ) -> Iterator[Canvas]:
@@ -140,6 +148,7 @@ def _masked_canvases(
         middle = masked_target(model, example.target_ids, (commit_step < step).tolist())
         yield Canvas(
             example=row,
+            cluster=cluster,
             clean_ids=example.prefix_ids + middle + example.suffix_ids,
             corrupted_ids=example.corrupted_prefix_ids + middle + example.corrupted_suffix_ids,
             readouts=tuple(
@@ -245,6 +254,12 @@ def check_fits(model: LanguageModel, example: EncodedExample) -> None:
         )
 
 
+def example_clusters(canvases: Sequence[Canvas]) -> Int64[np.ndarray, " example"]:
+    """The cluster of each example that has canvases, in pool order."""
+    cluster = {canvas.example: canvas.cluster for canvas in canvases}
+    return np.array([cluster[row] for row in sorted(cluster)], dtype=np.int64)
+
+
 def batch_canvases(
     model: LanguageModel, canvases: Sequence[Canvas], batch_size: int
 ) -> list[CanvasBatch]:
@@ -292,6 +307,7 @@ def _stack(model: LanguageModel, canvases: Sequence[Canvas]) -> CanvasBatch:
         attention_mask=attention_mask,
         position_ids=position_ids,
         example=np.array([canvas.example for canvas in canvases], dtype=np.int64),
+        cluster=np.array([canvas.cluster for canvas in canvases], dtype=np.int64),
         step=_slot_steps(canvases),
         readout_row=column([row for row, _ in readouts]),
         readout_position=column([padding[row] + r.position for row, r in readouts]),

@@ -39,6 +39,8 @@ class EncodedExample:
     """The tokens that the corrupted prompt asks for, one for each target token."""
     contrasts: tuple[Contrast, ...] | None = None
     """One for each target token; None where the metric does not need them."""
+    cluster: str = ""
+    """Name of what decides the answer, shared with other examples; empty: shared with none."""
     spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Name -> [start, end) in prefix + target + suffix."""
 

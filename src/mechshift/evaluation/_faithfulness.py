@@ -97,6 +97,8 @@ class FaithfulnessCurve:
     """The same, nothing ablated."""
     empty: Float64[np.ndarray, " example"]
     """The same, every edge ablated."""
+    clusters: Int[np.ndarray, " example"] | None = None
+    """Number of each example's cluster; None: every example is a cluster of its own."""
 
     def __post_init__(self) -> None:
         assert self.full.shape == self.empty.shape
@@ -131,13 +133,15 @@ class FaithfulnessCurve:
     def resampled(
         self, *, num_resamples: int = 1000, seed: int = 0
     ) -> Float64[np.ndarray, "resample size"]:
-        """Faithfulness in bootstrap resamples of the examples.
+        """Faithfulness in bootstrap resamples of the examples' clusters.
 
         Raises:
             EvaluationError: too few or too varied examples to tell the full model from the empty
                 circuit: the 95% interval of their difference holds 0, or a resample has none.
         """
-        weights = bootstrap_weights(len(self.full), num_resamples, seed)
+        weights = bootstrap_weights(
+            len(self.full) if self.clusters is None else self.clusters, num_resamples, seed
+        )
         full, empty = weights @ self.full, weights @ self.empty
         span = percentile_interval(full - empty, 0.95)
         if span.contains(0.0):

@@ -18,6 +18,7 @@ from mechshift.denoising import (
     Canvas,
     CanvasBatch,
     batch_canvases,
+    example_clusters,
     readout_logits,
     score_readouts,
 )
@@ -50,6 +51,8 @@ class CircuitMetrics:
     empty: Float64[np.ndarray, "example step"]
     """Every edge ablated; under resampling the unchanged model on the corrupted example."""
     num_steps: Int[np.ndarray, " example"]
+    clusters: Int[np.ndarray, " example"] | None = None
+    """Number of each example's cluster; None: every example is a cluster of its own."""
 
     def subset(self, circuits: slice) -> "CircuitMetrics":
         """The same for some of the circuits, by position."""
@@ -81,6 +84,7 @@ class CircuitMetrics:
             metric=self.metric[:, rows, steps].sum(axis=-1),
             full=self.full[rows, steps].sum(axis=-1),
             empty=self.empty[rows, steps].sum(axis=-1),
+            clusters=None if self.clusters is None else self.clusters[rows],
         )
 
 
@@ -136,6 +140,7 @@ def evaluate_circuits(
         full=table[0],
         empty=table[1],
         num_steps=_steps_by_example(canvases, num_examples),
+        clusters=example_clusters(canvases),
     )
 
 

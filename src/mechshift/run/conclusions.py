@@ -38,7 +38,6 @@ from mechshift.run.store import (
     stored_hashes,
 )
 from mechshift.run.stored import RunMember, RunTask
-from mechshift.statistics import Estimate, proportion_interval
 from mechshift.topics.registry import TOPICS, quantities
 from mechshift.topics.topic import MemberResults, StoredMember, TaskResults
 
@@ -131,15 +130,10 @@ def measure_member(member: StoredMember) -> MemberResults:
         ArtifactError: an earlier stage is missing or damaged.
         SemanticsError: no component is attributed anything.
     """
-    correct = member.correct()
-    accuracy = None
-    if correct is not None:
-        interval = proportion_interval(int(correct.sum()), len(correct), member.settings.level)
-        accuracy = Estimate(value=float(correct.mean()), interval=interval)
     return MemberResults(
         name=member.name,
         measured={one.name: one.measure(member) for one in quantities("members")},
-        accuracy=accuracy,
+        accuracy=member.accuracy(),
     )
 
 

@@ -6,9 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from jaxtyping import Bool
-from numpy import ndarray
-
 from mechshift.ablation import AblationRun
 from mechshift.artifacts import is_written
 from mechshift.attribution import EdgeScores, PositionFlow
@@ -43,6 +40,7 @@ from mechshift.run.store import (
     swept_num_steps,
 )
 from mechshift.semantics import Explanations, Semantics
+from mechshift.statistics import Estimate, cluster_numbers, share_correct
 from mechshift.tasks import CommonPool, Split
 from mechshift.topics.topic import SweepPoint
 
@@ -142,10 +140,11 @@ class RunMember:
     def crossed(self) -> Mapping[str, CircuitMetrics] | None:
         return None
 
-    def correct(self) -> Bool[ndarray, " example"] | None:
+    def accuracy(self) -> Estimate | None:
         if not is_written(control_folder(self.of.run, self.of.task, self.name)):
             return None
-        return read_control_answers(self.of.run, self.of.task, self.name)
+        solved = read_control_answers(self.of.run, self.of.task, self.name)
+        return share_correct(solved, self.of.pool("held-out").clusters, self.settings.level)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,5 +174,7 @@ class RunCheckpoint(RunMember):
     def crossed(self) -> Mapping[str, CircuitMetrics] | None:
         return read_crossed(self.of.run, self.of.task, self.name)
 
-    def correct(self) -> Bool[ndarray, " example"] | None:
-        return read_answers(self.of.run, self.of.task, self.name)
+    def accuracy(self) -> Estimate | None:
+        solved = read_answers(self.of.run, self.of.task, self.name)
+        tried = cluster_numbers(self.of.pool("held-out").candidate_clusters)
+        return share_correct(solved, tried, self.settings.level)

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from mechshift.errors import SemanticsError
 from mechshift.semantics._concentration import ComponentMagnitudes, resample_magnitudes
 from mechshift.semantics._logit_lens import LensReadings, LogitLens
-from mechshift.semantics.readouts import example_means
+from mechshift.semantics.readouts import clusters_of, example_means
 from mechshift.semantics.settings import SemanticsSettings
 from mechshift.statistics import Estimate, bootstrap_weights, centred_estimate
 
@@ -119,7 +119,9 @@ Rows = dict[str, dict[str, Float[np.ndarray, " row"]]]
 
 
 def _resampled(scored: ScoredLens, settings: SemanticsSettings) -> Rows:
-    magnitudes = resample_magnitudes(scored.scores[:, 1:], settings)
+    magnitudes = resample_magnitudes(
+        scored.scores[:, 1:], clusters_of(scored.lens.readouts), settings
+    )
     shares = _shares(magnitudes)
     means = {name: _lens_means(scored.lens, read, settings) for name, read in READINGS.items()}
     return {
@@ -138,7 +140,7 @@ def _lens_means(
 ) -> Float[np.ndarray, "row component"]:
     """Mean over examples of each head's and MLP's reading: on the pool, then on resamples."""
     by_example = example_means(read(lens.components)[:, 1:], lens.readouts)
-    weights = bootstrap_weights(len(by_example), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(clusters_of(lens.readouts), settings.num_resamples, settings.seed)
     return np.concatenate([by_example.mean(axis=0, keepdims=True), weights @ by_example])
 
 

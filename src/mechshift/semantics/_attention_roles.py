@@ -131,14 +131,14 @@ class _MeasuredRole:
 
 
 def _measure(shares: RoleShares, settings: SemanticsSettings) -> _MeasuredRole:
-    share, uniform = _sample_means(shares)
+    share, uniform, clusters = _sample_means(shares)
     count = len(share)
     if count == 0:
         nan = np.full(shares.share.shape[1:], np.nan)
         unknown = Estimates.from_rows(nan[None], level=settings.level)
         return _MeasuredRole(share=unknown, excess=unknown, uniform=nan[:, 0], num_samples=0)
     pool = np.full((1, count), 1 / count)
-    weights = bootstrap_weights(count, settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
     rows = np.concatenate([pool, weights])
     shares_by_row = np.tensordot(rows, share, axes=1)
     uniform_by_row = np.tensordot(rows, uniform, axes=1)
@@ -155,14 +155,20 @@ def _measure(shares: RoleShares, settings: SemanticsSettings) -> _MeasuredRole:
 
 def _sample_means(
     shares: RoleShares,
-) -> tuple[Float[np.ndarray, "sample layer head"], Float[np.ndarray, "sample layer"]]:
-    """Shares and baselines, averaged within each sample: one example counts once."""
-    samples, row, counts = np.unique(shares.sample, return_inverse=True, return_counts=True)
+) -> tuple[
+    Float[np.ndarray, "sample layer head"],
+    Float[np.ndarray, "sample layer"],
+    Int[np.ndarray, " sample"],
+]:
+    """Shares and baselines, averaged within each sample: one example counts once; and clusters."""
+    samples, first, row, counts = np.unique(
+        shares.sample, return_index=True, return_inverse=True, return_counts=True
+    )
     share = np.zeros((len(samples), *shares.share.shape[1:]))
     uniform = np.zeros((len(samples), *shares.uniform.shape[1:]))
     np.add.at(share, row, shares.share)
     np.add.at(uniform, row, shares.uniform)
-    return share / counts[:, None, None], uniform / counts[:, None]
+    return share / counts[:, None, None], uniform / counts[:, None], shares.cluster[first]
 
 
 def _estimates(

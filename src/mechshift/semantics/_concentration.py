@@ -21,7 +21,7 @@ from scipy.special import entr
 
 from mechshift.errors import SemanticsError
 from mechshift.semantics.settings import SemanticsSettings
-from mechshift.statistics import Estimate, bootstrap_weights, centred_estimate
+from mechshift.statistics import Drawn, Estimate, bootstrap_weights, centred_estimate
 
 Magnitudes = Float[np.ndarray, "row component"]
 Measure = Callable[[Magnitudes], Float[np.ndarray, " row"]]
@@ -100,16 +100,17 @@ def top_share(magnitudes: Magnitudes, count: int) -> Float[np.ndarray, " row"]:
 
 
 def resample_magnitudes(
-    scores: Float[np.ndarray, "example component"], settings: SemanticsSettings
+    scores: Float[np.ndarray, "example component"], examples: Drawn, settings: SemanticsSettings
 ) -> ComponentMagnitudes:
     """|mean score| of each component, over the examples and over their bootstrap resamples.
 
     Args:
         scores: of any sign [units of the metric], for example node scores summed over steps.
-        settings: resamples and seed. The same seed and number of examples give the same resamples.
+        examples: their number, or their clusters.
+        settings: resamples and seed. The same seed and examples give the same resamples.
     """
     wide = scores.astype(np.float64)
-    weights = bootstrap_weights(len(wide), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(examples, settings.num_resamples, settings.seed)
     return ComponentMagnitudes(
         pool=np.abs(wide.mean(axis=0)),
         resamples=np.abs(weights @ wide),

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mechshift.attribution import path_points
-from mechshift.denoising import Canvas
+from mechshift.denoising import Canvas, example_clusters
 from mechshift.graph import third_of_layers
 from mechshift.models import LanguageModel
 from mechshift.semantics.hidden_units import hidden_unit_scores
@@ -108,7 +108,9 @@ def describe_neurons(
         layer=layer,
         index=index,
         direction=direction,
-        score=mean_of_examples(by_unit[:, chosen].astype(np.float64), settings),
+        score=mean_of_examples(
+            by_unit[:, chosen].astype(np.float64), example_clusters(canvases), settings
+        ),
         share=strength[chosen] / total if total > 0 else np.zeros(len(chosen)),
         selectivity=selectivity(activations, settings),
         contexts=strongest_contexts(activations, settings.num_contexts, settings.context_radius),

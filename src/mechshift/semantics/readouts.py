@@ -4,8 +4,8 @@ Canvases are scored at *readouts*: one for each target token, at the denoising s
 and at the position whose logits predict it. Everything measured there has a leading `readout` axis,
 in the order of examples, then steps, then positions in the target.
 
-Intervals resample examples: an example's readouts are averaged first, so every example counts
-alike, however many tokens its target has.
+Intervals resample examples, whole clusters of them: an example's readouts are averaged first, so
+every example counts alike, however many tokens its target has.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from jaxtyping import Float, Int, Shaped
 from mechshift.denoising import CanvasBatch
 from mechshift.errors import SemanticsError
 from mechshift.semantics.settings import SemanticsSettings
-from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
+from mechshift.statistics import Drawn, Estimates, bootstrap_weights, centred_estimates
 
 MIN_EXAMPLES = 10
 """A mean over fewer examples has no interval, as in the comparison of circuits."""
@@ -33,6 +33,8 @@ class Readouts:
 
     example: Int[np.ndarray, " readout"]
     """Row in the pool."""
+    cluster: Int[np.ndarray, " readout"]
+    """Number of the example's cluster in the pool."""
     step: Int[np.ndarray, " readout"]
     """Denoising step that commits the token."""
     target_position: Int[np.ndarray, " readout"]
@@ -54,6 +56,7 @@ def readouts_of(batch: CanvasBatch) -> Readouts:
     row, slot = (t.cpu().numpy() for t in (batch.readout_row, batch.readout_slot))
     return Readouts(
         example=batch.example[row],
+        cluster=batch.cluster[row],
         step=batch.step[row, slot],
         target_position=batch.readout_target.cpu().numpy(),
         target_id=batch.target_ids.cpu().numpy(),
@@ -109,17 +112,30 @@ def example_means(
     return sums / count.reshape(-1, *[1] * (values.ndim - 1))
 
 
+def clusters_of(readouts: Readouts) -> Int[np.ndarray, " example"]:
+    """The cluster of each example, in pool order."""
+    return readouts.cluster[np.unique(readouts.example, return_index=True)[1]]
+
+
 def mean_of_examples(
     values: Float[np.ndarray, "example entry ..."],
+    examples: Drawn,
     settings: SemanticsSettings,
     *,
     bounds: tuple[float, float] = (-np.inf, np.inf),
 ) -> Estimates:
-    """Mean over examples with bootstrap intervals; NaN intervals below `MIN_EXAMPLES`."""
+    """Mean over examples with bootstrap intervals; NaN intervals below `MIN_EXAMPLES`.
+
+    Args:
+        values: of each example.
+        examples: their number, or their clusters.
+        settings: resamples, level and seed.
+        bounds: of the mean.
+    """
     value = values.mean(axis=0)
     if len(values) < MIN_EXAMPLES:
         return Estimates.from_rows(value[None], level=settings.level)
-    weights = bootstrap_weights(len(values), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(examples, settings.num_resamples, settings.seed)
     samples = np.tensordot(weights, values, axes=1)
     return centred_estimates(value, samples, level=settings.level, bounds=bounds)
 
@@ -136,8 +152,10 @@ def mean_by_step(
     by_step = [undefined] * readouts.num_steps
     for step in np.unique(readouts.step):
         chosen = readouts.step == step
-        means = example_means(values[chosen], readouts_where(readouts, chosen))
-        by_step[step] = mean_of_examples(means, settings, bounds=bounds)
+        present = readouts_where(readouts, chosen)
+        by_step[step] = mean_of_examples(
+            example_means(values[chosen], present), clusters_of(present), settings, bounds=bounds
+        )
     return Estimates.stack(by_step, level=settings.level)
 
 

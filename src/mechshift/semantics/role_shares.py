@@ -49,6 +49,8 @@ class RoleShares:
 
     sample: Int[np.ndarray, " unit"]
     """Sequence, or pool row, that each measurement belongs to."""
+    cluster: Int[np.ndarray, " unit"]
+    """Number of the pool row's cluster; the sequence itself."""
     share: Float[np.ndarray, "unit layer head"]
     uniform: Float[np.ndarray, "unit layer"]
     """Share that uniform attention gives."""
@@ -69,7 +71,8 @@ def sequence_role_shares(
         role: to_device(one, run).expand(rows, -1, -1)
         for role, one in sequence_places(sequences).items()
     }
-    return _shares(run, places, np.arange(first, first + rows))
+    sequence = np.arange(first, first + rows)
+    return _shares(run, places, sequence, sequence)
 
 
 def mask_to_clue_shares(run: RecordedRun, batch: CanvasBatch) -> RoleShares:
@@ -78,7 +81,7 @@ def mask_to_clue_shares(run: RecordedRun, batch: CanvasBatch) -> RoleShares:
     masked = batch.clean_ids == (-1 if mask is None or run.model.kind == "arm" else mask)
     clue = (batch.clean_ids != batch.corrupted_ids) & batch.attention_mask.bool()
     places = masked[:, :, None] & clue[:, None, :]
-    return _shares(run, {"mask_to_clue": places}, batch.example)["mask_to_clue"]
+    return _shares(run, {"mask_to_clue": places}, batch.example, batch.cluster)["mask_to_clue"]
 
 
 @torch.no_grad()
@@ -95,9 +98,10 @@ def name_mover_shares(run: RecordedRun, batch: CanvasBatch) -> RoleShares:
         share.append(looked.sum(dim=-1) * copied)
         uniform.append((pattern.uniform[row, position] * mentions).sum(dim=-1))
     kept = mentions.any(dim=-1).cpu().numpy()
-    example = batch.example[row.cpu().numpy()]
+    rows = row.cpu().numpy()[kept]
     return RoleShares(
-        sample=example[kept],
+        sample=batch.example[rows],
+        cluster=batch.cluster[rows],
         share=_stacked(share)[kept],
         uniform=_stacked(uniform)[kept],
     )
@@ -108,6 +112,7 @@ def join_shares(parts: Iterable[RoleShares]) -> RoleShares:
     found = list(parts)
     return RoleShares(
         sample=np.concatenate([part.sample for part in found]),
+        cluster=np.concatenate([part.cluster for part in found]),
         share=np.concatenate([part.share for part in found]),
         uniform=np.concatenate([part.uniform for part in found]),
     )
@@ -118,6 +123,7 @@ def _shares(
     run: RecordedRun,
     places: dict[str, Bool[Tensor, "row query key"]],
     sample: Int[np.ndarray, " row"],
+    cluster: Int[np.ndarray, " row"],
 ) -> dict[str, RoleShares]:
     """Shares of each row, for rows in which some query has a place."""
     measured: dict[str, tuple[list[Tensor], list[Tensor]]] = {role: ([], []) for role in places}
@@ -130,7 +136,10 @@ def _shares(
     for role, (share, uniform) in measured.items():
         kept = places[role].any(dim=(1, 2)).cpu().numpy()
         found[role] = RoleShares(
-            sample=sample[kept], share=_stacked(share)[kept], uniform=_stacked(uniform)[kept]
+            sample=sample[kept],
+            cluster=cluster[kept],
+            share=_stacked(share)[kept],
+            uniform=_stacked(uniform)[kept],
         )
     return found
 

@@ -40,7 +40,7 @@ from mechshift.semantics._direct_logit_attribution import (
 )
 from mechshift.semantics._logit_lens import LogitLens, logit_lens
 from mechshift.semantics.neurons import Neurons, describe_neurons
-from mechshift.semantics.readouts import join_readouts
+from mechshift.semantics.readouts import clusters_of, join_readouts
 from mechshift.semantics.recorded_run import clean_run
 from mechshift.semantics.role_shares import join_shares
 from mechshift.semantics.settings import SemanticsSettings
@@ -128,7 +128,8 @@ def analyse_semantics(
         lens=scored.lens,
         direct=join_readouts(direct),
         concentration=concentration(
-            resample_magnitudes(node_scores[:, 1:], settings), level=settings.level
+            resample_magnitudes(node_scores[:, 1:], clusters_of(scored.lens.readouts), settings),
+            level=settings.level,
         ),
         alignment=alignment(scored, settings),
         roles=roles_from_shares(model.graph(), habit_shares(model, settings) | shares, settings),
@@ -146,8 +147,12 @@ def semantics_shift(arm: Semantics, mdm: Semantics) -> SemanticsShift:
     settings = arm.settings
     return SemanticsShift(
         concentration=concentration_shift(
-            resample_magnitudes(arm.node_scores[:, 1:], settings),
-            resample_magnitudes(mdm.node_scores[:, 1:], settings),
+            *(
+                resample_magnitudes(
+                    one.node_scores[:, 1:], clusters_of(one.lens.readouts), settings
+                )
+                for one in (arm, mdm)
+            ),
             level=settings.level,
         ),
         alignment=alignment_shift(arm.scored_lens, mdm.scored_lens, settings),

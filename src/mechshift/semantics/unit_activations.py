@@ -41,6 +41,8 @@ class UnitActivations:
 
     example: Int[np.ndarray, " canvas"]
     """Row in the pool; canvases are in pool order, then by step."""
+    cluster: Int[np.ndarray, " canvas"]
+    """Number of the example's cluster in the pool."""
     token_ids: Int[np.ndarray, "canvas position"]
     """Padded on the left with `NO_TOKEN`."""
     values: Float[np.ndarray, "canvas position unit"]
@@ -77,7 +79,7 @@ def unit_activations(
         batch_size: canvases in one forward pass.
     """
     longest = max(len(canvas.clean_ids) for canvas in canvases)
-    example, first_step, ids, values = [], [], [], []
+    example, cluster, first_step, ids, values = [], [], [], [], []
     with recorded_hidden_units(model.parts, np.unique(layers).tolist()) as recorded:
         for batch in batch_canvases(model, canvases, batch_size):
             model.hidden(batch.clean_ids, batch.attention_mask, batch.position_ids)
@@ -89,10 +91,12 @@ def unit_activations(
             ids.append(np.pad(tokens, ((0, 0), (padding, 0)), constant_values=NO_TOKEN))
             values.append(np.pad(activation.numpy(), ((0, 0), (padding, 0), (0, 0))))
             example.append(batch.example)
+            cluster.append(batch.cluster)
             first_step.append(batch.step[:, 0])
     order = np.lexsort((np.concatenate(first_step), np.concatenate(example)))
     return UnitActivations(
         example=np.concatenate(example)[order],
+        cluster=np.concatenate(cluster)[order],
         token_ids=np.concatenate(ids)[order],
         values=np.concatenate(values)[order],
     )
@@ -125,14 +129,14 @@ def selectivity(activations: UnitActivations, settings: SemanticsSettings) -> Es
     sparseness and are left out of its interval.
     """
     rates = firing_rates(activations)
-    examples, row = np.unique(activations.example, return_inverse=True)
+    examples, first, row = np.unique(activations.example, return_index=True, return_inverse=True)
     tokens = np.zeros(len(examples))
     sums, squares = np.zeros((2, len(examples), rates.shape[2]))
     np.add.at(tokens, row, (activations.token_ids != NO_TOKEN).sum(axis=1))
     np.add.at(sums, row, rates.sum(axis=1))
     np.add.at(squares, row, (rates**2).sum(axis=1))
     pool = np.full((1, len(examples)), 1 / len(examples))
-    weights = bootstrap_weights(len(examples), settings.num_resamples, settings.seed)
+    weights = bootstrap_weights(activations.cluster[first], settings.num_resamples, settings.seed)
     rows = np.concatenate([pool, weights])
     counts = (rows @ tokens)[:, None]
     mean, mean_square = rows @ sums / counts, rows @ squares / counts

@@ -184,6 +184,7 @@ class Countdown:
                 "goal": (goal_at, goal_at + len(str(goal))),
                 "END": (len(prompt) - 2, len(prompt)),
             },
+            cluster=str(goal),
             facts={"numbers": numbers, "goal": goal},
         )
 

@@ -108,6 +108,7 @@ def _encode(
         corrupted_suffix_ids=corrupted_suffix,
         distractor_ids=distractor,
         contrasts=task.contrasts(example, tokenizer),
+        cluster=example.cluster,
         spans=_token_spans(tokenizer, example, kind),
     )
 

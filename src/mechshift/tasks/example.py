@@ -48,6 +48,10 @@ class Example:
     spans: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     """Name to [start, end), in characters of `prompt + target + suffix`."""
 
+    cluster: str = ""
+    """Name of what decides the answer. Examples that share it are near-copies of each other: they
+    are resampled together and stand in one split. Empty: shared with no other example."""
+
     facts: Mapping[str, int | str | list[int]] = field(default_factory=dict)
     """What the task's own checker and metric need to know."""
 

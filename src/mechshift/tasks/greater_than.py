@@ -82,6 +82,7 @@ class GreaterThan:
                 "start": (year_at + 2, year_at + 4),
                 "END": (len(prompt) - 2, len(prompt)),
             },
+            cluster=f"{start:02d}",
             facts={"start": start},
         )
 

@@ -113,6 +113,7 @@ class Infilling:
             causal_prompt=CAUSAL_PROMPT.format(ending=ending, beginning=beginning),
             corrupted_causal_prompt=CAUSAL_PROMPT.format(ending=corrupted, beginning=beginning),
             spans=self._spans(beginning + target + suffix, gap),
+            cluster=f"{gap[0]} {gap[1]}",
         )
 
     @staticmethod

@@ -87,6 +87,7 @@ class IndirectObject:
             distractor=f" {subject}",
             corrupted_prompt=template.format(**fillers, subject=indirect),
             spans=self._spans(prompt, indirect, subject),
+            cluster=" ".join(sorted(pair)),
             facts={"order": "ABBA" if pair[0] == indirect else "BABA"},
         )
 

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int
 from mechshift.denoising import EncodedExample, Schedule
 from mechshift.errors import PoolError
 from mechshift.models import LanguageModel, ModelPair
+from mechshift.statistics import cluster_numbers
 from mechshift.tasks.answers import answer
 from mechshift.tasks.encoding import encode_example
 from mechshift.tasks.example import Example, Split, Task
@@ -37,10 +38,17 @@ class CommonPool:
     schedule: Schedule
     candidate_ids: tuple[str, ...]
     """Every example that was tried, in order."""
+    candidate_clusters: tuple[str, ...]
+    """The cluster of each; empty where it is one of its own."""
     arm_completions: tuple[str, ...]
     mdm_completions: tuple[str, ...]
     arm_correct: Bool[np.ndarray, " candidate"]
     mdm_correct: Bool[np.ndarray, " candidate"]
+
+    @property
+    def clusters(self) -> Int[np.ndarray, " example"]:
+        """Number of each example's cluster."""
+        return cluster_numbers([example.cluster for example in self.examples])
 
     @property
     def arm_accuracy(self) -> float:
@@ -109,6 +117,7 @@ def build_pool(
         examples=examples,
         schedule=_schedule(attempts, chosen),
         candidate_ids=tuple(example.id for example in attempts.examples),
+        candidate_clusters=tuple(example.cluster for example in attempts.examples),
         arm_completions=attempts.arm_completions,
         mdm_completions=attempts.mdm_completions,
         arm_correct=attempts.arm_correct,

@@ -414,6 +414,7 @@ def _method(config: Mapping[str, Any]) -> tuple[Definition, ...]:
 ABLATION: Topic[Ablations] = Topic(
     name="ablation",
     title="Ablation",
+    rests_on="held-out",
     record_type=Ablations,
     conclude=_conclude,
     reads=("ablation",),

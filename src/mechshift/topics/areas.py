@@ -127,6 +127,7 @@ def _method(_: Mapping[str, Any]) -> tuple[Definition, ...]:
 CIRCUIT_AREAS: Topic[CircuitAreas] = Topic(
     name="circuit-areas",
     title="Areas under faithfulness",
+    rests_on="held-out",
     record_type=CircuitAreas,
     conclude=_conclude,
     reads=("faithfulness",),

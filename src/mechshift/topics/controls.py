@@ -26,7 +26,8 @@ from mechshift.page.theme import (
     panels,
     stacked,
 )
-from mechshift.statistics import Estimate, proportion_interval
+from mechshift.statistics import Estimate
+from mechshift.topics.decisions import MIN_CLUSTERS
 from mechshift.topics.topic import (
     Measured,
     MemberResults,
@@ -72,11 +73,23 @@ ROW_HEIGHT = 34
 
 
 def quantity_panels(
-    rows: Rows, quantities: Sequence[Quantity], *, title: str, subtitle: str
+    rows: Rows,
+    quantities: Sequence[Quantity],
+    *,
+    title: str,
+    subtitle: str,
+    undecided: Sequence[str] = (),
 ) -> go.Figure:
     """One panel a quantity: value and interval of every row, against what no change would give.
 
     Those have a panel that are shown at a glance and of which some row has a number.
+
+    Args:
+        rows: name -> its quantities.
+        quantities: in the order of the panels.
+        title: of the figure.
+        subtitle: below it.
+        undecided: rows of too few clusters, whose points stay hollow whatever their intervals.
     """
     shown = [
         quantity
@@ -87,7 +100,7 @@ def quantity_panels(
     figure = make_subplots(rows=1, cols=len(shown), subplot_titles=titles, shared_yaxes=True)
     for column, quantity in enumerate(shown, start=1):
         figure.add_trace(_neutral_line(rows, quantity), row=1, col=column)
-        figure.add_trace(_points(rows, quantity), row=1, col=column)
+        figure.add_trace(_points(rows, quantity, undecided), row=1, col=column)
         figure.update_xaxes(title_text=quantity.unit or "share", nticks=4, col=column)
     # Plotly's first category lies at the bottom.
     order = {"categoryorder": "array", "categoryarray": list(rows)[::-1]}
@@ -139,11 +152,11 @@ def _neutral_line(rows: Rows, quantity: Quantity) -> go.Scatter:
     )
 
 
-def _points(rows: Rows, quantity: Quantity) -> go.Scatter:
+def _points(rows: Rows, quantity: Quantity, undecided: Sequence[str]) -> go.Scatter:
     known = {row: one for row, found in rows.items() if (one := found[quantity.name]) is not None}
     neutral = quantity.neutral
     assert neutral is not None  # what is shown at a glance has one
-    decided = [one.excludes(neutral) for one in known.values()]
+    decided = [row not in undecided and one.excludes(neutral) for row, one in known.items()]
     return go.Scatter(
         x=[one.value for one in known.values()],
         y=list(known),
@@ -263,11 +276,10 @@ def _reaches(control: Estimate | None, shift: Estimate) -> bool:
 
 
 def _measure_accuracy(member: StoredMember) -> Measured:
-    correct = member.correct()
-    if correct is None:
+    accuracy = member.accuracy()
+    if accuracy is None:
         return Measured(reason="it was not asked the held-out examples")
-    interval = proportion_interval(int(correct.sum()), len(correct), member.settings.level)
-    return Measured(estimate=Estimate(value=float(correct.mean()), interval=interval))
+    return Measured(estimate=accuracy)
 
 
 def _exhibits(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Exhibit, ...]:
@@ -284,6 +296,7 @@ def _exhibits(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Exhibi
                 title="What else could it be?",
                 subtitle="each model against the ARM; dashed: as the ARM; filled where the interval"
                 " excludes it",
+                undecided=list(rows) if task.comparison.num_clusters < MIN_CLUSTERS else (),
             ),
             table=quantity_panels_table(rows, quantities),
             reading="A shift that a control shows too needs no diffusion to explain it. What a"

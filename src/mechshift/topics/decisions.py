@@ -1,7 +1,7 @@
 """Decisions: the rules by which verdicts and answers read a number, each written once.
 
 An interval decides where it lies on one side of a threshold. The thresholds other than "no change"
-are ours, and stand here.
+are ours, and stand here. Whatever a rule says, nothing is decided on too few clusters of examples.
 """
 
 import numpy as np
@@ -17,6 +17,23 @@ MATERIAL_SHARE = 0.05
 """Share of the flow between positions from which a model counts as reading from its right, a
 twentieth. Not 0: what attention to both sides makes of scores with noise is never exactly 0, so an
 interval of a share always lies above it and would decide nothing."""
+
+
+MIN_CLUSTERS = 20
+"""Clusters of examples below which no verdict is decided: resampling so few says too little of how
+far another sample of them would differ."""
+
+
+def given_clusters(decided: str, num_clusters: int) -> str:
+    """The words of a decision, or that it rests on too few clusters of examples to be one."""
+    if num_clusters >= MIN_CLUSTERS or decided in (NOT_MEASURED, UNDEFINED):
+        return decided
+    return too_few_clusters(num_clusters)
+
+
+def too_few_clusters(num_clusters: int) -> str:
+    """What stands in place of a verdict on so few clusters."""
+    return f"too few clusters ({num_clusters})"
 
 
 def by_side(

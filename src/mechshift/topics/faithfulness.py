@@ -368,6 +368,7 @@ def _method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
 FAITHFULNESS: Topic[Faithfulness] = Topic(
     name="faithfulness",
     title="What the circuits carry",
+    rests_on="held-out",
     record_type=Faithfulness,
     conclude=_conclude,
     reads=("faithfulness",),

@@ -10,7 +10,7 @@ from mechshift.comparison import Comparison
 from mechshift.errors import ReportError
 from mechshift.page.elements import Definition, Part
 from mechshift.page.formats import Cell, percentage_cell
-from mechshift.statistics import Estimate, proportion_interval
+from mechshift.statistics import Estimate, cluster_numbers, num_clusters, share_correct
 from mechshift.topics.topic import HeadlineRow, StoredTask, TaskResults, Topic
 
 
@@ -25,9 +25,16 @@ class PoolSummary:
     num_both_correct: int
     pool_size: int
     """Examples that were scored."""
+    num_clusters: int
+    """Clusters of these; below `MIN_CLUSTERS` no verdict is decided."""
+    held_out_size: int
+    """Examples on which circuits are tested."""
+    num_held_out_clusters: int
+    arm_accuracy: Estimate
+    """Share of the candidates that the ARM gets right."""
+    mdm_accuracy: Estimate
     dropped: Mapping[str, int]
     """Further reasons why examples were left out, and how many each removed."""
-    level: float = 0.95
 
     def __post_init__(self) -> None:
         correct = (self.num_arm_correct, self.num_mdm_correct)
@@ -40,18 +47,6 @@ class PoolSummary:
                 f" models got right, {self.num_arm_correct} (ARM) and {self.num_mdm_correct} (MDM)"
                 f" of {self.num_candidates}, does not add up."
             )
-
-    @property
-    def arm_accuracy(self) -> Estimate:
-        return self._share(self.num_arm_correct)
-
-    @property
-    def mdm_accuracy(self) -> Estimate:
-        return self._share(self.num_mdm_correct)
-
-    def _share(self, num_correct: int) -> Estimate:
-        interval = proportion_interval(num_correct, self.num_candidates, self.level)
-        return Estimate(value=num_correct / self.num_candidates, interval=interval)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +75,10 @@ def pool_rows(pool: PoolSummary, comparison: Comparison) -> tuple[PoolRow, ...]:
         PoolRow(name="both correct", count=f"{pool.num_both_correct:,}"),
         *(PoolRow(name=reason, count=f"{count:,}") for reason, count in pool.dropped.items()),
         PoolRow(name="in the pool", count=f"{pool.pool_size:,}"),
+        PoolRow(name="clusters of these", count=f"{pool.num_clusters:,}"),
         *_shard_rows(comparison),
+        PoolRow(name="held-out examples", count=f"{pool.held_out_size:,}"),
+        PoolRow(name="clusters of these", count=f"{pool.num_held_out_clusters:,}"),
     )
 
 
@@ -92,7 +90,8 @@ def _shard_rows(comparison: Comparison) -> tuple[PoolRow, ...]:
 
 
 def _conclude(stored: StoredTask) -> PoolSummary:
-    pool = stored.pool("discovery")
+    pool, held_out = stored.pool("discovery"), stored.pool("held-out")
+    tried = cluster_numbers(pool.candidate_clusters)
     both = pool.arm_correct & pool.mdm_correct
     return PoolSummary(
         num_candidates=len(pool.candidate_ids),
@@ -100,6 +99,11 @@ def _conclude(stored: StoredTask) -> PoolSummary:
         num_mdm_correct=int(pool.mdm_correct.sum()),
         num_both_correct=int(both.sum()),
         pool_size=len(pool.examples),
+        num_clusters=num_clusters(pool.clusters),
+        held_out_size=len(held_out.examples),
+        num_held_out_clusters=num_clusters(held_out.clusters),
+        arm_accuracy=share_correct(pool.arm_correct, tried),
+        mdm_accuracy=share_correct(pool.mdm_correct, tried),
         dropped=pool.dropped,
     )
 
@@ -140,7 +144,10 @@ POOL: Topic[PoolSummary] = Topic(
         HeadlineRow(
             name="Pool",
             explanation="examples that both get right, scored",
-            cell=lambda task: Cell(text=f"{_summary(task).pool_size:,}"),
+            cell=lambda task: Cell(
+                text=f"{_summary(task).pool_size:,}",
+                interval=f"in {_summary(task).num_clusters:,} clusters",
+            ),
         ),
         HeadlineRow(
             name="Circuit size K",

@@ -7,12 +7,12 @@ its figures, tables and definitions on the page, and its record in the run.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import plotly.graph_objects as go
 
-from mechshift.page.elements import Definition, Group, Row
+from mechshift.page.elements import Definition, Finding, Group, Row
 from mechshift.page.formats import NOT_MEASURED, Cell, in_words
 from mechshift.topics.ablation import ABLATION
 from mechshift.topics.agreement import AGREEMENT
@@ -20,6 +20,7 @@ from mechshift.topics.areas import CIRCUIT_AREAS
 from mechshift.topics.attention import ATTENTION
 from mechshift.topics.circuits import CIRCUITS
 from mechshift.topics.controls import controls_topic, member_estimates, quantity_panels
+from mechshift.topics.decisions import MIN_CLUSTERS, given_clusters
 from mechshift.topics.depth import DEPTH
 from mechshift.topics.depth_sweeps import DEPTH_SWEEPS
 from mechshift.topics.examples import EXAMPLES
@@ -113,8 +114,37 @@ def verdict(task: TaskResults) -> Verdict:
     """Apply every rule to what was concluded on one task."""
     return Verdict(
         task=task.task,
-        statements=tuple(one for rule in rules() for one in rule.decide(task)),
+        statements=tuple(
+            _given_clusters(statement, num_clusters(topic, task))
+            for topic in TOPICS
+            for rule in topic.rules
+            for statement in rule.decide(task)
+        ),
     )
+
+
+def findings(task: TaskResults) -> tuple[Finding, ...]:
+    """Every topic's answers in words."""
+    return tuple(
+        replace(one, verdict=given_clusters(one.verdict, num_clusters(topic, task)))
+        for topic in TOPICS
+        for one in topic.findings(task)
+    )
+
+
+def num_clusters(topic: Topic[Any], task: TaskResults) -> int:
+    """Clusters of the examples on which a topic's verdicts rest."""
+    if topic.rests_on == "held-out":
+        pool = POOL.of(task)
+        assert pool is not None  # there is no run without a pool
+        return pool.num_held_out_clusters
+    return task.comparison.num_clusters
+
+
+def _given_clusters(statement: Statement, count: int) -> Statement:
+    decided = given_clusters(statement.verdict, count)
+    kept = statement.sentence.removesuffix(f"{statement.verdict}.")
+    return replace(statement, verdict=decided, sentence=f"{kept}{decided}.")
 
 
 def tests_over(tasks: Sequence[TaskResults]) -> tuple[CorrectedTest, ...]:
@@ -186,6 +216,7 @@ def glance(tasks: Sequence[TaskResults]) -> go.Figure:
         quantities("members"),
         title="The pair at a glance",
         subtitle="MDM against ARM; dashed: no change; filled where the interval excludes it",
+        undecided=[one.task for one in tasks if one.comparison.num_clusters < MIN_CLUSTERS],
     )
 
 

@@ -23,6 +23,7 @@ from mechshift.page.html import (
     render_part,
     task_slug,
 )
+from mechshift.topics.decisions import too_few_clusters
 from mechshift.topics.hypotheses import (
     CAUTION,
     NOT_REJECTED,
@@ -34,10 +35,12 @@ from mechshift.topics.registry import (
     TOPICS,
     VERDICTS_NAME,
     Verdict,
+    findings,
     glance,
     headline,
     method,
     not_done,
+    num_clusters,
     terms,
     tests_over,
     verdict,
@@ -158,7 +161,7 @@ def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
         method=method(facts.settings),
         not_done=not_done(tasks),
         completeness=completeness_meaning(facts.settings["attribution"]),
-        open_words=OPEN_WORDS,
+        open_words=_open_words(tasks),
         config=json.dumps(facts.settings, indent=2, sort_keys=True, ensure_ascii=False),
         level=percentage(tasks[0].comparison.settings.level).replace(".0", ""),
     )
@@ -169,6 +172,12 @@ def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
         for name, table in topic.examples(task).items()
     }
     return Report(page=page, texts=texts, tables=examples)
+
+
+def _open_words(tasks: Sequence[TaskResults]) -> tuple[str, ...]:
+    """The verdicts of these tasks that decide nothing."""
+    counts = {num_clusters(topic, task) for topic in TOPICS for task in tasks}
+    return (*OPEN_WORDS, *(too_few_clusters(count) for count in sorted(counts)))
 
 
 def csv_name(task: TaskResults, name: str) -> str:
@@ -183,7 +192,7 @@ def _task_view(
     return TaskView(
         anchor=anchor,
         task=task,
-        findings=tuple(one for topic in TOPICS for one in topic.findings(task)),
+        findings=findings(task),
         # What several records say of themselves is said once.
         notes=tuple(dict.fromkeys(note for topic in TOPICS for note in topic.notes(task))),
         sections=tuple(_sections(task, anchor, shown)),
@@ -220,7 +229,7 @@ def _parts(topic: Topic[Any], task: TaskResults, anchor: str) -> Iterable[Markup
             anchor=anchor,
             part=part.content,
             csv=lambda name: csv_name(task, name),
-            open_words=OPEN_WORDS,
+            open_words=_open_words([task]),
         )
 
 

@@ -73,8 +73,9 @@ def _agreement(
     stored: StoredTask, kind: Kind, single: SingleAblations, settings: AblationSettings
 ) -> Estimate:
     """Ablations are of held-out examples, scores of those for discovery."""
-    scores = source_scores(stored.scores(kind))
-    return rank_agreement(single, scores[:, 1:], settings, same_examples=False)
+    scores = stored.scores(kind)
+    by_component = source_scores(scores)[:, 1:]
+    return rank_agreement(single, by_component, settings, scored=scores.drawn)
 
 
 def single_ablations_figure(effects: SingleEffects) -> go.Figure:
@@ -225,6 +226,7 @@ def _method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
 SINGLE_ABLATIONS: Topic[ComponentAblations] = Topic(
     name="single-ablations",
     title="Single components ablated",
+    rests_on="held-out",
     record_type=ComponentAblations,
     conclude=_conclude,
     reads=("ablation",),

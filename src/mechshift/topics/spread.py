@@ -79,7 +79,7 @@ def _measure_shift(member: StoredMember) -> Measured:
 def component_magnitudes(scores: EdgeScores, settings: ComparisonSettings) -> ComponentMagnitudes:
     """Of heads and MLPs, without `input`; on the resamples of the comparison."""
     resampling = SemanticsSettings(num_resamples=settings.num_resamples, seed=settings.seed)
-    return resample_magnitudes(source_scores(scores)[:, 1:], resampling)
+    return resample_magnitudes(source_scores(scores)[:, 1:], scores.drawn, resampling)
 
 
 def _specialisation(task: TaskResults) -> tuple[Statement, ...]:

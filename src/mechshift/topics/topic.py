@@ -17,7 +17,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import polars as pl
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from mechshift.ablation import AblationRun
 from mechshift.attribution import EdgeScores, PositionFlow
@@ -117,8 +117,8 @@ class StoredMember(Protocol):
     def crossed(self) -> Mapping[str, CircuitMetrics] | None:
         """Of a checkpoint: metrics on exchanged circuits; None of others."""
 
-    def correct(self) -> Bool[np.ndarray, " example"] | None:
-        """Which held-out examples it solves; None of the MDM, whose pool holds what it solves."""
+    def accuracy(self) -> Estimate | None:
+        """Share of the held-out examples that it solves; None of the MDM, whose pool holds them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -273,6 +273,8 @@ class Topic(Generic[Record]):
     """Stages whose folders `conclude` reads, besides pool, scores and comparison."""
     absent: str = ""
     """A sentence for tasks without the record, with `{tasks}` in it; empty: nothing is missed."""
+    rests_on: Literal["discovery", "held-out"] = "discovery"
+    """The examples of whose clusters rules and findings need enough (`decisions.MIN_CLUSTERS`)."""
     quantities: tuple[Quantity, ...] = ()
     rules: tuple[Rule, ...] = ()
     tests: tuple[Test, ...] = ()

@@ -17,6 +17,7 @@ def plain_canvases():
 
         return Canvas(
             example=row,
+            cluster=row,
             clean_ids=ids(row),
             corrupted_ids=ids(row + 3),
             readouts=tuple(

@@ -237,6 +237,7 @@ def measured_batch(model: LanguageModel, batch: Batch, settings: AttributionSett
     canvases = [
         Canvas(
             example=row,
+            cluster=row,
             clean_ids=tuple(ids[0, row].tolist()),
             corrupted_ids=tuple(ids[1, row].tolist()),
             readouts=tuple(
