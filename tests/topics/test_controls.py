@@ -159,7 +159,7 @@ def test_every_panel_has_a_line_of_no_change_and_the_rows_that_were_measured(row
 def test_what_no_row_has_a_number_of_has_no_panel(rows) -> None:
     figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words")
     assert [trace.name for trace in figure.data[1::2]] == [
-        "overlap ratio",
+        "noise-free overlap",
         "early share shift",
         "effective components shift",
     ]
@@ -198,7 +198,8 @@ def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -
     further = [by_name[name] for name in ("arm-continued", "mdm-other-seed")]
     assert [name for name, _ in table.rows] == [
         "solves of what both solve",
-        "overlap ratio",
+        "noise-free overlap",
+        "likeness by weight",
         "core kept",
         "early share shift",
         "centre of mass shift",
@@ -232,8 +233,8 @@ def test_a_task_without_controls_shows_none(planted: Planted, ioi: TaskResults) 
     (shown,) = CONTROLS.exhibits(ioi)
     assert shown.name == "controls"
     assert shown.table["row"].unique(maintain_order=True).to_list()[0] == "MDM"
-    overlap = shown.table.filter(row="MDM", quantity="overlap ratio")["value"].to_list()
-    ratio = ioi.mdm.estimate("overlap ratio")
+    overlap = shown.table.filter(row="MDM", quantity="noise-free overlap")["value"].to_list()
+    ratio = ioi.mdm.estimate("noise-free overlap")
     assert overlap == [None if ratio is None else ratio.value]
 
 

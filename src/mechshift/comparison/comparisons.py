@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mechshift.comparison.depth import DepthProfiles, depth_profile
+from mechshift.comparison.noise_free_overlap import NoiseFreeOverlap, noise_free_overlap
 from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
 from mechshift.comparison.scores import Scores, Unit, check_same_examples, unit_of
 from mechshift.comparison.settings import ComparisonSettings
@@ -25,7 +26,9 @@ from mechshift.comparison.sweeps import (
     sweep_over_halves,
     sweep_over_sizes,
 )
+from mechshift.comparison.weight_likeness import WeightLikeness, weight_likeness
 from mechshift.graph import Graph
+from mechshift.statistics import bootstrap_weights
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -48,6 +51,10 @@ class Comparison:
     """The same in the MDM."""
 
     overlap: OverlapCurve
+    noise_free: NoiseFreeOverlap
+    """Overlap of the circuits extrapolated to scores without noise."""
+    by_weight: WeightLikeness
+    """Likeness of all edges by weight, without noise."""
     agreement: Agreement
     circuit_depth: DepthProfiles
     """Depth of each model's top `circuit_size` edges."""
@@ -84,6 +91,8 @@ class CircuitShift:
     settings: ComparisonSettings
     overlap: OverlapCurve
     """At one size, that of the circuits."""
+    noise_free: NoiseFreeOverlap
+    by_weight: WeightLikeness
     circuit_depth: DepthProfiles
 
     @property
@@ -124,6 +133,8 @@ def compare(
         arm_scores=arm_scores.mean(axis=0, dtype=np.float64),
         mdm_scores=mdm_scores.mean(axis=0, dtype=np.float64),
         overlap=overlap_curve(graph, arm_scores, mdm_scores, settings, unit=unit),
+        noise_free=_noise_free(arm_scores, mdm_scores, graph, settings),
+        by_weight=_by_weight(arm_scores, mdm_scores, settings),
         agreement=agreement(graph, arm_scores, mdm_scores, settings, unit=unit),
         circuit_depth=depth_profile(
             graph, arm_scores, mdm_scores, settings, scope="circuit", unit=unit
@@ -161,5 +172,31 @@ def circuit_shift(
         graph=graph,
         settings=settings,
         overlap=overlap_curve(graph, ours, theirs, settings, unit=unit),
+        noise_free=_noise_free(ours, theirs, graph, settings),
+        by_weight=_by_weight(ours, theirs, settings),
         circuit_depth=depth_profile(graph, ours, theirs, settings, scope="circuit", unit=unit),
     )
+
+
+def _noise_free(
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    graph: Graph,
+    settings: ComparisonSettings,
+) -> NoiseFreeOverlap:
+    return noise_free_overlap(
+        arm_scores,
+        mdm_scores,
+        settings.circuit_size_in(graph.num_edges),
+        level=settings.level,
+        seed=settings.seed,
+    )
+
+
+def _by_weight(
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    settings: ComparisonSettings,
+) -> WeightLikeness:
+    weights = bootstrap_weights(len(arm_scores), settings.num_resamples, settings.seed)
+    return weight_likeness(arm_scores, mdm_scores, weights, level=settings.level)
