@@ -288,7 +288,7 @@ def test_every_shift_that_is_explained_has_its_cause_in_the_headline(planted: Pl
     )
     causes = [one for one in verdict(task).statements if one.axis == "cause"]
     assert len(causes) == 2
-    assert f"The {EARLY} is" in causes[0].sentence and f"The {SHIFT} is" in causes[1].sentence
+    assert f"{EARLY} is" in causes[0].sentence and f"{SHIFT} is" in causes[1].sentence
     assert rows_of(task)["Cause"].cells[0] == Cell(text=NOT_DECIDED)
     assert rows_of(planted("rewired"))["Cause"].cells[0] == Cell(text="nothing to explain")
 
