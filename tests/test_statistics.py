@@ -391,3 +391,27 @@ def test_the_spread_of_draws_leaves_out_the_undefined():
     assert spread_of_draws(draws[:, 2:]).at(0) is None
     with pytest.raises(MechshiftError, match="a spread needs at least one draw"):
         spread_of_draws(draws[:0])
+
+
+def test_an_undefined_resample_counts_as_one_beyond_either_end() -> None:
+    """Of 100 resamples the level 0.9 leaves out 5 at each end; 2 are undefined, so 3 of the others.
+
+    The values are 0 to 97, moved by 1.5 so that their mean is 50.
+    """
+    rows = np.concatenate([[50.0], np.arange(98.0), [np.nan, np.nan]])[:, None]
+    found = Estimates.from_rows(rows, level=0.9).at(0)
+    low, high = np.percentile(np.arange(98.0), [100 * 3 / 98, 100 * 95 / 98]) + 1.5
+    assert found is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
+    assert found.interval.level == 0.9
+
+
+@pytest.mark.parametrize(("num_undefined", "has_interval"), [(0, True), (4, True), (5, False)])
+def test_as_many_undefined_resamples_as_one_end_leaves_out_leave_no_interval(
+    num_undefined: int, has_interval: bool
+) -> None:
+    rows = np.concatenate([[0.0], np.linspace(-1, 1, 100)])
+    rows[1 : 1 + num_undefined] = np.nan
+    found = Estimates.from_rows(np.stack([rows, np.arange(101.0)], axis=1), level=0.9)
+    assert (found.at(0) is not None) == has_interval
+    assert found.value[0] == 0 and found.at(1) is not None

@@ -129,22 +129,6 @@ def test_different_models_stay_below_their_ceiling(quick: ComparisonSettings) ->
     assert ratio is not None and ratio.interval.high < 0.8
 
 
-def test_the_interval_of_the_ratio_is_that_of_its_draws(quick: ComparisonSettings) -> None:
-    """The central 95 % of the draws, moved so that their mean is the value."""
-    truths = np.random.default_rng(6).normal(size=(2, GRAPH.num_edges))
-    curve = overlap_curve(GRAPH, noisy(truths[0], 7), noisy(truths[1], 8), quick)
-    assert curve.ratio_draws.shape == (quick.num_resamples, len(curve.sizes))
-    defined = np.isfinite(curve.ratio_draws).all(axis=0)
-    assert defined.sum() > 2
-    draws, value = curve.ratio_draws[:, defined], curve.ratio.value[defined]
-    low, high = np.percentile(draws, [2.5, 97.5], axis=0) + value - draws.mean(axis=0)
-    np.testing.assert_allclose(curve.ratio.low[defined], np.clip(low, 0, value))
-    np.testing.assert_allclose(curve.ratio.high[defined], np.maximum(high, value))
-    assert np.isnan(curve.ratio.low[~defined]).all()
-    same = overlap_curve(GRAPH, noisy(truths[0], 7), noisy(truths[0], 7), quick).ratio_draws
-    np.testing.assert_allclose(same[np.isfinite(same)], 1)
-
-
 def test_the_null_keeps_how_many_edges_each_group_has_in_the_circuit() -> None:
     groups = edge_groups(GRAPH)
     magnitudes = np.random.default_rng(9).random(GRAPH.num_edges)

@@ -104,7 +104,7 @@ def test_a_checkpoint_with_the_final_weights_measures_as_the_pair_does(run, smal
     verdicts = json.loads((small_run / "report" / "verdicts.json").read_text(encoding="utf-8"))
     by_axis = {one["axis"]: one["estimate"] for one in verdicts["tasks"][TASK]["statements"]}
     for axis, quantity in (
-        ("structure", "overlap ratio"),
+        ("structure", "noise-free overlap"),
         ("depth", "early share shift"),
         ("specialisation", "effective components shift"),
         ("direction", "right-to-left share"),
@@ -131,7 +131,7 @@ def test_a_checkpoint_with_its_parents_weights_is_step_0(run):
 
 def test_the_control_begins_as_its_parent_and_never_reads_from_the_right(run):
     at_start = numbers(run, "control", 0)
-    assert at_start["overlap ratio"] == (1.0, 1.0, 1.0)
+    assert at_start["noise-free overlap"] == (1.0, 1.0, 1.0)
     for shift in ("early share shift", "centre of mass shift", "effective components shift"):
         assert at_start[shift] == (0.0, 0.0, 0.0)
     for step in (0, 100, 2200):

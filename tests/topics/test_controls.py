@@ -1,5 +1,6 @@
 """Controls: whose doing a shift is, and panels and table of every quantity beside the MDM's."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import pytest
 from mechshift.comparison import ComparisonSettings
 from mechshift.page.formats import NOT_DECIDED, Cell, estimate_cell, percentage_cell
 from mechshift.page.theme import NEUTRAL_COLOUR, PAIR_COLOUR
-from mechshift.statistics import Estimate, Interval, proportion_interval, share_correct
+from mechshift.statistics import Estimate, Estimates, Interval, proportion_interval, share_correct
 from mechshift.topics.controls import (
     ACCURACY,
     causes,
@@ -69,13 +70,17 @@ def cause(task: TaskResults) -> Statement:
     return statements[0]
 
 
-def test_a_shift_that_no_control_shares_is_diffusions_own(
+def test_a_shift_that_no_control_shares_is_this_checkpoints(
     planted: Planted, control_of: ControlOf
 ) -> None:
     decided = cause(planted("moved", control_of("arm-continued", "identical")))
-    assert decided.verdict == "diffusion's own"
+    assert decided.verdict == "this checkpoint's"
     assert decided.estimate is None
-    assert "reached by no control" in decided.sentence
+    assert re.search(
+        r"early share shift is beyond a control's by \+0\.\d\d \[\+0\.\d\d, \+0\.\d\d\]"
+        r" \(arm-continued\): this checkpoint's\.$",
+        decided.sentence,
+    )
 
 
 def test_a_shift_that_training_without_diffusion_shares_is_not(
@@ -86,13 +91,70 @@ def test_a_shift_that_training_without_diffusion_shares_is_not(
     assert decided.verdict == "also without diffusion (arm-continued)"
 
 
+def with_shift(member: MemberResults, draws: np.ndarray) -> MemberResults:
+    """The member with an early share shift of these draws, which its interval is made from."""
+    rows = np.concatenate([[draws.mean()], draws])[:, None]
+    measured = Measured(estimate=Estimates.from_rows(rows).at(0), draws=draws)
+    return replace(member, measured={**member.measured, EARLY: measured})
+
+
+@pytest.mark.parametrize(
+    ("shared", "own_control", "verdict"),
+    [
+        (0.10, 0.18, "this checkpoint's"),
+        (0.00, 0.18, NOT_DECIDED),
+        (0.10, 0.30, "also without diffusion (arm-continued)"),
+        (0.00, 0.30, NOT_DECIDED),
+    ],
+)
+def test_a_cause_rests_on_the_paired_difference_and_not_on_two_intervals(
+    planted: Planted,
+    control_of: ControlOf,
+    shared: float,
+    own_control: float,
+    verdict: str,
+) -> None:
+    """The MDM shifts by 0.3; both scatter by 0.1, of which `shared` comes from the ARM.
+
+    Shared, it cancels, and a difference of 0.12 excludes 0 though the intervals overlap, or one of
+    0 lies within half of 0.3. Not shared, the same two intervals decide nothing: neither that the
+    shift is the MDM's alone, nor that training without diffusion does as much.
+    """
+    generator = np.random.default_rng(0)
+    common = generator.normal(size=2000)
+    mdm, control = (
+        value + shared * common + np.sqrt(0.1**2 - 0.98 * shared**2) * generator.normal(size=2000)
+        for value in (0.3, own_control)
+    )
+    task = planted("moved", with_shift(control_of("arm-continued", "identical"), control))
+    task = replace(task, mdm=with_shift(task.mdm, mdm))
+    assert cause(task).verdict == verdict
+
+
+def test_a_control_that_training_never_touched_leaves_the_cause_open(
+    planted: Planted, control_of: ControlOf
+) -> None:
+    """What the mask alone does not do may still be what any training does."""
+    assert cause(planted("moved", control_of("arm-full", "identical"))).verdict == NOT_DECIDED
+
+
+def test_a_control_that_shifts_further_than_the_mdm_leaves_the_cause_open(
+    planted: Planted, control_of: ControlOf
+) -> None:
+    task = planted("moved")
+    draws = task.mdm.measured[EARLY].draws
+    assert draws is not None
+    control = with_shift(control_of("arm-continued", "identical"), 2 * draws)
+    assert cause(replace(task, controls=(control,))).verdict == NOT_DECIDED
+
+
 def test_an_mdm_of_another_seed_reaches_the_shift_and_takes_nothing_from_it(
     planted: Planted, control_of: ControlOf
 ) -> None:
     controls = (control_of("arm-continued", "identical"), control_of("mdm-other-seed", "moved"))
     decided = cause(planted("moved", *controls))
-    assert decided.verdict == "diffusion's own"
-    assert "reached by mdm-other-seed" in decided.sentence
+    assert decided.verdict == "this checkpoint's"
+    assert "(mdm-other-seed)" in decided.sentence
 
 
 def test_a_shift_that_an_mdm_of_another_seed_does_not_reach_is_this_seeds(
@@ -127,7 +189,7 @@ def test_a_control_that_cannot_do_the_task_explains_nothing(
 ) -> None:
     lost = replace(control_of("arm-full", "moved"), accuracy=estimate(0.1, 0.05, 0.2))
     task = planted("moved", lost, control_of("arm-continued", "identical"))
-    assert cause(task).verdict == "diffusion's own"
+    assert cause(task).verdict == "this checkpoint's"
 
 
 @pytest.mark.parametrize("name", ["arm-full", "arm-continued", "mdm-other-seed"])
@@ -142,7 +204,7 @@ def test_an_undefined_control_proves_nothing(
     if name == "mdm-other-seed":
         controls.append(control_of("arm-continued", "identical"))
     found = cause(planted("moved", *controls))
-    assert found.verdict == ("diffusion's own" if name == "mdm-other-seed" else NOT_DECIDED)
+    assert found.verdict == ("this checkpoint's" if name == "mdm-other-seed" else NOT_DECIDED)
     assert name not in found.sentence
 
 
@@ -159,7 +221,7 @@ def test_every_panel_has_a_line_of_no_change_and_the_rows_that_were_measured(row
 def test_what_no_row_has_a_number_of_has_no_panel(rows) -> None:
     figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words")
     assert [trace.name for trace in figure.data[1::2]] == [
-        "overlap ratio",
+        "noise-free overlap",
         "early share shift",
         "effective components shift",
     ]
@@ -198,7 +260,8 @@ def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -
     further = [by_name[name] for name in ("arm-continued", "mdm-other-seed")]
     assert [name for name, _ in table.rows] == [
         "solves of what both solve",
-        "overlap ratio",
+        "noise-free overlap",
+        "likeness by weight",
         "core kept",
         "early share shift",
         "centre of mass shift",
@@ -232,8 +295,8 @@ def test_a_task_without_controls_shows_none(planted: Planted, ioi: TaskResults) 
     (shown,) = CONTROLS.exhibits(ioi)
     assert shown.name == "controls"
     assert shown.table["row"].unique(maintain_order=True).to_list()[0] == "MDM"
-    overlap = shown.table.filter(row="MDM", quantity="overlap ratio")["value"].to_list()
-    ratio = ioi.mdm.estimate("overlap ratio")
+    overlap = shown.table.filter(row="MDM", quantity="noise-free overlap")["value"].to_list()
+    ratio = ioi.mdm.estimate("noise-free overlap")
     assert overlap == [None if ratio is None else ratio.value]
 
 

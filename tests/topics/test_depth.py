@@ -10,13 +10,14 @@ import pytest
 
 from mechshift.comparison import CROSS_FITTED, Comparison
 from mechshift.page.elements import Finding
-from mechshift.page.formats import NOT_DECIDED, UNDEFINED, Cell, estimate_cell
+from mechshift.page.formats import NOT_DECIDED, Cell, estimate_cell
 from mechshift.statistics import Estimate, Estimates, Interval
 from mechshift.testing import LAYERS_MOVED
 from mechshift.topics.depth import (
     CENTRE,
     DEPTH,
     EARLY,
+    TOO_NOISY,
     depth_profiles,
     depth_profiles_table,
 )
@@ -31,7 +32,7 @@ SAME = {
     "front-loaded": "yes, more",
     "back-loaded": "no, less",
     NOT_DECIDED: NOT_DECIDED,
-    UNDEFINED: UNDEFINED,
+    TOO_NOISY: f"{TOO_NOISY} (undefined on the examples themselves)",
 }
 """The verdict's words -> the finding's."""
 
@@ -96,18 +97,40 @@ def test_a_shift_counts_where_its_cross_fitted_interval_excludes_zero(
     assert f"{abs(share):.1f}\N{NO-BREAK SPACE}% of the depth" in found.sentence
 
 
-def test_a_shift_that_does_not_carry_over_to_the_other_half_is_undefined(
+def test_a_shift_that_does_not_carry_over_to_the_other_half_is_too_noisy(
     planted: Compared, with_depth_shifts: Compared
 ) -> None:
     task = with_depth_shifts(planted("rewired"), np.nan, np.nan)
     for words in ("early layers", "move in depth"):
         found = finding(task, words)
-        assert found.verdict == UNDEFINED
+        assert found.verdict == TOO_NOISY
         assert "does not carry over to the other half" in found.sentence
     for name in (EARLY, CENTRE):
         assert task.mdm.measured[name].reason == (
-            "scores on one half of the examples do not carry over to the other half"
+            "too noisy (undefined on the examples themselves)"
         )
+
+
+def test_a_shift_without_an_interval_says_in_what_share_of_the_resamples_it_is_undefined(
+    planted: Compared, compared_anew: Compared
+) -> None:
+    task = planted("moved")
+    depth = task.comparison.circuit_depth
+    draws = depth.source.cross_fitted_draws.copy()
+    draws[:7] = np.nan
+    shifts = depth.source.cross_fitted
+    nothing = np.full_like(shifts.low, np.nan)
+    source = replace(
+        depth.source,
+        cross_fitted=replace(shifts, low=nothing, high=nothing),
+        cross_fitted_draws=draws,
+    )
+    comparison = replace(task.comparison, circuit_depth=replace(depth, source=source))
+    noisy = compared_anew(task, comparison, DEPTH)
+    words = "too noisy (undefined in 7.0\N{NO-BREAK SPACE}% of the resamples)"
+    assert decided(noisy) == words
+    assert noisy.mdm.measured[EARLY].reason == noisy.mdm.measured[CENTRE].reason == words
+    assert words in finding(noisy, "early layers").sentence
 
 
 @pytest.mark.parametrize(
@@ -169,7 +192,7 @@ def test_shifts_carry_their_sign_and_say_where_nothing_is_decided(
         assert (cells[names[-1]].note == "not decided") == (plant == "identical")
     undefined = with_depth_shifts(planted("moved"), np.nan, np.nan)
     shown = {row.name: row.cell(undefined) for row in DEPTH.headline}
-    assert [shown[name] for name in names] == 4 * [Cell(text="undefined")]
+    assert [shown[name] for name in names] == 4 * [Cell(text="too noisy")]
 
 
 @pytest.mark.parametrize("scope", ["circuit_depth", "all_depth"])

@@ -10,10 +10,11 @@ import pytest
 from mechshift.comparison import Comparison
 from mechshift.page.elements import Finding
 from mechshift.page.formats import NOT_DECIDED, UNDEFINED, estimate_cell
-from mechshift.statistics import Estimates
+from mechshift.statistics import Estimate, Estimates, Interval
 from mechshift.topics.overlap import (
+    BY_WEIGHT,
+    NOISE_FREE,
     OVERLAP,
-    RATIO,
     index_at_size,
     overlap_curve,
     overlap_curve_table,
@@ -88,85 +89,128 @@ def test_overlap_counts_where_layout_alone_seldom_makes_as_much(
     assert "[0.20, 0.40]" in found.sentence and f"p = {p:.3f}." in found.sentence
 
 
-@pytest.mark.parametrize(
-    ("ratio", "verdict"),
-    [((0.4, 0.9), "yes"), ((0.8, 1.1), NOT_DECIDED), ((1.01, 1.2), "no: alike")],
-)
-def test_models_differ_where_the_ratio_lies_below_one(
-    planted: Compared, with_overlap: Compared, ratio: tuple[float, float], verdict: str
-) -> None:
-    task = with_overlap(planted("rewired"), ratio=ratio)
-    assert finding(task, "sampling noise").verdict == verdict
+def with_noise_free(
+    task: TaskResults,
+    overlap: tuple[float, float] | None,
+    *,
+    one_circuit: tuple[float, float] = (0.9, 1.0),
+    ceilings: tuple[float, float] = (0.7, 0.6),
+    by_weight: tuple[float, float] | None = (0.3, 0.5),
+) -> TaskResults:
+    """The task with these intervals, each value in the middle."""
+    arm, mdm = (np.full(3, ceiling) for ceiling in ceilings)
+    noise_free = replace(
+        task.comparison.noise_free,
+        overlap=between(overlap),
+        one_circuit=between(overlap and one_circuit),
+        ceiling_arm=arm,
+        ceiling_mdm=mdm,
+        reason="" if overlap else "it cannot be measured",
+    )
+    weights = replace(task.comparison.by_weight, likeness=between(by_weight))
+    comparison = replace(task.comparison, noise_free=noise_free, by_weight=weights)
+    return replace(task, comparison=comparison)
+
+
+def between(bounds: tuple[float, float] | None) -> Estimate | None:
+    if bounds is None:
+        return None
+    low, high = bounds
+    return Estimate(value=(low + high) / 2, interval=Interval(low=low, high=high, level=0.95))
 
 
 @pytest.mark.parametrize(
-    ("ratio", "structure", "differ"),
+    ("overlap", "structure", "differ"),
     [
         ((0.1, 0.4), "rewired", "yes"),
         ((0.5, 0.7), "modest change", "yes"),
-        ((0.85, 1.1), "retained", NOT_DECIDED),
-        ((np.nan, np.nan), UNDEFINED, UNDEFINED),
+        ((0.82, 0.9), "retained", "yes"),
+        ((0.85, 1.0), "retained", NOT_DECIDED),
+        ((0.4, 0.6), NOT_DECIDED, "yes"),
+        (None, UNDEFINED, UNDEFINED),
     ],
 )
 def test_verdict_and_answer_on_structure_rest_on_one_number(
-    planted: Compared,
-    with_overlap: Compared,
-    ratio: tuple[float, float],
-    structure: str,
-    differ: str,
+    planted: Compared, overlap: tuple[float, float] | None, structure: str, differ: str
 ) -> None:
     """Classes and a difference are two questions; whatever is not retained differs."""
-    task = with_overlap(planted("moved"), ratio=ratio)
+    task = with_noise_free(planted("moved"), overlap)
     assert decided(task).verdict == structure
     assert finding(task, "sampling noise").verdict == differ
 
 
-def test_the_verdict_tells_its_number_and_the_size_of_the_circuits(
-    planted: Compared, with_overlap: Compared
+@pytest.mark.parametrize("ceilings", [(0.8, 0.45), (0.45, 0.8)])
+@pytest.mark.parametrize("overlap", [(0.1, 0.4), (0.85, 1.0)])
+def test_nothing_is_decided_of_a_model_that_hardly_agrees_with_itself(
+    planted: Compared, ceilings: tuple[float, float], overlap: tuple[float, float]
 ) -> None:
-    statement = decided(with_overlap(planted("moved"), ratio=(0.1, 0.4)))
+    task = with_noise_free(planted("moved"), overlap, ceilings=ceilings)
+    assert decided(task).verdict == NOT_DECIDED
+    found = finding(task, "sampling noise")
+    assert found.verdict == NOT_DECIDED
+    assert f"{ceilings[0]:.2f} (ARM) and {ceilings[1]:.2f} (MDM), and 0.5 are" in found.sentence
+
+
+def test_what_one_circuit_with_this_noise_would_read_is_no_change(planted: Compared) -> None:
+    for lowest, structure, differ in ((0.59, "modest change", "yes"), (0.55, *2 * [NOT_DECIDED])):
+        given = with_noise_free(planted("moved"), (0.5, 0.65), one_circuit=(lowest, 0.8))
+        assert decided(given).verdict == structure
+        assert finding(given, "sampling noise").verdict == differ
+    retained = with_noise_free(planted("moved"), (0.81, 0.9), one_circuit=(0.5, 1.0))
+    assert decided(retained).verdict == "retained"
+
+
+def test_what_changed_by_count_and_is_kept_by_weight_is_said_in_one_verdict(
+    planted: Compared,
+) -> None:
+    kept, open_, changed = (
+        with_noise_free(planted("moved"), (0.1, 0.4), by_weight=by_weight)
+        for by_weight in ((0.92, 0.99), (0.85, 0.95), (0.5, 0.6))
+    )
+    assert decided(kept).verdict == "rewired by count, kept by weight"
+    assert decided(open_).verdict == decided(changed).verdict == "rewired"
+    verdicts = [finding(task, "as strong").verdict for task in (kept, open_, changed)]
+    assert verdicts == ["kept", NOT_DECIDED, "changed"]
+    retained = with_noise_free(planted("moved"), (0.85, 1.0), by_weight=(0.92, 0.99))
+    assert decided(retained).verdict == "retained"
+
+
+def test_the_verdict_tells_its_number_and_the_size_of_the_circuits(planted: Compared) -> None:
+    statement = decided(with_noise_free(planted("rewired"), (0.1, 0.4)))
     assert statement.sentence == (
-        "The top 12 edges agree to 0.25 [0.10, 0.40] of what sampling noise allows: rewired."
+        "The top 12 edges overlap by 0.25 [0.10, 0.40] without sampling noise: rewired."
     )
 
 
-def test_an_overlap_that_is_undefined_is_called_so(
-    planted: Compared, compared_anew: Compared
-) -> None:
-    task = planted("identical")
-    overlap = task.comparison.overlap
-    undefined = replace(overlap.ratio, value=overlap.ratio.value * float("nan"))
-    comparison = replace(task.comparison, overlap=replace(overlap, ratio=undefined))
-    assert decided(compared_anew(task, comparison, OVERLAP)).verdict == "undefined"
-
-
 def test_what_has_no_number_is_undefined(planted: Compared, with_overlap: Compared) -> None:
-    task = with_overlap(planted("moved"), ratio=(np.nan, np.nan), null=(np.nan, np.nan))
+    task = with_overlap(planted("moved"), null=(np.nan, np.nan))
+    task = with_noise_free(task, None, by_weight=None)
     for words in ("share edges", "sampling noise"):
         found = finding(task, words)
         assert found.verdict == UNDEFINED
         assert "allow no such number or no interval" in found.sentence
+    assert finding(task, "as strong").verdict == UNDEFINED
+    assert "without noise, is undefined" in finding(task, "as strong").sentence
+    cells = {row.name: row.cell(task).text for row in OVERLAP.headline}
+    assert cells["Noise-free overlap"] == cells["Likeness by weight"] == UNDEFINED
 
 
-def test_the_ratio_is_stored_with_the_draws_of_its_interval(planted: Compared) -> None:
-    """And is that of the circuits' own size."""
-    task = planted("distributed")
-    measured, overlap = task.mdm.measured[RATIO], task.comparison.overlap
-    draws, found = measured.draws, measured.estimate
-    assert draws is not None and found == overlap.ratio.at(overlap.sizes.tolist().index(12))
-    low, high = np.percentile(draws - draws.mean() + found.value, [2.5, 97.5])
-    # A ratio below 0 is cut off.
-    assert (found.interval.low, found.interval.high) == pytest.approx((max(0.0, low), high))
-
-
-def test_a_ratio_that_is_undefined_is_stored_with_its_reason(
-    planted: Compared, with_overlap: Compared
+def test_members_are_measured_by_what_the_verdict_reads(
+    planted: Compared, compared_anew: Compared
 ) -> None:
-    task = with_overlap(planted("moved"), ratio=(np.nan, np.nan))
-    assert task.mdm.measured[RATIO].reason == "a ceiling is 0"
-    overlap = replace(task.comparison.overlap, notes=("12 edges: no ceiling",))
-    noted = replace(task, comparison=replace(task.comparison, overlap=overlap))
-    assert with_overlap(noted).mdm.measured[RATIO].reason == "12 edges: no ceiling"
+    task = planted("distributed")
+    measured, comparison = task.mdm.measured, task.comparison
+    assert measured[NOISE_FREE].estimate == comparison.noise_free.overlap
+    assert measured[BY_WEIGHT].estimate == comparison.by_weight.likeness
+    assert measured[BY_WEIGHT].draws is comparison.by_weight.draws
+    missing = with_noise_free(task, None, by_weight=None).comparison
+    draws = np.where(np.arange(100) < 30, np.nan, 0.5)
+    missing = replace(missing, by_weight=replace(missing.by_weight, draws=draws))
+    anew = compared_anew(task, missing, OVERLAP).mdm.measured
+    assert anew[NOISE_FREE].reason == "it cannot be measured"
+    assert anew[BY_WEIGHT].reason.endswith(
+        "do not carry over to the others in 30\N{NO-BREAK SPACE}% of the resamples"
+    )
 
 
 def test_the_headline_has_the_numbers_at_the_circuits_size(ioi: TaskResults) -> None:
@@ -179,7 +223,8 @@ def test_the_headline_has_the_numbers_at_the_circuits_size(ioi: TaskResults) -> 
         "… if only layout mattered": overlap.null.at(index),
         "ARM ceiling": overlap.ceiling_arm.at(index),
         "MDM ceiling": overlap.ceiling_mdm.at(index),
-        "Ratio to ceiling": overlap.ratio.at(index),
+        "Noise-free overlap": ioi.comparison.noise_free.overlap,
+        "Likeness by weight": ioi.comparison.by_weight.likeness,
         "Node overlap": overlap.nodes.at(index),
     }
     assert list(cells) == list(shown)

@@ -18,7 +18,7 @@ from mechshift.topics import registry  # pytest takes `tests_over` by itself for
 from mechshift.topics.depth import EARLY
 from mechshift.topics.flow import SHARE
 from mechshift.topics.hypotheses import corrected_frame
-from mechshift.topics.overlap import RATIO
+from mechshift.topics.overlap import NOISE_FREE
 from mechshift.topics.registry import (
     TOPICS,
     glance,
@@ -102,7 +102,8 @@ def test_the_axes_of_the_verdict_stand_in_a_fixed_order() -> None:
 
 def test_members_are_measured_by_these_quantities_and_checkpoints_by_more() -> None:
     of_members = [
-        "overlap ratio",
+        "noise-free overlap",
+        "likeness by weight",
         "core kept",
         "early share shift",
         "centre of mass shift",
@@ -239,7 +240,8 @@ def test_every_number_of_the_headline_is_the_records_with_its_interval(
             "… if only layout mattered": comparison.overlap.null.at(index),
             "ARM ceiling": comparison.overlap.ceiling_arm.at(index),
             "MDM ceiling": comparison.overlap.ceiling_mdm.at(index),
-            "Ratio to ceiling": comparison.overlap.ratio.at(index),
+            "Noise-free overlap": comparison.noise_free.overlap,
+            "Likeness by weight": comparison.by_weight.likeness,
             "Node overlap": comparison.overlap.nodes.at(index),
             "Early share, ARM": source.arm.thirds.at(0),
             "Early share, MDM": source.mdm.thirds.at(0),
@@ -286,7 +288,7 @@ def test_every_shift_that_is_explained_has_its_cause_in_the_headline(planted: Pl
     )
     causes = [one for one in verdict(task).statements if one.axis == "cause"]
     assert len(causes) == 2
-    assert f"The {EARLY} is" in causes[0].sentence and f"The {SHIFT} is" in causes[1].sentence
+    assert f"{EARLY} is" in causes[0].sentence and f"{SHIFT} is" in causes[1].sentence
     assert rows_of(task)["Cause"].cells[0] == Cell(text=NOT_DECIDED)
     assert rows_of(planted("rewired"))["Cause"].cells[0] == Cell(text="nothing to explain")
 
@@ -296,7 +298,7 @@ def test_every_task_has_a_point_for_each_quantity_of_the_pair(planted: Planted) 
     figure = glance(tasks)
     assert figure.layout.title.text == "The pair at a glance"
     names = [trace.name for trace in figure.data[1::2]]
-    assert names == [RATIO, EARLY, SHIFT]  # flow was traced on neither
+    assert names == [NOISE_FREE, EARLY, SHIFT]  # flow was traced on neither
     for points in figure.data[1::2]:
         assert list(points.y) == ["moved", "identical"]
         assert list(points.x) == [

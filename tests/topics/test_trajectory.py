@@ -94,7 +94,8 @@ def member() -> Member:
 
 def test_todays_quantities_are_followed_in_page_order():
     assert [one.name for one in tracked_quantities()] == [
-        "overlap ratio",
+        "noise-free overlap",
+        "likeness by weight",
         "core kept",
         "early share shift",
         "centre of mass shift",

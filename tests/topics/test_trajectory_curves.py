@@ -93,8 +93,8 @@ def test_a_column_is_named_after_its_task_on_a_wide_page_and_a_panel_on_a_phone(
     wide, narrow = curves.layout.meta["wide"], curves.layout.meta["narrow"]
     header = f"annotations[{2 * len(TRACKED)}].text"
     assert (wide[header], narrow[header]) == ("<b>ioi</b>", "")
-    assert wide["annotations[0].text"] == "<b>overlap ratio</b>"
-    assert narrow["annotations[0].text"] == "<b>overlap ratio</b><br>ioi"
+    assert wide["annotations[0].text"] == "<b>noise-free overlap</b>"
+    assert narrow["annotations[0].text"] == "<b>noise-free overlap</b><br>ioi"
     assert wide["annotations[1].text"] == ""
     assert narrow["annotations[1].text"] == "infilling &amp; more"
 

@@ -21,6 +21,11 @@ from mechshift.comparison.flow_direction import (
 )
 from mechshift.comparison.likeness import AgreementCurve
 from mechshift.comparison.measures import node_jaccard, node_names, node_scores
+from mechshift.comparison.noise_free_overlap import (
+    LOWEST_CEILING,
+    NoiseFreeOverlap,
+    noise_free_overlap,
+)
 from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
 from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
 from mechshift.comparison.resampling import CHUNK_BYTES, mean_scores
@@ -40,6 +45,7 @@ from mechshift.comparison.sweeps import (
     sweep_over_halves,
     sweep_over_sizes,
 )
+from mechshift.comparison.weight_likeness import WeightLikeness, weight_likeness
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
@@ -47,6 +53,7 @@ __all__ = [
     "CORE",
     "CROSS_FITTED",
     "HALF_DISTANCES",
+    "LOWEST_CEILING",
     "MIN_EXAMPLES",
     "RIGHT_TO_LEFT",
     "THIRDS",
@@ -63,6 +70,7 @@ __all__ = [
     "DirectionOfFlow",
     "Flow",
     "LayerProfile",
+    "NoiseFreeOverlap",
     "NumStepsSweep",
     "OverlapCurve",
     "ProfileDistance",
@@ -73,6 +81,7 @@ __all__ = [
     "SpanFlow",
     "StepProfile",
     "Unit",
+    "WeightLikeness",
     "agreement",
     "agreement_sizes",
     "circuit_shift",
@@ -86,6 +95,7 @@ __all__ = [
     "node_jaccard",
     "node_names",
     "node_scores",
+    "noise_free_overlap",
     "overlap_curve",
     "overlap_sizes",
     "step_profile",
@@ -95,4 +105,5 @@ __all__ = [
     "sweep_over_sizes",
     "third_of_layers",
     "top_edges",
+    "weight_likeness",
 ]

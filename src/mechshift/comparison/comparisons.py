@@ -7,10 +7,11 @@ measured, as in `compare` and at the compared size alone, and the rest is not.
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mechshift.comparison.depth import DepthProfiles, depth_profile, wanted_for_depth
 from mechshift.comparison.draws import measure_draws
+from mechshift.comparison.noise_free_overlap import NoiseFreeOverlap, noise_free_overlap
 from mechshift.comparison.overlaps import (
     Agreement,
     OverlapCurve,
@@ -42,8 +43,9 @@ from mechshift.comparison.sweeps import (
     sweep_over_sizes,
     wanted_for_sizes,
 )
+from mechshift.comparison.weight_likeness import WeightLikeness, weight_likeness
 from mechshift.graph import Graph
-from mechshift.statistics import num_clusters
+from mechshift.statistics import bootstrap_weights, num_clusters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -68,6 +70,10 @@ class Comparison:
     """The same in the MDM."""
 
     overlap: OverlapCurve
+    noise_free: NoiseFreeOverlap
+    """Overlap of the circuits extrapolated to scores without noise."""
+    by_weight: WeightLikeness
+    """Likeness of all edges by weight, without noise."""
     agreement: Agreement
     circuit_depth: DepthProfiles
     """Depth of each model's top `circuit_size` edges."""
@@ -104,6 +110,8 @@ class CircuitShift:
     settings: ComparisonSettings
     overlap: OverlapCurve
     """At one size, that of the circuits."""
+    noise_free: NoiseFreeOverlap
+    by_weight: WeightLikeness
     circuit_depth: DepthProfiles
 
     @property
@@ -152,6 +160,8 @@ def compare(
         arm_scores=ours.mean(axis=0, dtype=np.float64),
         mdm_scores=theirs.mean(axis=0, dtype=np.float64),
         overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
+        noise_free=_noise_free(ours, theirs, graph, settings, clusters),
+        by_weight=_by_weight(ours, theirs, settings, clusters),
         agreement=agreement(graph, ours, theirs, settings, unit=unit, draws=draws),
         circuit_depth=depth_profile(
             graph, ours, theirs, settings, scope="circuit", unit=unit, draws=draws
@@ -193,7 +203,36 @@ def circuit_shift(
         graph=graph,
         settings=settings,
         overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
+        noise_free=_noise_free(ours, theirs, graph, settings, clusters),
+        by_weight=_by_weight(ours, theirs, settings, clusters),
         circuit_depth=depth_profile(
             graph, ours, theirs, settings, scope="circuit", unit=unit, draws=draws
         ),
     )
+
+
+def _noise_free(
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    graph: Graph,
+    settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"],
+) -> NoiseFreeOverlap:
+    return noise_free_overlap(
+        arm_scores,
+        mdm_scores,
+        settings.circuit_size_in(graph.num_edges),
+        clusters=clusters,
+        level=settings.level,
+        seed=settings.seed,
+    )
+
+
+def _by_weight(
+    arm_scores: Float[np.ndarray, "example edge"],
+    mdm_scores: Float[np.ndarray, "example edge"],
+    settings: ComparisonSettings,
+    clusters: Int[np.ndarray, " example"],
+) -> WeightLikeness:
+    weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
+    return weight_likeness(arm_scores, mdm_scores, weights, clusters=clusters, level=settings.level)

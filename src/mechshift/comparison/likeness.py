@@ -154,7 +154,7 @@ def notes_on_undefined(
         notes.append(f"Circuits of {_listed(sizes, missing)} edges: {reason}; no {name}.")
     if unsure.any():
         notes.append(
-            f"Circuits of {_listed(sizes, unsure)} edges: {reason} in some resamples; no"
+            f"Circuits of {_listed(sizes, unsure)} edges: {reason} in too many resamples; no"
             f" interval of the {name}."
         )
     return notes

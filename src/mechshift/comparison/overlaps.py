@@ -64,10 +64,6 @@ class OverlapCurve:
     ratio: Estimates
     """`halves` over the geometric mean of the ceilings; 1: as alike as noise lets one see."""
 
-    ratio_draws: Float[np.ndarray, "resample size"]
-    """The ratio in each resample, of which its interval is made: two models' numbers can be
-    subtracted on the same resamples. NaN where a ceiling is 0."""
-
     null: Estimates
     """Jaccard after shuffling within layer pair and edge type; low and high over shuffles."""
 
@@ -179,7 +175,6 @@ def overlap_curve(
         bootstrap_mdm=bootstrap_mdm,
         halves=edges.halves,
         ratio=edges.ratio,
-        ratio_draws=found.ratio_draws,
         null=edges.null,
         layout_p=edges.layout_p,
         noise_p=edges.noise_p,

@@ -3,22 +3,38 @@
 For readers who ask whose doing a shift is. Every quantity of every topic is measured of the
 controls as of the MDM, against the same ARM.
 
-Rule of causes, for each decided shift that is explained: a control reaches the shift where its
-interval touches the MDM's; where none of the controls without diffusion does, the shift is
-diffusion's own, unless an MDM of another seed does not reach it either: then it is this seed's. A
-control that cannot do the task, or of which the quantity is undefined, explains nothing and is left
-out.
+Rule of causes, for each decided shift that is explained. What the MDM shifts more than a control is
+a paired difference: both were measured against one ARM on the same resamples, so it is a
+subtraction of their draws.
+
+1. Where that difference from a control without diffusion lies within half of the MDM's shift, the
+   shift is there also without diffusion.
+2. Where the control that was trained on without diffusion was measured, and the MDM shifts further
+   than each control without diffusion, the shift is this checkpoint's; or this seed's, if it shifts
+   further than an MDM of another seed as well.
+3. Anything else is not decided. A control that cannot do the task, or of which the quantity is
+   undefined, proves nothing.
+
+One training a side says nothing on what diffusion does in general, so no verdict here speaks of it.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
 from mechshift.page.elements import Exhibit, Part
-from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, estimate_cell, percentage_cell
+from mechshift.page.formats import (
+    NOT_DECIDED,
+    NOT_MEASURED,
+    Cell,
+    estimate_cell,
+    in_words,
+    percentage_cell,
+)
 from mechshift.page.theme import (
     NEUTRAL_COLOUR,
     PAIR_COLOUR,
@@ -26,7 +42,7 @@ from mechshift.page.theme import (
     panels,
     stacked,
 )
-from mechshift.statistics import Estimate
+from mechshift.statistics import Estimate, Estimates
 from mechshift.topics.decisions import MIN_CLUSTERS
 from mechshift.topics.topic import (
     Measured,
@@ -45,8 +61,14 @@ MIN_ACCURACY = 0.5
 OTHER_SEED = "mdm-other-seed"
 """The control that diffusion made too; what it does not reach may be chance."""
 
-WITHOUT_DIFFUSION = ("arm-full", "arm-continued")
+TRAINED_ON = "arm-continued"
+"""The control that was trained as long as the MDM, without diffusion."""
+
+WITHOUT_DIFFUSION = ("arm-full", TRAINED_ON)
 """Controls whose weights never saw a mask."""
+
+ALIKE = 0.5
+"""Share of the MDM's shift within which a control's shift is the same; ours."""
 
 CONTROL_NAMES = {
     "arm-full": "ARM, sees both sides",
@@ -233,7 +255,7 @@ def causes(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Statement
         if one.accuracy is not None and one.accuracy.interval.high >= MIN_ACCURACY
     ]
     return tuple(
-        _cause(quantity, shift, controls)
+        _cause(quantity, task.mdm.measured[quantity.name], controls)
         for quantity in quantities
         if quantity.explained
         and (shift := task.mdm.estimate(quantity.name)) is not None
@@ -241,38 +263,61 @@ def causes(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Statement
     )
 
 
-def _cause(quantity: Quantity, shift: Estimate, controls: Sequence[MemberResults]) -> Statement:
-    # A control of which the quantity is undefined was not measured, and proves nothing.
-    names = [one.name for one in controls if one.estimate(quantity.name) is not None]
-    reached = [one.name for one in controls if _reaches(one.estimate(quantity.name), shift)]
-    without = [name for name in reached if name in WITHOUT_DIFFUSION]
-    if not any(name in WITHOUT_DIFFUSION for name in names):
+def contrast(mdm: Measured, control: Measured) -> Estimate | None:
+    """How much more the MDM shifts than a control; None where one of them is undefined."""
+    if mdm.estimate is None or control.estimate is None:
+        return None
+    if mdm.draws is None or control.draws is None:
+        return None
+    value = mdm.estimate.value - control.estimate.value
+    rows = np.concatenate([[value], mdm.draws - control.draws])
+    return Estimates.from_rows(rows[:, None], level=mdm.estimate.interval.level).at(0)
+
+
+def _cause(quantity: Quantity, mdm: Measured, controls: Sequence[MemberResults]) -> Statement:
+    assert mdm.estimate is not None
+    shift = mdm.estimate.value
+    beyond = {
+        one.name: found
+        for one in controls
+        if (found := contrast(mdm, one.measured[quantity.name])) is not None
+    }
+    without = {name: found for name, found in beyond.items() if name in WITHOUT_DIFFUSION}
+    alike = [name for name, found in without.items() if _alike(found, shift)]
+    if alike:
+        decided = f"also without diffusion ({', '.join(alike)})"
+    elif TRAINED_ON not in without or not all(_further(one, shift) for one in without.values()):
         decided = NOT_DECIDED
-    elif without:
-        decided = f"also without diffusion ({', '.join(without)})"
-    elif OTHER_SEED in names and OTHER_SEED not in reached:
+    elif OTHER_SEED in beyond and _further(beyond[OTHER_SEED], shift):
         decided = "this seed's"
     else:
-        decided = "diffusion's own"
-    if names:
-        shown = f"reached by {', '.join(reached)}" if reached else "reached by no control"
-    else:
-        shown = "not held against any control that can do the task"
+        decided = "this checkpoint's"
     return Statement(
-        axis="cause",
-        verdict=decided,
-        estimate=None,
-        sentence=f"The {quantity.name} is {shown}: {decided}.",
+        axis="cause", verdict=decided, estimate=None, sentence=_shown(quantity, beyond, decided)
     )
 
 
-def _reaches(control: Estimate | None, shift: Estimate) -> bool:
-    """Whether a control moves as far: its interval touches the MDM's, or lies beyond it."""
-    if control is None:
-        return False
-    if shift.value > 0:
-        return control.interval.high >= shift.interval.low
-    return control.interval.low <= shift.interval.high
+def _shown(quantity: Quantity, beyond: Mapping[str, Estimate], decided: str) -> str:
+    if not beyond:
+        return (
+            f"The MDM's {quantity.name} is not held against any control that can do the task:"
+            f" {decided}."
+        )
+    differences = ", ".join(
+        f"{in_words(found, signed=True)} ({name})" for name, found in beyond.items()
+    )
+    return f"The MDM's {quantity.name} is beyond a control's by {differences}: {decided}."
+
+
+def _alike(difference: Estimate, shift: float) -> bool:
+    """Whether the whole interval lies within the margin of the MDM's shift."""
+    margin = ALIKE * abs(shift)
+    return -margin <= difference.interval.low and difference.interval.high <= margin
+
+
+def _further(difference: Estimate, shift: float) -> bool:
+    """Whether the MDM shifts further than the control, in the direction of its own shift."""
+    return difference.excludes(0.0) and difference.value * shift > 0
 
 
 def _measure_accuracy(member: StoredMember) -> Measured:
@@ -331,7 +376,10 @@ def controls_topic(quantities: Sequence[Quantity]) -> Topic[None]:
         rules=(
             Rule(
                 axis="cause",
-                words="which controls that can do the task have intervals that touch the MDM's",
+                words="MDM minus a control that can do the task, on the same resamples: this"
+                " checkpoint's where it shifts further than the ARM trained on and every other"
+                " control without diffusion; also without diffusion where the difference lies"
+                f" within {ALIKE} of the shift",
                 decide=lambda task: causes(task, quantities),
             ),
         ),

@@ -6,12 +6,16 @@ are ours, and stand here. Whatever a rule says, nothing is decided on too few cl
 
 import numpy as np
 
-from mechshift.comparison import OverlapCurve
+from mechshift.comparison import LOWEST_CEILING, NoiseFreeOverlap, OverlapCurve, WeightLikeness
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, UNDEFINED
 from mechshift.statistics import ROUNDING, Estimate
 
 RETAINED, REWIRED = 0.8, 0.5
-"""Shares of the ceiling from which a circuit counts as retained, and below which as rewired."""
+"""Noise-free overlaps from which a circuit counts as retained, and below which as rewired."""
+
+SAME_WEIGHTS = 0.9
+"""Cosine from which weights count as kept: its square, the share of the one model's weights that
+the other's explain, is about `RETAINED`."""
 
 MATERIAL_SHARE = 0.05
 """Share of the flow between positions from which a model counts as reading from its right, a
@@ -60,11 +64,11 @@ def by_sign(shift: Estimate | None, *, above: str, below: str, missing: str = NO
     return by_side(shift, 0.0, above=above, below=below, missing=missing)
 
 
-def structure(ratio: Estimate | None) -> str:
-    """The class in which the whole interval of overlap over ceiling lies."""
-    if ratio is None:
+def structure(share: Estimate | None) -> str:
+    """The class in which the whole interval of a share of edges lies."""
+    if share is None:
         return UNDEFINED
-    low, high = ratio.interval.low, ratio.interval.high
+    low, high = share.interval.low, share.interval.high
     if low >= RETAINED:
         return "retained"
     if high < REWIRED:
@@ -72,6 +76,33 @@ def structure(ratio: Estimate | None) -> str:
     if low >= REWIRED and high < RETAINED:
         return "modest change"
     return NOT_DECIDED
+
+
+def edges_changed(found: NoiseFreeOverlap) -> str:
+    """`yes` where the interval of the noise-free overlap leaves out 1, and noise explains it not.
+
+    One circuit in two models of this noise may read below 1 (`NoiseFreeOverlap.one_circuit`); only
+    what lies below that is a change. Below `LOWEST_CEILING` nothing is decided.
+    """
+    if found.overlap is None or found.one_circuit is None:
+        return UNDEFINED
+    if found.lower_ceiling < LOWEST_CEILING:
+        return NOT_DECIDED
+    as_low = found.overlap.value >= found.one_circuit.interval.low
+    return "yes" if found.overlap.interval.high < 1.0 and not as_low else NOT_DECIDED
+
+
+def noise_free_structure(found: NoiseFreeOverlap) -> str:
+    """The class of the noise-free overlap; a class below `retained` needs `edges_changed`."""
+    decided = structure(found.overlap)
+    if found.overlap is None or found.lower_ceiling >= LOWEST_CEILING and decided == "retained":
+        return decided
+    return decided if edges_changed(found) == "yes" else NOT_DECIDED
+
+
+def weights_kept(found: WeightLikeness) -> str:
+    """Words for a cosine from which the two models weigh their strong edges alike."""
+    return by_side(found.likeness, SAME_WEIGHTS, above="kept", below="changed", missing=UNDEFINED)
 
 
 def beyond_layout(overlap: OverlapCurve, index: int, *, above: str, below: str) -> str:

@@ -6,6 +6,7 @@ Rules, on cross-fitted shifts, so that a noisier model does not look moved:
 
 1. depth: front-loaded where the early share rose, back-loaded where it fell.
 2. Earlier or later: the interval of the shift of the centre of mass excludes 0.
+3. Either is too noisy where it is undefined in so many resamples that it has no interval.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from mechshift.comparison import (
     LayerProfile,
 )
 from mechshift.page.elements import Definition, Exhibit, Finding
-from mechshift.page.formats import UNDEFINED, Cell, entry_cell, in_words, number, shift_cell
+from mechshift.page.formats import Cell, entry_cell, in_words, number, percentage, shift_cell
 from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -51,6 +52,9 @@ from mechshift.topics.topic import (
 )
 
 EARLY, CENTRE = "early share shift", "centre of mass shift"
+
+TOO_NOISY = "too noisy"
+"""Instead of a verdict, where the scores on one half of the examples do not carry over."""
 
 SIDES = ("source", "destination")
 PANEL_TITLES = ("written by layer", "read by layer")
@@ -194,14 +198,21 @@ def depth_shift(comparison: Comparison | CircuitShift, of: CrossFitted) -> Estim
     return comparison.circuit_depth.source.cross_fitted_shift(of)
 
 
+def too_noisy(comparison: Comparison | CircuitShift, of: CrossFitted) -> str:
+    """Words for a shift without an interval: how often half of the examples do not carry over."""
+    source, index = comparison.circuit_depth.source, CROSS_FITTED.index(of)
+    if not np.isfinite(source.cross_fitted.value[index]):
+        return f"{TOO_NOISY} (undefined on the examples themselves)"
+    undefined = 1 - float(np.isfinite(source.cross_fitted_draws[:, index]).mean())
+    return f"{TOO_NOISY} (undefined in {percentage(undefined)} of the resamples)"
+
+
 def _measure(of: CrossFitted) -> Callable[[StoredMember], Measured]:
     def measure(member: StoredMember) -> Measured:
         shift = member.shift()
         estimate = depth_shift(shift, of)
         if estimate is None:
-            return Measured(
-                reason="scores on one half of the examples do not carry over to the other half"
-            )
+            return Measured(reason=too_noisy(shift, of))
         draws = shift.circuit_depth.source.cross_fitted_draws[:, CROSS_FITTED.index(of)]
         return Measured(estimate=estimate, draws=draws)
 
@@ -213,7 +224,12 @@ def _decide(task: TaskResults) -> tuple[Statement, ...]:
     return (
         Statement.of(
             "depth",
-            by_sign(early, above="front-loaded", below="back-loaded", missing=UNDEFINED),
+            by_sign(
+                early,
+                above="front-loaded",
+                below="back-loaded",
+                missing=too_noisy(task.comparison, "early"),
+            ),
             early,
             "The early layers' share of the circuit changed by {}",
         ),
@@ -230,9 +246,9 @@ def _early_share(task: TaskResults) -> Finding:
     assert arm and mdm  # depth_profile refuses what has no depth
     return Finding(
         question="Does the MDM rely more on early layers?",
-        verdict=by_sign(shift, above="yes, more", below="no, less", missing=UNDEFINED),
+        verdict=by_sign(shift, above="yes, more", below="no, less", missing=TOO_NOISY),
         sentence=f"Early layers write {in_words(mdm)} of the MDM's circuit and {in_words(arm)} of"
-        f" the ARM's. {_cross_fitted(shift)}.",
+        f" the ARM's. {_cross_fitted(task.comparison, 'early')}.",
     )
 
 
@@ -244,19 +260,20 @@ def _centre_of_mass(task: TaskResults) -> Finding:
         unit += f", {number(share, 1, signed=True)}\N{NO-BREAK SPACE}% of the depth"
     return Finding(
         question="Did the circuit as a whole move in depth?",
-        verdict=by_sign(shift, above="yes, later", below="yes, earlier", missing=UNDEFINED),
+        verdict=by_sign(shift, above="yes, later", below="yes, earlier", missing=TOO_NOISY),
         sentence="Its centre of mass lies at layer"
         f" {number(depth.source.mdm.centre_of_mass.value)} in the MDM and at"
         f" {number(depth.source.arm.centre_of_mass.value)} in the ARM."
-        f" {_cross_fitted(shift, unit)}.",
+        f" {_cross_fitted(task.comparison, 'centre_of_mass', unit)}.",
     )
 
 
-def _cross_fitted(shift: Estimate | None, unit: str = "") -> str:
+def _cross_fitted(comparison: Comparison, of: CrossFitted, unit: str = "") -> str:
+    shift = depth_shift(comparison, of)
     if shift is None:
         return (
-            "Cross-fitted, the difference is undefined: what half of the examples choose does not"
-            " carry over to the other half"
+            f"Cross-fitted, the difference is {too_noisy(comparison, of)}: what half of the"
+            " examples choose does not carry over to the other half"
         )
     return f"Cross-fitted, the difference is {in_words(shift, signed=True)}{unit}"
 
@@ -287,7 +304,7 @@ def _early_cell(model: str) -> Callable[[TaskResults], Cell]:
 def _shift_cell(of: CrossFitted) -> Callable[[TaskResults], Cell]:
     def cell(task: TaskResults) -> Cell:
         shift = depth_shift(task.comparison, of)
-        return Cell(text=UNDEFINED) if shift is None else shift_cell(shift)
+        return Cell(text=TOO_NOISY) if shift is None else shift_cell(shift)
 
     return cell
 

@@ -4,10 +4,13 @@ For readers who ask first of all whether the MDM works with the ARM's circuit.
 
 Rules:
 
-1. structure: the overlap as a share of its ceiling, by classes (`decisions.structure`). An interval
-   over two classes does not decide.
+1. structure: the noise-free overlap, by classes (`decisions.noise_free_structure`). Not decided: an
+   interval over two classes, a ceiling below 0.5, or a change that one circuit with these two
+   models' noise would show as well. What changed by count may be kept by weight, and is said to be.
 2. Alike beyond layout: `layout_p` is at most 1 minus the level (`decisions.beyond_layout`).
-3. Different beyond noise: the interval of the ratio to the ceiling lies below 1.
+3. Different beyond noise: the interval of the noise-free overlap lies below 1, and its value below
+   what one circuit shows.
+4. Kept by weight: the cosine of all edges without noise lies above 0.9.
 """
 
 from collections.abc import Callable
@@ -17,9 +20,15 @@ import plotly.graph_objects as go
 import polars as pl
 from plotly.subplots import make_subplots
 
-from mechshift.comparison import CircuitShift, Comparison, OverlapCurve
+from mechshift.comparison import (
+    LOWEST_CEILING,
+    CircuitShift,
+    Comparison,
+    NoiseFreeOverlap,
+    OverlapCurve,
+)
 from mechshift.page.elements import Definition, Exhibit, Finding
-from mechshift.page.formats import UNDEFINED, Cell, entry_cell, in_words, number
+from mechshift.page.formats import UNDEFINED, Cell, entry_cell, estimate_cell, in_words, number
 from mechshift.page.theme import (
     ARM_COLOUR,
     MDM_COLOUR,
@@ -32,7 +41,16 @@ from mechshift.page.theme import (
     percent,
     stacked,
 )
-from mechshift.topics.decisions import RETAINED, REWIRED, beyond_layout, by_side, structure
+from mechshift.statistics import Estimate
+from mechshift.topics.decisions import (
+    RETAINED,
+    REWIRED,
+    SAME_WEIGHTS,
+    beyond_layout,
+    edges_changed,
+    noise_free_structure,
+    weights_kept,
+)
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
@@ -45,7 +63,7 @@ from mechshift.topics.topic import (
     Topic,
 )
 
-RATIO = "overlap ratio"
+NOISE_FREE, BY_WEIGHT = "noise-free overlap", "likeness by weight"
 
 CURVES = (
     ("edges", "edges, ARM and MDM", PAIR_COLOUR, "solid", "circle"),
@@ -135,30 +153,33 @@ def index_at_size(comparison: Comparison | CircuitShift) -> int:
     return index
 
 
-def _measure_ratio(member: StoredMember) -> Measured:
-    shift = member.shift()
-    index = index_at_size(shift)
-    estimate = shift.overlap.ratio.at(index)
-    if estimate is None:
-        return Measured(reason=" ".join(shift.overlap.notes) or "a ceiling is 0")
-    return Measured(estimate=estimate, draws=shift.overlap.ratio_draws[:, index])
+def _measure_noise_free(member: StoredMember) -> Measured:
+    found = member.shift().noise_free
+    return Measured(estimate=found.overlap, reason=found.reason)
+
+
+def _measure_by_weight(member: StoredMember) -> Measured:
+    found = member.shift().by_weight
+    if found.likeness is None:
+        return Measured(
+            reason="scores on some examples do not carry over to the others in"
+            f" {percent(1 - np.isfinite(found.draws).mean())} of the resamples"
+        )
+    return Measured(estimate=found.likeness, draws=found.draws)
 
 
 def _structure(task: TaskResults) -> tuple[Statement, ...]:
-    ratio = task.mdm.estimate(RATIO)
-    return (
-        Statement.of(
-            "structure",
-            structure(ratio),
-            ratio,
-            f"The top {task.comparison.circuit_size:,} edges agree to {{}} of what sampling"
-            " noise allows",
-        ),
-    )
+    found = task.comparison.noise_free
+    decided, kept = noise_free_structure(found), weights_kept(task.comparison.by_weight)
+    if decided in ("modest change", "rewired") and kept == "kept":
+        decided = f"{decided} by count, kept by weight"
+    words = f"The top {task.comparison.circuit_size:,} edges overlap by {{}} without sampling noise"
+    return (Statement.of("structure", decided, found.overlap, words),)
 
 
 def _findings(task: TaskResults) -> tuple[Finding, ...]:
-    return _same_edges(task.comparison), _differs_beyond_noise(task)
+    comparison = task.comparison
+    return _same_edges(comparison), _differs_beyond_noise(comparison), _same_weights(comparison)
 
 
 def _same_edges(comparison: Comparison) -> Finding:
@@ -179,16 +200,41 @@ def _same_edges(comparison: Comparison) -> Finding:
     )
 
 
-def _differs_beyond_noise(task: TaskResults) -> Finding:
+def _differs_beyond_noise(comparison: Comparison) -> Finding:
     question = "Do they differ by more than sampling noise?"
-    ratio = task.mdm.estimate(RATIO)
-    if ratio is None:
-        return _undefined(question, task.comparison.circuit_size)
+    found = comparison.noise_free
+    if found.overlap is None or found.one_circuit is None:
+        return _undefined(question, comparison.circuit_size)
     return Finding(
         question=question,
-        verdict=by_side(ratio, 1.0, above="no: alike", below="yes", missing=UNDEFINED),
-        sentence=f"Agreement between the models is {in_words(ratio)} of each model's agreement"
-        " with itself on other examples; 1 would mean that no difference can be seen.",
+        verdict=edges_changed(found),
+        sentence=f"Without noise they would overlap by {in_words(found.overlap)} (Jaccard)."
+        f" {_one_circuit(found, found.one_circuit)}",
+    )
+
+
+def _one_circuit(found: NoiseFreeOverlap, expected: Estimate) -> str:
+    """What the noise of the two models alone would show, or that there is too much of it."""
+    ceilings = f"{number(found.ceiling_arm[0])} (ARM) and {number(found.ceiling_mdm[0])} (MDM)"
+    if found.lower_ceiling < LOWEST_CEILING:
+        return (
+            f"That is too far from what can be seen: on halves of the examples each model agrees"
+            f" with itself by {ceilings}, and {LOWEST_CEILING} are needed."
+        )
+    return (
+        f"One circuit with these two models' noise, which agree with themselves by {ceilings},"
+        f" would read {in_words(expected)}."
+    )
+
+
+def _same_weights(comparison: Comparison) -> Finding:
+    likeness = comparison.by_weight.likeness
+    shown = "undefined" if likeness is None else in_words(likeness)
+    return Finding(
+        question="Are the strong edges as strong in both?",
+        verdict=weights_kept(comparison.by_weight),
+        sentence=f"The cosine of the two models' scores over all edges, without noise, is {shown};"
+        " edges weigh by their square, so the few strongest decide.",
     )
 
 
@@ -222,6 +268,10 @@ def _cell(field: str) -> Callable[[TaskResults], Cell]:
     return cell
 
 
+def _number(estimate: Estimate | None) -> Cell:
+    return Cell(text=UNDEFINED) if estimate is None else estimate_cell(estimate)
+
+
 def _edge_test(p: str) -> Callable[[Comparison], tuple[float, float]]:
     def measure(comparison: Comparison) -> tuple[float, float]:
         index, overlap = index_at_size(comparison), comparison.overlap
@@ -235,19 +285,28 @@ OVERLAP: Topic[None] = Topic(
     title="Shared structure",
     quantities=(
         Quantity(
-            name=RATIO,
+            name=NOISE_FREE,
             unit="",
             neutral=1.0,
-            meaning="overlap with the ARM's circuit as a share of what sampling noise allows",
-            measure=_measure_ratio,
+            meaning="overlap with the ARM's circuit (Jaccard), extrapolated to scores without"
+            " noise",
+            measure=_measure_noise_free,
             at_a_glance=True,
+        ),
+        Quantity(
+            name=BY_WEIGHT,
+            unit="",
+            neutral=1.0,
+            meaning="cosine of the scores of all edges with the ARM's, without noise",
+            measure=_measure_by_weight,
         ),
     ),
     rules=(
         Rule(
             axis="structure",
-            words=f"overlap / ceiling: from {RETAINED} retained, from {REWIRED} modest change,"
-            " below rewired",
+            words=f"overlap without noise: from {RETAINED} retained, from {REWIRED} modest change,"
+            " below rewired, if one circuit with this noise would not read so and each ceiling is"
+            f" {LOWEST_CEILING} or more; kept by weight: cosine without noise above {SAME_WEIGHTS}",
             decide=_structure,
         ),
     ),
@@ -287,9 +346,14 @@ OVERLAP: Topic[None] = Topic(
             cell=_cell("ceiling_mdm"),
         ),
         HeadlineRow(
-            name="Ratio to ceiling",
-            explanation="1: no difference to be seen",
-            cell=_cell("ratio"),
+            name="Noise-free overlap",
+            explanation="extrapolated; 1: one circuit",
+            cell=lambda task: _number(task.comparison.noise_free.overlap),
+        ),
+        HeadlineRow(
+            name="Likeness by weight",
+            explanation="cosine of all edges, without noise",
+            cell=lambda task: _number(task.comparison.by_weight.likeness),
         ),
         HeadlineRow(
             name="Node overlap", explanation="weighted, heads and MLPs", cell=_cell("nodes")
@@ -317,7 +381,21 @@ OVERLAP: Topic[None] = Topic(
             term="Ceiling and ratio",
             meaning="Ceiling: mean Jaccard of one model's circuits from two random halves of the"
             " examples. Ratio: Jaccard of the ARM on one half with the MDM on the other, over the"
-            " geometric mean of both ceilings; every part uses half the examples.",
+            " geometric mean of both ceilings; every part uses half the examples. It describes; no"
+            " verdict rests on it.",
+        ),
+        Definition(
+            term="Noise-free overlap",
+            meaning="The same ratio of shared edges over K, with all, half and a quarter of the"
+            " examples, extrapolated along the logarithm of the ceiling to a ceiling of 1, and back"
+            " to Jaccard. Interval: jackknife over 16 blocks of examples. What one circuit with"
+            " both models' noise would read is simulated beside it.",
+        ),
+        Definition(
+            term="Likeness by weight",
+            meaning="<arm, mdm> / sqrt(<arm, arm> <mdm, mdm>), each the sum over edges of products"
+            " of mean scores of disjoint samples of examples, so that noise adds up to nothing. 1:"
+            " the same scores but for the metric's unit.",
         ),
         Definition(
             term="Null",
