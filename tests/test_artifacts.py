@@ -173,7 +173,7 @@ def test_results_of_another_version_are_not_continued_but_can_be_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "x")
-    monkeypatch.setattr("mechshift.artifacts.version", lambda name: "99.0")
+    monkeypatch.setattr("mechshift.artifacts._version", lambda name: "99.0")
     with pytest.raises(ArtifactError, match=r'versions\.torch: .* there, "99\.0" now'):
         is_current(tmp_path / "x", stage="scores", config=CONFIG, inputs=INPUTS)
     assert read_artifact(tmp_path / "x", stage="scores").arrays["values"].shape == (3, 4)
@@ -228,14 +228,14 @@ def test_a_write_killed_at_any_point_leaves_no_folder_and_is_cleaned_up_after(
     killed = textwrap.dedent(f"""
         import os, signal, numpy
         from pathlib import Path
-        from mechshift import artifacts
+        from mechshift import artifacts, disk
         left = {flushes}
         def flush(path):
             global left
             if left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
-        artifacts.flush = flush
+        disk.flush = flush
         artifacts.write_artifact(
             Path({str(tmp_path / "x")!r}), stage="scores", config={{}}, inputs={{}},
             arrays={{"a": numpy.ones(3)}}, texts={{"b": "", "c": ""}},

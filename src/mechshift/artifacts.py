@@ -19,16 +19,14 @@ The inputs of a stage are named by `artifact_hash`, so a change upstream is noti
 
 import hashlib
 import json
-import os
 import platform
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import cache
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from tempfile import TemporaryFile, mkdtemp
 from types import MappingProxyType
 from typing import Any
 
@@ -37,6 +35,7 @@ import polars as pl
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from mechshift.disk import move_into_place, partial_folder, write_text
 from mechshift.errors import ArtifactError
 
 FORMAT_VERSION = 2
@@ -48,6 +47,8 @@ TABLE_SUFFIX = ".parquet"
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 _ABSENT = object()
+
+_version = cache(version)  # a run asks for it at every folder that it opens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,19 +106,11 @@ def write_artifact(
         ArtifactError: `folder` holds something else already, or the disk refuses.
     """
     made_from = _made_from(stage, config, inputs)
-    with _explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(folder)
-        prefix = f"{_partial_prefix(folder)}{os.getpid()}-"
-        partial = Path(mkdtemp(prefix=prefix, dir=folder.parent))
-        try:
-            partial.chmod(0o755)  # mkdtemp makes it private; a run folder is shared like any other
-            _write_files(partial, arrays, tables, texts)
-            files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
-            _write_text(partial / MANIFEST_NAME, _manifest_text(made_from | {"files": files}))
-            _move_into_place(partial, folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+    with _explained(folder), partial_folder(folder) as partial:
+        _write_files(partial, arrays, tables, texts)
+        files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
+        write_text(partial / MANIFEST_NAME, _manifest_text(made_from | {"files": files}))
+        _move_into_place(partial, folder)
     return read_artifact(folder, stage=stage)
 
 
@@ -273,7 +266,7 @@ def _made_from(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str])
 
 def _versions() -> dict[str, str]:
     packages = ("mechshift", "torch", "transformers", "numpy")
-    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+    return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 
 
 def _manifest_text(content: Mapping[str, Any]) -> str:
@@ -304,72 +297,15 @@ def _write_files(
         # The chunks that a table was built from would show in the bytes.
         table.rechunk().write_parquet(folder / (name + TABLE_SUFFIX), compression="zstd")
     for name, text in texts.items():
-        _write_text(folder / name, text)
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_bytes(text.encode("utf-8"))  # never the platform's line ends
+        write_text(folder / name, text)
 
 
 def _move_into_place(partial: Path, folder: Path) -> None:
     """Flush and rename; a folder that is there already must say the same."""
-    for path in [*sorted(partial.iterdir()), partial]:
-        flush(path)
     if folder.is_dir() and any(folder.iterdir()):
         _refuse_other(folder, read_manifest(folder), asdict(read_manifest(partial)))
-        return
-    partial.replace(folder)
-    flush(folder.parent)
-
-
-def make_writable(folder: Path) -> None:
-    """Make a folder, and write a file in it that goes at once: a check before long work.
-
-    Raises:
-        OSError: the system refuses.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    TemporaryFile(dir=folder).close()
-
-
-def flush(path: Path) -> None:
-    """Wait until a file, or the names in a folder, are on the disk."""
-    if path.is_dir() and os.name != "posix":
-        return  # Windows cannot flush a folder
-    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _partial_prefix(folder: Path) -> str:
-    return f".{folder.name}.partial-"
-
-
-def _remove_stale(folder: Path) -> None:
-    """Remove what runs that were killed while writing `folder` left beside it."""
-    prefix = _partial_prefix(folder)
-    for path in folder.parent.iterdir():
-        if path.name.startswith(prefix):
-            process = path.name.removeprefix(prefix).partition("-")[0]
-            if not (process.isdigit() and _is_running(int(process))):
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    """Whether another process has this number; our own cannot be writing this folder twice."""
-    if process == os.getpid():
-        return False
-    if os.name != "posix":
-        return True  # on Windows signal 0 would end it
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    else:
+        move_into_place(partial, folder)
 
 
 @contextmanager

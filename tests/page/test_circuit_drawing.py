@@ -76,7 +76,10 @@ def test_line_widths_grow_with_the_root_of_the_score(panel) -> None:
 
 
 def test_edges_of_one_width_are_one_trace_with_a_gap_after_each(panel) -> None:
-    trace = edge_lines(panel, 1, np.array([True, False, True]))
-    gaps = np.isnan(trace.x)
+    trace = edge_lines(
+        panel, 1, np.array([True, False, True]), name="kept", line={"color": "#102030"}
+    )
+    assert trace["line"] == {"color": "#102030", "width": 0.8 + 1.1}
+    gaps = np.isnan(trace["x"])
     assert gaps.sum() == 2 and gaps[-1]
-    np.testing.assert_array_equal(gaps, np.isnan(trace.y))
+    np.testing.assert_array_equal(gaps, np.isnan(trace["y"]))

@@ -2,9 +2,9 @@ import re
 from importlib import resources
 
 import numpy as np
-import plotly.graph_objects as go
 import pytest
 
+from mechshift.page.figure import Figure
 from mechshift.page.theme import (
     ARM_COLOUR,
     MDM_COLOUR,
@@ -47,11 +47,11 @@ def luminance(colour: str) -> float:
 
 
 def test_a_figure_is_drawn_wide_and_each_patch_undoes_the_other() -> None:
-    figure = finish(go.Figure(), "title", "subtitle", wide={"height": 400}, narrow={"height": 700})
-    assert figure.layout.height == 400
-    assert figure.layout.title.text == "title"
+    figure = finish(Figure(), "title", "subtitle", wide={"height": 400}, narrow={"height": 700})
+    assert figure.layout["height"] == 400
+    assert figure.layout["title"]["text"] == "title"
     with pytest.raises(AssertionError, match="each patch must undo the other"):
-        finish(go.Figure(), "title", "subtitle", wide={"height": 1}, narrow={"width": 1})
+        finish(Figure(), "title", "subtitle", wide={"height": 1}, narrow={"width": 1})
 
 
 def test_panels_carry_their_titles() -> None:
@@ -104,9 +104,9 @@ def test_a_band_runs_along_the_upper_and_back_along_the_lower_bound() -> None:
         level=0.95,
     )
     trace = band(np.array([10.0, 20.0, 30.0]), estimates, "#102030", group="g")
-    assert list(trace.x) == [10, 30, 30, 10]
-    assert list(trace.y) == [1.5, 3.5, 2.5, 0.5]
-    assert trace.fillcolor == translucent("#102030", 0.18) == "rgba(16, 32, 48, 0.18)"
+    assert list(trace["x"]) == [10, 30, 30, 10]
+    assert list(trace["y"]) == [1.5, 3.5, 2.5, 0.5]
+    assert trace["fillcolor"] == translucent("#102030", 0.18) == "rgba(16, 32, 48, 0.18)"
 
 
 def test_levels_read_as_per_cent() -> None:

@@ -63,7 +63,7 @@ def comparison() -> AblationComparison:
 
 
 def test_every_bar_shows_its_drop_with_its_interval(comparison: AblationComparison) -> None:
-    figure = ablation_bars(comparison, "resample")
+    figure = ablation_bars(comparison, "resample").to_plotly()
     assert len(figure.data) == 2 * 2 * 3  # panels, models, roles
     for model, effects in (("ARM", comparison.arm), ("MDM", comparison.mdm)):
         for axis, estimates in (("x", effects.metric_drop), ("x2", effects.accuracy_drop)):
@@ -84,7 +84,7 @@ def test_every_bar_shows_its_drop_with_its_interval(comparison: AblationComparis
 
 
 def test_controls_are_lighter_shades_of_their_models_colour(comparison: AblationComparison) -> None:
-    colours = {bar.name: bar.marker.color for bar in ablation_bars(comparison).data}
+    colours = {bar.name: bar.marker.color for bar in ablation_bars(comparison).to_plotly().data}
     assert colours["ARM"] == translucent(ARM_COLOUR, 1.0)
     assert colours["MDM"] == translucent(MDM_COLOUR, 1.0)
     assert colours["ARM, random, same number"] == translucent(ARM_COLOUR, 0.5)
@@ -92,7 +92,7 @@ def test_controls_are_lighter_shades_of_their_models_colour(comparison: Ablation
 
 
 def test_axes_name_plans_in_order_and_units(comparison: AblationComparison) -> None:
-    figure = ablation_bars(comparison)
+    figure = ablation_bars(comparison).to_plotly()
     assert list(figure.layout.yaxis.categoryarray) == ["early heads", "circuit"]
     assert figure.layout.xaxis.title.text == "drop in logit_diff [logits]"
     assert figure.layout.xaxis2.title.text == "drop in accuracy"
@@ -104,14 +104,14 @@ def test_axes_name_plans_in_order_and_units(comparison: AblationComparison) -> N
 def test_without_controls_no_draws_are_spoken_of() -> None:
     structures = table(0).take([0, 3])
     comparison = compare_ablations(structures, structures, SETTINGS)
-    subtitle = ablation_bars(comparison).layout.title.subtitle.text
+    subtitle = ablation_bars(comparison).to_plotly().layout.title.subtitle.text
     assert subtitle.endswith(" bootstrap intervals over examples")
     rows = ablation_bars_table(comparison)
     assert rows["draw"].null_count() == rows["metric_excess"].null_count() == len(rows) == 12
 
 
 def test_a_pooled_control_says_how_many_draws_it_is(comparison: AblationComparison) -> None:
-    notes = {bar.name: list(bar.text) for bar in ablation_bars(comparison).data}
+    notes = {bar.name: list(bar.text) for bar in ablation_bars(comparison).to_plotly().data}
     assert notes["ARM, random, same number"] == ["random draws: 2<br>as many<br>just as many"]
     assert notes["ARM"] == ["all heads", "of 9 edges"]
 

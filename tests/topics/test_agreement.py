@@ -14,7 +14,7 @@ MEASURES = ("nodes", "weighted", "rank", "sign")
 
 def test_each_panel_shows_one_measure_with_ceilings_and_null(comparison: Comparison) -> None:
     record = comparison.agreement
-    figure = agreement_points(record)
+    figure = agreement_points(record).to_plotly()
     assert len(figure.data) == 4 * len(MEASURES)
     for panel, measure in enumerate(MEASURES):
         axis = "x" if panel == 0 else f"x{panel + 1}"
@@ -36,7 +36,7 @@ def test_each_panel_shows_one_measure_with_ceilings_and_null(comparison: Compari
 
 
 def test_the_points_of_a_size_stand_beside_each_other(comparison: Comparison) -> None:
-    first = [trace.x[0] for trace in agreement_points(comparison.agreement).data[:4]]
+    first = [trace.x[0] for trace in agreement_points(comparison.agreement).to_plotly().data[:4]]
     assert len(set(first)) == 4 and max(np.abs(first)) < 0.5
 
 
@@ -54,8 +54,8 @@ def test_the_agreement_table_holds_estimates_and_p_values(comparison: Comparison
 
 def test_the_figure_counts_what_was_resampled(comparison: Comparison) -> None:
     record = comparison.agreement
-    assert "n = 12 examples" in agreement_points(record).layout.title.subtitle.text
-    shards = agreement_points(replace(record, unit="shard")).layout.title.subtitle.text
+    assert "n = 12 examples" in agreement_points(record).to_plotly().layout.title.subtitle.text
+    shards = agreement_points(replace(record, unit="shard")).to_plotly().layout.title.subtitle.text
     assert "n = 12 shards" in shards and "example" not in shards
 
 

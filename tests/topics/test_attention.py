@@ -56,7 +56,7 @@ def named(figure: go.Figure) -> dict[str, go.Scatter]:
 
 
 def test_heads_that_hold_a_role_are_filled_and_named(roles) -> None:
-    figure = attention_roles(**roles)
+    figure = attention_roles(**roles).to_plotly()
     traces = named(figure)
     assert traces.keys() == {"ARM", "ARM, no role", "MDM", "MDM, no role"}
     for model, colour in COLOURS.items():
@@ -77,7 +77,7 @@ def test_heads_that_hold_a_role_are_filled_and_named(roles) -> None:
 
 
 def test_points_of_a_role_stay_beside_its_label(roles) -> None:
-    for trace in attention_roles(**roles).data:
+    for trace in attention_roles(**roles).to_plotly().data:
         assert np.abs(np.array(trace.x) - np.round(trace.x)).max() < 0.4
 
 

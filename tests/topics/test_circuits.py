@@ -17,7 +17,7 @@ NUM_DRAWN = 12
 
 @pytest.fixture(scope="module")
 def figure(comparison: Comparison) -> go.Figure:
-    return circuit_map(comparison, num_drawn=NUM_DRAWN)
+    return circuit_map(comparison, num_drawn=NUM_DRAWN).to_plotly()
 
 
 def strongest(comparison: Comparison, scores: np.ndarray) -> list[int]:
@@ -69,7 +69,9 @@ def test_the_legend_names_each_sign_once_also_where_its_edges_are_weak(
         for name in ("arm_scores", "mdm_scores")
         for scores in [getattr(comparison, name)]
     }
-    figure = circuit_map(replace(comparison, **weighed), num_drawn=comparison.circuit_size)
+    figure = circuit_map(
+        replace(comparison, **weighed), num_drawn=comparison.circuit_size
+    ).to_plotly()
     shown = [trace for trace in figure.data if trace.showlegend]
     assert {trace.name for trace in shown} == {
         "positive: corrupting the edge hurts",
@@ -122,4 +124,7 @@ def test_the_map_of_a_task_is_that_of_its_comparison(ioi: TaskResults) -> None:
     (shown,) = CIRCUITS.exhibits(ioi)
     assert shown.name == "circuit-map"
     assert shown.table.equals(circuit_map_table(ioi.comparison))
-    assert f"top {ioi.comparison.circuit_size:,} edges" in shown.figure.layout.title.subtitle.text
+    assert (
+        f"top {ioi.comparison.circuit_size:,} edges"
+        in shown.figure.to_plotly().layout.title.subtitle.text
+    )

@@ -210,7 +210,7 @@ def test_an_undefined_control_proves_nothing(
 
 def test_every_panel_has_a_line_of_no_change_and_the_rows_that_were_measured(rows) -> None:
     rows["ioi"]["effective components shift"] = None
-    figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words")
+    figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words").to_plotly()
     for line, points in zip(figure.data[::2], figure.data[1::2], strict=True):
         assert line.name == "no change"
         only_one = points.name == "effective components shift"
@@ -219,7 +219,7 @@ def test_every_panel_has_a_line_of_no_change_and_the_rows_that_were_measured(row
 
 
 def test_what_no_row_has_a_number_of_has_no_panel(rows) -> None:
-    figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words")
+    figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words").to_plotly()
     assert [trace.name for trace in figure.data[1::2]] == [
         "noise-free overlap",
         "early share shift",
@@ -228,7 +228,7 @@ def test_what_no_row_has_a_number_of_has_no_panel(rows) -> None:
 
 
 def test_a_point_is_filled_where_its_interval_excludes_no_change(rows) -> None:
-    figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words")
+    figure = quantity_panels(rows, QUANTITIES, title="a title", subtitle="with words").to_plotly()
     early = next(trace for trace in figure.data if trace.name == "early share shift")
     assert list(early.marker.symbol) == ["circle-open", "circle"]
     assert list(early.marker.color) == [NEUTRAL_COLOUR, PAIR_COLOUR]

@@ -198,7 +198,7 @@ def test_shifts_carry_their_sign_and_say_where_nothing_is_decided(
 @pytest.mark.parametrize("scope", ["circuit_depth", "all_depth"])
 def test_depth_profiles_show_both_sides_of_both_models(comparison: Comparison, scope: str) -> None:
     profiles = getattr(comparison, scope)
-    figure = depth_profiles(profiles)
+    figure = depth_profiles(profiles).to_plotly()
     assert sorted(trace.name for trace in figure.data) == sorted(
         2 * ["ARM", "ARM interval", "MDM", "MDM interval"]
     )
@@ -217,7 +217,7 @@ def test_depth_profiles_show_both_sides_of_both_models(comparison: Comparison, s
 
 
 def test_a_gap_keeps_input_and_logits_apart_from_the_layers(comparison: Comparison) -> None:
-    figure = depth_profiles(comparison.circuit_depth)
+    figure = depth_profiles(comparison.circuit_depth).to_plotly()
     assert np.isnan(curve(figure, "ARM").y[1])
     assert np.isnan(curve(figure, "ARM", "x2").y[-2])
 
@@ -240,6 +240,6 @@ def test_a_task_shows_the_depth_of_its_circuit_and_of_all_edges(ioi: TaskResults
 
 def test_the_figure_counts_what_was_resampled(comparison: Comparison) -> None:
     profiles = comparison.circuit_depth
-    assert "n = 12 examples" in depth_profiles(profiles).layout.title.subtitle.text
-    shards = depth_profiles(replace(profiles, unit="shard")).layout.title.subtitle.text
+    assert "n = 12 examples" in depth_profiles(profiles).to_plotly().layout.title.subtitle.text
+    shards = depth_profiles(replace(profiles, unit="shard")).to_plotly().layout.title.subtitle.text
     assert "n = 12 shards" in shards and "example" not in shards

@@ -45,7 +45,7 @@ def test_a_depth_sweep_shows_both_sides_in_three_panels(
     comparison: Comparison, field: str, axis: str
 ) -> None:
     sweep = getattr(comparison, field)
-    figure = depth_sweep(sweep)
+    figure = depth_sweep(sweep).to_plotly()
     assert figure.layout.xaxis.title.text == axis
     for panel, quantity in (("x", "early_share"), ("x2", "centre_of_mass"), ("x3", "distance")):
         shown = {trace.name: trace for trace in figure.data if trace.xaxis == panel}
@@ -81,8 +81,8 @@ def test_a_point_without_a_shift_is_empty_in_the_table(comparison: Comparison) -
 
 def test_the_figure_counts_what_was_resampled(comparison: Comparison) -> None:
     sweep = comparison.size_sweep
-    assert "n = 12 examples" in depth_sweep(sweep).layout.title.subtitle.text
-    shards = depth_sweep(replace(sweep, unit="shard")).layout.title.subtitle.text
+    assert "n = 12 examples" in depth_sweep(sweep).to_plotly().layout.title.subtitle.text
+    shards = depth_sweep(replace(sweep, unit="shard")).to_plotly().layout.title.subtitle.text
     assert "n = 12 shards" in shards and "example" not in shards
 
 

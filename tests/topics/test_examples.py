@@ -33,7 +33,7 @@ def record(ioi: TaskResults) -> ExampleMetrics:
 
 
 def test_every_condition_of_every_model_is_a_box_of_its_examples(record: ExampleMetrics) -> None:
-    figure = metric_distributions(record, metric="logit_diff")
+    figure = metric_distributions(record, metric="logit_diff").to_plotly()
     assert [trace.name.replace("<br>", " ") for trace in figure.data] == [
         "whole model",
         "own circuit",
@@ -55,7 +55,7 @@ def test_every_condition_of_every_model_is_a_box_of_its_examples(record: Example
 def test_the_last_box_is_called_after_what_ablates(
     record: ExampleMetrics, ablation: str, name: str
 ) -> None:
-    figure = metric_distributions(replace(record, ablation=ablation), metric="kl")
+    figure = metric_distributions(replace(record, ablation=ablation), metric="kl").to_plotly()
     assert name in figure.data[3].name.replace("<br>", " ")
 
 

@@ -62,7 +62,7 @@ def curve(figure: go.Figure, name: str) -> go.Scatter:
 
 
 def test_own_circuits_are_solid_and_the_others_dashed(series: list[FaithfulnessSeries]) -> None:
-    figure = faithfulness_curves(series)
+    figure = faithfulness_curves(series).to_plotly()
     styles = {
         trace.name: trace.line.dash for trace in figure.data if not trace.name.endswith("interval")
     }
@@ -80,7 +80,7 @@ def test_own_circuits_are_solid_and_the_others_dashed(series: list[FaithfulnessS
 def test_a_size_without_interval_is_left_out_of_the_band(
     series: list[FaithfulnessSeries],
 ) -> None:
-    figure = faithfulness_curves(series)
+    figure = faithfulness_curves(series).to_plotly()
     assert list(curve(figure, "MDM, ARM's circuit interval").x) == [30, 90, 90, 30]
     assert list(curve(figure, "MDM, ARM's circuit").x) == [10, 30, 90]
 
@@ -97,7 +97,7 @@ def test_the_faithfulness_table_holds_every_curve(series: list[FaithfulnessSerie
 def test_baselines_are_grey_and_carry_their_interval_as_bars(
     series: list[FaithfulnessSeries], baselines: list[FaithfulnessSeries]
 ) -> None:
-    figure = faithfulness_curves([*baselines, *series])
+    figure = faithfulness_curves([*baselines, *series]).to_plotly()
     names = [trace.name for trace in figure.data if not trace.name.endswith("interval")]
     assert names == [
         "ARM, own circuit",
@@ -133,4 +133,7 @@ def test_baselines_are_grey_and_carry_their_interval_as_bars(
 def test_the_figure_says_what_faithfulness_zero_is(
     series: list[FaithfulnessSeries], ablation: str, words: str
 ) -> None:
-    assert words in faithfulness_curves(series, ablation=ablation).layout.title.subtitle.text
+    assert (
+        words
+        in faithfulness_curves(series, ablation=ablation).to_plotly().layout.title.subtitle.text
+    )

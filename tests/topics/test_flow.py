@@ -164,7 +164,7 @@ def test_the_definition_is_that_of_the_run() -> None:
 def test_shares_from_right_to_left_have_curves_by_layer_and_by_step(
     direction: DirectionOfFlow,
 ) -> None:
-    figure = right_to_left(direction)
+    figure = right_to_left(direction).to_plotly()
     for name, shares in (("ARM", direction.arm), ("MDM", direction.mdm)):
         layers, steps = (
             next(t for t in figure.data if t.name == name and t.xaxis == axis)

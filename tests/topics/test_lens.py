@@ -121,7 +121,7 @@ def test_the_record_comes_back_from_its_parts(lenses: Lenses) -> None:
 
 
 def test_the_lens_of_the_stream_is_drawn_by_level_and_step(profiles) -> None:
-    figure = lens_heatmap(**profiles)
+    figure = lens_heatmap(**profiles).to_plotly()
     maps = named(figure)
     assert maps.keys() == {"ARM", "MDM"}
     for model, profile in profiles.items():
@@ -140,7 +140,7 @@ def test_the_lens_of_the_stream_is_drawn_by_level_and_step(profiles) -> None:
 
 
 def test_the_lens_of_each_component_names_it_on_hover(lenses: Lenses) -> None:
-    figure = component_lens(lenses.arm, lenses.mdm, step=1)
+    figure = component_lens(lenses.arm, lenses.mdm, step=1).to_plotly()
     trace = named(figure)["MDM"]
     np.testing.assert_array_equal(trace.z.ravel(), lenses.mdm.components.value[1, 1:])
     assert trace.text[:2].tolist() == [

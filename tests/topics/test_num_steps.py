@@ -43,7 +43,7 @@ def sweep(infilling: TaskResults) -> NumStepsSweep:
 
 def test_the_models_are_drawn_against_the_number_of_steps(sweep: NumStepsSweep) -> None:
     """`CROSS_FITTED` has the early share first and the centre of mass last."""
-    figure = num_steps_sweep(sweep)
+    figure = num_steps_sweep(sweep).to_plotly()
     shown = {(trace.name, trace.xaxis): trace for trace in figure.data}
     for name, panel, values in (
         ("edge overlap (Jaccard)", "x", sweep.overlap.value.tolist()),
@@ -76,7 +76,7 @@ def test_the_table_of_a_sweep_has_a_row_for_each_number_of_steps(sweep: NumSteps
 
 
 def test_without_concentration_a_sweep_has_a_panel_less(infilling: TaskResults) -> None:
-    figure = num_steps_sweep(sweep_over_num_steps({2: infilling.comparison}))
+    figure = num_steps_sweep(sweep_over_num_steps({2: infilling.comparison})).to_plotly()
     assert {trace.xaxis for trace in figure.data} == {"x", "x2", "x3"}
 
 

@@ -235,7 +235,7 @@ def test_the_headline_has_the_numbers_at_the_circuits_size(ioi: TaskResults) -> 
 
 def test_every_overlap_curve_shows_its_numbers_and_interval(comparison: Comparison) -> None:
     overlap = comparison.overlap
-    figure = overlap_curve(overlap)
+    figure = overlap_curve(overlap).to_plotly()
     shown = {
         "edges, ARM and MDM": overlap.edges,
         "nodes, ARM and MDM": overlap.nodes,
@@ -274,6 +274,6 @@ def test_the_overlap_table_has_every_curve_and_leaves_the_undefined_empty(
 
 def test_the_figure_counts_what_was_resampled(comparison: Comparison) -> None:
     overlap = comparison.overlap
-    assert "n = 12 examples" in overlap_curve(overlap).layout.title.subtitle.text
-    shards = overlap_curve(replace(overlap, unit="shard")).layout.title.subtitle.text
+    assert "n = 12 examples" in overlap_curve(overlap).to_plotly().layout.title.subtitle.text
+    shards = overlap_curve(replace(overlap, unit="shard")).to_plotly().layout.title.subtitle.text
     assert "n = 12 shards" in shards and "example" not in shards

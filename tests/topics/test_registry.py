@@ -295,7 +295,7 @@ def test_every_shift_that_is_explained_has_its_cause_in_the_headline(planted: Pl
 
 def test_every_task_has_a_point_for_each_quantity_of_the_pair(planted: Planted) -> None:
     tasks = (planted("moved"), planted("identical"))
-    figure = glance(tasks)
+    figure = glance(tasks).to_plotly()
     assert figure.layout.title.text == "The pair at a glance"
     names = [trace.name for trace in figure.data[1::2]]
     assert names == [NOISE_FREE, EARLY, SHIFT]  # flow was traced on neither
@@ -343,7 +343,9 @@ def test_what_was_not_done_is_said_of_the_tasks_without_it(
 def every_figure(infilling: TaskResults) -> dict[str, go.Figure]:
     """Of a task with several steps; and of the whole pair."""
     shown = [exhibit for topic in TOPICS for exhibit in topic.exhibits(infilling)]
-    return {exhibit.name: exhibit.figure for exhibit in shown} | {"glance": glance([infilling])}
+    return {exhibit.name: exhibit.figure.to_plotly() for exhibit in shown} | {
+        "glance": glance([infilling]).to_plotly()
+    }
 
 
 def test_a_model_has_the_same_colour_in_every_figure(every_figure: dict[str, go.Figure]) -> None:

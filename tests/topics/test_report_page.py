@@ -13,6 +13,7 @@ import pytest
 from plotly.offline import get_plotlyjs
 
 from mechshift.errors import ReportError
+from mechshift.page.figure import to_json
 from mechshift.topics import registry  # pytest takes `tests_over` by itself for a test
 from mechshift.topics.depth_sweeps import FOLD
 from mechshift.topics.hypotheses import corrected_frame
@@ -233,13 +234,13 @@ def test_every_exhibit_is_drawn_from_its_own_figure(
         "plot-glance",
         *(f"plot-{task.task}-{exhibit.name}" for task, exhibit in shown),
     ]
-    figures = [script for script in page.scripts if script.startswith('{"data"')]
+    figures = [script for script in page.scripts if script.startswith('{"data":[')]
     for (_, exhibit), script in zip(shown, figures[1:], strict=True):
         drawn = json.loads(script)
-        assert drawn["data"] == json.loads(exhibit.figure.to_json())["data"]
+        assert drawn["data"] == json.loads(to_json(exhibit.figure.data))
         assert drawn["layout"]["meta"].keys() == {"wide", "narrow"}
     glance = json.loads(figures[0])
-    assert glance["data"] == json.loads(registry.glance(tasks).to_json())["data"]
+    assert glance["data"] == json.loads(to_json(registry.glance(tasks).data))
 
 
 def test_a_task_of_one_step_has_no_view_step_by_step_and_says_so(
@@ -391,7 +392,7 @@ def test_hostile_names_stay_text(
     assert attacked.text.count("</script><script>alert(1)</script>") >= 10
     assert not any("alert(" in script and "Plotly" in script for script in attacked.scripts)
     for script in attacked.scripts:
-        if script.startswith('{"data"'):
+        if script.startswith('{"data":['):
             json.loads(script)
 
 

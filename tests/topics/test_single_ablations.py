@@ -46,7 +46,7 @@ def effects() -> SingleEffects:
 
 
 def test_every_component_is_a_point_of_its_model(effects: SingleEffects) -> None:
-    figure = single_ablations_figure(effects)
+    figure = single_ablations_figure(effects).to_plotly()
     assert [trace.name for trace in figure.data] == ["ARM", "MDM", "ARM", "MDM"]
     heads, mlps = figure.data[1], figure.data[3]
     assert list(heads.text) == ["a0.h0", "a0.h1", "a1.h0", "a1.h1", "a2.h0", "a2.h1"]

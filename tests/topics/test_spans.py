@@ -36,7 +36,7 @@ def heat_maps(figure: go.Figure) -> dict[str, go.Heatmap]:
 def test_a_heat_map_for_each_model_holds_the_share_of_reader_and_source(
     direction: DirectionOfFlow,
 ) -> None:
-    figure = span_flow(direction)
+    figure = span_flow(direction).to_plotly()
     maps = heat_maps(figure)
     assert maps.keys() == {"ARM", "MDM"} and len(figure.data) == 2
     for name, spans in (("ARM", direction.arm_spans), ("MDM", direction.mdm_spans)):
@@ -75,7 +75,7 @@ def test_the_span_table_has_a_row_for_each_model_reader_and_source(
 def test_each_step_has_a_column_of_spans_that_it_reads_from(
     direction: DirectionOfFlow, into_readers: bool
 ) -> None:
-    figure = step_spans(direction, into_readers=into_readers)
+    figure = step_spans(direction, into_readers=into_readers).to_plotly()
     for name, spans in (("ARM", direction.arm_spans), ("MDM", direction.mdm_spans)):
         trace = heat_maps(figure)[name]
         shown = spans.into_readers if into_readers else spans.by_step

@@ -148,7 +148,7 @@ def test_the_record_comes_back_from_its_parts(spread: ConcentrationShift) -> Non
 
 
 def test_concentration_is_drawn_for_both_models_with_intervals(spread: ConcentrationShift) -> None:
-    figure = concentration_bars(spread)
+    figure = concentration_bars(spread).to_plotly()
     assert [(trace.name, trace.marker.color) for trace in figure.data] == 2 * [
         ("ARM", ARM_COLOUR),
         ("MDM", MDM_COLOUR),

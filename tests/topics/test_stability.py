@@ -56,7 +56,7 @@ def test_the_table_has_every_edge_and_the_figure_counts_their_classes(ioi: TaskR
     table = stability_table(found)
     assert sorted(table["edge"]) == sorted(map(found.graph.edge_name, found.edges.tolist()))
     assert table["arm"].is_sorted(descending=True)
-    figure = stability_figure(found)
+    figure = stability_figure(found).to_plotly()
     bars = figure.data[-1]
     assert sum(bars.x) == len(found.edges) and len(bars.y) == len(CLASSES)
     counts = dict(zip(bars.y, bars.x, strict=True))

@@ -25,7 +25,7 @@ def test_a_heat_map_for_each_model_holds_the_shares_by_layer_and_step(
     infilling: TaskResults,
 ) -> None:
     comparison = infilling.comparison
-    maps = heat_maps(step_view(comparison))
+    maps = heat_maps(step_view(comparison).to_plotly())
     assert maps.keys() == {"ARM", "MDM"}
     layers = [str(layer) for layer in range(comparison.graph.num_layers)]
     for name, profile in (("ARM", comparison.arm_steps), ("MDM", comparison.mdm_steps)):
@@ -36,14 +36,14 @@ def test_a_heat_map_for_each_model_holds_the_shares_by_layer_and_step(
 
 def test_the_colour_scale_of_both_models_starts_at_zero(infilling: TaskResults) -> None:
     comparison = infilling.comparison
-    scale = step_view(comparison).layout.coloraxis
+    scale = step_view(comparison).to_plotly().layout.coloraxis
     largest = max(comparison.arm_steps.share.max(), comparison.mdm_steps.share.max())
     assert (scale.cmin, scale.cmax) == (0, largest)
 
 
 def test_the_metric_per_step_has_its_interval_and_its_unit(infilling: TaskResults) -> None:
     comparison = with_few_at_the_second_step(infilling.comparison)
-    figure = step_view(comparison, metric="log_prob")
+    figure = step_view(comparison, metric="log_prob").to_plotly()
     curves = {trace.name: trace for trace in figure.data if trace.type == "scatter"}
     assert curves.keys() == {"ARM, clean", "ARM, corrupted", "MDM, clean", "MDM, corrupted"}
     shown, metric = curves["MDM, corrupted"], comparison.mdm_steps.corrupted_metric
@@ -69,8 +69,8 @@ def test_the_table_has_a_row_for_each_model_step_and_layer(infilling: TaskResult
 
 def test_the_figure_counts_what_was_resampled(infilling: TaskResults) -> None:
     comparison = infilling.comparison
-    assert "n = 12 examples" in step_view(comparison).layout.title.subtitle.text
-    shards = step_view(replace(comparison, unit="shard")).layout.title.subtitle.text
+    assert "n = 12 examples" in step_view(comparison).to_plotly().layout.title.subtitle.text
+    shards = step_view(replace(comparison, unit="shard")).to_plotly().layout.title.subtitle.text
     assert "n = 12 shards" in shards and "example" not in shards
 
 
@@ -79,4 +79,4 @@ def test_one_step_is_no_figure(ioi: TaskResults, infilling: TaskResults) -> None
     (shown,) = STEPS.exhibits(infilling)
     assert shown.name == "steps"
     unit = {"log_prob": "nats", "logit_diff": "logits"}[infilling.metric]
-    assert shown.figure.layout.yaxis3.title.text == f"{infilling.metric} [{unit}]"
+    assert shown.figure.to_plotly().layout.yaxis3.title.text == f"{infilling.metric} [{unit}]"

@@ -23,7 +23,7 @@ def tasks(make_trajectory):
 
 
 def test_depth_is_a_column_for_each_checkpoint(tasks):
-    figure = depth_over_training(tasks[0])
+    figure = depth_over_training(tasks[0]).to_plotly()
     diffusion, control = figure.data
     assert list(diffusion.x) == ["0", "32", "64", "1000"] and list(control.x) == ["0", "32", "500"]
     assert list(diffusion.y) == ["input", "0", "1", "2"]
@@ -36,7 +36,7 @@ def test_depth_is_a_column_for_each_checkpoint(tasks):
 
 @pytest.fixture(scope="module")
 def scrubber(tasks) -> go.Figure:
-    return circuit_scrubber(tasks[0], "diffusion", num_drawn=12)
+    return circuit_scrubber(tasks[0], "diffusion", num_drawn=12).to_plotly()
 
 
 def test_the_slider_has_a_frame_for_each_checkpoint(scrubber):

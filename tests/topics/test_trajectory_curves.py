@@ -22,7 +22,7 @@ def tasks(make_trajectory):
 
 @pytest.fixture(scope="module")
 def curves(tasks) -> go.Figure:
-    return trajectory_figure(tasks, TRACKED)
+    return trajectory_figure(tasks, TRACKED).to_plotly()
 
 
 def panel_traces(figure, row, column, num_columns=2):
@@ -100,9 +100,11 @@ def test_a_column_is_named_after_its_task_on_a_wide_page_and_a_panel_on_a_phone(
 
 
 def test_three_tasks_lie_in_one_row_on_a_wide_page_and_in_two_on_a_phone(make_trajectory):
-    meta = trajectory_figure(
-        [make_trajectory(task) for task in ("a", "b", "c")], TRACKED
-    ).layout.meta
+    meta = (
+        trajectory_figure([make_trajectory(task) for task in ("a", "b", "c")], TRACKED)
+        .to_plotly()
+        .layout.meta
+    )
     domains = {
         name: [meta[name][f"yaxis{index}.domain"][0] for index in ("", 2, 3, 4)]
         for name in ("wide", "narrow")
@@ -137,7 +139,7 @@ def test_a_new_quantity_becomes_a_panel_and_rows_by_itself(tasks):
         )
         for task in tasks
     ]
-    figure = trajectory_figure(longer, [*TRACKED, new])
+    figure = trajectory_figure(longer, [*TRACKED, new]).to_plotly()
     assert "<b>stability</b>" in [note.text for note in figure.layout.annotations]
     (line, *_) = (t for t in panel_traces(figure, len(TRACKED), 0) if t.customdata is not None)
     assert list(line.y) == [0.5] * 4
@@ -153,7 +155,7 @@ def test_faithfulness_far_beyond_what_is_sound_is_cut_off_and_other_numbers_are_
     task = tasks[0]
     measured = dict.fromkeys((one.name for one in TRACKED), wide)
     points = tuple(replace(point, measured=measured) for point in task.points)
-    layout = trajectory_figure([replace(task, points=points)], TRACKED).layout
+    layout = trajectory_figure([replace(task, points=points)], TRACKED).to_plotly().layout
     for index, quantity in enumerate(TRACKED, start=1):
         low, high = layout["yaxis" if index == 1 else f"yaxis{index}"].range
         cut = quantity.unit == "faithfulness"

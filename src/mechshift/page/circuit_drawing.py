@@ -7,14 +7,16 @@ An MLP stands a little above its layer's heads, because it reads them. An edge e
 middle or right of a head according to whether it feeds its query, key or value.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int
 
 from mechshift.comparison import node_names, node_scores, top_edges
 from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE, Graph
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import NEUTRAL_COLOUR, thinned
 
 MLP_RAISE = 0.45
@@ -147,17 +149,35 @@ def circuit_panel(
     )
 
 
-def edge_lines(panel: Panel, width: int, chosen: Bool[np.ndarray, " drawn"]) -> go.Scatter:
-    """Some of the drawn edges as one trace of the widths 0 to `NUM_WIDTHS` - 1, gaps between."""
+def edge_lines(
+    panel: Panel,
+    width: int,
+    chosen: Bool[np.ndarray, " drawn"],
+    *,
+    name: str,
+    line: Mapping[str, Any],
+) -> Trace:
+    """Some of the drawn edges as one trace, gaps between, under a name that the legend leaves out.
+
+    Args:
+        panel: with the edges.
+        width: class, 0 to `NUM_WIDTHS` - 1.
+        chosen: which of the drawn edges.
+        name: of the trace and of its group in the legend.
+        line: attributes of the line besides its width, or in place of it.
+    """
     paths = edge_paths(panel.graph, panel.edges[chosen])
     gap = np.full((len(paths.x), 1), np.nan)
-    return go.Scatter(
+    return scatter(
         x=np.hstack([paths.x, gap]).ravel(),
         y=np.hstack([paths.y, gap]).ravel(),
         mode="lines",
-        line={"width": 0.8 + 1.1 * width},
+        line={"width": 0.8 + 1.1 * width, **line},
         opacity=0.35 + 0.15 * width,
         hoverinfo="skip",
+        name=name,
+        legendgroup=name,
+        showlegend=False,
     )
 
 
@@ -167,10 +187,10 @@ def width_classes(panel: Panel) -> Int[np.ndarray, " drawn"]:
     return np.minimum((np.sqrt(strength) * NUM_WIDTHS).astype(int), NUM_WIDTHS - 1)
 
 
-def edge_hover(panel: Panel) -> go.Scatter:
+def edge_hover(panel: Panel) -> Trace:
     """Invisible points half-way along the drawn edges, which tell name and score."""
     middle = edge_paths(panel.graph, panel.edges).middle
-    return go.Scatter(
+    return scatter(
         x=middle.x,
         y=middle.y,
         mode="markers",
@@ -183,13 +203,13 @@ def edge_hover(panel: Panel) -> go.Scatter:
     )
 
 
-def node_traces(panel: Panel, model_name: str) -> list[go.Scatter]:
+def node_traces(panel: Panel, model_name: str) -> list[Trace]:
     """Heads and MLPs sized and coloured by share; `input` and `logits` as plain bars."""
     positions = node_positions(panel.graph)
     largest = float(np.clip(300 / (panel.graph.num_heads + 1), 10, 30))
     shares = panel.node_share[1:-1]
     scale = np.sqrt(shares / shares.max()) if shares.max() > 0 else shares
-    components = go.Scatter(
+    components = scatter(
         x=positions.x[1:-1],
         y=positions.y[1:-1],
         mode="markers",
@@ -206,7 +226,7 @@ def node_traces(panel: Panel, model_name: str) -> list[go.Scatter]:
         showlegend=False,
         name=f"{model_name} heads and MLPs",
     )
-    ends = go.Scatter(
+    ends = scatter(
         x=positions.x[[0, -1]],
         y=positions.y[[0, -1]],
         mode="markers",
@@ -220,20 +240,20 @@ def node_traces(panel: Panel, model_name: str) -> list[go.Scatter]:
     return [components, ends]
 
 
-def map_axes(figure: go.Figure, graph: Graph) -> None:
+def map_axes(figure: Figure, graph: Graph) -> None:
     """Heads and MLP along x, layers along y; every tick is thinned in a large model."""
     heads, layers = thinned(graph.num_heads, 10), thinned(graph.num_layers, 16)
-    figure.update_xaxes(
+    figure.set_xaxes(
         tickvals=[*heads, mlp_column(graph)],
         ticktext=[*map(str, heads), "MLP"],
         range=[-0.7, mlp_column(graph) + 0.7],
         showgrid=False,
-        title_text="attention head",
+        title="attention head",
     )
-    figure.update_yaxes(
+    figure.set_yaxes(
         tickvals=[-1, *layers, graph.num_layers],
         ticktext=["input", *map(str, layers), "logits"],
         range=[-1.6, graph.num_layers + 0.6],
         showgrid=False,
     )
-    figure.update_yaxes(title_text="layer", col=1)
+    figure.set_yaxes(title="layer", column=1)

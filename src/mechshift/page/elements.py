@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import plotly.graph_objects as go
 import polars as pl
 
+from mechshift.page.figure import Figure
 from mechshift.page.formats import Cell
 
 
@@ -38,7 +38,7 @@ class Exhibit:
 
     name: str
     """Part of file names: `circuit-map`, `overlap`, ..."""
-    figure: go.Figure
+    figure: Figure
     table: pl.DataFrame
     reading: str
     """One or two sentences for a reader who sees this kind of figure for the first time."""

@@ -4,19 +4,18 @@ Everything is inline: style, script and plotly.js, which appears once. The page 
 Only the links to the CSV files point outside, to files beside it.
 """
 
-import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import jinja2
-import plotly.graph_objects as go
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from mechshift.errors import ReportError
+from mechshift.page.figure import Figure, default_look, to_json
 from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR
 
 TOP_MARGIN = 34
@@ -51,6 +50,7 @@ def render_page(template: str, **content: Any) -> str:
         style=Markup(_template_text(environment, "report.css")),
         script=Markup(_template_text(environment, "report.js")),
         plotly=Markup(get_plotlyjs()),
+        look=_in_script(default_look()),
     )
 
 
@@ -95,25 +95,27 @@ def _template_text(environment: jinja2.Environment, name: str) -> str:
     return environment.loader.get_source(environment, name)[0]
 
 
-def figure_view(figure: go.Figure, *, anchor: str, reading: str, csv: str) -> FigureView:
+def figure_view(figure: Figure, *, anchor: str, reading: str, csv: str) -> FigureView:
     """Move the title from the figure, where it cannot wrap, into the page."""
-    plot = json.loads(figure.to_json())
-    title = plot["layout"].pop("title")
-    plot["layout"]["margin"]["t"] = TOP_MARGIN
+    title, layout = figure.layout["title"], dict(figure.layout)
+    del layout["title"]
+    layout["margin"] = {**layout["margin"], "t": TOP_MARGIN}
+    plot: dict[str, Any] = {"data": figure.data, "layout": layout}
+    if figure.frames:
+        plot["frames"] = figure.frames
     return FigureView(
         anchor=anchor,
         title=title["text"],
         subtitle=title["subtitle"]["text"],
         reading=reading,
         csv=csv,
-        plot=_script_json(plot),
-        height=plot["layout"]["height"],
+        plot=_in_script(to_json(plot)),
+        height=layout["height"],
     )
 
 
-def _script_json(value: Mapping[str, Any]) -> Markup:
+def _in_script(text: str) -> Markup:
     """JSON that cannot end the script element it stands in."""
-    text = json.dumps(value, separators=(",", ":"), sort_keys=True)
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

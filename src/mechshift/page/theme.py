@@ -8,9 +8,10 @@ layout: `wide`, as drawn, and `narrow`, which stacks the panels for a phone.
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float, Int
+from plotly.colors import make_colorscale, sequential
 
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.statistics import Estimates
 
 ARM_COLOUR = "#3b82d0"
@@ -20,7 +21,9 @@ NEGATIVE_COLOUR = "#c2559d"
 NEUTRAL_COLOUR = "#8a919e"
 TEXT_COLOUR = "#747b88"
 GRID_COLOUR = "rgba(138, 145, 158, 0.22)"
-SEQUENTIAL = "Cividis"
+DOTTED = {"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}
+"""A line that marks a level: no change, a threshold, a border."""
+SEQUENTIAL = make_colorscale(sequential.Cividis)
 """Perceptually even and safe for colour-blind readers."""
 
 MODEL_COLOURS = {"arm": ARM_COLOUR, "mdm": MDM_COLOUR}
@@ -35,16 +38,14 @@ Rectangle = tuple[float, float, float, float]
 """Left, right, bottom and top in parts of the figure inside its margins."""
 
 
-def finish(
-    figure: go.Figure, title: str, subtitle: str, *, wide: Patch, narrow: Patch
-) -> go.Figure:
+def finish(figure: Figure, title: str, subtitle: str, *, wide: Patch, narrow: Patch) -> Figure:
     """Title, fonts, transparent ground and legend; applies `wide` and keeps both patches.
 
     Margins are fixed and nothing may push them: plotly's automatic margins do not settle when a
     colour bar and a legend compete, and let panels collapse.
     """
     assert wide.keys() == narrow.keys(), "each patch must undo the other"
-    figure.update_layout(
+    figure.set_layout(
         title={
             "text": title,
             "subtitle": {"text": subtitle, "font": {"size": 13}},
@@ -69,11 +70,11 @@ def finish(
         },
         meta={"wide": wide, "narrow": narrow},
     )
-    figure.update_xaxes(gridcolor=GRID_COLOUR, zeroline=False, title_standoff=8, tickangle=0)
-    figure.update_yaxes(gridcolor=GRID_COLOUR, zeroline=False, title_standoff=6)
-    figure.update_annotations(font={"size": 14}, yanchor="bottom", xanchor="center")
+    figure.set_xaxes(gridcolor=GRID_COLOUR, zeroline=False, title={"standoff": 8}, tickangle=0)
+    figure.set_yaxes(gridcolor=GRID_COLOUR, zeroline=False, title={"standoff": 6})
+    figure.set_annotations(font={"size": 14}, yanchor="bottom", xanchor="center")
     for name, value in wide.items():
-        _set_attribute(figure, name, value)
+        figure.set_attribute(name, value)
     return figure
 
 
@@ -136,16 +137,7 @@ def _colour_bar_patch(
     return {f"coloraxis.colorbar.{name}": value for name, value in place.items()}
 
 
-def _set_attribute(figure: go.Figure, name: str, value: Any) -> None:
-    """Set a dotted attribute such as `xaxis2.domain` or `annotations[0].x`."""
-    *path, last = name.replace("[", ".").replace("]", "").split(".")
-    target: Any = figure.layout
-    for part in path:
-        target = target[int(part)] if part.isdigit() else target[part]
-    target[last] = value
-
-
-def log_ticks(sizes: Int[np.ndarray, " size"]) -> dict[str, list[Any]]:
+def log_ticks(sizes: Int[np.ndarray, " size"]) -> dict[str, Any]:
     """Ticks of a log axis at 1, 10, 100, ...; on a short one also at 3, or 2 and 5, times these."""
     low, high = int(sizes.min()), int(sizes.max())
     decades = [10**power for power in range(len(str(high)) + 1)]
@@ -164,14 +156,12 @@ def thinned(count: int, about: int) -> list[int]:
     return [position for position in range(0, count, every) if count - position >= every]
 
 
-def band(
-    x: Float[np.ndarray, " point"], estimates: Estimates, colour: str, *, group: str
-) -> go.Scatter:
+def band(x: Float[np.ndarray, " point"], estimates: Estimates, colour: str, *, group: str) -> Trace:
     """The interval around a curve as a shaded area; points without an interval are left out."""
     known = np.isfinite(estimates.low) & np.isfinite(estimates.high)
     around = np.concatenate([x[known], x[known][::-1]])
     edge = np.concatenate([estimates.high[known], estimates.low[known][::-1]])
-    return go.Scatter(
+    return scatter(
         x=around,
         y=edge,
         mode="lines",

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from mechshift.disk import write_whole
 from mechshift.errors import PosttrainingError
 from mechshift.models import load_language_model
 from mechshift.posttraining._tiny_tokenizer import tiny_tokenizer
@@ -30,7 +31,6 @@ from mechshift.posttraining.saving import checkpoint_folder, write_checkpoint, w
 from mechshift.posttraining.tiny_pair import untrained_tiny_arm
 from mechshift.posttraining.trainer import Trainer, is_main_process, take_steps
 from mechshift.posttraining.training_folder import CARD_NAME, TrainingFolder
-from mechshift.posttraining.whole_files import write_whole
 
 UNTRAINED_TINY = "untrained-tiny"
 """The parent that stands for the embedded ARM before its first step."""

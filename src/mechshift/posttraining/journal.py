@@ -15,12 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mechshift.artifacts import make_writable
+from mechshift.disk import make_writable, write_whole
 from mechshift.errors import PosttrainingError
 from mechshift.posttraining.annealing import annealing_ratio
 from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.optimizers import rate_share
-from mechshift.posttraining.whole_files import write_whole
 
 
 class Journal:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mechshift.disk import move_into_place
 from mechshift.models import without_reports
 from mechshift.posttraining.config import PosttrainConfig
-from mechshift.posttraining.whole_files import move_into_place
 
 CHECKPOINTS = "checkpoints"
 
@@ -32,7 +32,7 @@ def write_checkpoint(
     shutil.rmtree(partial, ignore_errors=True)
     write_model(partial, module, tokenizer, replace(config, save_dtype="float32"))
     # One that is there already is of a training that was killed before its next state.
-    move_into_place(partial, folder)
+    move_into_place(partial, folder, replace=True)
 
 
 def write_model(

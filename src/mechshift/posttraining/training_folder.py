@@ -19,11 +19,11 @@ from typing import Any
 
 from safetensors import SafetensorError
 
+from mechshift.disk import move_into_place, write_whole
 from mechshift.errors import PosttrainingError
 from mechshift.locks import hold_folder
 from mechshift.posttraining.saving import CHECKPOINTS
 from mechshift.posttraining.training_state import saved_step
-from mechshift.posttraining.whole_files import move_into_place, write_whole
 
 RECIPE_NAME = "recipe.json"
 LOG_NAME = "training_log.jsonl"
@@ -145,7 +145,7 @@ class TrainingFolder:
                 f"{self.out} exists by now, so the training stays in {self.partial}; move one of"
                 " them away and give the same command again."
             )
-        move_into_place(self.model, self.out)
+        move_into_place(self.model, self.out, replace=True)
         self.remove_rest()
 
     def remove_rest(self) -> None:

@@ -26,8 +26,8 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.optim import Optimizer
 
 from mechshift.artifacts import file_hash
+from mechshift.disk import move_into_place
 from mechshift.errors import PosttrainingError
-from mechshift.posttraining.whole_files import move_into_place
 
 _WEIGHTS, _OPTIMIZERS, _REST = "weights.safetensors", "optimizers.safetensors", "state.json"
 _MANIFEST = "manifest.json"
@@ -81,7 +81,7 @@ def save_state(
     (partial / _REST).write_text(json.dumps(rest), encoding="utf-8")
     files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
     (partial / _MANIFEST).write_text(json.dumps({"files": files}, indent=2), encoding="utf-8")
-    move_into_place(partial, final)
+    move_into_place(partial, final, replace=True)
     for older in _states(folder):
         if older != final:
             shutil.rmtree(older)

@@ -8,7 +8,6 @@ from typing import Literal
 
 import polars as pl
 
-from mechshift.artifacts import make_writable
 from mechshift.circuits import Circuit, ScoredGraph, select_top_edges
 from mechshift.circuits.formats import (
     read_circuit,
@@ -20,6 +19,7 @@ from mechshift.circuits.formats import (
     write_safetensors_scores,
 )
 from mechshift.comparison import ComparisonSettings
+from mechshift.disk import make_writable
 from mechshift.errors import ArtifactError, CircuitError
 from mechshift.evaluation import CircuitMetrics, check_graph, find_ablation
 from mechshift.models import Kind, ModelPair

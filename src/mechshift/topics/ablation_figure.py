@@ -4,9 +4,7 @@ For the topic `ablation`, which says what it means.
 """
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.ablation import (
     ROLES,
@@ -17,6 +15,7 @@ from mechshift.ablation import (
     RemovedOutputs,
 )
 from mechshift.errors import ReportError
+from mechshift.page.figure import Figure, Trace, bars
 from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -42,31 +41,31 @@ ROLE_NAMES = {
 }
 
 
-def ablation_bars(comparison: AblationComparison, replacement: str = "zero") -> go.Figure:
+def ablation_bars(comparison: AblationComparison, replacement: str = "zero") -> Figure:
     """Bars of both models for every plan, its random controls in a lighter shade below it.
 
     Raises:
         ReportError: the plans were not run under this replacement.
     """
     column = _column(comparison, replacement)
-    figure = make_subplots(rows=1, cols=2, subplot_titles=[title for _, title in PANELS])
+    figure = Figure([title for _, title in PANELS], columns=2)
     labels = comparison.arm.labels
     for panel, (field, _) in enumerate(PANELS, start=1):
         for model in MODEL_NAMES:
             effects = _effects(comparison, model)
             for role in (role for role in ROLES if role in labels.roles):
                 trace = _bars(effects, field, model, role, column)
-                trace.showlegend = panel == 1
-                figure.add_trace(trace, row=1, col=panel)
-        figure.add_vline(x=0, line={"width": 1, "color": NEUTRAL_COLOUR}, row=1, col=panel)
+                trace["showlegend"] = panel == 1
+                figure.add(trace, column=panel)
+        figure.add_vline(0.0, line={"width": 1, "color": NEUTRAL_COLOUR}, column=panel)
     names = list(dict.fromkeys(labels.of))
-    figure.update_yaxes(
+    figure.set_yaxes(
         categoryorder="array", categoryarray=names, autorange="reversed", showgrid=False
     )
     units = UNITS.get(comparison.metric_name, "metric units")
-    figure.update_xaxes(title_text=f"drop in {comparison.metric_name} [{units}]", col=1)
-    figure.update_xaxes(title_text="drop in accuracy", tickformat=".0%", col=2)
-    figure.update_layout(barmode="group", bargap=0.25)
+    figure.set_xaxes(title=f"drop in {comparison.metric_name} [{units}]", column=1)
+    figure.set_xaxes(title="drop in accuracy", tickformat=".0%", column=2)
+    figure.set_layout(barmode="group", bargap=0.25)
     height = 46 * len(names)
     wide = panels((0.0, 0.48, 0.0, 1.0), (0.52, 1.0, 0.0, 1.0))
     wide |= {"height": height + 220, "margin.b": 124, "margin.l": 120}
@@ -201,7 +200,7 @@ def _note(labels: GroupLabels, row: int) -> str:
     return f"random draws: {labels.num_draws[row]}<br>" + labels.notes[row].replace("; ", "<br>")
 
 
-def _bars(effects: AblationEffects, field: str, model: str, role: str, column: int) -> go.Bar:
+def _bars(effects: AblationEffects, field: str, model: str, role: str, column: int) -> Trace:
     """The plans of one role, or the controls of one kind; a plan without one has no bar."""
     labels, removed = effects.labels, effects.removed
     rows = [row for row, found in enumerate(labels.roles) if found == role]
@@ -211,7 +210,7 @@ def _bars(effects: AblationEffects, field: str, model: str, role: str, column: i
     )
     name = MODEL_NAMES[model] + ROLE_NAMES[role]
     value_format = ".1%" if field == "accuracy_drop" else ".3f"
-    return go.Bar(
+    return bars(
         x=value,
         y=[labels.of[row] for row in rows],
         orientation="h",

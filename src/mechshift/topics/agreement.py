@@ -7,12 +7,11 @@ ceilings, ratio and null as the overlap of edges.
 from collections.abc import Callable
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import Agreement, AgreementCurve, Comparison
 from mechshift.page.elements import Exhibit
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import (
     ARM_COLOUR,
     MDM_COLOUR,
@@ -44,24 +43,24 @@ SERIES = (
 FIELDS = ("value", "ceiling_arm", "ceiling_mdm", "halves", "ratio", "null")
 
 
-def agreement_points(record: Agreement) -> go.Figure:
+def agreement_points(record: Agreement) -> Figure:
     """One panel for each measure; a group of points for each circuit size."""
-    figure = make_subplots(rows=2, cols=2, subplot_titles=tuple(MEASURES.values()))
+    figure = Figure(tuple(MEASURES.values()), columns=2)
     for panel, measure in enumerate(MEASURES):
         row, column = panel // 2 + 1, panel % 2 + 1
         for place, series in enumerate(SERIES):
             trace = _agreement_series(
                 record, getattr(record, measure), place, series, legend=panel == 0
             )
-            figure.add_trace(trace, row=row, col=column)
-    figure.update_xaxes(
+            figure.add(trace, row=row, column=column)
+    figure.set_xaxes(
         tickvals=np.arange(len(record.sizes)),
         ticktext=_size_names(record),
         range=[-0.5, len(record.sizes) - 0.5],
         showgrid=False,
     )
-    figure.update_xaxes(title_text="circuit size K [edges]", row=2)
-    figure.update_yaxes(title_text="agreement", col=1)
+    figure.set_xaxes(title="circuit size K [edges]", row=2)
+    figure.set_yaxes(title="agreement", column=1)
     return finish(
         figure,
         "Agreement beyond the edge sets",
@@ -102,7 +101,7 @@ def _agreement_series(
     series: tuple[str, str, str, str],
     *,
     legend: bool,
-) -> go.Scatter:
+) -> Trace:
     """One series of one measure, beside the others at each size."""
     field, name, colour, symbol = series
     estimates = getattr(curve, field)
@@ -114,7 +113,7 @@ def _agreement_series(
             "<br>p: no more than layout %{customdata[3]:.3f}, no less than noise"
             " %{customdata[4]:.3f}"
         )
-    return go.Scatter(
+    return scatter(
         x=np.arange(len(record.sizes)) + offset,
         y=estimates.value,
         error_y={

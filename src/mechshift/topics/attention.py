@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 
 from mechshift.errors import ReportError
 from mechshift.page.elements import Definition, Exhibit
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import (
+    DOTTED,
     MODEL_COLOURS,
     MODEL_NAMES,
-    NEUTRAL_COLOUR,
     Patch,
     finish,
     panels,
@@ -47,27 +47,25 @@ def _conclude(stored: StoredTask) -> RolesOfPair | None:
     return RolesOfPair(arm=arm.roles, mdm=mdm.roles)
 
 
-def attention_roles(arm: AttentionRoles, mdm: AttentionRoles) -> go.Figure:
+def attention_roles(arm: AttentionRoles, mdm: AttentionRoles) -> Figure:
     """A point for each head and role; heads that hold a role are filled, the others faint.
 
     Raises:
         ReportError: the models were measured for different roles or with different thresholds.
     """
     models = _same_roles(arm, mdm)
-    figure = go.Figure()
+    figure = Figure()
     for model, roles in models.items():
         for held in (False, True):
-            figure.add_trace(_points(roles, model, held))
-    figure.update_xaxes(
+            figure.add(_points(roles, model, held))
+    figure.set_xaxes(
         tickvals=np.arange(len(arm.roles)),
         ticktext=[_label(models, index) for index in range(len(arm.roles))],
         range=[-0.6, len(arm.roles) - 0.4],
         showgrid=False,
     )
-    figure.update_yaxes(title_text="attention beyond uniform")
-    figure.add_hline(
-        y=arm.threshold, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, opacity=0.8
-    )
+    figure.set_yaxes(title="attention beyond uniform")
+    figure.add_hline(arm.threshold, line=DOTTED, opacity=0.8)
     return finish(
         figure,
         "Roles of attention heads",
@@ -92,7 +90,7 @@ def _samples(models: dict[str, AttentionRoles]) -> str:
     return f"{low}" if low == high else f"{low} to {high}"
 
 
-def _points(roles: AttentionRoles, model: str, held: bool) -> go.Scatter:
+def _points(roles: AttentionRoles, model: str, held: bool) -> Trace:
     excess = roles.excess
     role, layer, head = np.nonzero((roles.holds == held) & np.isfinite(excess.value))
     names = np.reshape(head_names(roles), roles.holds.shape[1:])[layer, head]
@@ -101,7 +99,7 @@ def _points(roles: AttentionRoles, model: str, held: bool) -> go.Scatter:
     depth = (layer + 0.5) / roles.graph.num_layers - 0.5
     colour = MODEL_COLOURS[model]
     label = MODEL_NAMES[model] if held else f"{MODEL_NAMES[model]}, no role"
-    return go.Scatter(
+    return scatter(
         x=role + OFFSETS[model] + 0.26 * depth,
         y=excess.value[at],
         mode="markers",

@@ -4,9 +4,7 @@ For readers who look before they read. Layers rise from the embedding to the log
 """
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import Comparison
 from mechshift.page.circuit_drawing import (
@@ -20,6 +18,7 @@ from mechshift.page.circuit_drawing import (
     width_classes,
 )
 from mechshift.page.elements import Definition, Exhibit
+from mechshift.page.figure import Figure, Trace
 from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -40,28 +39,26 @@ SIGNS = (
 )
 
 
-def circuit_map(comparison: Comparison, *, num_drawn: int = 40) -> go.Figure:
+def circuit_map(comparison: Comparison, *, num_drawn: int = 40) -> Figure:
     """Two maps, ARM and MDM: nodes sized by score, the strongest `num_drawn` edges as lines."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values()))
+    figure = Figure(list(MODEL_NAMES.values()), columns=2)
     graph = comparison.graph
     panels_by_model = {model: _panel(comparison, model, num_drawn) for model in MODEL_NAMES}
     for column, (model, panel) in enumerate(panels_by_model.items(), start=1):
-        place = {"row": 1, "col": column}
         for trace in _edge_lines(panel):
-            figure.add_trace(trace, **place)
-        figure.add_trace(edge_hover(panel), **place)
+            figure.add(trace, column=column)
+        figure.add(edge_hover(panel), column=column)
         for trace in node_traces(panel, MODEL_NAMES[model]):
-            figure.add_trace(trace, **place)
+            figure.add(trace, column=column)
     for _, label, *_ in SIGNS:
         # A sign may lack the widest lines, and Plotly leaves empty traces out of the legend.
-        drawn = [trace for trace in figure.data if trace.name == label and len(trace.x)]
+        drawn = [trace for trace in figure.data if trace["name"] == label and len(trace["x"])]
         if drawn:
-            max(drawn, key=lambda trace: trace.line.width).showlegend = True
+            max(drawn, key=lambda trace: trace["line"]["width"])["showlegend"] = True
     map_axes(figure, graph)
-    for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=True):
-        annotation.font.color = MODEL_COLOURS[model]
+    figure.colour_titles(MODEL_COLOURS.values())
     largest = max(panel.node_share[1:-1].max() for panel in panels_by_model.values())
-    figure.update_layout(coloraxis=colour_bar("share of<br>node score", float(largest)))
+    figure.set_layout(coloraxis=colour_bar("share of<br>node score", float(largest)))
     height = int(np.clip(190 + 52 * (graph.num_layers + 2), 480, 1100))
     wide = panels((0.0, 0.43, 0.0, 1.0), (0.46, 0.89, 0.0, 1.0)) | colour_bar_right()
     wide |= {"height": height, "margin.b": 84, "yaxis2.showticklabels": False}
@@ -106,17 +103,16 @@ def _panel(comparison: Comparison, model: str, num_drawn: int) -> Panel:
     return circuit_panel(comparison.graph, scores, size, num_drawn=num_drawn)
 
 
-def _edge_lines(panel: Panel) -> list[go.Scatter]:
+def _edge_lines(panel: Panel) -> list[Trace]:
     """One trace per sign and width, its edges separated by gaps."""
     width_class = width_classes(panel)
     traces = []
     for sign, label, colour, dash in SIGNS:
         for width in range(NUM_WIDTHS):
-            lines = edge_lines(
-                panel, width, (np.sign(panel.scores) == sign) & (width_class == width)
+            chosen = (np.sign(panel.scores) == sign) & (width_class == width)
+            traces.append(
+                edge_lines(panel, width, chosen, name=label, line={"color": colour, "dash": dash})
             )
-            lines.line.update(color=colour, dash=dash)
-            traces.append(lines.update(name=label, legendgroup=label, showlegend=False))
     return traces
 
 

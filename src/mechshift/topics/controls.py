@@ -22,11 +22,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.page.elements import Exhibit, Part
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.formats import (
     NOT_DECIDED,
     NOT_MEASURED,
@@ -101,7 +100,7 @@ def quantity_panels(
     title: str,
     subtitle: str,
     undecided: Sequence[str] = (),
-) -> go.Figure:
+) -> Figure:
     """One panel a quantity: value and interval of every row, against what no change would give.
 
     Those have a panel that are shown at a glance and of which some row has a number.
@@ -119,14 +118,18 @@ def quantity_panels(
         if quantity.at_a_glance and any(found[quantity.name] for found in rows.values())
     ]
     titles = tuple(quantity.name for quantity in shown)
-    figure = make_subplots(rows=1, cols=len(shown), subplot_titles=titles, shared_yaxes=True)
+    figure = Figure(titles, columns=len(shown), shared_yaxes=True)
     for column, quantity in enumerate(shown, start=1):
-        figure.add_trace(_neutral_line(rows, quantity), row=1, col=column)
-        figure.add_trace(_points(rows, quantity, undecided), row=1, col=column)
-        figure.update_xaxes(title_text=quantity.unit or "share", nticks=4, col=column)
+        figure.add(_neutral_line(rows, quantity), column=column)
+        figure.add(_points(rows, quantity, undecided), column=column)
+        figure.set_xaxes(title=quantity.unit or "share", nticks=4, column=column)
     # Plotly's first category lies at the bottom.
-    order = {"categoryorder": "array", "categoryarray": list(rows)[::-1]}
-    figure.update_yaxes(**order, range=[-0.6, len(rows) - 0.4], showgrid=False)
+    figure.set_yaxes(
+        categoryorder="array",
+        categoryarray=list(rows)[::-1],
+        range=[-0.6, len(rows) - 0.4],
+        showgrid=False,
+    )
     height = ROW_HEIGHT * max(2, len(rows))
     across = [index / len(shown) for index in range(len(shown))]
     wide = panels(*((left, left + 0.8 / len(shown), 0.0, 1.0) for left in across))
@@ -138,7 +141,7 @@ def quantity_panels(
     for index in range(2, len(shown) + 1):
         wide[f"yaxis{index}.showticklabels"] = False
         narrow[f"yaxis{index}.showticklabels"] = True
-    figure.update_layout(showlegend=False)
+    figure.set_layout(showlegend=False)
     return finish(figure, title, subtitle, wide=wide, narrow=narrow)
 
 
@@ -162,9 +165,9 @@ def quantity_panels_table(rows: Rows, quantities: Sequence[Quantity]) -> pl.Data
     return pl.DataFrame(lines, schema={"row": pl.String, "quantity": pl.String, **numbers})
 
 
-def _neutral_line(rows: Rows, quantity: Quantity) -> go.Scatter:
+def _neutral_line(rows: Rows, quantity: Quantity) -> Trace:
     """A trace and not a shape, so that the axis always reaches it."""
-    return go.Scatter(
+    return scatter(
         x=[quantity.neutral] * len(rows),
         y=list(rows),
         mode="lines",
@@ -174,12 +177,12 @@ def _neutral_line(rows: Rows, quantity: Quantity) -> go.Scatter:
     )
 
 
-def _points(rows: Rows, quantity: Quantity, undecided: Sequence[str]) -> go.Scatter:
+def _points(rows: Rows, quantity: Quantity, undecided: Sequence[str]) -> Trace:
     known = {row: one for row, found in rows.items() if (one := found[quantity.name]) is not None}
     neutral = quantity.neutral
     assert neutral is not None  # what is shown at a glance has one
     decided = [row not in undecided and one.excludes(neutral) for row, one in known.items()]
-    return go.Scatter(
+    return scatter(
         x=[one.value for one in known.values()],
         y=list(known),
         mode="markers",

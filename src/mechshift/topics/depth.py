@@ -12,9 +12,7 @@ Rules, on cross-fitted shifts, so that a noisier model does not look moved:
 from collections.abc import Callable
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import (
     CROSS_FITTED,
@@ -25,11 +23,12 @@ from mechshift.comparison import (
     LayerProfile,
 )
 from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.formats import Cell, entry_cell, in_words, number, percentage, shift_cell
 from mechshift.page.theme import (
+    DOTTED,
     MODEL_COLOURS,
     MODEL_NAMES,
-    NEUTRAL_COLOUR,
     band,
     finish,
     panels,
@@ -60,17 +59,17 @@ SIDES = ("source", "destination")
 PANEL_TITLES = ("written by layer", "read by layer")
 
 
-def depth_profiles(profiles: DepthProfiles) -> go.Figure:
+def depth_profiles(profiles: DepthProfiles) -> Figure:
     """Two panels, sources and destinations, each with ARM and MDM and their intervals."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=PANEL_TITLES, shared_yaxes=True)
+    figure = Figure(PANEL_TITLES, columns=2, shared_yaxes=True)
     for column, side in enumerate(SIDES, start=1):
         for model in MODEL_NAMES:
             profile = getattr(getattr(profiles, side), model)
             for trace in _traces(profile, profiles.num_layers, side, model):
-                figure.add_trace(trace, row=1, col=column)
+                figure.add(trace, column=column)
         _layer_axis(figure, profiles.num_layers, side, column)
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    figure.update_yaxes(title_text="share of |score|", col=1)
+    figure.set_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.set_yaxes(title="share of |score|", column=1)
     wide = panels((0.0, 0.48, 0.0, 1.0), (0.52, 1.0, 0.0, 1.0))
     wide |= {"height": 400, "margin.b": 84, "yaxis2.showticklabels": False}
     narrow = stacked(2, gap=0.2)
@@ -113,9 +112,7 @@ def layer_names(num_layers: int, side: str) -> list[str]:
     return ["input", *layers] if side == "source" else [*layers, "logits"]
 
 
-def _traces(
-    profile: LayerProfile, num_layers: int, side: str, model: str
-) -> tuple[go.Scatter, go.Scatter]:
+def _traces(profile: LayerProfile, num_layers: int, side: str, model: str) -> tuple[Trace, Trace]:
     """Interval and curve; a gap keeps `input` and `logits` apart from the layers."""
     share = profile.share
     end, layer = 0 if side == "source" else num_layers, np.arange(num_layers, dtype=np.float64)
@@ -123,7 +120,7 @@ def _traces(
     layers = slice(1, None) if side == "source" else slice(None, -1)
     cut = 1 if side == "source" else num_layers
     names = layer_names(num_layers, side)
-    curve = go.Scatter(
+    curve = scatter(
         x=np.insert(x, cut, np.nan),
         y=np.insert(share.value, cut, np.nan),
         error_y=_end_bar(share, end, cut),
@@ -166,24 +163,24 @@ def _end_position(num_layers: int, side: str) -> float:
     return -distance if side == "source" else num_layers - 1 + distance
 
 
-def _layer_axis(figure: go.Figure, num_layers: int, side: str, column: int) -> None:
+def _layer_axis(figure: Figure, num_layers: int, side: str, column: int) -> None:
     layers = thinned(num_layers, 8)
     end, name = _end_position(num_layers, side), "input" if side == "source" else "logits"
     room = 0.5 + num_layers / 30
-    figure.update_xaxes(
+    figure.set_xaxes(
         tickvals=[end, *layers],
         ticktext=[name, *map(str, layers)],
         range=[min(end, 0) - room, max(end, num_layers - 1) + room],
-        title_text="layer",
+        title="layer",
         showgrid=False,
-        col=column,
+        column=column,
     )
     for third in (1, 2):
         figure.add_vline(
             x=num_layers * third / 3 - 0.5,
-            line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR},
+            line=DOTTED,
             opacity=0.6,
-            col=column,
+            column=column,
         )
 
 

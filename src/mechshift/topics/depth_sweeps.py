@@ -4,17 +4,18 @@ For readers who do not trust a single choice of K. Intervals of sweeps are plain
 shift, the cross-fitted one of the topic `depth` says.
 """
 
+from typing import Any
+
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import DepthSweep
 from mechshift.page.elements import Exhibit
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import (
+    DOTTED,
     NEGATIVE_COLOUR,
-    NEUTRAL_COLOUR,
     PAIR_COLOUR,
     band,
     finish,
@@ -72,31 +73,29 @@ HALF_OFFSETS = {"source": -0.08, "destination": 0.08}
 """Where the two sides stand beside each half, which no line joins to the other."""
 
 
-def depth_sweep(sweep: DepthSweep) -> go.Figure:
+def depth_sweep(sweep: DepthSweep) -> Figure:
     """Three panels: early share, centre of mass, and distance beside what noise makes of it."""
-    figure = make_subplots(rows=1, cols=3, subplot_titles=tuple(PANELS.values()))
+    figure = Figure(tuple(PANELS.values()), columns=3)
     x = sweep.points.astype(np.float64)
     for column, quantity in enumerate(PANELS, start=1):
         for side, (name, colour) in SIDES.items():
             curve = getattr(sweep, side)
             estimates = getattr(curve, quantity)
-            shown = [_line(sweep, estimates, name, colour).update(showlegend=column == 1)]
+            shown = [_line(sweep, estimates, name, colour) | {"showlegend": column == 1}]
             if quantity == "distance":
                 shown.append(
                     _line(sweep, curve.noise_distance, f"noise, {name}", colour, noise=True)
                 )
             if sweep.over == "half":
                 shown = [_beside_half(trace, side) for trace in shown]
-                shown[0].error_y = _bars(estimates)
+                shown[0]["error_y"] = _bars(estimates)
             else:
                 shown.insert(0, band(x, estimates, colour, group=name))
-            figure.add_traces(shown, rows=1, cols=column)
+            figure.add(*shown, column=column)
     for column in (1, 2):
-        figure.add_hline(
-            y=0, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=column
-        )
-    figure.update_xaxes(title_text=AXES[sweep.over], **_ticks(sweep, x))
-    figure.update_yaxes(rangemode="tozero", col=3)
+        figure.add_hline(0.0, line=DOTTED, column=column)
+    figure.set_xaxes(title=AXES[sweep.over], **_ticks(sweep, x))
+    figure.set_yaxes(rangemode="tozero", column=3)
     counts = sorted({int(count) for count in sweep.num_examples})
     n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
     return finish(
@@ -134,8 +133,8 @@ def depth_sweep_table(sweep: DepthSweep) -> pl.DataFrame:
 
 def _line(
     sweep: DepthSweep, estimates: Estimates, name: str, colour: str, *, noise: bool = False
-) -> go.Scatter:
-    return go.Scatter(
+) -> Trace:
+    return scatter(
         x=sweep.points.astype(np.float64),
         y=estimates.value,
         mode="lines+markers",
@@ -155,8 +154,8 @@ def _line(
     )
 
 
-def _beside_half(trace: go.Scatter, side: str) -> go.Scatter:
-    return trace.update(x=np.asarray(trace.x) + HALF_OFFSETS[side], mode="markers")
+def _beside_half(trace: Trace, side: str) -> Trace:
+    return trace | {"x": trace["x"] + HALF_OFFSETS[side], "mode": "markers"}
 
 
 def _bars(estimates: Estimates) -> dict[str, object]:
@@ -169,7 +168,7 @@ def _bars(estimates: Estimates) -> dict[str, object]:
     }
 
 
-def _ticks(sweep: DepthSweep, x: Float[np.ndarray, " point"]) -> dict[str, object]:
+def _ticks(sweep: DepthSweep, x: Float[np.ndarray, " point"]) -> dict[str, Any]:
     """A log axis for sizes, which span orders of magnitude; whole numbers for the rest."""
     if sweep.over == "circuit_size":
         return {"type": "log", **log_ticks(sweep.points)}

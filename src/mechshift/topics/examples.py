@@ -9,15 +9,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from mechshift.errors import ReportError
 from mechshift.evaluation import AblationName, CircuitMetrics, per_example
 from mechshift.models import Kind
 from mechshift.page.elements import Exhibit
+from mechshift.page.figure import Figure, box
 from mechshift.page.html import task_slug
 from mechshift.page.theme import (
     MODEL_COLOURS,
@@ -119,7 +118,7 @@ def _samples(circuits: tuple[RunCircuits, ...], model: Kind, size: int) -> list[
     ]
 
 
-def metric_distributions(record: ExampleMetrics, *, metric: str) -> go.Figure:
+def metric_distributions(record: ExampleMetrics, *, metric: str) -> Figure:
     """A box per condition, in a panel for each of the two models.
 
     Args:
@@ -133,11 +132,11 @@ def metric_distributions(record: ExampleMetrics, *, metric: str) -> go.Figure:
     if not samples:
         raise ReportError("there are no metrics of examples to draw.")
     columns = {model: column for column, model in enumerate(MODEL_NAMES, start=1)}
-    figure = make_subplots(rows=1, cols=len(columns), subplot_titles=list(MODEL_NAMES.values()))
+    figure = Figure(list(MODEL_NAMES.values()), columns=len(columns))
     for sample in samples:
         colour = NEUTRAL_COLOUR if sample.condition == "empty" else MODEL_COLOURS[sample.model]
-        figure.add_trace(
-            go.Box(
+        figure.add(
+            box(
                 y=sample.values,
                 name=_label(sample, record.ablation),
                 boxpoints="outliers",
@@ -148,12 +147,10 @@ def metric_distributions(record: ExampleMetrics, *, metric: str) -> go.Figure:
                 hoverinfo="y",
                 showlegend=False,
             ),
-            row=1,
-            col=columns[sample.model],
+            column=columns[sample.model],
         )
-    for annotation, model in zip(figure.layout.annotations, columns, strict=True):
-        annotation.font.color = MODEL_COLOURS[model]
-    figure.update_yaxes(title_text=f"{metric}, summed over steps", col=1)
+    figure.colour_titles(MODEL_COLOURS.values())
+    figure.set_yaxes(title=f"{metric}, summed over steps", column=1)
     return finish(
         figure,
         "The metric, example by example",

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Int
 
 from mechshift.evaluation import AblationName
 from mechshift.models import Kind
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import (
+    DOTTED,
     MODEL_COLOURS,
     MODEL_NAMES,
     NEUTRAL_COLOUR,
@@ -83,7 +84,7 @@ class FaithfulnessSeries:
 
 def faithfulness_curves(
     series: Sequence[FaithfulnessSeries], *, ablation: AblationName = "resample"
-) -> go.Figure:
+) -> Figure:
     """Faithfulness against circuit size on a log axis; solid: own circuit, dashed: the other's.
 
     Baselines are grey, with bars in place of bands, because they may have a single size.
@@ -93,21 +94,21 @@ def faithfulness_curves(
         ablation: what the edges outside the circuits carry.
     """
     assert series  # a model is always run on its own circuits
-    figure = go.Figure()
-    for level in (0, 1):
-        figure.add_hline(y=level, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR})
+    figure = Figure()
+    for level in (0.0, 1.0):
+        figure.add_hline(level, line=DOTTED)
     for one in sorted(
         series, key=lambda one: (one.is_baseline, one.model, one.circuit != one.model)
     ):
         for trace in _baseline_traces(one) if one.is_baseline else _model_traces(one):
-            figure.add_trace(trace)
+            figure.add(trace)
     sizes = np.concatenate([one.sizes for one in series])
-    figure.update_xaxes(
+    figure.set_xaxes(
         type="log",
-        title_text=f"circuit size [edges of {series[0].num_edges:,}]",
+        title=f"circuit size [edges of {series[0].num_edges:,}]",
         **log_ticks(sizes),
     )
-    figure.update_yaxes(title_text="faithfulness (1 = full model)")
+    figure.set_yaxes(title="faithfulness (1 = full model)")
     return finish(
         figure,
         "Faithfulness of the circuits",
@@ -135,7 +136,7 @@ def faithfulness_curves_table(series: Sequence[FaithfulnessSeries]) -> pl.DataFr
     ).fill_nan(None)
 
 
-def _model_traces(one: FaithfulnessSeries) -> list[go.Scatter]:
+def _model_traces(one: FaithfulnessSeries) -> list[Trace]:
     """The band and the line of a curve on one model's circuits."""
     colour, own = MODEL_COLOURS[one.model], one.model == one.circuit
     line = _line(
@@ -147,7 +148,7 @@ def _model_traces(one: FaithfulnessSeries) -> list[go.Scatter]:
     return [band(x, one.estimates, colour, group=one.label), line]
 
 
-def _baseline_traces(one: FaithfulnessSeries) -> list[go.Scatter]:
+def _baseline_traces(one: FaithfulnessSeries) -> list[Trace]:
     symbol, estimates = BASELINES[one.circuit][1][one.model], one.estimates
     line = _line(
         one,
@@ -163,9 +164,9 @@ def _baseline_traces(one: FaithfulnessSeries) -> list[go.Scatter]:
     return [line]
 
 
-def _line(one: FaithfulnessSeries, **style: dict[str, Any]) -> go.Scatter:
+def _line(one: FaithfulnessSeries, **style: dict[str, Any]) -> Trace:
     estimates = one.estimates
-    return go.Scatter(
+    return scatter(
         x=one.sizes.astype(np.float64),
         y=estimates.value,
         mode="lines+markers",

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from mechshift.attribution import DIRECTIONS
 from mechshift.comparison import (
@@ -25,6 +23,7 @@ from mechshift.comparison import (
     direction_of_flow,
 )
 from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.formats import NOT_MEASURED, Cell, estimate_cell, in_words, number
 from mechshift.page.theme import (
     MODEL_COLOURS,
@@ -108,41 +107,39 @@ def _findings(task: TaskResults) -> tuple[Finding, ...]:
     )
 
 
-def right_to_left(direction: DirectionOfFlow) -> go.Figure:
+def right_to_left(direction: DirectionOfFlow) -> Figure:
     """Share of the flow whose source lies right of its reader, by layer and by step."""
-    figure = make_subplots(
-        rows=1, cols=2, subplot_titles=("by layer", "by step"), shared_yaxes=True
-    )
+    figure = Figure(("by layer", "by step"), columns=2, shared_yaxes=True)
     for model in MODEL_NAMES:
         shares = _shares(direction, model)
         x = np.arange(direction.num_layers, dtype=np.float64)
         colour, name = MODEL_COLOURS[model], MODEL_NAMES[model]
-        figure.add_trace(band(x, shares.by_layer, colour, group=name), row=1, col=1)
+        figure.add(band(x, shares.by_layer, colour, group=name), column=1)
         layers = _curve(shares.by_layer, model, "layer")
-        figure.add_trace(layers, row=1, col=1)
+        figure.add(layers, column=1)
         steps = _curve(shares.by_step, model, "step")
-        steps.error_y = {
+        steps["error_y"] = {
             "type": "data",
             "array": shares.by_step.high - shares.by_step.value,
             "arrayminus": shares.by_step.value - shares.by_step.low,
             "width": 4,
             "thickness": 1.5,
         }
-        steps.showlegend = False
-        figure.add_trace(steps, row=1, col=2)
+        steps["showlegend"] = False
+        figure.add(steps, column=2)
     num_steps = len(direction.step_num_examples)
-    figure.update_xaxes(
-        tickvals=thinned(direction.num_layers, 8), title_text="layer", showgrid=False, col=1
+    figure.set_xaxes(
+        tickvals=thinned(direction.num_layers, 8), title="layer", showgrid=False, column=1
     )
-    figure.update_xaxes(
+    figure.set_xaxes(
         tickvals=thinned(num_steps, 8),
         range=[-0.6, num_steps - 0.4],
-        title_text="denoising step",
+        title="denoising step",
         showgrid=False,
-        col=2,
+        column=2,
     )
-    figure.update_yaxes(tickformat=".0%", rangemode="tozero")
-    figure.update_yaxes(title_text="share of |flow|", col=1)
+    figure.set_yaxes(tickformat=".0%", rangemode="tozero")
+    figure.set_yaxes(title="share of |flow|", column=1)
     wide = panels((0.0, 0.48, 0.0, 1.0), (0.52, 1.0, 0.0, 1.0))
     wide |= {"height": 400, "margin.b": 84, "yaxis2.showticklabels": False}
     narrow = stacked(2, gap=0.2)
@@ -161,8 +158,8 @@ def right_to_left(direction: DirectionOfFlow) -> go.Figure:
     )
 
 
-def _curve(shares: Estimates, model: str, axis: str) -> go.Scatter:
-    return go.Scatter(
+def _curve(shares: Estimates, model: str, axis: str) -> Trace:
+    return scatter(
         x=np.arange(len(shares.value)),
         y=shares.value,
         mode="lines+markers",

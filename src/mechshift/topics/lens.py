@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.errors import ReportError
 from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.figure import Figure, Trace, heat_map
 from mechshift.page.formats import NOT_MEASURED, Cell, estimate_cell, in_words, number, shift_cell
 from mechshift.page.theme import (
     MODEL_COLOURS,
@@ -94,37 +93,37 @@ def _rank(measures: AlignmentMeasures) -> str:
     return number(10**measures.log10_rank.value, 1)
 
 
-def lens_heatmap(arm: LensProfile, mdm: LensProfile) -> go.Figure:
+def lens_heatmap(arm: LensProfile, mdm: LensProfile) -> Figure:
     """Two heat maps, ARM and MDM: the lens of the residual stream by layer and denoising step.
 
     Raises:
         ReportError: the profiles are of different readings or depths.
     """
     profiles = _same_kind(arm, mdm)
-    figure = make_subplots(rows=1, cols=2, subplot_titles=[*MODEL_NAMES.values()])
+    figure = Figure([*MODEL_NAMES.values()], columns=2)
     for column, (model, profile) in enumerate(profiles.items(), start=1):
-        figure.add_trace(_level_map(profile, model), row=1, col=column)
+        figure.add(_level_map(profile, model), column=column)
     num_levels = arm.graph.num_layers + 1
     num_steps = max(len(arm.num_examples), len(mdm.num_examples))
-    figure.update_xaxes(
-        title_text="denoising step",
+    figure.set_xaxes(
+        title="denoising step",
         tickmode="linear",
         dtick=max(1, math.ceil(num_steps / 9)),
         range=[-0.6, num_steps - 0.4],
         showgrid=False,
     )
     layers = thinned(num_levels - 1, 10)
-    figure.update_yaxes(
+    figure.set_yaxes(
         tickvals=[*layers, num_levels - 1],
         ticktext=[*map(str, layers), "output"],
         showgrid=False,
     )
-    figure.update_yaxes(title_text="residual stream before layer", col=1)
+    figure.set_yaxes(title="residual stream before layer", column=1)
     subtitle = f"lens of the residual stream; {_examples(profiles)}; intervals on hover"
     return _finished(figure, profiles, "levels", "Where the answer appears", subtitle)
 
 
-def component_lens(arm: LensProfile, mdm: LensProfile, *, step: int = 0) -> go.Figure:
+def component_lens(arm: LensProfile, mdm: LensProfile, *, step: int = 0) -> Figure:
     """Two heat maps, ARM and MDM: the lens of each head and MLP at one denoising step.
 
     Raises:
@@ -138,18 +137,18 @@ def component_lens(arm: LensProfile, mdm: LensProfile, *, step: int = 0) -> go.F
                 f" step {step}."
             )
     num_layers, num_heads = arm.graph.num_layers, arm.graph.num_heads
-    figure = make_subplots(rows=1, cols=2, subplot_titles=[*MODEL_NAMES.values()])
+    figure = Figure([*MODEL_NAMES.values()], columns=2)
     for column, (model, profile) in enumerate(profiles.items(), start=1):
-        figure.add_trace(_component_map(profile, model, step), row=1, col=column)
+        figure.add(_component_map(profile, model, step), column=column)
     heads = thinned(num_heads, 8)
-    figure.update_xaxes(
-        title_text="attention head",
+    figure.set_xaxes(
+        title="attention head",
         tickvals=[*heads, num_heads],
         ticktext=[*map(str, heads), "MLP"],
         showgrid=False,
     )
-    figure.update_yaxes(tickvals=thinned(num_layers, 10), showgrid=False)
-    figure.update_yaxes(title_text="layer", col=1)
+    figure.set_yaxes(tickvals=thinned(num_layers, 10), showgrid=False)
+    figure.set_yaxes(title="layer", column=1)
     subtitle = (
         f"lens of what each component writes, normed by itself, at step {step};"
         f" {_examples(profiles, step)}; intervals on hover"
@@ -199,10 +198,10 @@ def _same_kind(arm: LensProfile, mdm: LensProfile) -> Mapping[str, LensProfile]:
     return {"arm": arm, "mdm": mdm}
 
 
-def _level_map(profile: LensProfile, model: str) -> go.Heatmap:
+def _level_map(profile: LensProfile, model: str) -> Trace:
     levels, names = profile.levels, level_names(profile)
     num_steps = len(profile.num_examples)
-    return go.Heatmap(
+    return heat_map(
         x=np.arange(num_steps),
         y=np.arange(len(names)),
         z=levels.value.T,
@@ -216,7 +215,7 @@ def _level_map(profile: LensProfile, model: str) -> go.Heatmap:
     )
 
 
-def _component_map(profile: LensProfile, model: str, step: int) -> go.Heatmap:
+def _component_map(profile: LensProfile, model: str, step: int) -> Trace:
     """Rows are layers; columns are heads, then the MLP. `input` is level 0 of the other figure."""
     graph, components = profile.graph, profile.components
     value, low, high = (
@@ -224,7 +223,7 @@ def _component_map(profile: LensProfile, model: str, step: int) -> go.Heatmap:
         for array in (components.value, components.low, components.high)
     )
     names = [graph.source_name(source) for source in range(1, graph.num_sources)]
-    return go.Heatmap(
+    return heat_map(
         z=value,
         coloraxis="coloraxis",
         text=np.reshape(names, value.shape),
@@ -251,20 +250,19 @@ def _examples(profiles: Mapping[str, LensProfile], step: int | None = None) -> s
 
 
 def _finished(
-    figure: go.Figure,
+    figure: Figure,
     profiles: Mapping[str, LensProfile],
     field: str,
     title: str,
     subtitle: str,
-) -> go.Figure:
-    for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=False):
-        annotation.font.color = MODEL_COLOURS[model]
+) -> Figure:
+    figure.colour_titles(MODEL_COLOURS.values())
     first = profiles["arm"]
     name, ticks, _ = READING_TITLES[first.reading]
     largest = max(np.nanmax(getattr(p, field).value) for p in profiles.values())
     bar = colour_bar(name, float(largest))
     bar["colorbar"]["tickformat"] = ticks
-    figure.update_layout(coloraxis=bar)
+    figure.set_layout(coloraxis=bar)
     wide = panels((0.0, 0.41, 0.0, 1.0), (0.45, 0.86, 0.0, 1.0)) | colour_bar_right()
     wide |= {"height": 440, "margin.l": 76, "margin.b": 64, "yaxis2.showticklabels": False}
     narrow = stacked(2, gap=0.14, bottom=0.24) | colour_bar_below()

@@ -9,10 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import (
     CROSS_FITTED,
@@ -20,9 +18,10 @@ from mechshift.comparison import (
     sweep_over_num_steps,
 )
 from mechshift.page.elements import Exhibit
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import (
+    DOTTED,
     NEGATIVE_COLOUR,
-    NEUTRAL_COLOUR,
     PAIR_COLOUR,
     band,
     finish,
@@ -94,31 +93,29 @@ class Panel:
     curves: tuple[Curve, ...]
 
 
-def num_steps_sweep(sweep: NumStepsSweep) -> go.Figure:
+def num_steps_sweep(sweep: NumStepsSweep) -> Figure:
     """Overlap and its ratio to the ceiling, both shifts in depth, and that in concentration."""
     shown = _panels(sweep)
     titles = tuple(panel.title for panel in shown)
-    figure = make_subplots(rows=2, cols=2, subplot_titles=titles)
+    figure = Figure(titles, columns=2)
     points = sweep.depth.points
     legend: set[str] = set()
     for index, panel in enumerate(shown):
-        place = {"row": 1 + index // 2, "col": 1 + index % 2}
+        place = {"row": 1 + index // 2, "column": 1 + index % 2}
         for curve in panel.curves:
             x = points.astype(np.float64)
-            figure.add_trace(band(x, curve.estimates, curve.colour, group=curve.name), **place)
+            figure.add(band(x, curve.estimates, curve.colour, group=curve.name), **place)
             line = _line(x, curve, sweep.noise_p if panel is shown[0] else None)
-            figure.add_trace(line.update(showlegend=curve.name not in legend), **place)
+            figure.add(line | {"showlegend": curve.name not in legend}, **place)
             legend.add(curve.name)
-        figure.add_hline(
-            y=panel.neutral, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, **place
-        )
-    figure.update_xaxes(
+        figure.add_hline(panel.neutral, line=DOTTED, **place)
+    figure.set_xaxes(
         type="log",
-        title_text="number of denoising steps S",
+        title="number of denoising steps S",
         tickvals=points.tolist(),
         ticktext=[f"{point}" for point in points],
     )
-    figure.update_yaxes(rangemode="tozero", row=1, col=1)
+    figure.set_yaxes(rangemode="tozero", row=1, column=1)
     top, bottom = (0.6, 1.0), (0.0, 0.4)
     grid = [(0.0, 0.44, *top), (0.56, 1.0, *top), (0.0, 0.44, *bottom), (0.56, 1.0, *bottom)]
     return finish(
@@ -204,11 +201,11 @@ def _depth_panel(sweep: NumStepsSweep, title: str, field: str, index: int) -> Pa
 
 def _line(
     x: Float[np.ndarray, " point"], curve: Curve, p: Float[np.ndarray, " point"] | None
-) -> go.Scatter:
+) -> Trace:
     estimates = curve.estimates
     columns = [estimates.low, estimates.high, *([] if p is None else [p])]
     says_p = "" if p is None else ", p of no difference %{customdata[2]:.3f}"
-    return go.Scatter(
+    return scatter(
         x=x,
         y=estimates.value,
         mode="lines+markers",

@@ -16,9 +16,7 @@ Rules:
 from collections.abc import Callable
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import (
     LOWEST_CEILING,
@@ -28,9 +26,11 @@ from mechshift.comparison import (
     OverlapCurve,
 )
 from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.figure import Figure, scatter
 from mechshift.page.formats import UNDEFINED, Cell, entry_cell, estimate_cell, in_words, number
 from mechshift.page.theme import (
     ARM_COLOUR,
+    DOTTED,
     MDM_COLOUR,
     NEUTRAL_COLOUR,
     PAIR_COLOUR,
@@ -87,21 +87,17 @@ TABLE_FIELDS = (
 )
 
 
-def overlap_curve(overlap: OverlapCurve) -> go.Figure:
+def overlap_curve(overlap: OverlapCurve) -> Figure:
     """Left: Jaccard of edges and nodes, ceilings and null. Right: ratio to the ceiling."""
-    figure = make_subplots(
-        rows=1,
-        cols=2,
-        subplot_titles=("overlap", "edge overlap relative to its ceiling"),
-    )
+    figure = Figure(("overlap", "edge overlap relative to its ceiling"), columns=2)
     sizes = overlap.sizes.astype(np.float64)
     ratio = ("ratio", "ratio to ceiling", PAIR_COLOUR, "solid", "square")
     for column, curves in ((1, CURVES), (2, (ratio,))):
         for field, name, colour, dash, symbol in curves:
             estimates = getattr(overlap, field)
-            figure.add_trace(band(sizes, estimates, colour, group=name), row=1, col=column)
-            figure.add_trace(
-                go.Scatter(
+            figure.add(band(sizes, estimates, colour, group=name), column=column)
+            figure.add(
+                scatter(
                     x=sizes,
                     y=estimates.value,
                     mode="lines+markers",
@@ -115,13 +111,12 @@ def overlap_curve(overlap: OverlapCurve) -> go.Figure:
                     name=name,
                     legendgroup=name,
                 ),
-                row=1,
-                col=column,
+                column=column,
             )
-    figure.add_hline(y=1, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=2)
-    figure.update_xaxes(type="log", title_text="circuit size K [edges]", **log_ticks(overlap.sizes))
-    figure.update_yaxes(title_text="Jaccard overlap", range=[0, 1], col=1)
-    figure.update_yaxes(title_text="ratio", rangemode="tozero", col=2)
+    figure.add_hline(1.0, line=DOTTED, column=2)
+    figure.set_xaxes(type="log", title="circuit size K [edges]", **log_ticks(overlap.sizes))
+    figure.set_yaxes(title="Jaccard overlap", range=[0, 1], column=1)
+    figure.set_yaxes(title="ratio", rangemode="tozero", column=2)
     return finish(
         figure,
         "Overlap of the two circuits",

@@ -10,9 +10,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-import plotly.graph_objects as go
-
 from mechshift.page.elements import Definition, Finding, Group, Row
+from mechshift.page.figure import Figure
 from mechshift.page.formats import NOT_MEASURED, Cell, in_words
 from mechshift.topics.ablation import ABLATION
 from mechshift.topics.agreement import AGREEMENT
@@ -209,7 +208,7 @@ def _statement_cell(statements: Sequence[Statement]) -> Cell:
     return Cell(text=text, interval="" if estimate is None else in_words(estimate))
 
 
-def glance(tasks: Sequence[TaskResults]) -> go.Figure:
+def glance(tasks: Sequence[TaskResults]) -> Figure:
     """Every task's quantities in one figure."""
     return quantity_panels(
         {task.task: member_estimates(task.mdm) for task in tasks},

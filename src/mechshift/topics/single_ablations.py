@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Int
-from plotly.subplots import make_subplots
 
 from mechshift.ablation import (
     AblationSettings,
@@ -26,11 +24,12 @@ from mechshift.ablation import (
 from mechshift.attribution import source_scores
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.figure import Figure, Trace, box
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, estimate_cell, in_words
 from mechshift.page.theme import (
+    DOTTED,
     MODEL_COLOURS,
     MODEL_NAMES,
-    NEUTRAL_COLOUR,
     finish,
     panels,
     percent,
@@ -78,22 +77,20 @@ def _agreement(
     return rank_agreement(single, by_component, settings, scored=scores.drawn)
 
 
-def single_ablations_figure(effects: SingleEffects) -> go.Figure:
+def single_ablations_figure(effects: SingleEffects) -> Figure:
     """Two panels, heads and MLPs: a point for each component, with a box for each model."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=PANELS, shared_yaxes=True)
+    figure = Figure(PANELS, columns=2, shared_yaxes=True)
     is_head = effects.graph.source_head[1:] >= 0
     for column, rows in enumerate((is_head, ~is_head), start=1):
         for model in MODEL_NAMES:
             trace = _box(effects, model, np.flatnonzero(rows))
-            trace.showlegend = column == 1
-            figure.add_trace(trace, row=1, col=column)
-        figure.update_xaxes(title_text=f"n = {rows.sum()} {PANELS[column - 1]}", col=column)
-        figure.add_hline(
-            y=0, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, row=1, col=column
-        )
+            trace["showlegend"] = column == 1
+            figure.add(trace, column=column)
+        figure.set_xaxes(title=f"n = {rows.sum()} {PANELS[column - 1]}", column=column)
+        figure.add_hline(0.0, line=DOTTED, column=column)
     units = UNITS.get(effects.metric_name, "metric units")
-    figure.update_yaxes(title_text=f"mean drop in {effects.metric_name} [{units}]", col=1)
-    figure.update_xaxes(showgrid=False)
+    figure.set_yaxes(title=f"mean drop in {effects.metric_name} [{units}]", column=1)
+    figure.set_xaxes(showgrid=False)
     wide = panels((0.0, 0.48, 0.0, 1.0), (0.52, 1.0, 0.0, 1.0))
     wide |= {"height": 420, "margin.b": 100, "yaxis2.showticklabels": False}
     narrow = stacked(2, gap=0.18)
@@ -131,10 +128,10 @@ def _by_model(effects: SingleEffects) -> dict[str, Estimates]:
     return {"arm": effects.arm, "mdm": effects.mdm}
 
 
-def _box(effects: SingleEffects, model: str, rows: Int[np.ndarray, " component"]) -> go.Box:
+def _box(effects: SingleEffects, model: str, rows: Int[np.ndarray, " component"]) -> Trace:
     drops, names = _by_model(effects)[model], effects.names()
     colour = MODEL_COLOURS[model]
-    return go.Box(
+    return box(
         x=[MODEL_NAMES[model]] * len(rows),
         y=drops.value[rows],
         boxpoints="all",

@@ -4,13 +4,12 @@ For readers who ask what the flow of `flow.py` connects; drawn from its record.
 """
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import DirectionOfFlow, SpanFlow
 from mechshift.page.elements import Exhibit
+from mechshift.page.figure import Figure, Trace, heat_map
 from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -28,29 +27,29 @@ from mechshift.topics.flow import FLOW, FLOW_WORDS, share_columns
 from mechshift.topics.topic import TaskResults, Topic
 
 
-def span_flow(direction: DirectionOfFlow) -> go.Figure:
+def span_flow(direction: DirectionOfFlow) -> Figure:
     """Heat maps of |flow| from span to span, ARM and MDM."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values()))
+    figure = Figure(list(MODEL_NAMES.values()), columns=2)
     for column, model in enumerate(MODEL_NAMES, start=1):
         spans = _spans(direction, model)
         trace = _heat_map(spans.share.value, direction.spans, model)
-        trace.x = np.arange(len(direction.spans))
-        trace.customdata = np.stack([spans.share.low, spans.share.high, spans.net], axis=-1)
-        trace.text = np.tile(np.array(direction.spans), (len(direction.spans), 1))
-        trace.hovertemplate = (
+        trace["x"] = np.arange(len(direction.spans))
+        trace["customdata"] = np.stack([spans.share.low, spans.share.high, spans.net], axis=-1)
+        trace["text"] = np.tile(np.array(direction.spans), (len(direction.spans), 1))
+        trace["hovertemplate"] = (
             "%{y} reads from %{text}: %{z:.2%}"
             f"<br>{percent(direction.level)} interval %{{customdata[0]:.2%}} to"
             " %{customdata[1]:.2%}<br>net flow %{customdata[2]:.3g} metric units"
             "<extra>" + MODEL_NAMES[model] + "</extra>"
         )
-        figure.add_trace(trace, row=1, col=column)
-    figure.update_xaxes(
+        figure.add(trace, column=column)
+    figure.set_xaxes(
         tickvals=np.arange(len(direction.spans)),
         ticktext=direction.spans,
-        title_text="read from span",
+        title="read from span",
         showgrid=False,
     )
-    figure.update_yaxes(title_text="read by span", col=1)
+    figure.set_yaxes(title="read by span", column=1)
     return _finish_heat_maps(
         figure,
         "Flow between spans",
@@ -79,28 +78,28 @@ def span_flow_table(direction: DirectionOfFlow) -> pl.DataFrame:
     return pl.concat(parts).fill_nan(None)
 
 
-def step_spans(direction: DirectionOfFlow, *, into_readers: bool = False) -> go.Figure:
+def step_spans(direction: DirectionOfFlow, *, into_readers: bool = False) -> Figure:
     """Heat maps of the spans that each denoising step reads from, ARM and MDM.
 
     Args:
         direction: what is shown.
         into_readers: only what flows to the positions whose logits the step scores.
     """
-    figure = make_subplots(rows=1, cols=2, subplot_titles=list(MODEL_NAMES.values()))
+    figure = Figure(list(MODEL_NAMES.values()), columns=2)
     num_steps = len(direction.step_num_examples)
     for column, model in enumerate(MODEL_NAMES, start=1):
         spans = _spans(direction, model)
         shown = spans.into_readers if into_readers else spans.by_step
         trace = _heat_map(shown.T, direction.spans, model)
-        trace.x = np.arange(num_steps)
-        trace.customdata = np.tile(direction.step_num_examples, (len(direction.spans), 1))
-        trace.hovertemplate = (
+        trace["x"] = np.arange(num_steps)
+        trace["customdata"] = np.tile(direction.step_num_examples, (len(direction.spans), 1))
+        trace["hovertemplate"] = (
             "step %{x} reads from %{y}: %{z:.2%}, n = %{customdata}"
             "<extra>" + MODEL_NAMES[model] + "</extra>"
         )
-        figure.add_trace(trace, row=1, col=column)
-    figure.update_xaxes(tickvals=thinned(num_steps, 9), title_text="denoising step", showgrid=False)
-    figure.update_yaxes(title_text="read from span", col=1)
+        figure.add(trace, column=column)
+    figure.set_xaxes(tickvals=thinned(num_steps, 9), title="denoising step", showgrid=False)
+    figure.set_yaxes(title="read from span", column=1)
     where = "into the scored positions" if into_readers else "into all positions"
     return _finish_heat_maps(
         figure,
@@ -135,24 +134,19 @@ def _spans(direction: DirectionOfFlow, model: str) -> SpanFlow:
     return {"arm": direction.arm_spans, "mdm": direction.mdm_spans}[model]
 
 
-def _heat_map(
-    share: Float[np.ndarray, "span column"], spans: tuple[str, ...], model: str
-) -> go.Heatmap:
-    return go.Heatmap(
+def _heat_map(share: Float[np.ndarray, "span column"], spans: tuple[str, ...], model: str) -> Trace:
+    return heat_map(
         y=spans, z=share, coloraxis="coloraxis", xgap=2, ygap=2, name=MODEL_NAMES[model]
     )
 
 
-def _finish_heat_maps(
-    figure: go.Figure, title: str, subtitle: str, *, tick_angle: int
-) -> go.Figure:
+def _finish_heat_maps(figure: Figure, title: str, subtitle: str, *, tick_angle: int) -> Figure:
     """Two heat maps of spans on one colour scale, beside or below each other."""
-    largest = max(float(np.nanmax(trace.z)) for trace in figure.data)
-    figure.update_layout(coloraxis=colour_bar("share of<br>|flow|", largest))
+    largest = max(float(np.nanmax(trace["z"])) for trace in figure.data)
+    figure.set_layout(coloraxis=colour_bar("share of<br>|flow|", largest))
     # As in a text, the first span is at the top.
-    figure.update_yaxes(autorange="reversed", showgrid=False)
-    for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=True):
-        annotation.font.color = MODEL_COLOURS[model]
+    figure.set_yaxes(autorange="reversed", showgrid=False)
+    figure.colour_titles(MODEL_COLOURS.values())
     shared: Patch = {"margin.l": 116, "xaxis.tickangle": tick_angle, "xaxis2.tickangle": tick_angle}
     wide = panels((0.0, 0.42, 0.0, 1.0), (0.46, 0.88, 0.0, 1.0)) | colour_bar_right() | shared
     wide |= {"height": 460, "margin.b": 96, "yaxis2.showticklabels": False}

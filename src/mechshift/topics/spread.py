@@ -11,13 +11,12 @@ components) leaves out 0.
 from collections.abc import Callable
 from typing import Literal
 
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.attribution import EdgeScores, source_scores
 from mechshift.comparison import ComparisonSettings
 from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.figure import Figure, Trace, bars
 from mechshift.page.formats import NOT_MEASURED, Cell, estimate_cell, in_words, shift_cell
 from mechshift.page.theme import (
     MODEL_COLOURS,
@@ -110,17 +109,17 @@ def _findings(task: TaskResults) -> tuple[Finding, ...]:
     )
 
 
-def concentration_bars(found: ConcentrationShift) -> go.Figure:
+def concentration_bars(found: ConcentrationShift) -> Figure:
     """Two panels: the shares, where higher is sharper, and the effective number of components."""
-    figure = make_subplots(rows=1, cols=2, subplot_titles=("sharper is higher", "sharper is lower"))
+    figure = Figure(("sharper is higher", "sharper is lower"), columns=2)
     for column, labels in enumerate((SHARES, NUMBER), start=1):
         for model in MODEL_NAMES:
-            figure.add_trace(_bars(found, model, labels, column == 1), row=1, col=column)
-    figure.update_layout(barmode="group", bargap=0.35)
-    figure.update_xaxes(showgrid=False)
-    figure.update_yaxes(rangemode="tozero")
-    figure.update_yaxes(title_text="share of |attribution|", range=[0, 1.02], col=1)
-    figure.update_yaxes(title_text=f"components of {found.num_components}", col=2)
+            figure.add(_bars(found, model, labels, column == 1), column=column)
+    figure.set_layout(barmode="group", bargap=0.35)
+    figure.set_xaxes(showgrid=False)
+    figure.set_yaxes(rangemode="tozero")
+    figure.set_yaxes(title="share of |attribution|", range=[0, 1.02], column=1)
+    figure.set_yaxes(title=f"components of {found.num_components}", column=2)
     wide = panels((0.0, 0.62, 0.0, 1.0), (0.76, 1.0, 0.0, 1.0)) | {"height": 400, "margin.b": 92}
     narrow = stacked(2, gap=0.2) | {"height": 700, "margin.b": 92}
     level = found.arm.gini.interval.level
@@ -134,10 +133,10 @@ def concentration_bars(found: ConcentrationShift) -> go.Figure:
     )
 
 
-def _bars(found: ConcentrationShift, model: str, labels: dict[str, str], in_legend: bool) -> go.Bar:
+def _bars(found: ConcentrationShift, model: str, labels: dict[str, str], in_legend: bool) -> Trace:
     estimates: list[Estimate] = [getattr(getattr(found, model), name) for name in labels]
     shifts: list[Estimate] = [getattr(found.shift, name) for name in labels]
-    return go.Bar(
+    return bars(
         x=list(labels.values()),
         y=[estimate.value for estimate in estimates],
         error_y={

@@ -11,12 +11,11 @@ falsely (LOG.md, 2026-11-29).
 """
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import CORE, CircuitStability, circuit_stability
 from mechshift.page.elements import Definition, Exhibit, Finding
+from mechshift.page.figure import Figure, bars, scatter
 from mechshift.page.formats import (
     NOT_DECIDED,
     UNDEFINED,
@@ -27,6 +26,7 @@ from mechshift.page.formats import (
 )
 from mechshift.page.theme import (
     ARM_COLOUR,
+    DOTTED,
     MDM_COLOUR,
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -66,15 +66,13 @@ CLASSES = {
 """Class of an edge -> its name and colour."""
 
 
-def stability_figure(found: CircuitStability) -> go.Figure:
+def stability_figure(found: CircuitStability) -> Figure:
     """Left: edges by the share of resamples that hold them. Right: what became of the cores."""
-    figure = make_subplots(
-        rows=1, cols=2, subplot_titles=("membership over resamples", "edges by class")
-    )
+    figure = Figure(("membership over resamples", "edges by class"), columns=2)
     for model, shares in (("arm", found.arm), ("mdm", found.mdm)):
         ordered = np.sort(shares[shares > 0])[::-1]
-        figure.add_trace(
-            go.Scatter(
+        figure.add(
+            scatter(
                 x=np.arange(1, len(ordered) + 1),
                 y=ordered,
                 mode="lines",
@@ -84,33 +82,29 @@ def stability_figure(found: CircuitStability) -> go.Figure:
                 + "</extra>",
                 name=MODEL_NAMES[model],
             ),
-            row=1,
-            col=1,
+            column=1,
         )
-    figure.add_hline(y=CORE, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, col=1)
-    figure.add_vline(
-        x=found.circuit_size, line={"width": 1, "dash": "dot", "color": NEUTRAL_COLOUR}, col=1
-    )
+    figure.add_hline(CORE, line=DOTTED, column=1)
+    figure.add_vline(float(found.circuit_size), line=DOTTED, column=1)
     classes = edge_classes(found)
     counts = [int((classes == name).sum()) for name in CLASSES]
-    figure.add_trace(
-        go.Bar(
+    figure.add(
+        bars(
             x=counts,
             y=[name for name, _ in CLASSES.values()],
             orientation="h",
             marker={"color": [colour for _, colour in CLASSES.values()]},
-            text=counts,
+            text=[str(count) for count in counts],
             hovertemplate="%{y}: %{x} edges<extra></extra>",
             showlegend=False,
             name="edges",
         ),
-        row=1,
-        col=2,
+        column=2,
     )
-    figure.update_xaxes(title_text="edges, most stable first", col=1)
-    figure.update_yaxes(title_text="share of resamples", tickformat=".0%", range=[0, 1.02], col=1)
-    figure.update_xaxes(title_text="edges", col=2)
-    figure.update_yaxes(autorange="reversed", showgrid=False, col=2)
+    figure.set_xaxes(title="edges, most stable first", column=1)
+    figure.set_yaxes(title="share of resamples", tickformat=".0%", range=[0, 1.02], column=1)
+    figure.set_xaxes(title="edges", column=2)
+    figure.set_yaxes(autorange="reversed", showgrid=False, column=2)
     return finish(
         figure,
         "Stability of the circuits",

@@ -6,12 +6,11 @@ For readers of tasks whose answers take several steps; with one step there is no
 import math
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import Comparison, StepProfile
 from mechshift.page.elements import Exhibit
+from mechshift.page.figure import Figure, Trace, heat_map, scatter
 from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -31,30 +30,24 @@ UNITS = {"logit_diff": "logits", "prob_diff": "probability", "log_prob": "nats",
 """Of `mechshift.metrics`."""
 
 
-def step_view(comparison: Comparison, *, metric: str = "metric") -> go.Figure:
+def step_view(comparison: Comparison, *, metric: str = "metric") -> Figure:
     """Heat maps of |score| by layer and step, ARM and MDM; below, the metric per step.
 
     Args:
         comparison: what is shown.
         metric: name of the metric, such as `logit_diff`.
     """
-    figure = make_subplots(
-        rows=2,
-        cols=2,
-        specs=[[{}, {}], [{"colspan": 2}, None]],
-        subplot_titles=(*MODEL_NAMES.values(), "metric per step"),
-    )
+    figure = Figure((*MODEL_NAMES.values(), "metric per step"), columns=2)
     for column, model in enumerate(MODEL_NAMES, start=1):
         profile = _profile(comparison, model)
-        figure.add_trace(_heat_map(profile, comparison.graph.num_layers, model), row=1, col=column)
+        figure.add(_heat_map(profile, comparison.graph.num_layers, model), column=column)
         for trace in _metric_traces(profile, model):
-            figure.add_trace(trace, row=2, col=1)
+            figure.add(trace, row=2, column=1)
     _axes(figure, comparison)
-    figure.update_yaxes(title_text=f"{metric} [{UNITS.get(metric, 'metric units')}]", row=2, col=1)
-    for annotation, model in zip(figure.layout.annotations, MODEL_NAMES, strict=False):
-        annotation.font.color = MODEL_COLOURS[model]
+    figure.set_yaxes(title=f"{metric} [{UNITS.get(metric, 'metric units')}]", row=2, column=1)
+    figure.colour_titles(MODEL_COLOURS.values())
     largest = max(np.nanmax(_profile(comparison, model).share) for model in MODEL_NAMES)
-    figure.update_layout(coloraxis=colour_bar("share of<br>|score|", float(largest)))
+    figure.set_layout(coloraxis=colour_bar("share of<br>|score|", float(largest)))
     wide = panels((0.0, 0.43, 0.5, 1.0), (0.46, 0.89, 0.5, 1.0), (0.0, 1.0, 0.0, 0.32))
     wide |= colour_bar_right(length=0.5)
     wide |= {"height": 640, "margin.b": 84, "yaxis2.showticklabels": False}
@@ -98,10 +91,10 @@ def _profile(comparison: Comparison, model: str) -> StepProfile:
     return {"arm": comparison.arm_steps, "mdm": comparison.mdm_steps}[model]
 
 
-def _heat_map(profile: StepProfile, num_layers: int, model: str) -> go.Heatmap:
+def _heat_map(profile: StepProfile, num_layers: int, model: str) -> Trace:
     num_steps = len(profile.share)
     names = layer_names(num_layers, "destination")
-    return go.Heatmap(
+    return heat_map(
         x=np.arange(num_steps),
         y=np.arange(num_layers + 1),
         z=profile.share.T,
@@ -114,7 +107,7 @@ def _heat_map(profile: StepProfile, num_layers: int, model: str) -> go.Heatmap:
     )
 
 
-def _metric_traces(profile: StepProfile, model: str) -> list[go.Scatter]:
+def _metric_traces(profile: StepProfile, model: str) -> list[Trace]:
     """Clean (solid) and corrupted (dashed) metric with error bars."""
     traces = []
     for label, metric, dash in (
@@ -123,7 +116,7 @@ def _metric_traces(profile: StepProfile, model: str) -> list[go.Scatter]:
     ):
         name = f"{MODEL_NAMES[model]}, {label}"
         traces.append(
-            go.Scatter(
+            scatter(
                 x=np.arange(len(metric.value)),
                 y=metric.value,
                 error_y={
@@ -144,24 +137,24 @@ def _metric_traces(profile: StepProfile, model: str) -> list[go.Scatter]:
     return traces
 
 
-def _axes(figure: go.Figure, comparison: Comparison) -> None:
+def _axes(figure: Figure, comparison: Comparison) -> None:
     num_layers = comparison.graph.num_layers
     num_steps = max(len(comparison.arm_steps.share), len(comparison.mdm_steps.share))
     layers = thinned(num_layers, 10)
-    figure.update_xaxes(
-        title_text="denoising step",
+    figure.set_xaxes(
+        title="denoising step",
         tickmode="linear",
         dtick=max(1, math.ceil(num_steps / 9)),
         range=[-0.6, num_steps - 0.4],
         showgrid=False,
     )
-    figure.update_yaxes(
+    figure.set_yaxes(
         tickvals=[*layers, num_layers],
         ticktext=[*map(str, layers), "logits"],
         showgrid=False,
         row=1,
     )
-    figure.update_yaxes(title_text="reading layer", row=1, col=1)
+    figure.set_yaxes(title="reading layer", row=1, column=1)
 
 
 def has_steps(comparison: Comparison) -> bool:

@@ -6,12 +6,11 @@ colour says whether the parent's circuit has an edge too.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float, Int
-from plotly.subplots import make_subplots
 
 from mechshift.comparison import top_edges
 from mechshift.page.circuit_drawing import (
@@ -24,6 +23,7 @@ from mechshift.page.circuit_drawing import (
     node_traces,
     width_classes,
 )
+from mechshift.page.figure import Figure, Trace, heat_map, scatter
 from mechshift.page.theme import (
     NEGATIVE_COLOUR,
     NEUTRAL_COLOUR,
@@ -59,13 +59,12 @@ AT_ONCE = {
 """A slider's step shows its frame and nothing in between: there is no circuit half-way."""
 
 
-def depth_over_training(trajectory: Trajectory) -> go.Figure:
+def depth_over_training(trajectory: Trajectory) -> Figure:
     """A heat map for each training: share of the circuit's |score| by writing layer and step."""
     trainings = trajectory.trainings
-    figure = make_subplots(
-        rows=1,
-        cols=len(trainings),
-        subplot_titles=[TRAINING_NAMES[training] for training in trainings],
+    figure = Figure(
+        [TRAINING_NAMES[training] for training in trainings],
+        columns=len(trainings),
         shared_yaxes=True,
     )
     graph = trajectory.graph
@@ -78,8 +77,8 @@ def depth_over_training(trajectory: Trajectory) -> go.Figure:
             for field in ("value", "low", "high")
         )
         largest = max(largest, float(share.max()))
-        figure.add_trace(
-            go.Heatmap(
+        figure.add(
+            heat_map(
                 z=share,
                 x=[str(point.step) for point in points],
                 y=layers,
@@ -91,24 +90,23 @@ def depth_over_training(trajectory: Trajectory) -> go.Figure:
                 " [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<extra></extra>",
                 name=TRAINING_NAMES[training],
             ),
-            row=1,
-            col=column,
+            column=column,
         )
-        figure.update_xaxes(
+        figure.set_xaxes(
             type="category",
             tickvals=[str(point.step) for point in points],
             ticktext=[short(point.step) for point in points],
-            col=column,
+            column=column,
         )
-        figure.layout.annotations[column - 1].font.color = TRAINING_COLOURS[training]
-    figure.update_xaxes(title_text="training steps", showgrid=False)
-    figure.update_yaxes(
+    figure.colour_titles(TRAINING_COLOURS[training] for training in trainings)
+    figure.set_xaxes(title="training steps", showgrid=False)
+    figure.set_yaxes(
         type="category",
         tickvals=["input", *map(str, thinned(graph.num_layers, 16))],
         showgrid=False,
     )
-    figure.update_yaxes(title_text="layer that writes", col=1)
-    figure.update_layout(coloraxis=colour_bar("share of<br>|score|", largest))
+    figure.set_yaxes(title="layer that writes", column=1)
+    figure.set_layout(coloraxis=colour_bar("share of<br>|score|", largest))
     wide, narrow = _depth_patches(len(trainings), graph.num_layers)
     return finish(
         figure,
@@ -156,26 +154,24 @@ def _depth_patches(num_panels: int, num_layers: int) -> tuple[Patch, Patch]:
     return wide, narrow
 
 
-def circuit_scrubber(
-    trajectory: Trajectory, training: Training, *, num_drawn: int = 40
-) -> go.Figure:
+def circuit_scrubber(trajectory: Trajectory, training: Training, *, num_drawn: int = 40) -> Figure:
     """One map with a frame for each checkpoint of a training; the first is shown at the start."""
     points = trajectory.of(training)
     drawn = [_panel(trajectory, point.scores, num_drawn) for point in points]
     parent = _panel(trajectory, trajectory.parent_scores, num_drawn)
-    frames = [
-        go.Frame(name=str(point.step), data=_traces(trajectory, point, panel, parent))
+    frames: list[dict[str, Any]] = [
+        {"name": str(point.step), "data": _traces(trajectory, point, panel, parent)}
         for point, panel in zip(points, drawn, strict=True)
     ]
-    figure = make_subplots()
-    figure.add_traces(frames[0].data)
+    figure = Figure()
+    figure.add(*frames[0]["data"])
     figure.frames = frames
     map_axes(figure, trajectory.graph)
     largest = max(float(panel.node_share[1:-1].max()) for panel in drawn)
-    figure.update_layout(
+    figure.set_layout(
         coloraxis=colour_bar("share of<br>node score", largest), sliders=[_slider(points)]
     )
-    figure.add_annotation(text="", xref="paper", yref="paper", showarrow=False)
+    figure.annotate("")
     height = int(np.clip(300 + 52 * (trajectory.graph.num_layers + 2), 560, 1200))
     wide = panels((0.0, 0.88, 0.0, 1.0)) | colour_bar_right()
     wide |= {"height": height, "margin.b": 196}
@@ -229,7 +225,7 @@ def _circuit(
 
 def _traces(
     trajectory: Trajectory, point: TrajectoryPoint, panel: Panel, parent: Panel
-) -> list[go.Scatter]:
+) -> list[Trace]:
     """As many, in the same order, for every checkpoint: a frame replaces trace by trace."""
     kept = np.isin(panel.edges, _circuit(trajectory, trajectory.parent_scores))
     widths, signs = width_classes(panel), np.sign(panel.scores)
@@ -238,26 +234,28 @@ def _traces(
         for sign, dash in SIGNS:
             for width in range(NUM_WIDTHS):
                 chosen = (kept == (origin == KEPT)) & (signs == sign) & (widths == width)
-                lines = edge_lines(panel, width, chosen)
-                lines.line.update(color=colour, dash=dash)
-                traces.append(lines.update(name=origin, legendgroup=origin, showlegend=False))
+                traces.append(
+                    edge_lines(
+                        panel, width, chosen, name=origin, line={"color": colour, "dash": dash}
+                    )
+                )
     nodes = node_traces(panel, f"step {point.step}")
     return [_rounded(trace) for trace in (*traces, edge_hover(panel), *nodes)]
 
 
-def _lost_edges(parent: Panel, circuit: Int[np.ndarray, " circuit"]) -> go.Scatter:
+def _lost_edges(parent: Panel, circuit: Int[np.ndarray, " circuit"]) -> Trace:
     """The parent's strongest edges, as far as the checkpoint's circuit lacks them."""
-    lines = edge_lines(parent, 0, ~np.isin(parent.edges, circuit))
-    lines.line.update(color=NEUTRAL_COLOUR, dash="dash", width=1.2)
-    return lines.update(name=LOST, legendgroup=LOST, showlegend=False)
+    lost = ~np.isin(parent.edges, circuit)
+    line = {"color": NEUTRAL_COLOUR, "dash": "dash", "width": 1.2}
+    return edge_lines(parent, 0, lost, name=LOST, line=line)
 
 
-def _legend() -> list[go.Scatter]:
+def _legend() -> list[Trace]:
     """Traces of their own: plotly names no trace that is empty, as many are at some checkpoint."""
     styles = {KEPT: (PAIR_COLOUR, "solid"), NEW: (NEGATIVE_COLOUR, "solid")}
     styles[LOST] = (NEUTRAL_COLOUR, "dash")
     return [
-        go.Scatter(
+        scatter(
             x=[np.nan],
             y=[np.nan],
             mode="lines",
@@ -269,9 +267,9 @@ def _legend() -> list[go.Scatter]:
     ]
 
 
-def _rounded(trace: go.Scatter) -> go.Scatter:
+def _rounded(trace: Trace) -> Trace:
     """Coordinates to a thousandth of a column: every frame is written into the page."""
-    return trace.update(x=np.round(trace.x, 3), y=np.round(trace.y, 3))
+    return trace | {axis: np.round(trace[axis], 3) for axis in ("x", "y")}
 
 
 def _slider(points: Sequence[TrajectoryPoint]) -> dict[str, object]:

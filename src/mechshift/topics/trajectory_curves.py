@@ -11,13 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from textwrap import wrap
+from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 import polars as pl
 from jaxtyping import Float
-from plotly.subplots import make_subplots
 
+from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import NEUTRAL_COLOUR, Patch, band, finish, log_ticks, panels, percent
 from mechshift.statistics import Estimates
 from mechshift.topics.topic import Quantity
@@ -78,7 +78,7 @@ class StepAxis:
         powers = [tick for tick in ticks if set(str(tick)) <= {"0", "1"}]
         return powers if len(powers) > 1 else ticks
 
-    def layout(self) -> dict[str, object]:
+    def layout(self) -> dict[str, Any]:
         """Attributes of the axis: its range, and ticks at 0 and at round steps."""
         ticks = [0, *self._round_steps()]
         left, right = self.place(self.steps[0]), self.place(self.steps[-1])
@@ -95,30 +95,29 @@ def short(step: int) -> str:
     return f"{step // 1000}k" if step and step % 1000 == 0 else f"{step}"
 
 
-def trajectory_figure(trajectories: Sequence[Trajectory], tracked: Sequence[Quantity]) -> go.Figure:
+def trajectory_figure(trajectories: Sequence[Trajectory], tracked: Sequence[Quantity]) -> Figure:
     """Small multiples: a row a number, a column a task, a line a training, bands its intervals."""
     num_rows, num_columns = len(tracked), len(trajectories)
-    figure = make_subplots(
-        rows=num_rows,
-        cols=num_columns,
-        shared_yaxes=True,
+    figure = Figure(
         # Every panel has a title to place; the patches say what it is.
-        subplot_titles=["panel"] * (num_rows * num_columns),
+        ["panel"] * (num_rows * num_columns),
+        columns=num_columns,
+        shared_yaxes=True,
     )
     axis = StepAxis.over(point.step for trajectory in trajectories for point in trajectory.points)
     named: set[Training] = set()
     for row, quantity in enumerate(tracked, start=1):
         for column, trajectory in enumerate(trajectories, start=1):
             for trace in _panel(trajectory, quantity, axis, named):
-                figure.add_trace(trace, row=row, col=column)
-        figure.update_yaxes(title_text=quantity.unit or "ratio", row=row, col=1)
-        figure.update_yaxes(range=_shown_range(trajectories, quantity), row=row)
-    figure.update_yaxes(nticks=4)
-    figure.update_xaxes(**axis.layout(), showgrid=False)
+                figure.add(trace, row=row, column=column)
+        figure.set_yaxes(title=quantity.unit or "ratio", row=row, column=1)
+        figure.set_yaxes(range=_shown_range(trajectories, quantity), row=row)
+    figure.set_yaxes(nticks=4)
+    figure.set_xaxes(**axis.layout(), showgrid=False)
     tasks = [trajectory.task for trajectory in trajectories]
     for name in tasks:
-        figure.add_annotation(text=name, xref="paper", yref="paper", showarrow=False)
-    figure.update_annotations(align="left")
+        figure.annotate(name)
+    figure.set_annotations(align="left")
     rows = [quantity.name for quantity in tracked]
     any_one = trajectories[0]
     return finish(
@@ -163,7 +162,7 @@ def trajectory_table(
 
 def _panel(
     trajectory: Trajectory, quantity: Quantity, axis: StepAxis, named: set[Training]
-) -> list[go.Scatter]:
+) -> list[Trace]:
     traces = []
     if quantity.neutral is not None:
         traces.append(_reference(quantity.neutral, axis))
@@ -174,7 +173,7 @@ def _panel(
         colour, name = TRAINING_COLOURS[training], TRAINING_NAMES[training]
         traces.append(band(x, estimates, colour, group=name))
         line = _line(points, x, estimates, training)
-        traces.append(line.update(showlegend=training not in named))
+        traces.append(line | {"showlegend": training not in named})
         named.add(training)
         missing = [
             place for place, point in enumerate(points) if point.measured[quantity.name].reason
@@ -212,9 +211,9 @@ def _line(
     x: Float[np.ndarray, " point"],
     estimates: Estimates,
     training: Training,
-) -> go.Scatter:
+) -> Trace:
     name = TRAINING_NAMES[training]
-    return go.Scatter(
+    return scatter(
         x=x,
         y=estimates.value,
         mode="lines+markers",
@@ -236,10 +235,10 @@ def _missing(
     missing: Sequence[int],
     quantity: Quantity,
     training: Training,
-) -> go.Scatter:
+) -> Trace:
     """A cross at every checkpoint without this number, which tells why on hovering."""
     level = 0.0 if quantity.neutral is None else quantity.neutral
-    return go.Scatter(
+    return scatter(
         x=x[list(missing)],
         y=[level] * len(missing),
         mode="markers",
@@ -261,9 +260,9 @@ def _wrapped(text: str) -> str:
     return "<br>".join(wrap(escape(text, quote=False), 60))
 
 
-def _reference(value: float, axis: StepAxis) -> go.Scatter:
+def _reference(value: float, axis: StepAxis) -> Trace:
     """A trace and not a shape, so that the axis always reaches it."""
-    return go.Scatter(
+    return scatter(
         x=[axis.place(axis.steps[0]), axis.place(axis.steps[-1])],
         y=[value, value],
         mode="lines",

@@ -6,6 +6,7 @@
   const touch = window.matchMedia("(pointer: coarse)");
   const plots = Array.from(document.querySelectorAll(".plot"));
   const button = document.getElementById("theme");
+  const look = JSON.parse(document.getElementById("look").textContent);
 
   function isDark() {
     return root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
@@ -77,6 +78,7 @@
     const source = JSON.parse(document.getElementById(plot.id + "-data").textContent);
     const patch = Object.assign(colours(source.layout), shape(source.layout));
     for (const [path, value] of Object.entries(patch)) assign(source.layout, path, value);
+    source.layout.template = look;
     plot.style.height = "";
     await Plotly.newPlot(plot, {
       data: source.data,

@@ -1,0 +1,118 @@
+"""Files and folders on the disk, written so that one under its own name is whole.
+
+Each is written under a hidden name, flushed to the disk and renamed, so that neither a kill nor a
+power cut leaves half of it. What was there before goes only once the new one is in its place.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile, mkdtemp
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in UTF-8, with the same line ends on every platform."""
+    path.write_bytes(text.encode("utf-8"))
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file, in place of an earlier one, that is whole once it has its name."""
+    partial = path.with_name(f".{path.name}.partial")
+    write_text(partial, text)
+    flush(partial)
+    partial.replace(path)
+    flush(path.parent)
+
+
+@contextmanager
+def partial_folder(folder: Path) -> Iterator[Path]:
+    """A hidden folder beside `folder` to write into, which is gone after unless it was moved.
+
+    What processes that were killed while writing `folder` left beside it is removed first.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    _remove_stale(folder)
+    prefix = f"{_partial_prefix(folder)}{os.getpid()}-"
+    partial = Path(mkdtemp(prefix=prefix, dir=folder.parent))
+    try:
+        partial.chmod(0o755)  # mkdtemp makes it private; a run folder is shared like any other
+        yield partial
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def move_into_place(partial: Path, folder: Path, *, replace: bool = False) -> None:
+    """Flush a folder that was written, and give it its name.
+
+    Args:
+        partial: the folder, beside its place.
+        folder: its place.
+        replace: remove a folder that has the name, once the new one is in its place.
+
+    Raises:
+        OSError: something that is not to be replaced has the name, or the system refuses.
+    """
+    for path in sorted(partial.rglob("*")):
+        flush(path)
+    flush(partial)
+    older = folder.with_name(f".{folder.name}.older")
+    if replace:
+        shutil.rmtree(older, ignore_errors=True)
+        if folder.exists():
+            folder.rename(older)
+    partial.replace(folder)
+    flush(folder.parent)
+    if replace:
+        shutil.rmtree(older, ignore_errors=True)
+
+
+def make_writable(folder: Path) -> None:
+    """Make a folder, and write a file in it that goes at once: a check before long work.
+
+    Raises:
+        OSError: the system refuses.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=folder).close()
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    if path.is_dir() and os.name != "posix":
+        return  # Windows cannot flush a folder
+    descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _partial_prefix(folder: Path) -> str:
+    return f".{folder.name}.partial-"
+
+
+def _remove_stale(folder: Path) -> None:
+    """Remove what runs that were killed while writing `folder` left beside it."""
+    prefix = _partial_prefix(folder)
+    for path in folder.parent.iterdir():
+        if path.name.startswith(prefix):
+            process = path.name.removeprefix(prefix).partition("-")[0]
+            if not (process.isdigit() and _is_running(int(process))):
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    """Whether another process has this number; our own cannot be writing this folder twice."""
+    if process == os.getpid():
+        return False
+    if os.name != "posix":
+        return True  # on Windows signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
