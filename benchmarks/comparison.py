@@ -5,11 +5,17 @@ what they cost is what real ones do. The least that a comparison needs is every 
 once, sorted once: of resamples and of their halves for both models, of exchanges of examples and of
 their halves for both sides, and of shuffles.
 
+`compare` is what is measured of the MDM, `shift` what is measured of a control: the overlap and
+depth of circuits of one size. Seconds are the processor's, all threads together, beside those of a
+clock; memory is the process's peak, the scores included.
+
     python benchmarks/comparison.py --help
 """
 
+import resource
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -18,71 +24,83 @@ from jaxtyping import Float
 from measuring import show
 
 from mechshift.attribution import EdgeScores
-from mechshift.comparison import ComparisonSettings, compare, mean_scores
+from mechshift.comparison import ComparisonSettings, circuit_shift, compare, mean_scores
 from mechshift.graph import Graph
 
-SHAPES: dict[Literal["embedded pair", "SmolLM2-135M"], tuple[int, int]] = {
+Shape = Literal["embedded pair", "SmolLM2-135M", "Qwen2.5-7B", "LLaMA-2-7B"]
+
+SHAPES: dict[Shape, tuple[int, int]] = {
     "embedded pair": (6, 4),
     "SmolLM2-135M": (30, 9),
+    "Qwen2.5-7B": (28, 28),
+    "LLaMA-2-7B": (32, 32),
 }
-"""Layers and query heads."""
+"""Layers and query heads, by number of edges."""
 
 
 @dataclass(frozen=True)
 class Options:
-    shapes: tuple[Literal["embedded pair", "SmolLM2-135M"], ...] = tuple(SHAPES)
-    """Of these models."""
-    num_examples: int = 60
-    num_resamples: int = 100
-    """Of examples; exchanges and shuffles are as many, halvings a tenth."""
+    shapes: tuple[Shape, ...] = ("embedded pair", "SmolLM2-135M")
+    """Of these models; from small to large, since the peak of memory never falls again."""
+    num_examples: int = 500
+    share: float = 1.0
+    """Of the default numbers of resamples, exchanges, shuffles and halvings of the pool."""
     seed: int = 0
 
 
 def main(options: Options) -> None:
-    count = options.num_resamples
-    settings = ComparisonSettings(
-        num_resamples=count,
-        num_shuffles=count,
-        num_exchanges=count,
-        num_splits=max(1, count // 10),
-        seed=options.seed,
-    )
+    default, share = ComparisonSettings(), options.share
+    counts = ("num_resamples", "num_shuffles", "num_exchanges", "num_splits")
+    drawn = {name: max(1, round(share * getattr(default, name))) for name in counts}
+    settings = replace(default, seed=options.seed, **drawn)
     rows = []
     for name in options.shapes:
         layers, heads = SHAPES[name]
         graph = Graph(num_layers=layers, num_heads=heads, num_key_value_groups=heads)
         arm, mdm = (drawn_scores(graph, options, model) for model in range(2))
-        start = time.perf_counter()
-        compare(name, arm, mdm, settings)
-        seconds = time.perf_counter() - start
         least = num_mean_rows(settings) * seconds_of_a_row(arm.values[:, 0], options.seed)
-        rows.append(
-            (
-                name,
-                f"{graph.num_edges:,}",
-                f"{num_mean_rows(settings):,}",
-                f"{seconds:.1f}",
-                f"{least:.1f}",
-                f"{seconds / least:.1f}",
+        for title, method in (("compare", compare), ("shift", circuit_shift)):
+            clock, processor = seconds_of(lambda: method(name, arm, mdm, settings))  # noqa: B023
+            rows.append(
+                (
+                    f"{name}, {title}",
+                    f"{graph.num_edges:,}",
+                    f"{num_mean_rows(settings):,}",
+                    f"{processor:.1f}",
+                    f"{clock:.1f}",
+                    f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f}",
+                    f"{least:.1f}",
+                    f"{processor / least:.1f}",
+                )
             )
-        )
-    title = f"Comparing {options.num_examples} examples' scores, {count:,} resamples"
-    show(title, ("", "edges", "mean rows", "seconds", "least", "x least"), rows)
+    title = f"Comparing {options.num_examples} examples' scores, {settings.num_resamples} resamples"
+    columns = ("", "edges", "mean rows", "processor s", "clock s", "peak GiB", "least s", "x least")
+    show(title, columns, rows)
+
+
+def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
+    """By the clock, and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def drawn_scores(graph: Graph, options: Options, model: int) -> EdgeScores:
     """Edges of one strength in both models, and noise of each example."""
     strength = np.random.default_rng(options.seed).standard_t(1.5, size=graph.num_edges)
     noise = np.random.default_rng((options.seed, model))
-    shape = (options.num_examples, graph.num_edges)
-    values = strength * (1 + noise.normal(size=shape)) + 0.1 * noise.normal(size=shape)
+    values = np.empty((options.num_examples, 1, graph.num_edges), dtype=np.float32)
+    for example in values[:, 0]:
+        example[:] = strength * (1 + noise.normal(size=len(strength)))
+        example += 0.1 * noise.normal(size=len(strength))
+    ones = np.ones((len(values), 1))
     return EdgeScores(
         graph=graph,
-        values=values[:, None].astype(np.float32),
+        values=values,
         num_steps=np.ones(len(values), dtype=int),
-        clean_metric=np.ones((len(values), 1)),
-        corrupted_metric=np.zeros((len(values), 1)),
-        input_score=np.ones((len(values), 1)),
+        clean_metric=ones,
+        corrupted_metric=0 * ones,
+        input_score=ones,
     )
 
 
@@ -95,14 +113,14 @@ def num_mean_rows(settings: ComparisonSettings) -> int:
 
 
 def seconds_of_a_row(scores: Float[np.ndarray, "example edge"], seed: int) -> float:
-    """One set of mean scores, made and sorted; the best of a few blocks of them."""
-    weights = np.random.default_rng(seed).random((32, len(scores)))
-    best = np.inf
-    for _ in range(7):
-        start = time.perf_counter()
-        np.sort(mean_scores(weights, scores), axis=1)
-        best = min(best, time.perf_counter() - start)
-    return best / len(weights)
+    """One set of mean scores, made and sorted [processor seconds]; the best of a few blocks."""
+    weights = np.random.default_rng(seed).random((64, len(scores)))
+
+    def row_by_row() -> None:
+        for mean in mean_scores(weights, scores):
+            np.sort(mean)
+
+    return min(seconds_of(row_by_row)[1] for _ in range(3)) / len(weights)
 
 
 if __name__ == "__main__":

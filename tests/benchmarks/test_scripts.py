@@ -18,7 +18,7 @@ GROUPED = [*TINY, "--problem.key-value-heads", "1", "--problem.ig-steps", "2"]
 ARGUMENTS = {
     "attribution": [*GROUPED, "--rounds", "1"],
     "circuit_run": [*GROUPED, "--rounds", "1", "--edges", "20"],
-    "comparison": ["--num-examples", "10", "--num-resamples", "2", "--shapes", "embedded pair"],
+    "comparison": ["--num-examples", "10", "--share", "0.002", "--shapes", "embedded pair"],
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
     "graphs": ["--rounds", "1"],
     "plan": [*GROUPED, "--batches", "1", "--resamples", "2", "--tasks", "infilling"]
@@ -31,7 +31,7 @@ ARGUMENTS = {
 EXPECTED = {
     "attribution": ["bare passes, m = 2", "EAP-IG, m = 8"],
     "circuit_run": ["forward pass", "top, 20 edges", "random, 20 edges"],
-    "comparison": ["embedded pair", "mean rows"],
+    "comparison": ["embedded pair, shift", "mean rows"],
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
     "plan": ["EAP-IG, random model", "faithfulness: passes"],

@@ -8,7 +8,7 @@ from scipy.stats import rankdata
 
 from mechshift.circuits import select_top_edges
 from mechshift.comparison import top_edges
-from mechshift.comparison.chosen_edges import Circuits, circuits_of
+from mechshift.comparison.chosen_edges import Circuits, circuits_of, rank_rows, strongest_first
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 
@@ -87,6 +87,31 @@ def test_ranks_are_scipys_with_ties_averaged(seed: int, num_edges: int) -> None:
         expected = rankdata(np.abs(scores[row, chosen[row]]))
         np.testing.assert_array_equal(ranks[row, chosen[row]], expected)
         np.testing.assert_array_equal(ranks[row, ~chosen[row]], 0)
+
+
+@given(st.integers(0, 10_000), st.sampled_from([np.float32, np.float64]))
+def test_edges_come_strongest_first_and_equal_ones_by_index(seed: int, dtype: type) -> None:
+    magnitudes = np.random.default_rng(seed).integers(0, 5, size=(3, 17)).astype(dtype)
+    expected = [
+        sorted(range(17), key=lambda edge, row=row: (-row[edge], edge)) for row in magnitudes
+    ]
+    np.testing.assert_array_equal(strongest_first(magnitudes), expected)
+
+
+@given(st.integers(0, 10_000), st.sets(st.integers(1, 20), min_size=1))
+def test_a_shuffled_row_is_ranked_as_if_anew_also_among_ties(seed: int, sizes: set[int]) -> None:
+    generator = np.random.default_rng(seed)
+    row = generator.integers(-4, 5, size=(1, 20)).astype(float)
+    columns = np.stack([generator.permutation(20) for _ in range(3)])
+    shuffled = rank_rows(row, list(sizes)).shuffled(columns)
+    anew = rank_rows(row[0][columns], list(sizes))
+    np.testing.assert_array_equal(shuffled.ranks, anew.ranks)
+    for (size, (one,)), (other_size, (other,)) in zip(
+        circuits_of([shuffled], list(sizes)), circuits_of([anew], list(sizes)), strict=True
+    ):
+        assert size == other_size
+        np.testing.assert_array_equal(one.edges, other.edges)
+        np.testing.assert_array_equal(one.members, other.members)
 
 
 def test_a_circuit_holds_the_strongest_edges_of_its_row() -> None:

@@ -21,6 +21,12 @@ from mechshift.comparison.flow_direction import (
 )
 from mechshift.comparison.likeness import AgreementCurve
 from mechshift.comparison.measures import node_jaccard, node_names, node_scores
+from mechshift.comparison.measuring import (
+    ARRAYS_OF_BLOCK,
+    BLOCK_BYTES,
+    MEASURING_BYTES,
+    TAKEN_APART,
+)
 from mechshift.comparison.noise_free_overlap import (
     LOWEST_CEILING,
     NoiseFreeOverlap,
@@ -30,6 +36,7 @@ from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
 from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
 from mechshift.comparison.resampling import CHUNK_BYTES, mean_scores
 from mechshift.comparison.scores import MIN_EXAMPLES, Flow, Scores, Unit
+from mechshift.comparison.screening import NARROW
 from mechshift.comparison.settings import (
     ComparisonSettings,
     agreement_sizes,
@@ -49,13 +56,18 @@ from mechshift.comparison.weight_likeness import WeightLikeness, weight_likeness
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
+    "ARRAYS_OF_BLOCK",
+    "BLOCK_BYTES",
     "CHUNK_BYTES",
     "CORE",
     "CROSS_FITTED",
     "HALF_DISTANCES",
     "LOWEST_CEILING",
+    "MEASURING_BYTES",
     "MIN_EXAMPLES",
+    "NARROW",
     "RIGHT_TO_LEFT",
+    "TAKEN_APART",
     "THIRDS",
     "Agreement",
     "AgreementCurve",

@@ -32,6 +32,7 @@ from mechshift.comparison.measuring import (
     Found,
     joined_rows,
     measured,
+    most_threads,
 )
 from mechshift.comparison.resampling import EXCHANGE_SEED, halves_of_resamples
 from mechshift.comparison.settings import ComparisonSettings
@@ -191,7 +192,8 @@ class MeasuredPair:
                 size: measures(size, found) for size, found in circuits_of(sets, measures.sizes)
             }
 
-        return joined_rows(in_order(measure, _draws(len(groups), num_shuffles, seed)))
+        draws = _draws(len(groups), num_shuffles, seed)
+        return joined_rows(in_order(measure, draws, most=most_threads(len(groups))))
 
     @cached_property
     def _of_draws(self) -> Measures:

@@ -26,6 +26,12 @@ from mechshift.comparison.workers import in_order
 BLOCK_BYTES = 2**22
 """Memory for the rows of one set that a thread measures at once, in float64."""
 
+MEASURING_BYTES = 2**30
+"""Memory that all threads together work in; where rows are long, there are fewer threads."""
+
+ARRAYS_OF_BLOCK = 40
+"""What a thread works in, over the rows of one set in float64."""
+
 TAKEN_APART = 2**14
 """Edges from which on a graph is taken apart."""
 
@@ -78,7 +84,7 @@ def measured(
     found: BySize = {}
     for table in tables(sources, drawn, measure):
         blocks = blocks_of(sources, drawn, table.columns, beyond=beyond)
-        joined = joined_rows(measured_blocks(measure, table, blocks))
+        joined = joined_rows(measured_blocks(measure, table, blocks, sources[0].num_edges))
         for size, of_size in joined.items():
             before = found.get(size)  # of other ranges of edges: sums, which add up
             found[size] = {
@@ -122,10 +128,15 @@ def blocks_of(
 
 
 def measured_blocks(
-    measure: RowMeasure, table: Table, blocks: Iterable[tuple[Rows, ...]]
+    measure: RowMeasure, table: Table, blocks: Iterable[tuple[Rows, ...]], num_edges: int
 ) -> Iterator[BySize]:
-    """What is measured of each block of rows, in order."""
-    yield from in_order(partial(_of_block, measure, table), blocks)
+    """What is measured of each block of rows of a graph of so many edges, in order."""
+    yield from in_order(partial(_of_block, measure, table), blocks, most=most_threads(num_edges))
+
+
+def most_threads(num_edges: int) -> int:
+    """How many threads may measure rows of so many edges at once."""
+    return max(1, MEASURING_BYTES // (ARRAYS_OF_BLOCK * max(BLOCK_BYTES, 8 * num_edges)))
 
 
 def joined_rows(parts: Iterable[BySize]) -> BySize:

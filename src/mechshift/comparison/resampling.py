@@ -15,9 +15,9 @@ from jaxtyping import Bool, Float, Shaped
 from mechshift.statistics import Drawn as DrawnFrom
 from mechshift.statistics import cluster_columns
 
-CHUNK_BYTES = 2**30
+CHUNK_BYTES = 2**29
 """Memory for one piece of rows, all sets together. A product of fewer than about 60 rows with a
-whole graph's scores takes twice as long for each row."""
+7B model's scores takes up to twice as long for each row."""
 
 EXCHANGE_SEED = 10_000
 """Added to the seed for exchanges of models, far from the seeds of halves."""
@@ -45,10 +45,8 @@ class MeanRows:
             scores: of each source.
             rows: which of the rows.
         """
-        first, *others = (
-            mean_scores(weights[rows], scores[place]) for place, weights in self.weights.items()
-        )
-        return sum(others, start=first)
+        (found,) = rows_of_sets((self,), scores, rows)
+        return found
 
 
 Drawn = tuple[MeanRows, ...]
@@ -68,8 +66,22 @@ def pieces(
     """
     num_rows, num_edges = len(drawn[0]) - beyond, scores[0].shape[1]
     for rows in chunks(num_rows, len(drawn) * num_edges * scores[0].itemsize):
-        reached = slice(rows.start, rows.stop + beyond)
-        yield tuple(one.of(scores, reached) for one in drawn)
+        yield rows_of_sets(drawn, scores, slice(rows.start, rows.stop + beyond))
+
+
+def rows_of_sets(
+    drawn: Drawn, scores: Sequence[Float[np.ndarray, "_example edge"]], rows: slice
+) -> Piece:
+    """Some rows of every set, in one product for each source: of more rows, each takes less."""
+    found: dict[int, Float[np.ndarray, "row edge"]] = {}
+    for place, of_source in enumerate(scores):
+        users = [index for index, one in enumerate(drawn) if place in one.weights]
+        if users:
+            weights = [drawn[index].weights[place][rows] for index in users]
+            means = mean_scores(np.concatenate(weights), of_source)
+            for index, part in zip(users, np.split(means, len(users)), strict=True):
+                found[index] = found[index] + part if index in found else part
+    return tuple(found[index] for index in range(len(drawn)))
 
 
 def chunks(num_rows: int, bytes_per_row: int) -> Iterator[slice]:

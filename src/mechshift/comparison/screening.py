@@ -94,10 +94,7 @@ def _floors(
     num_edges = len(middle)
     strong = np.argpartition(middle, num_edges - min(STRONGEST * size, num_edges))
     strong = np.sort(strong[-min(STRONGEST * size, num_edges) :])
-    few = [
-        source.take(strong if at in rows.weights else strong[:0])
-        for at, source in enumerate(sources)
-    ]
+    few = [source.take(strong) for source in sources]
     floors = np.empty(len(rows))
     step = max(1, 2**24 // len(strong))
     for start in range(0, len(rows), step):

@@ -132,8 +132,9 @@ def _members(
     """Members of both models' circuits in each resample, some resamples at a time."""
     measure, drawn = _Members((size,)), resampled(weights)
     (table,) = tables(sources, drawn, measure)
+    num_edges = sources[0].num_edges
     blocks = blocks_of(sources, drawn, table.columns)
-    return [found[size] for found in measured_blocks(measure, table, blocks)]
+    return [found[size] for found in measured_blocks(measure, table, blocks, num_edges)]
 
 
 def _kept(

@@ -21,12 +21,19 @@ def num_workers() -> int:
     return os.cpu_count() or 1
 
 
-def in_order(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+def in_order(
+    function: Callable[[Item], Result], items: Iterable[Item], *, most: int | None = None
+) -> Iterator[Result]:
     """`function` of every item, in the order of the items.
 
     Few items wait at once: they may be large, and are made only when they are needed.
+
+    Args:
+        function: what is done with an item.
+        items: what it is done with.
+        most: threads at most, where each needs much memory.
     """
-    workers = num_workers()
+    workers = min(num_workers(), most or num_workers())
     waiting: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for item in items:

@@ -33,7 +33,13 @@ from mechshift.attribution import (
     position_flow,
 )
 from mechshift.circuits import Circuit
-from mechshift.comparison import ComparisonSettings, compare, resampling
+from mechshift.comparison import (
+    ComparisonSettings,
+    compare,
+    measuring,
+    resampling,
+    workers,
+)
 from mechshift.denoising import EncodedExample, batch_canvases, decode
 from mechshift.evaluation import evaluate_circuits
 from mechshift.graph import Graph
@@ -309,9 +315,17 @@ def random_scores(seed, num_examples, num_steps):
 
 @pytest.mark.parametrize(("num_steps", "per_shard"), [(2, 1), (2, 10)])
 def test_a_comparison_takes_what_is_planned_and_little_less(num_steps, per_shard, monkeypatch):
-    """In pieces of 17 resamples, as of a graph of Dream-7B's size."""
-    for module in (resampling, planning_memory):
-        monkeypatch.setattr(module, "CHUNK_BYTES", 17 * 8 * GRAPH.num_edges)
+    """In pieces of 8 rows of 4 sets, measured row by row by two threads, as of a large graph."""
+    row = 8 * GRAPH.num_edges
+    limits = {
+        "CHUNK_BYTES": 8 * 4 * 4 * GRAPH.num_edges,
+        "BLOCK_BYTES": row,
+        "MEASURING_BYTES": 2 * measuring.ARRAYS_OF_BLOCK * row,
+    }
+    for name, limit in limits.items():
+        for module in (resampling, measuring, planning_memory):
+            monkeypatch.setattr(module, name, limit, raising=False)
+    monkeypatch.setattr(workers, "num_workers", lambda: 2)
     pair = [average_over_shards(random_scores(seed, 240, num_steps), per_shard) for seed in (0, 1)]
     tracemalloc.start()
     compare("t", *pair, SETTINGS)

@@ -7,10 +7,11 @@ import pytest
 
 from mechshift.ablation import AblationSettings
 from mechshift.ablation._standard_plans import max_num_plans
-from mechshift.comparison import ComparisonSettings
+from mechshift.comparison import NARROW, ComparisonSettings
+from mechshift.graph import Graph
 from mechshift.models import PAIRS, local_tokenizer, pair_shape
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
-from mechshift.run.planning.costs import comparison_rows
+from mechshift.run.planning.costs import SEVERAL_SIZES, comparison_rows, comparison_work
 from mechshift.run.planning.stages import make_workload
 from mechshift.run.planning.workload import run_members, task_lengths
 from mechshift.run.settings import SweepSettings
@@ -155,16 +156,29 @@ def test_the_rows_of_a_comparison_are_counted_by_hand():
     settings = ComparisonSettings(
         num_resamples=3, num_splits=5, num_splits_per_resample=2, num_shuffles=7, num_exchanges=11
     )
-    # Two models in resamples, exchanges and shuffles; each on both halves; node overlap, and two
-    # models' neighbouring resamples; then depth, with two halvings of 1 + 11 exchanges.
-    likeness = 2 * (3 + 11 + 7) + 4 * (5 + 2 * 3)
-    depth = 2 * (3 + 11) + 4 * (5 + 2 * 3) + 4 * 2 * 11
+    # Two models in resamples, both sides of exchanges from both models; two halves of both models;
+    # and two halvings of 1 + 11 exchanges, which are added up unranked. Shuffles are not products.
+    halves = 4 * (5 + 2 * 3)
     shift = comparison_rows(settings, 1, whole=False)
-    assert shift.made == shift.ranked == likeness + 2 * 3 + 4 * 3 + depth
+    assert shift.made == 2 * 3 + 4 * 11 + halves + 4 * 2 * 12
+    assert shift.ranked == 2 * (3 + 11 + 7) + halves
     whole = comparison_rows(settings, 4, whole=True)
-    point = 2 * (3 + 11)
-    assert whole.made == 2 * likeness + 18 + 2 * depth + 3 * point + 4 * (point + 2 * 3)
-    assert whole.ranked > whole.made
+    assert whole.made == shift.made + 4 * 2 * 3  # resamples of each model's four steps
+    assert whole.ranked == SEVERAL_SIZES * shift.ranked
+
+
+def test_circuits_of_a_large_graph_are_compared_on_a_part_of_its_edges():
+    settings, rows = ComparisonSettings(), 100
+    large, small = (
+        Graph(num_layers=layers, num_heads=8, num_key_value_groups=8) for layers in (28, 2)
+    )
+    for graph, part in ((large, NARROW), (small, 1)):
+        shift, whole = (
+            comparison_work(comparison_rows(settings, 0, whole=kind), rows, graph)
+            for kind in (False, True)
+        )
+        assert shift.flops == part * whole.flops
+        assert shift.elements == part * whole.elements / SEVERAL_SIZES
 
 
 def test_the_members_of_a_planned_run_are_those_that_are_loaded(pair):

@@ -31,7 +31,7 @@ from mechshift.attribution import (
     path_points,
 )
 from mechshift.attribution._eap import ENDS
-from mechshift.comparison import ComparisonSettings
+from mechshift.comparison import NARROW, TAKEN_APART, ComparisonSettings
 from mechshift.denoising import COMPARED_WITH_CLEAN
 from mechshift.graph import KEY, QUERY, VALUE, Graph, third_of_layers
 from mechshift.models import ModelShape
@@ -343,6 +343,8 @@ class ComparedRows:
     """By a product of weights with scores."""
     ranked: int
     """As if each were ranked for circuits of one size."""
+    screened: bool
+    """Whether they are made of the edges alone that can be in a circuit (`screening.py`)."""
 
 
 def comparison_rows(settings: ComparisonSettings, num_steps: int, *, whole: bool) -> ComparedRows:
@@ -356,20 +358,20 @@ def comparison_rows(settings: ComparisonSettings, num_steps: int, *, whole: bool
     resamples, exchanges = settings.num_resamples, settings.num_exchanges
     few = settings.num_splits_per_resample
     halves = 4 * (settings.num_splits + few * resamples)
-    point = 2 * (resamples + exchanges)
-    likeness = point + 2 * settings.num_shuffles + halves
-    overlap = likeness + 6 * resamples
-    depth = point + halves + 4 * few * exchanges
+    # A side of an exchange is a product with both models' scores, of a half with half of them.
+    made = 2 * resamples + 4 * exchanges + halves + 4 * few * (1 + exchanges)
+    ranked = 2 * (resamples + exchanges + settings.num_shuffles) + halves
     if not whole:
-        return ComparedRows(made=overlap + depth, ranked=overlap + depth)
-    several = overlap + likeness + point
-    once = 2 * depth + 2 * point + num_steps * (point + 2 * resamples)
-    return ComparedRows(made=several + once, ranked=SEVERAL_SIZES * several + once)
+        return ComparedRows(made=made, ranked=ranked, screened=True)
+    steps = 2 * num_steps * resamples
+    return ComparedRows(made=made + steps, ranked=SEVERAL_SIZES * ranked, screened=False)
 
 
 def comparison_work(rows: ComparedRows, num_scored: int, graph: Graph) -> HostWork:
     """Of these rows, made from the scores of so many examples, or shards."""
+    num_edges = float(graph.num_edges)
+    if rows.screened and num_edges >= TAKEN_APART:
+        num_edges *= NARROW  # at most
     return HostWork(
-        elements=float(rows.ranked * graph.num_edges),
-        flops=2.0 * rows.made * num_scored * graph.num_edges,
+        elements=rows.ranked * num_edges, flops=2.0 * rows.made * num_scored * num_edges
     )

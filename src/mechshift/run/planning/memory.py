@@ -10,14 +10,21 @@ which has neither; `flow` and `read` are the passes of flow and semantics; `circ
 circuit; `ablate` runs one plan.
 
 The comparison is the host's: both models' scores, summed over steps, those of one step beside them
-while that step is looked at, and a few arrays [resample, edge] of the piece that is worked on.
+while that step is looked at, the rows of mean scores that are made at once, and what threads work
+in while they measure them.
 """
 
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from mechshift.attribution.edge_gradients import CONTRACTED_BYTES
-from mechshift.comparison import CHUNK_BYTES, ComparisonSettings
+from mechshift.comparison import (
+    ARRAYS_OF_BLOCK,
+    BLOCK_BYTES,
+    CHUNK_BYTES,
+    MEASURING_BYTES,
+    ComparisonSettings,
+)
 from mechshift.denoising import COMPARED_WITH_CLEAN
 from mechshift.graph import Graph, third_of_layers
 from mechshift.models import ModelShape
@@ -38,11 +45,14 @@ VOCABULARY_TENSORS = {"logit_diff": 2, "log_prob": 3, "prob_diff": 5, "kl": 7}
 COMPARED_ARRAYS = 4
 """[row, edge]: two models, summed and at one step."""
 
-COMPARED_PIECES = 5
-"""Pieces of `CHUNK_BYTES` that live at once, at most; 4.6 were seen."""
+COMPARED_PIECES = 3
+"""Pieces of `CHUNK_BYTES` that live at once, at most: made, measured, and still in use."""
 
-SMALLEST_PIECE = 4
-"""Arrays of one resample that a piece holds at least: what ranks edges takes so many."""
+MANY_THREADS = 16
+"""Threads that a host is taken to have."""
+
+SETS_OF_PIECE = 4
+"""Halves of two models: the sets of rows of which a piece holds a row at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -395,6 +405,13 @@ class MemoryModel:
 def comparison_bytes(graph: Graph, num_rows: int, settings: ComparisonSettings) -> int:
     """The peak of comparing scores of so many examples, or shards; an upper estimate."""
     draws = max(settings.num_resamples, settings.num_exchanges, settings.num_shuffles)
-    row = SMALLEST_PIECE * 8 * graph.num_edges
+    row = SETS_OF_PIECE * WIDE * graph.num_edges
     piece = max(row, min(CHUNK_BYTES, draws * row))
-    return COMPARED_ARRAYS * num_rows * graph.num_edges * WIDE + COMPARED_PIECES * piece
+    block = ARRAYS_OF_BLOCK * max(
+        8 * graph.num_edges, min(BLOCK_BYTES, 8 * draws * graph.num_edges)
+    )
+    return (
+        COMPARED_ARRAYS * num_rows * graph.num_edges * WIDE
+        + COMPARED_PIECES * piece
+        + max(block, min(MEASURING_BYTES, MANY_THREADS * block))
+    )
