@@ -82,6 +82,29 @@ def test_differences_are_paired_over_examples(table):
     np.testing.assert_allclose(back.value, -difference.value)
 
 
+def test_a_model_that_is_fragile_to_everything_loses_no_more_beyond_chance(table):
+    """The plan and its control cost the ARM 0.5 and 0.05 of the metric, the MDM 0.9 and 0.45."""
+    labels = replace(
+        table.labels,
+        names=("early", "early, same number"),
+        roles=("structure", "same number"),
+        of=("early", "early"),
+    )
+    arm, mdm = (
+        replace(
+            table, labels=labels, metric=table.clean_metric * (1 - np.array(lost)[:, None, None])
+        )
+        for lost in ((0.5, 0.05), (0.9, 0.45))
+    )
+    found = compare_ablations(arm, mdm, SETTINGS)
+    assert found.share_lost_difference.value[0, 0] == pytest.approx(0.4)
+    interaction = found.share_excess_difference
+    assert np.isnan(interaction.value[0, 0])
+    assert interaction.value[1, 0] == pytest.approx(0, abs=1e-12)
+    assert interaction.low[1, 0] == pytest.approx(0, abs=1e-12)
+    np.testing.assert_allclose(found.accuracy_excess_difference.value[1, 0], 0)
+
+
 def test_only_plans_of_both_models_are_compared_and_the_others_are_named(table):
     renamed = replace(table, labels=renamed_labels(table, "plan 1", "plan 9"))
     found = compare_ablations(table, renamed, SETTINGS)

@@ -17,6 +17,8 @@ TINY = [
 GROUPED = [*TINY, "--problem.key-value-heads", "1", "--problem.ig-steps", "2"]
 ARGUMENTS = {
     "attribution": [*GROUPED, "--rounds", "1"],
+    "calibration": ["--num-pools", "1", "--resamples", "20", "--processes", "1"]
+    + ["--scenarios", "60 examples"],
     "circuit_run": [*GROUPED, "--rounds", "1", "--edges", "20"],
     "comparison": ["--num-examples", "10", "--share", "0.002", "--shapes", "embedded pair"],
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
@@ -30,6 +32,7 @@ ARGUMENTS = {
 }
 EXPECTED = {
     "attribution": ["bare passes, m = 2", "EAP-IG, m = 8"],
+    "calibration": ["one circuit, 60 examples", "structure, ratio to ceiling", "0 of 1"],
     "circuit_run": ["forward pass", "top, 20 edges", "random, 20 edges"],
     "comparison": ["embedded pair, shift", "mean rows"],
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
@@ -43,8 +46,9 @@ EXPECTED = {
 
 
 @pytest.fixture
-def benchmark(monkeypatch):
+def benchmark(monkeypatch, tmp_path):
     """Import one script as it is when run from the command line."""
+    monkeypatch.chdir(tmp_path)  # where a script writes
     monkeypatch.syspath_prepend(BENCHMARKS)
     monkeypatch.setenv("COLUMNS", "200")
     threads = torch.get_num_threads()

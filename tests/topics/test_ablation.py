@@ -91,12 +91,6 @@ def with_structures(task: TaskResults, **changes: object) -> TaskResults:
     return with_record(task, replace(record, structures=replace(record.structures, **changes)))
 
 
-def with_excess(task: TaskResults, excess: Estimates, **changes: object) -> TaskResults:
-    """The MDM's loss beyond its controls, and other fields of the comparison."""
-    mdm = replace(record_of(task).structures.mdm, share_excess=excess)
-    return with_structures(task, mdm=mdm, **changes)
-
-
 def estimates(low: float, high: float) -> Estimates:
     """The same at every plan and replacement of the comparison."""
     shape = np.ones((5, 2))
@@ -120,49 +114,54 @@ def rows(task: TaskResults) -> dict[str, Cell]:
 
 
 @pytest.mark.parametrize(
-    ("difference", "excess", "verdict"),
-    [
-        ((0.1, 0.3), (0.2, 0.4), "yes, and more than random ones"),
-        ((0.1, 0.3), (-0.1, 0.4), NOT_DECIDED),
-        ((-0.1, 0.3), (0.2, 0.4), NOT_DECIDED),
-        ((-0.3, -0.1), (0.2, 0.4), "no, less"),
-        ((-0.3, -0.1), (-0.4, -0.2), "no, less"),
-    ],
+    ("beyond_chance", "verdict"),
+    [((0.1, 0.3), "yes, more"), ((-0.1, 0.3), NOT_DECIDED), ((-0.3, -0.1), "no, less")],
 )
-def test_early_structures_matter_more_where_both_the_arm_and_chance_lose_less(
-    task: TaskResults, difference, excess, verdict
+def test_early_structures_matter_more_or_less_by_what_goes_beyond_chance(
+    task: TaskResults, beyond_chance, verdict
 ) -> None:
-    changed = with_excess(task, estimates(*excess), share_lost_difference=estimates(*difference))
-    found = finding(changed, "early heads")
-    assert found.verdict == verdict
-    assert f"[{difference[0]:+.2f}, {difference[1]:+.2f}]".replace("-", "−") in found.sentence
-    assert f"[{excess[0]:+.2f}, {excess[1]:+.2f}]".replace("-", "−") in found.sentence
-    said = {
-        "yes, and more than random ones": "MDM depends more on early heads",
-        "no, less": "MDM depends less on early heads",
-        NOT_DECIDED: NOT_DECIDED,
-    }
-    statement = decided(changed)
-    assert statement.verdict == said[verdict]
-    assert statement.estimate is not None
-    assert (statement.estimate.interval.low, statement.estimate.interval.high) == difference
-    assert "loses a share of its metric that differs from the ARM's by" in statement.sentence
+    """However much more the MDM loses: it may be fragile to everything."""
+    for difference in ((0.2, 0.4), (-0.4, -0.2)):
+        changed = with_structures(
+            task,
+            share_lost_difference=estimates(*difference),
+            share_excess_difference=estimates(*beyond_chance),
+        )
+        found = finding(changed, "early heads")
+        assert found.verdict == verdict
+        for low, high in (difference, beyond_chance):
+            assert f"[{low:+.2f}, {high:+.2f}]".replace("-", "−") in found.sentence
+        said = {
+            "yes, more": "MDM depends more on early heads",
+            "no, less": "MDM depends less on early heads",
+            NOT_DECIDED: NOT_DECIDED,
+        }
+        statement = decided(changed)
+        assert statement.verdict == said[verdict]
+        assert statement.estimate is not None
+        interval = statement.estimate.interval
+        assert (interval.low, interval.high) == beyond_chance
+        assert "beyond what random ones cost" in statement.sentence
 
 
-def test_one_control_that_costs_as_much_leaves_it_undecided(task: TaskResults) -> None:
+@pytest.mark.parametrize("sign", [1, -1])
+def test_one_control_that_costs_as_much_leaves_it_undecided(task: TaskResults, sign: int) -> None:
     """The second row is the control by number, the third that by norm."""
-    excess = estimates(0.2, 0.4)
-    excess.low[2] = -0.1
-    changed = with_excess(task, excess, share_lost_difference=estimates(0.1, 0.3))
+    low, high = sorted((sign * 0.2, sign * 0.4))
+    beyond_chance = estimates(low, high)
+    beyond_chance.low[2], beyond_chance.value[2], beyond_chance.high[2] = -0.1, 0.1, 0.3
+    changed = with_structures(task, share_excess_difference=beyond_chance)
     assert finding(changed, "early heads").verdict == NOT_DECIDED
+    statement = decided(changed)
+    assert statement.estimate is not None and statement.estimate.value == 0.1
 
 
 def test_without_a_control_a_loss_is_no_evidence(task: TaskResults) -> None:
-    found = finding(
-        with_structures(task, share_lost_difference=estimates(0.1, 0.3)), "early layers"
-    )
-    assert found.verdict == NOT_DECIDED
-    assert "There is no random control to hold the MDM's loss against." in found.sentence
+    for difference in ((0.1, 0.3), (-0.3, -0.1)):
+        changed = with_structures(task, share_lost_difference=estimates(*difference))
+        found = finding(changed, "early layers")
+        assert found.verdict == NOT_DECIDED
+        assert "There is no random control to hold these losses against." in found.sentence
 
 
 def test_a_metric_that_cannot_be_lost_is_replaced_by_accuracy(task: TaskResults) -> None:
@@ -170,6 +169,7 @@ def test_a_metric_that_cannot_be_lost_is_replaced_by_accuracy(task: TaskResults)
         task,
         share_lost_difference=estimates(np.nan, np.nan),
         accuracy_drop_difference=estimates(-0.3, -0.1),
+        accuracy_excess_difference=estimates(-0.3, -0.1),
     )
     found = finding(changed, "early heads")
     assert found.verdict == "no, less"

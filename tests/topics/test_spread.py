@@ -1,5 +1,6 @@
 """Spread over components: what is planted is found, and the figure shows the record's numbers."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,8 @@ from mechshift.testing import Noise, planted_pair
 from mechshift.topics.spread import (
     SHIFT,
     SPREAD,
+    Spread,
+    caution,
     concentration_bars,
     concentration_bars_table,
 )
@@ -57,10 +60,15 @@ def decided(task: TaskResults) -> str:
 
 
 @pytest.fixture
-def spread(results: dict[str, TaskResults]) -> ConcentrationShift:
+def record(results: dict[str, TaskResults]) -> Spread:
     found = SPREAD.of(results["ioi"])
     assert found is not None
     return found
+
+
+@pytest.fixture
+def spread(record: Spread) -> ConcentrationShift:
+    return record.concentration
 
 
 @pytest.mark.parametrize(
@@ -97,11 +105,12 @@ def test_three_more_equal_components_are_a_shift_of_three_on_every_resample() ->
 
 
 def test_the_draws_are_those_of_the_interval_and_the_number_that_of_the_record(
-    results: dict[str, TaskResults], spread: ConcentrationShift
+    results: dict[str, TaskResults], record: Spread
 ) -> None:
     measured = results["ioi"].mdm.measured[SHIFT]
     draws, found = measured.draws, measured.estimate
-    assert draws is not None and found == spread.shift.effective_number
+    assert draws is not None and found is not None and found == record.noise_free.shift
+    assert measured.caution == caution(record.noise_free)
     low, high = np.percentile(draws - draws.mean() + found.value, [2.5, 97.5])
     assert (found.interval.low, found.interval.high) == pytest.approx((low, high))
 
@@ -128,11 +137,43 @@ def test_a_shift_decides_only_where_its_interval_leaves_out_zero(
 
 
 def test_the_headline_has_the_effective_numbers_of_both_models(
-    results: dict[str, TaskResults], spread: ConcentrationShift
+    results: dict[str, TaskResults], record: Spread
 ) -> None:
     cells = {row.name: row.cell(results["ioi"]) for row in SPREAD.headline}
-    assert cells["Effective number, ARM"] == estimate_cell(spread.arm.effective_number)
-    assert cells["Effective number, MDM"] == estimate_cell(spread.mdm.effective_number)
+    arm, mdm = record.noise_free.arm, record.noise_free.mdm
+    assert arm is not None and cells["Effective number, ARM"] == estimate_cell(arm)
+    assert mdm is not None and cells["Effective number, MDM"] == estimate_cell(mdm)
+
+
+def test_nothing_is_decided_of_models_that_are_not_equally_noisy(
+    results: dict[str, TaskResults],
+) -> None:
+    """Or that say the opposite once they are, however clear the interval is."""
+    pair = planted_pair("distributed", noise=Noise(own=0.5, mdm_factor=3.0))
+    measured = measure(pair.arm, pair.mdm)
+    assert measured.estimate is not None and measured.estimate.excludes(0.0)
+    assert re.fullmatch(
+        r"relative noise is 0\.\d\d in the ARM and 0\.\d\d in the other, more than 1.5 times apart",
+        measured.caution,
+    )
+    task = with_shift(results["ioi"], measured)
+    (finding,) = SPREAD.findings(task)
+    assert decided(task) == finding.verdict == "not decided"
+    assert measured.caution in finding.sentence
+    assert SPREAD.headline[2].cell(task).note == "not decided"
+
+
+def test_a_shift_that_turns_at_equal_noise_is_not_decided(record: Spread) -> None:
+    found = replace(
+        record.noise_free,
+        shift=estimate(0.1, 0.3),
+        shift_at_equal_noise=-0.05,
+        arm_noise=0.1,
+        mdm_noise=0.14,
+    )
+    assert caution(found) == "with both models equally noisy the difference is \u22120.05"
+    assert caution(replace(found, shift_at_equal_noise=0.05)) == ""
+    assert caution(replace(found, mdm_noise=0.16)).startswith("relative noise is 0.10")
 
 
 def test_nothing_is_said_of_what_was_not_computed(results: dict[str, TaskResults]) -> None:
@@ -141,10 +182,10 @@ def test_nothing_is_said_of_what_was_not_computed(results: dict[str, TaskResults
     assert SPREAD.headline[0].cell(task) == Cell(text="not measured")
 
 
-def test_the_record_comes_back_from_its_parts(spread: ConcentrationShift) -> None:
-    again = from_flat(ConcentrationShift, to_flat(spread))
-    assert again.shift.effective_number == spread.shift.effective_number
-    assert again.num_components == spread.num_components
+def test_the_record_comes_back_from_its_parts(record: Spread) -> None:
+    again = from_flat(Spread, to_flat(record))
+    assert again.concentration.shift.gini == record.concentration.shift.gini
+    assert again.noise_free.shift == record.noise_free.shift
 
 
 def test_concentration_is_drawn_for_both_models_with_intervals(spread: ConcentrationShift) -> None:

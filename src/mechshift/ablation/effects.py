@@ -10,6 +10,8 @@
 5. Excess: the drop of a plan minus that of its control, on the same resampled examples; positive:
    the plan costs more than anything of that amount.
 6. Differences: MDM minus ARM of the same drop, with both models resampled alike, which pairs them.
+   Of the excess too: whether a plan costs one model more than the other beyond what any damage of
+   that amount does, which a model that is fragile to everything does not show (an interaction).
 """
 
 from dataclasses import dataclass
@@ -84,6 +86,9 @@ class AblationComparison:
     accuracy_drop_difference: Estimates
     metric_drop_difference: Estimates
     share_lost_difference: Estimates
+    accuracy_excess_difference: Estimates
+    """MDM's excess minus the ARM's, by control; NaN for structures. The next likewise."""
+    share_excess_difference: Estimates
     only_in_one: tuple[str, ...]
     """Groups of one model only, which are left out: a control that the other has no match for."""
     num_examples: int
@@ -144,6 +149,12 @@ def compare_ablations(
             mdm_drops.metric - arm_drops.metric, level=level
         ),
         share_lost_difference=Estimates.from_rows(mdm_drops.share - arm_drops.share, level=level),
+        accuracy_excess_difference=Estimates.from_rows(
+            _excess(mdm_drops.accuracy - arm_drops.accuracy, group_labels(arm.labels)), level=level
+        ),
+        share_excess_difference=Estimates.from_rows(
+            _excess(mdm_drops.share - arm_drops.share, group_labels(arm.labels)), level=level
+        ),
         only_in_one=tuple(sorted({*of_arm} ^ {*of_mdm})),
         num_examples=arm.num_examples,
         num_resamples=settings.num_resamples,

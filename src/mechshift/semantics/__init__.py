@@ -27,6 +27,8 @@ from mechshift.semantics._lens_profile import lens_profile as lens_profile
 from mechshift.semantics._logit_lens import LensReadings as LensReadings
 from mechshift.semantics._logit_lens import LogitLens as LogitLens
 from mechshift.semantics._logit_lens import logit_lens as logit_lens
+from mechshift.semantics._noise_free_number import NoiseFreeNumber as NoiseFreeNumber
+from mechshift.semantics._noise_free_number import noise_free_number as noise_free_number
 from mechshift.semantics.attention_patterns import AttentionPattern as AttentionPattern
 from mechshift.semantics.attention_patterns import attention_pattern as attention_pattern
 from mechshift.semantics.explanations import Explanations as Explanations

@@ -3,14 +3,14 @@
 For readers who ask whether the MDM depends more than the ARM on some structures. Random structures,
 as many or as loud, say what any such damage would cost.
 
-Rule intervention, whether the MDM depends more on some structures, and more than on random ones:
+Rule intervention, whether the MDM depends more on some structures, beyond what random ones cost it:
 
 1. What is lost without them: the share of the clean metric, or accuracy where a metric has no share
    to lose; by zeroing, as published, or by the first replacement that was run.
-2. More: the interval of MDM minus ARM lies above 0, and so does that of the MDM's loss beyond each
-   of its random controls, of which there must be one. Anything that is large costs much; only what
-   goes beyond chance speaks of these structures.
-3. Less: the interval of MDM minus ARM lies below 0.
+2. Beyond chance: a model's loss minus that without random structures. Anything that is large costs
+   much, and a model may be fragile to everything; only what goes beyond that speaks of these.
+3. More, or less: the interval of the MDM's loss beyond chance minus the ARM's lies above 0, or
+   below it, for each kind of random structures, of which there must be one.
 """
 
 from collections.abc import Callable, Mapping
@@ -97,15 +97,21 @@ class Intervention:
     mdm: Estimate
     difference: Estimate
     """MDM minus ARM."""
-    excess: Mapping[str, Estimate]
-    """The MDM's loss beyond each random control, by the control's role; empty without controls."""
+    beyond_chance: Mapping[str, Estimate]
+    """MDM's loss beyond a random control minus the ARM's beyond its own, by the controls' role;
+    empty without controls."""
+
+    @property
+    def smallest(self) -> Estimate | None:
+        """Of `beyond_chance`, the one nearest to 0."""
+        return min(self.beyond_chance.values(), key=lambda one: abs(one.value), default=None)
 
     def decides(self, *, more: str, less: str) -> str:
         """Words for a model that depends more, or less, on the plan's structures."""
-        if self.difference.interval.high < 0:
-            return less
-        beyond = [one.interval.low > 0 for one in self.excess.values()]
-        return more if self.difference.interval.low > 0 and beyond and all(beyond) else NOT_DECIDED
+        found = self.beyond_chance.values()
+        if found and all(one.interval.low > 0 for one in found):
+            return more
+        return less if found and all(one.interval.high < 0 for one in found) else NOT_DECIDED
 
 
 def _conclude(stored: StoredTask) -> Ablations | None:
@@ -149,10 +155,10 @@ def intervention(ablation: AblationComparison, plan: str) -> Intervention | None
     )
     if arm is None or mdm is None or difference is None:
         return None
-    excess = {
+    beyond_chance = {
         role: found
         for role in CONTROLS
-        if (found := _mdm_excess(ablation, drop, f"{plan}, {role}")) is not None
+        if (found := _beyond_chance(ablation, drop, f"{plan}, {role}")) is not None
     }
     return Intervention(
         replacement=replacement_of(ablation),
@@ -160,7 +166,7 @@ def intervention(ablation: AblationComparison, plan: str) -> Intervention | None
         arm=arm,
         mdm=mdm,
         difference=difference,
-        excess=excess,
+        beyond_chance=beyond_chance,
     )
 
 
@@ -181,13 +187,12 @@ def drop_of(ablation: AblationComparison, side: Side, drop: Drop, plan: str) -> 
     return found
 
 
-def _mdm_excess(ablation: AblationComparison, drop: Drop, control: str) -> Estimate | None:
-    """What a control's plan costs the MDM beyond the control; None where there is none."""
-    mdm = ablation.mdm
-    if control not in mdm.labels.names:
+def _beyond_chance(ablation: AblationComparison, drop: Drop, control: str) -> Estimate | None:
+    """MDM's loss beyond a control minus the ARM's; None where there is no such control."""
+    if control not in ablation.mdm.labels.names:
         return None
-    excess = mdm.accuracy_excess if drop == "accuracy_drop" else mdm.share_excess
-    return excess.at(*_place(ablation, control))
+    accuracy, share = ablation.accuracy_excess_difference, ablation.share_excess_difference
+    return (accuracy if drop == "accuracy_drop" else share).at(*_place(ablation, control))
 
 
 def _place(ablation: AblationComparison, plan: str) -> tuple[int, int]:
@@ -209,9 +214,9 @@ def _decide(task: TaskResults) -> tuple[Statement, ...]:
             found.decides(
                 more="MDM depends more on early heads", less="MDM depends less on early heads"
             ),
-            found.difference,
-            f"Without early heads the MDM loses a share of its {lost} that differs from the ARM's"
-            " by {}",
+            found.smallest,
+            f"Without early heads, beyond what random ones cost, the MDM loses a share of its"
+            f" {lost} that differs from the ARM's by {{}}",
         ),
     )
 
@@ -231,22 +236,22 @@ def _early(structures: AblationComparison, plan: str) -> Finding:
     lost = "of its metric" if found.drop == "share_lost" else "of its accuracy"
     return Finding(
         question=f"Do {plan.replace('mlps', 'MLPs')} matter more to the MDM?",
-        verdict=found.decides(more="yes, and more than random ones", less="no, less"),
+        verdict=found.decides(more="yes, more", less="no, less"),
         sentence=f"Where they write {WRITES_INSTEAD[found.replacement]}, the MDM loses"
         f" {in_words(found.mdm)} {lost} and the ARM {in_words(found.arm)}; the difference is"
-        f" {in_words(found.difference, signed=True)}. {_beyond_controls(found.excess)}"
+        f" {in_words(found.difference, signed=True)}. {_beyond_controls(found.beyond_chance)}"
         f" {_removed(structures, plan)}",
     )
 
 
-def _beyond_controls(excess: Mapping[str, Estimate]) -> str:
-    if not excess:
-        return "There is no random control to hold the MDM's loss against."
+def _beyond_controls(beyond_chance: Mapping[str, Estimate]) -> str:
+    if not beyond_chance:
+        return "There is no random control to hold these losses against."
     by_control = " and ".join(
-        f"that of random ones, {CONTROLS[role]}, by {in_words(found, signed=True)}"
-        for role, found in excess.items()
+        f"beyond random ones, {CONTROLS[role]}, {in_words(found, signed=True)}"
+        for role, found in beyond_chance.items()
     )
-    return f"The MDM's loss exceeds {by_control}."
+    return f"What the MDM loses more than the ARM is {by_control}."
 
 
 def _removed(structures: AblationComparison, plan: str) -> str:
@@ -422,8 +427,8 @@ ABLATION: Topic[Ablations] = Topic(
     rules=(
         Rule(
             axis="intervention",
-            words="share of the metric lost without early heads, MDM minus ARM: above 0, and the"
-            " MDM's loss above that of random heads; or below 0",
+            words="share of the metric lost without early heads beyond that without random heads,"
+            " MDM minus ARM: above 0 more, below 0 less",
             decide=_decide,
         ),
     ),

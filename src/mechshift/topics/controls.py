@@ -263,12 +263,13 @@ def causes(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Statement
         if quantity.explained
         and (shift := task.mdm.estimate(quantity.name)) is not None
         and shift.excludes(0.0)
+        and not task.mdm.measured[quantity.name].caution
     )
 
 
 def contrast(mdm: Measured, control: Measured) -> Estimate | None:
-    """How much more the MDM shifts than a control; None where one of them is undefined."""
-    if mdm.estimate is None or control.estimate is None:
+    """How much more the MDM shifts than a control; None where one is undefined, or uncertain."""
+    if mdm.estimate is None or control.estimate is None or mdm.caution or control.caution:
         return None
     if mdm.draws is None or control.draws is None:
         return None

@@ -5,19 +5,31 @@ weight is |mean score|, its score the sum of its outgoing edges' (`semantics.con
 `input`, which every circuit has, is left out.
 
 Rule: more distributed, or sharper, where the interval of MDM minus ARM (effective number of
-components) leaves out 0.
+components, without noise) leaves out 0. Not decided where one model is more than 1.5 times as noisy
+as the other, or where the models say the opposite once both are equally noisy. The entropy of
+|mean score|, which the figure shows, grows with noise, and no verdict rests on it.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 import polars as pl
 
 from mechshift.attribution import EdgeScores, source_scores
-from mechshift.comparison import ComparisonSettings
+from mechshift.comparison import ComparisonSettings, row_clusters
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.figure import Figure, Trace, bars
-from mechshift.page.formats import NOT_MEASURED, Cell, estimate_cell, in_words, shift_cell
+from mechshift.page.formats import (
+    NOT_DECIDED,
+    NOT_MEASURED,
+    UNDEFINED,
+    Cell,
+    estimate_cell,
+    in_words,
+    number,
+    shift_cell,
+)
 from mechshift.page.theme import (
     MODEL_COLOURS,
     MODEL_NAMES,
@@ -29,11 +41,12 @@ from mechshift.page.theme import (
 from mechshift.semantics import (
     ComponentMagnitudes,
     ConcentrationShift,
+    NoiseFreeNumber,
     SemanticsSettings,
     concentration_shift,
+    noise_free_number,
     resample_magnitudes,
 )
-from mechshift.semantics._concentration import effective_number
 from mechshift.statistics import Estimate
 from mechshift.topics.decisions import by_sign
 from mechshift.topics.topic import (
@@ -60,51 +73,103 @@ SHARES = {
 NUMBER = {"effective_number": "effective<br>number"}
 
 
-def _conclude(stored: StoredTask) -> ConcentrationShift:
-    arm, mdm = (
-        component_magnitudes(stored.scores(name), stored.settings) for name in ("arm", "mdm")
+LARGEST_NOISE_RATIO = 1.5
+"""Times one model may be as noisy as the other for a verdict on their spread."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Spread:
+    """Concentration of both models, as it is and without noise."""
+
+    concentration: ConcentrationShift
+    """Of |mean score|, noise included."""
+    noise_free: NoiseFreeNumber
+
+
+def _conclude(stored: StoredTask) -> Spread:
+    scores = stored.scores("arm"), stored.scores("mdm")
+    arm, mdm = (component_magnitudes(one, stored.settings) for one in scores)
+    return Spread(
+        concentration=concentration_shift(arm, mdm, level=stored.settings.level),
+        noise_free=_noise_free(*scores, stored.settings),
     )
-    return concentration_shift(arm, mdm, level=stored.settings.level)
 
 
 def _measure_shift(member: StoredMember) -> Measured:
-    arm, own = (component_magnitudes(scores, member.settings) for scores in member.scores())
-    return Measured(
-        estimate=concentration_shift(arm, own, level=member.settings.level).shift.effective_number,
-        draws=effective_number(own.resamples) - effective_number(arm.resamples),
+    found = _noise_free(*member.scores(), member.settings)
+    if found.shift is None:
+        return Measured(reason="scores on one half of the examples do not carry over to the other")
+    return Measured(estimate=found.shift, draws=found.shift_draws, caution=caution(found))
+
+
+def caution(found: NoiseFreeNumber) -> str:
+    """Why nothing is decided on a shift, in words; empty where something may be."""
+    if found.noise_ratio > LARGEST_NOISE_RATIO:
+        return (
+            f"relative noise is {number(found.arm_noise)} in the ARM and"
+            f" {number(found.mdm_noise)} in the other, more than {LARGEST_NOISE_RATIO} times apart"
+        )
+    if found.shift is not None and found.shift.value * found.shift_at_equal_noise < 0:
+        at_equal_noise = number(found.shift_at_equal_noise, signed=True)
+        return f"with both models equally noisy the difference is {at_equal_noise}"
+    return ""
+
+
+def _noise_free(
+    arm: EdgeScores, other: EdgeScores, settings: ComparisonSettings
+) -> NoiseFreeNumber:
+    ours, theirs = (source_scores(scores)[:, 1:] for scores in (arm, other))
+    return noise_free_number(ours, theirs, _resampling(settings), clusters=row_clusters(arm))
+
+
+def _resampling(settings: ComparisonSettings) -> SemanticsSettings:
+    return SemanticsSettings(
+        num_resamples=settings.num_resamples, seed=settings.seed, level=settings.level
     )
 
 
 def component_magnitudes(scores: EdgeScores, settings: ComparisonSettings) -> ComponentMagnitudes:
     """Of heads and MLPs, without `input`; on the resamples of the comparison."""
-    resampling = SemanticsSettings(num_resamples=settings.num_resamples, seed=settings.seed)
-    return resample_magnitudes(source_scores(scores)[:, 1:], scores.drawn, resampling)
-
-
-def _specialisation(task: TaskResults) -> tuple[Statement, ...]:
-    shift = task.mdm.estimate(SHIFT)
-    return (
-        Statement.of(
-            "specialisation",
-            by_sign(shift, above="more distributed", below="sharper"),
-            shift,
-            "The effective number of components changed by {}",
-        ),
+    return resample_magnitudes(
+        source_scores(scores)[:, 1:], row_clusters(scores), _resampling(settings)
     )
 
 
+def _decided(task: TaskResults, *, above: str, below: str) -> str:
+    measured = task.mdm.measured[SHIFT]
+    if measured.caution:
+        return NOT_DECIDED
+    missing = UNDEFINED if measured.reason else NOT_MEASURED
+    return by_sign(measured.estimate, above=above, below=below, missing=missing)
+
+
+def _specialisation(task: TaskResults) -> tuple[Statement, ...]:
+    measured = task.mdm.measured[SHIFT]
+    words = "The effective number of components changed by {}"
+    if measured.caution:
+        words += f" ({measured.caution})"
+    decided = _decided(task, above="more distributed", below="sharper")
+    return (Statement.of("specialisation", decided, measured.estimate, words),)
+
+
 def _findings(task: TaskResults) -> tuple[Finding, ...]:
-    found, shift = SPREAD.of(task), task.mdm.estimate(SHIFT)
-    if found is None or shift is None:
+    found, measured = SPREAD.of(task), task.mdm.measured[SHIFT]
+    if found is None or measured.estimate is None:
         return ()
+    arm, mdm = (
+        UNDEFINED if one is None else in_words(one)
+        for one in (found.noise_free.arm, found.noise_free.mdm)
+    )
+    sentence = (
+        f"Without noise its attribution is spread as if over {mdm} equal heads and MLPs of"
+        f" {found.concentration.num_components}, the ARM's over {arm}; the difference is"
+        f" {in_words(measured.estimate, signed=True)}"
+    )
     return (
         Finding(
             question="Is the MDM's work spread over more components?",
-            verdict=by_sign(shift, above="yes, more distributed", below="no, sharper"),
-            sentence=f"Its attribution is spread as if over"
-            f" {in_words(found.mdm.effective_number)} equal heads and MLPs of"
-            f" {found.num_components}, the ARM's over {in_words(found.arm.effective_number)}; the"
-            f" difference is {in_words(shift, signed=True)}.",
+            verdict=_decided(task, above="yes, more distributed", below="no, sharper"),
+            sentence=f"{sentence}, but {measured.caution}." if measured.caution else f"{sentence}.",
         ),
     )
 
@@ -181,10 +246,10 @@ def _exhibits(task: TaskResults) -> tuple[Exhibit, ...]:
     return (
         Exhibit(
             name="concentration",
-            figure=concentration_bars(found),
-            table=concentration_bars_table(found),
-            reading="Do a few heads and MLPs carry the task, or many? Hover for the paired"
-            " difference, which is more certain than two overlapping intervals suggest.",
+            figure=concentration_bars(found.concentration),
+            table=concentration_bars_table(found.concentration),
+            reading="Do a few heads and MLPs carry the task, or many? Noise is not taken off here"
+            " and makes a model look distributed; the verdict's number is free of it.",
         ),
     )
 
@@ -194,27 +259,33 @@ def _number_cell(side: Literal["arm", "mdm"]) -> Callable[[TaskResults], Cell]:
         found = SPREAD.of(task)
         if found is None:
             return Cell(text=NOT_MEASURED)
-        return estimate_cell(getattr(found, side).effective_number)
+        one: Estimate | None = getattr(found.noise_free, side)
+        return Cell(text=UNDEFINED) if one is None else estimate_cell(one)
 
     return cell
 
 
 def _shift_cell(task: TaskResults) -> Cell:
-    shift = task.mdm.estimate(SHIFT)
-    return Cell(text=NOT_MEASURED) if shift is None else shift_cell(shift)
+    measured = task.mdm.measured[SHIFT]
+    if measured.estimate is None:
+        return Cell(text=UNDEFINED if measured.reason else NOT_MEASURED)
+    if measured.caution:
+        return estimate_cell(measured.estimate, signed=True, note=NOT_DECIDED)
+    return shift_cell(measured.estimate)
 
 
-SPREAD: Topic[ConcentrationShift] = Topic(
+SPREAD: Topic[Spread] = Topic(
     name="spread",
     title="Spread over components",
-    record_type=ConcentrationShift,
+    record_type=Spread,
     conclude=_conclude,
     quantities=(
         Quantity(
             name=SHIFT,
             unit="components",
             neutral=0.0,
-            meaning="number of equal components that would be as concentrated, minus the ARM's",
+            meaning="number of equal components that would be as concentrated without noise, minus"
+            " the ARM's",
             measure=_measure_shift,
             at_a_glance=True,
             explained=True,
@@ -223,8 +294,10 @@ SPREAD: Topic[ConcentrationShift] = Topic(
     rules=(
         Rule(
             axis="specialisation",
-            words="effective number of components, MDM minus ARM: above 0 more distributed,"
-            " below 0 sharper",
+            words="effective number of components without noise, MDM minus ARM: above 0 more"
+            " distributed, below 0 sharper, if neither model is more than"
+            f" {LARGEST_NOISE_RATIO} times as noisy as the other and the sign holds at equal"
+            " noise",
             decide=_specialisation,
         ),
     ),
@@ -232,12 +305,12 @@ SPREAD: Topic[ConcentrationShift] = Topic(
     headline=(
         HeadlineRow(
             name="Effective number, ARM",
-            explanation="components the work is spread over",
+            explanation="components, without noise",
             cell=_number_cell("arm"),
         ),
         HeadlineRow(
             name="Effective number, MDM",
-            explanation="components the work is spread over",
+            explanation="components, without noise",
             cell=_number_cell("mdm"),
         ),
         HeadlineRow(
@@ -259,8 +332,14 @@ SPREAD: Topic[ConcentrationShift] = Topic(
         Definition(
             term="Concentration",
             meaning="Of |mean score| over heads and MLPs, a component's score being the sum of its"
-            " outgoing edges'. Effective number: exp(entropy) of the shares. Gini: 0 for equal"
-            " shares.",
+            " outgoing edges'. In the figure effective number is exp(entropy) of the shares, noise"
+            " included. Gini: 0 for equal shares.",
+        ),
+        Definition(
+            term="Effective number without noise",
+            meaning="(sum sign(m1) m2)² / sum m1 m2 over the mean scores of two halves of the"
+            " examples, mean over halvings: (sum |m|)² / sum m² with what noise adds left out. It"
+            " errs towards sharper.",
         ),
     ),
 )

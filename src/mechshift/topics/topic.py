@@ -131,6 +131,9 @@ class Measured:
     no bootstrap's."""
     reason: str = ""
     """Why there is no estimate; empty where there is one."""
+    caution: str = ""
+    """Why nothing is decided on the estimate, whatever its interval; empty where something may
+    be."""
 
     def __post_init__(self) -> None:
         assert (self.estimate is None) == bool(self.reason)

@@ -1,0 +1,427 @@
+"""How often are verdicts wrong, and how often do they decide, where the truth is known?
+
+Draws pools of two models' edge scores whose circuits, depth and spread are known, measures them
+with the functions of a run, and counts for every verdict, and for the rule that it replaced, false
+decisions, right ones, bias, and how often the interval holds the truth. Every pool is written to a
+file, and those that stand there are not drawn again. docs/validity.md holds the table.
+
+    python benchmarks/calibration.py --help
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import tyro
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+from scipy.special import ndtri
+from scipy.stats import binom
+
+from mechshift.comparison import (
+    ComparisonSettings,
+    depth_profile,
+    noise_free_overlap,
+    overlap_curve,
+    weight_likeness,
+)
+from mechshift.comparison.layer_sums import layer_sums, thirds_of
+from mechshift.graph import Graph
+from mechshift.semantics import (
+    SemanticsSettings,
+    concentration_shift,
+    noise_free_number,
+    resample_magnitudes,
+)
+from mechshift.semantics._noise_free_number import number_of
+from mechshift.statistics import ROUNDING, Estimate, Interval, bootstrap_weights
+from mechshift.topics.decisions import (
+    by_sign,
+    edges_changed,
+    noise_free_structure,
+    structure,
+    weights_kept,
+)
+from mechshift.topics.spread import caution
+
+GRAPH = Graph(num_layers=6, num_heads=3, num_key_value_groups=3)
+
+UNDECIDED = ("not decided", "undefined", "not measured")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scenario:
+    """Two models, and how their examples scatter."""
+
+    num_examples: int = 200
+    circuit_share: float = 0.1
+    """Of all edges, those in a circuit."""
+    tails: float = 0.0
+    """Degrees of freedom of Student's t of which |effects| are; 0: log-normal."""
+    overlap: float = 1.0
+    """True Jaccard of the two circuits."""
+    background: float = 1.0
+    """Correlation of the two models' weaker edges, by rank."""
+    noise: float = 4.0
+    """Scatter of an example in an edge of median effect, in median effects."""
+    mdm_factor: float = 1.0
+    """By how much the MDM's scatter is larger."""
+    floor: bool = False
+    """Whether all edges scatter alike; else by the power 0.8 of their effect, as real scores do."""
+    num_clusters: int = 0
+    """Into which examples fall; 0: every example is its own."""
+    correlation: float = 0.0
+    """Of the scatter within a cluster."""
+    swaps: int = 0
+    """Pairs of an early and a late edge that trade their effects in the MDM."""
+    power: float = 1.0
+    """To which the MDM's effects are raised; below 1 its work is more distributed."""
+
+
+SCENARIOS = {
+    "one circuit": Scenario(),
+    "one circuit, noise x 1.5": Scenario(mdm_factor=1.5),
+    "one circuit, noise x 3": Scenario(mdm_factor=3.0),
+    "one circuit, noise x 6": Scenario(mdm_factor=6.0),
+    "one circuit, noise with a floor, x 2": Scenario(floor=True, mdm_factor=2.0),
+    "one circuit, effects t of 2": Scenario(tails=2.0),
+    "one circuit, effects t of 1.5": Scenario(tails=1.5),
+    "one circuit, effects t of 3, noise x 2": Scenario(tails=3.0, mdm_factor=2.0),
+    "one circuit, 60 examples": Scenario(num_examples=60),
+    "one circuit, 500 examples": Scenario(num_examples=500),
+    "one circuit, K = 1 %": Scenario(circuit_share=0.01),
+    "one circuit, 50 clusters at .6": Scenario(num_clusters=50, correlation=0.6),
+    "one circuit, 26 clusters at .3": Scenario(num_clusters=26, correlation=0.3),
+    "one circuit, 26 clusters at .6": Scenario(num_clusters=26, correlation=0.6),
+    "overlap 0": Scenario(overlap=0.0, background=0.5),
+    "overlap .1": Scenario(overlap=0.1, background=0.5),
+    "overlap .3": Scenario(overlap=0.3, background=0.5),
+    "overlap .3, nearly equal background": Scenario(overlap=0.3, background=0.95),
+    "overlap .3, unrelated background": Scenario(overlap=0.3, background=0.0),
+    "overlap .3, noise x 3, 500 examples": Scenario(
+        overlap=0.3, background=0.95, mdm_factor=3.0, num_examples=500
+    ),
+    "overlap .6": Scenario(overlap=0.6, background=0.5),
+    "circuit alike, background half": Scenario(background=0.5),
+    "5 swaps in depth": Scenario(swaps=5),
+    "20 swaps in depth": Scenario(swaps=20),
+    "effects to the power .9": Scenario(power=0.9),
+    "effects to the power .7": Scenario(power=0.7),
+}
+"""By default what docs/validity.md shows."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """By default what docs/validity.md shows."""
+
+    file: Path = Path("calibration.jsonl")
+    """Where every pool is written, and read again."""
+    scenarios: tuple[str, ...] = ()
+    """Words that a scenario's name holds; none: all."""
+    num_pools: int = 20
+    resamples: int = 200
+    processes: int = 2
+    level: float = 0.95
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What one rule made of one pool."""
+
+    verdict: str
+    right: str
+    """What the verdict is if it decides."""
+    value: float
+    truth: float
+    covers: bool | None
+    """Whether the interval holds the truth; None where there is none."""
+
+    @property
+    def decided(self) -> bool:
+        return self.verdict not in UNDECIDED and not self.verdict.startswith("too noisy")
+
+
+def main(options: Options) -> None:
+    """Draw what is missing, and print one table."""
+    chosen = [
+        name
+        for name in SCENARIOS
+        if not options.scenarios or any(words in name for words in options.scenarios)
+    ]
+    done = read(options.file)
+    keys = [(name, options.seed + pool) for name in chosen for pool in range(options.num_pools)]
+    missing = [key for key in keys if key not in done]
+    with options.file.open("a") as file:
+        drawn = zip(missing, draw(options, missing), strict=True)
+        for key, found in track(drawn, total=len(missing)):
+            line = {name: vars(reading) for name, reading in found.items()}
+            file.write(json.dumps([*key, line]) + "\n")
+            file.flush()
+            done[key] = found
+    pools = {name: [done[key] for key in keys if key[0] == name] for name in chosen}
+    Console(width=150).print(table_of(pools))
+
+
+def draw(options: Options, keys: Sequence[tuple[str, int]]) -> Iterator[dict[str, Reading]]:
+    """These pools in their order."""
+    work = partial(pool_of, options)
+    if options.processes == 1:
+        yield from map(work, keys)
+        return
+    with ProcessPoolExecutor(options.processes) as processes:
+        yield from processes.map(work, keys)
+
+
+def read(file: Path) -> dict[tuple[str, int], dict[str, Reading]]:
+    """Scenario and seed -> what every rule made of that pool."""
+    if not file.exists():
+        return {}
+    lines = (json.loads(line) for line in file.read_text().splitlines())
+    return {
+        (name, seed): {rule: Reading(**found) for rule, found in rules.items()}
+        for name, seed, rules in lines
+    }
+
+
+def table_of(pools: dict[str, list[dict[str, Reading]]]) -> Table:
+    """One row for each scenario and rule; * where false decisions exceed chance at 5 %."""
+    table = Table()
+    for column in ("scenario", "rule", "false", "right", "truth", "bias", "coverage"):
+        table.add_column(column)
+    for name, of_scenario in pools.items():
+        for rule in of_scenario[0]:
+            readings = [found[rule] for found in of_scenario]
+            table.add_row(name, rule, *cells(readings))
+    return table
+
+
+def cells(readings: Sequence[Reading]) -> Iterable[str]:
+    """False and right decisions, truth, bias and coverage."""
+    num = len(readings)
+    false = sum(one.decided and one.verdict != one.right for one in readings)
+    right = sum(one.decided and one.verdict == one.right for one in readings)
+    more_than_chance = "*" if false > binom.ppf(0.99, num, 0.05) else ""
+    defined = [one for one in readings if np.isfinite(one.value)]
+    covers = [one.covers for one in readings if one.covers is not None]
+    yield f"{false} of {num}{more_than_chance}"
+    yield str(right)
+    yield f"{np.mean([one.truth for one in readings]):.2f}"
+    yield f"{np.mean([one.value - one.truth for one in defined]):+.3f}" if defined else "none"
+    yield f"{np.mean(covers):.2f} of {len(covers)}" if covers else "none"
+
+
+def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
+    """Every rule, old and new, on one pool of a scenario."""
+    name, seed = key
+    scenario = SCENARIOS[name]
+    generator = np.random.default_rng([seed, len(name), scenario.num_examples])
+    effects = effects_of(scenario, generator)
+    clusters = clusters_of(scenario)
+    arm, mdm = (
+        scores_of(scenario, effect, factor, clusters, generator)
+        for effect, factor in zip(effects, (1.0, scenario.mdm_factor), strict=True)
+    )
+    settings = ComparisonSettings(
+        circuit_size=size_of(scenario),
+        sizes=(size_of(scenario),),
+        num_resamples=options.resamples,
+        num_splits=20,
+        num_shuffles=1,
+        num_exchanges=1,
+        level=options.level,
+        seed=seed,
+    )
+    pool = Pool(effects=effects, scores=(arm, mdm), clusters=clusters, settings=settings)
+    readings = {**overlap_readings(pool), **spread_readings(pool)}
+    if scenario.num_clusters:  # depth and the rules that were replaced draw single examples
+        return {name: one for name, one in readings.items() if "," not in name}
+    return {**readings, **depth_readings(pool)}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool:
+    """Two models' scores [example, edge], and the effects that they scatter around."""
+
+    effects: tuple[np.ndarray, np.ndarray]
+    scores: tuple[np.ndarray, np.ndarray]
+    clusters: np.ndarray
+    settings: ComparisonSettings
+
+
+def size_of(scenario: Scenario) -> int:
+    """Edges in a circuit."""
+    return max(1, round(scenario.circuit_share * GRAPH.num_edges))
+
+
+def effects_of(scenario: Scenario, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Effects of both models [edge], whose circuits overlap exactly as they should.
+
+    What the MDM's circuit lost has changed places with any weaker edges. The other weaker edges
+    keep their effects in another order, the less like the ARM's the lower the correlation is.
+    """
+    num_edges, size = GRAPH.num_edges, size_of(scenario)
+    if scenario.tails:
+        arm = np.abs(generator.standard_t(scenario.tails, size=num_edges)) + 1e-9
+    else:
+        arm = np.exp(1.5 * generator.normal(size=num_edges))
+    order = np.argsort(-arm)
+    num_shared = round(2 * scenario.overlap * size / (1 + scenario.overlap))
+    left = generator.choice(order[:size], size - num_shared, replace=False)
+    joined = generator.choice(order[size:], size - num_shared, replace=False)
+    mdm = arm.copy()
+    rest = np.setdiff1d(order[size:], joined)
+    place = ndtri((np.argsort(np.argsort(arm[rest])) + 0.5) / len(rest))
+    mixed = scenario.background * place
+    mixed += np.sqrt(1 - scenario.background**2) * generator.normal(size=len(rest))
+    mdm[rest] = np.sort(arm[rest])[np.argsort(np.argsort(mixed))]
+    mdm[left], mdm[joined] = arm[joined], arm[left]
+    swap_in_depth(mdm, scenario.swaps, generator)
+    signs = generator.choice([-1.0, 1.0], size=num_edges)
+    return signs * arm, signs * mdm**scenario.power
+
+
+def swap_in_depth(effects: np.ndarray, swaps: int, generator: np.random.Generator) -> None:
+    """Late edges of the circuit trade their effects with any early ones, in place."""
+    layers = GRAPH.source_layer[GRAPH.edge_source]
+    strong = np.argsort(-effects)[: len(effects) // 10]
+    late = strong[layers[strong] >= 4][:swaps]
+    others = np.setdiff1d(np.flatnonzero((layers >= 0) & (layers < 2)), strong)
+    early = generator.choice(others, len(late), replace=False)
+    effects[late], effects[early] = effects[early].copy(), effects[late].copy()
+
+
+def clusters_of(scenario: Scenario) -> np.ndarray:
+    """Of each example."""
+    if not scenario.num_clusters:
+        return np.arange(scenario.num_examples)
+    return np.arange(scenario.num_examples) % scenario.num_clusters
+
+
+def scores_of(
+    scenario: Scenario,
+    effects: np.ndarray,
+    factor: float,
+    clusters: np.ndarray,
+    generator: np.random.Generator,
+) -> np.ndarray:
+    """Scores [example, edge] that scatter around the effects by Student's t of 3."""
+    median = np.median(np.abs(effects))
+    relative = np.ones(len(effects)) if scenario.floor else (np.abs(effects) / median) ** 0.8
+    drawn = generator.standard_t(3, size=(len(clusters), len(effects))) / np.sqrt(3)
+    if scenario.correlation:
+        shared = generator.standard_t(3, size=(clusters.max() + 1, len(effects))) / np.sqrt(3)
+        drawn = np.sqrt(1 - scenario.correlation) * drawn
+        drawn += np.sqrt(scenario.correlation) * shared[clusters]
+    return effects + scenario.noise * factor * median * relative * drawn
+
+
+def overlap_readings(pool: Pool) -> dict[str, Reading]:
+    """Structure, whether edges changed, and weights; structure also by the ratio to the ceiling."""
+    settings, size = pool.settings, pool.settings.circuit_size_in(GRAPH.num_edges)
+    tops = [set(np.argsort(-np.abs(effects))[:size].tolist()) for effects in pool.effects]
+    truth = len(tops[0] & tops[1]) / len(tops[0] | tops[1])
+    arm, mdm = pool.effects
+    cosine = float(arm @ mdm / np.linalg.norm(arm) / np.linalg.norm(mdm))
+    found = noise_free_overlap(
+        *pool.scores, size, clusters=pool.clusters, level=settings.level, seed=settings.seed
+    )
+    weights = cluster_weights(pool)
+    likeness = weight_likeness(*pool.scores, weights, clusters=pool.clusters, level=settings.level)
+    ratio = overlap_curve(GRAPH, *pool.scores, settings).ratio.at(0)
+    right = structure(exactly(truth))
+    return {
+        "structure": reading(noise_free_structure(found), right, found.overlap, truth),
+        "structure, ratio to ceiling": reading(structure(ratio), right, ratio, truth),
+        "edges changed": reading(
+            edges_changed(found), "yes" if truth < 1 else "no", found.overlap, truth
+        ),
+        "weights": reading(
+            weights_kept(likeness),
+            "kept" if cosine > 0.9 else "changed",
+            likeness.likeness,
+            cosine,
+        ),
+    }
+
+
+def cluster_weights(pool: Pool) -> np.ndarray:
+    """Bootstrap weights of whole clusters [resample, example]."""
+    settings, (_, member) = pool.settings, np.unique(pool.clusters, return_inverse=True)
+    drawn = bootstrap_weights(member.max() + 1, settings.num_resamples, settings.seed)[:, member]
+    return drawn / drawn.sum(axis=1, keepdims=True)
+
+
+def spread_readings(pool: Pool) -> dict[str, Reading]:
+    """Specialisation without noise, and by the entropy of |mean score|."""
+    settings = SemanticsSettings(
+        num_resamples=pool.settings.num_resamples,
+        level=pool.settings.level,
+        seed=pool.settings.seed,
+    )
+    arm, mdm = (by_component(scores) for scores in pool.scores)
+    effects = np.concatenate([by_component(effects[None]) for effects in pool.effects])
+    truth = float(np.diff(number_of(effects))[0])
+    found = noise_free_number(arm, mdm, settings, clusters=pool.clusters)
+    words = {"above": "more distributed", "below": "sharper", "missing": "undefined"}
+    right = by_sign(exactly(truth), **words)
+    magnitudes = [resample_magnitudes(scores, settings) for scores in (arm, mdm)]
+    old = concentration_shift(*magnitudes, level=settings.level).shift.effective_number
+    old_truth = concentration_shift(
+        *(resample_magnitudes(np.tile(row, (10, 1)), settings) for row in effects)
+    ).shift.effective_number.value
+    decided = "not decided" if caution(found) else by_sign(found.shift, **words)
+    return {
+        "specialisation": reading(decided, right, found.shift, truth),
+        "specialisation, entropy": reading(
+            by_sign(old, **words), by_sign(exactly(old_truth), **words), old, old_truth
+        ),
+    }
+
+
+def by_component(scores: np.ndarray) -> np.ndarray:
+    """Sum of each head's and MLP's outgoing edges [row, component]."""
+    sums = np.zeros((len(scores), GRAPH.num_sources))
+    np.add.at(sums.T, GRAPH.edge_source, scores.T)
+    return sums[:, 1:]
+
+
+def depth_readings(pool: Pool) -> dict[str, Reading]:
+    """Depth, cross-fitted."""
+    size = pool.settings.circuit_size_in(GRAPH.num_edges)
+    shares = [
+        thirds_of(layer_sums(GRAPH, effects[None], [size])[0][0][:, 1:])[0, 0]
+        for effects in pool.effects
+    ]
+    truth = float(shares[1] - shares[0])
+    found = depth_profile(GRAPH, *pool.scores, pool.settings).source.cross_fitted_shift("early")
+    words = {"above": "front-loaded", "below": "back-loaded", "missing": "too noisy"}
+    return {
+        "depth": reading(by_sign(found, **words), by_sign(exactly(truth), **words), found, truth)
+    }
+
+
+def exactly(truth: float) -> Estimate:
+    """The truth as an estimate without doubt; what is 0 but for rounding is 0."""
+    value = 0.0 if abs(truth) < ROUNDING else truth
+    return Estimate(value=value, interval=Interval(low=value, high=value, level=0.95))
+
+
+def reading(verdict: str, right: str, found: Estimate | None, truth: float) -> Reading:
+    return Reading(
+        verdict=verdict,
+        right=right,
+        value=float("nan") if found is None else found.value,
+        truth=truth,
+        covers=None if found is None else found.interval.contains(truth),
+    )
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options))
