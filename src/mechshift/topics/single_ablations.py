@@ -22,6 +22,7 @@ from mechshift.ablation import (
     rank_agreement,
 )
 from mechshift.attribution import source_scores
+from mechshift.comparison import row_clusters
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.figure import Figure, Trace, box
@@ -74,7 +75,7 @@ def _agreement(
     """Ablations are of held-out examples, scores of those for discovery."""
     scores = stored.scores(kind)
     by_component = source_scores(scores)[:, 1:]
-    return rank_agreement(single, by_component, settings, scored=scores.drawn)
+    return rank_agreement(single, by_component, settings, scored=row_clusters(scores))
 
 
 def single_ablations_figure(effects: SingleEffects) -> Figure:
