@@ -9,6 +9,7 @@ Rules, on cross-fitted shifts, so that a noisier model does not look moved:
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -51,6 +52,7 @@ from mechshift.topics.topic import (
 )
 
 EARLY, CENTRE = "early share shift", "centre of mass shift"
+EARLY_READ, CENTRE_READ = "early share shift, as read", "centre of mass shift, as read"
 
 SIDES = ("source", "destination")
 PANEL_TITLES = ("written by layer", "read by layer")
@@ -194,15 +196,17 @@ def depth_shift(comparison: Comparison | CircuitShift, of: CrossFitted) -> Estim
     return comparison.circuit_depth.source.cross_fitted_shift(of)
 
 
-def _measure(of: CrossFitted) -> Callable[[StoredMember], Measured]:
+def _measure(
+    of: CrossFitted, side: Literal["source", "destination"] = "source"
+) -> Callable[[StoredMember], Measured]:
     def measure(member: StoredMember) -> Measured:
-        shift = member.shift()
-        estimate = depth_shift(shift, of)
+        profiles = getattr(member.shift().circuit_depth, side)
+        estimate = profiles.cross_fitted_shift(of)
         if estimate is None:
             return Measured(
                 reason="scores on one half of the examples do not carry over to the other half"
             )
-        draws = shift.circuit_depth.source.cross_fitted_draws[:, CROSS_FITTED.index(of)]
+        draws = profiles.cross_fitted_draws[:, CROSS_FITTED.index(of)]
         return Measured(estimate=estimate, draws=draws)
 
     return measure
@@ -333,6 +337,21 @@ DEPTH: Topic[None] = Topic(
             neutral=0.0,
             meaning="mean depth at which the circuit's score is written, minus the ARM's",
             measure=_measure("centre_of_mass"),
+        ),
+        Quantity(
+            name=EARLY_READ,
+            unit="of |score|",
+            neutral=0.0,
+            meaning="share of the circuit's score that the first third of the layers reads, minus"
+            " the ARM's",
+            measure=_measure("early", "destination"),
+        ),
+        Quantity(
+            name=CENTRE_READ,
+            unit="layers",
+            neutral=0.0,
+            meaning="mean depth at which the circuit's score is read, minus the ARM's",
+            measure=_measure("centre_of_mass", "destination"),
         ),
     ),
     rules=(
