@@ -353,8 +353,8 @@ def test_a_task_file_of_ones_own_goes_through_every_stage(small, tmp_path):
     path = tmp_path / "gifts.jsonl"
     lines = []
     for first, second in zip(names, names[1:] + names[:1], strict=True):
-        for split in ("discovery", "held-out"):
-            start = f"When {first} and {second} went to the store,"
+        for split, place in (("discovery", "store"), ("held-out", "park")):
+            start = f"When {first} and {second} went to the {place},"
             lines.append(
                 {
                     "prompt": f"{start} {second} gave a book to",

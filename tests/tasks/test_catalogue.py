@@ -2,7 +2,7 @@ import pytest
 
 from mechshift.errors import TaskError
 from mechshift.posttraining import tiny_tokenizer
-from mechshift.tasks import TASKS, Countdown, find_task, find_tasks
+from mechshift.tasks import TASKS, Countdown, check_templates, find_task, find_tasks
 
 
 def test_every_known_task_is_found_by_its_own_name():
@@ -40,3 +40,36 @@ def test_countdown_says_why_a_tokenizer_cannot_express_it():
     # The embedded pair knows no division and no line break.
     with pytest.raises(TaskError, match="'countdown-3' does not fit this tokenizer: .* not know"):
         find_task("countdown-3").generate(tiny_tokenizer(), split="train", num_examples=1, seed=0)
+
+
+def test_every_built_in_task_has_ten_wordings_and_unknown_ones_are_refused():
+    for task in TASKS.values():
+        assert len(set(task.templates)) >= 10
+    ioi, infilling = find_tasks(["ioi", "infilling"])
+    check_templates((ioi, infilling), ["went", "found/use-first"])
+    message = (
+        "no task has the template 'gone'; they have ioi: went, .*; infilling: found/use-first, "
+    )
+    with pytest.raises(TaskError, match=message):
+        check_templates((ioi, infilling), ["went", "gone"])
+
+
+KNOWN_WORDINGS = {"ioi": 6, "greater-than": 1, "countdown-small": 1, "infilling": 8}
+"""Of the embedded pair's tokenizer."""
+
+
+@pytest.mark.parametrize("name", KNOWN_WORDINGS)
+def test_wordings_are_drawn_by_name_and_by_default_all_that_the_tokenizer_can_write(name):
+    tokenizer, task = tiny_tokenizer(), TASKS[name]
+
+    def drawn(*templates):
+        examples = task.generate(
+            tokenizer, split="train", num_examples=80, seed=0, templates=templates
+        )
+        return {example.template for example in examples}
+
+    every = drawn()
+    assert len(every) == KNOWN_WORDINGS[name] and every <= set(task.templates)
+    one = sorted(every)[0]
+    assert drawn(one, "another task's") == {one}
+    assert drawn("another task's") == every

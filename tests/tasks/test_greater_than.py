@@ -10,8 +10,10 @@ from mechshift.testing import toy_tokenizer
 TASK = GreaterThan()
 
 
-def examples_of(tokenizer, *, split="discovery", num_examples=60, seed=0):
-    return TASK.generate(tokenizer, split=split, num_examples=num_examples, seed=seed)
+def examples_of(tokenizer, *, split="discovery", num_examples=60, seed=0, template="lasted"):
+    return TASK.generate(
+        tokenizer, split=split, num_examples=num_examples, seed=seed, templates=[template]
+    )
 
 
 def years_in(prompt: str) -> tuple[int, int, int]:

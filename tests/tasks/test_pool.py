@@ -43,8 +43,8 @@ def answered(pair):
     """Prompts with the answer of each model: those where they agree, and those where not."""
     generator = np.random.default_rng(0)
     agreed, different = [], []
-    for _ in range(400):
-        prompt = " ".join(generator.choice(WORDS, size=3))
+    drawn = (" ".join(generator.choice(WORDS, size=3)) for _ in range(400))
+    for prompt in dict.fromkeys(drawn):  # a file may not hold a text twice
         arm, mdm = answer_of(pair.arm, prompt), answer_of(pair.mdm, prompt)
         if arm and mdm:
             (agreed if arm == mdm else different).append((prompt, arm, mdm))

@@ -1,10 +1,11 @@
 import zlib
+from dataclasses import replace
 from itertools import count
 
 import pytest
 
 from mechshift.errors import TaskError
-from mechshift.tasks import SPLITS, Example, GreaterThan, IndirectObject, Infilling
+from mechshift.tasks import SPLITS, TASKS, Example, GreaterThan, IndirectObject, Infilling
 from mechshift.tasks.sampling import draw_examples, split_of
 
 
@@ -42,6 +43,49 @@ def test_examples_are_distinct_and_numbered_until_there_are_no_more():
 
 def test_a_longer_list_starts_with_the_shorter_one():
     assert drawn(digit, 9)[:4] == drawn(digit, 4)
+
+
+def of_cluster(generator):
+    """One of eight clusters, the last of them three times as often as the others."""
+    cluster = str(min(generator.randrange(10), 7))
+    example = example_of(f"{cluster} {generator.randrange(1000)}")
+    return replace(example, cluster=cluster)
+
+
+def test_no_cluster_comes_again_before_all_have_come():
+    """Those that are drawn more often than others wait, and come no more often in the end."""
+    clusters = [example.cluster for example in drawn(of_cluster, num_examples=40)]
+    assert sorted(clusters[:8]) == list("01234567")
+    assert max(clusters.count(cluster) for cluster in set(clusters)) <= 7
+    assert [e.cluster for e in drawn(of_cluster, num_examples=11)] == clusters[:11]
+
+
+def test_examples_of_no_cluster_never_wait():
+    assert [e.prompt for e in drawn(digit)] == [e.prompt for e in drawn(digit, num_examples=99)]
+
+
+def test_a_cluster_that_is_alone_goes_on_alone():
+    def draw(generator):
+        return replace(digit(generator), cluster="a")
+
+    assert sorted(example.prompt for example in drawn(draw, 50)) == list("0123456789")
+
+
+@pytest.mark.parametrize(
+    ("name", "num_clusters"),
+    [("ioi", 100), ("greater-than", 48), ("countdown-small", 6), ("infilling", 22)],
+)
+def test_discovery_and_held_out_share_no_cluster_and_no_split_shares_a_text(
+    name, num_clusters, tiny
+):
+    task = TASKS[name]
+    found = {split: task.generate(tiny, split=split, num_examples=120, seed=0) for split in SPLITS}
+    clusters = {split: {e.cluster for e in examples} for split, examples in found.items()}
+    assert all("" not in of_split for of_split in clusters.values())
+    assert not clusters["discovery"] & clusters["held-out"]
+    texts = [e.prompt + e.suffix for examples in found.values() for e in examples]
+    assert len(set(texts)) == len(texts)
+    assert min(map(len, clusters.values())) >= num_clusters
 
 
 def test_seed_and_split_change_the_order_and_nothing_else_does():

@@ -16,6 +16,8 @@ GOOD = {
 }
 """A line that every check lets through."""
 
+PROMPTS = tuple(f"{name} found the" for name in ("Mary", "Tom", "Emma", "Anna", "Luke", "Kate"))
+
 INFILLING = GOOD | {
     "corrupted_prompt": "Mary found the",
     "suffix": ". It could cut bread.",
@@ -47,16 +49,17 @@ def without(key):
 
 
 def test_each_line_becomes_an_example_in_the_files_order(task_file):
-    path = task_file(GOOD, GOOD | {"id": "b", "split": "discovery"}, GOOD | {"id": 7})
+    lines = [{}, {"id": "b", "split": "discovery"}, {"id": 7}]
+    path = task_file(*(GOOD | {"prompt": PROMPTS[row]} | line for row, line in enumerate(lines)))
     task = load_task_file(path)
     assert task.name == "own"
     assert task.metric == "logit_diff"
     assert task.summary == f"3 examples from {path}"
     assert [line for line, _, _ in task.examples] == [1, 2, 3]
     assert [example.id for _, _, example in task.examples] == ["own/1", "b", "7"]
-    for _, _, example in task.examples:
+    for prompt, (_, _, example) in zip(PROMPTS, task.examples, strict=False):
         assert example.task == "own"
-        assert {key: getattr(example, key) for key in GOOD} == GOOD
+        assert {key: getattr(example, key) for key in GOOD} == GOOD | {"prompt": prompt}
 
 
 def test_a_task_is_known_by_the_bytes_that_it_was_read_from(task_file):
@@ -72,7 +75,7 @@ def test_a_jsonl_path_is_a_task_like_a_name(task_file):
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
 def test_blank_lines_count_and_line_ends_of_any_system_are_read(task_file, newline):
-    path = task_file(GOOD, "", "  ", GOOD, newline=newline)
+    path = task_file(GOOD, "", "  ", GOOD | {"prompt": PROMPTS[1]}, newline=newline)
     assert [line for line, _, _ in load_task_file(path).examples] == [1, 4]
 
 
@@ -88,7 +91,11 @@ def test_letters_beyond_ascii_and_line_separators_inside_text_are_kept(task_file
 
 
 def test_an_example_goes_to_its_own_split_and_no_other(task_file, tiny):
-    lines = [GOOD | {"split": split} for split in ("train", "held-out", "discovery", "held-out")]
+    splits = ("train", "held-out", "discovery", "held-out")
+    lines = [
+        GOOD | {"prompt": prompt, "split": split}
+        for prompt, split in zip(PROMPTS, splits, strict=False)
+    ]
     task = load_task_file(task_file(*lines))
     found = {
         split: [e.id for e in task.generate(tiny, split=split, num_examples=9, seed=0)]
@@ -103,14 +110,91 @@ def test_an_example_goes_to_its_own_split_and_no_other(task_file, tiny):
     assert first.id == "own/2"
 
 
-def test_without_a_word_from_the_user_four_of_ten_examples_are_held_out_and_none_trains(task_file):
-    lines = [GOOD | {"id": f"example {number}"} for number in range(1000)]
+def test_without_a_word_from_the_user_four_of_ten_clusters_are_held_out_and_none_trains(task_file):
+    lines = [GOOD | {"prompt": f"{number}", "cluster": number} for number in range(1000)]
     splits = [split for _, split, _ in load_task_file(task_file(*lines)).examples]
     assert splits.count("train") == 0
     assert splits.count("held-out") == pytest.approx(400, abs=50)
-    # The id alone decides, so adding or moving lines moves no example between splits.
+    # The cluster alone decides, so adding or moving lines moves no example between splits.
     moved = load_task_file(task_file(*reversed(lines)))
     assert [split for _, split, _ in moved.examples] == splits[::-1]
+
+
+def clusters_of(path):
+    return [(split, example.cluster) for _, split, example in load_task_file(path).examples]
+
+
+def lines_of(*changes):
+    """Lines of different texts, changed so."""
+    return [
+        GOOD | {"prompt": prompt} | change for prompt, change in zip(PROMPTS, changes, strict=False)
+    ]
+
+
+def test_lines_share_a_cluster_by_its_name_or_else_by_their_target(task_file):
+    lines = lines_of({"cluster": "a"}, {}, {"cluster": "a"}, {}, {"target": " pen"})
+    found = [cluster for _, cluster in clusters_of(task_file(*lines))]
+    assert found == ["a", "target ' knife'", "a", "target ' knife'", "target ' pen'"]
+
+
+def test_no_cluster_is_in_two_splits_and_equal_targets_stay_where_their_user_put_them(task_file):
+    lines = lines_of({"split": "discovery"}, {"split": "held-out"}, {"split": "held-out"})
+    assert clusters_of(task_file(*lines)) == [
+        ("discovery", "target ' knife', discovery"),
+        ("held-out", "target ' knife', held-out"),
+        ("held-out", "target ' knife', held-out"),
+    ]
+    named = lines_of({"cluster": "a", "split": "held-out"}, {"cluster": "a"}, {"cluster": "b"})
+    assert [split for split, _ in clusters_of(task_file(*named))][:2] == ["held-out", "held-out"]
+
+
+def test_a_text_that_comes_again_is_refused_with_both_lines(task_file):
+    path = task_file(*lines_of({}, {"target": " pen"}), GOOD | {"id": "again"})
+    with pytest.raises(TaskError) as refusal:
+        load_task_file(path)
+    assert str(refusal.value) == (
+        f"{path}, line 3: its text and target are those of line 1; delete one of the two, since a"
+        " copy is no further example."
+    )
+
+
+def test_one_text_with_two_targets_joins_their_clusters_and_all_of_them(task_file):
+    """Line 1 and 2 share a text, 2 and 3 a target: all are one cluster, and in one split."""
+    lines = [GOOD, GOOD | {"target": " pen"}, *lines_of({}, {"target": " pen"})[1:]]
+    (first, *others) = clusters_of(task_file(*lines))
+    assert others == [first] * 2
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        lines_of({"cluster": "a", "split": "discovery"}, {"cluster": "a", "split": "held-out"}),
+        [
+            GOOD | {"split": "discovery"},
+            GOOD | {"target": " pen", "split": "held-out"},
+        ],
+    ],
+)
+def test_a_text_or_cluster_in_two_splits_is_refused(task_file, lines):
+    path = task_file(*lines)
+    with pytest.raises(TaskError) as refusal:
+        load_task_file(path)
+    message = str(refusal.value)
+    assert message.startswith(f"{path}, line 2: it is in the split 'held-out', and line 1 of the")
+    assert message.endswith(" in 'discovery'; put both into one.")
+
+
+def test_a_template_of_lines_can_be_chosen(task_file, tiny):
+    lines = lines_of({"template": "one"}, {"template": "two"}, {})
+    task = load_task_file(task_file(*(line | {"split": "held-out"} for line in lines)))
+    assert task.templates == ("one", "two")
+
+    def found(*templates):
+        drawn = task.generate(tiny, split="held-out", num_examples=9, seed=0, templates=templates)
+        return [example.template for example in drawn]
+
+    assert found() == found("another task's") == ["one", "two", ""]
+    assert found("two") == ["two", ""]
 
 
 def test_a_completion_is_right_if_it_is_the_target_up_to_spaces_around_it(task_file):
@@ -179,7 +263,8 @@ REFUSALS = {
     "an unknown key": (
         GOOD | {"answer": "x"},
         "unknown key 'answer'; known are id, prompt, target, distractor, corrupted_prompt, suffix,"
-        " corrupted_suffix, causal_prompt, corrupted_causal_prompt, spans, split.",
+        " corrupted_suffix, causal_prompt, corrupted_causal_prompt, spans, split, cluster,"
+        " template.",
     ),
     **{f"no {key}": (without(key), f"the key '{key}' is missing.") for key in GOOD},
     "a number for text": (GOOD | {"prompt": 3}, "'prompt' must be text, not 3."),
@@ -330,7 +415,8 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path):
 def test_a_line_that_does_not_fit_the_tokenizer_is_refused_with_its_number(
     task_file, tiny, line, message
 ):
-    path = task_file(GOOD | {"split": "discovery"}, line | {"split": "held-out"})
+    first = GOOD | {"prompt": PROMPTS[-1], "split": "discovery"}
+    path = task_file(first, line | {"split": "held-out"})
     task = load_task_file(path)
     # The held-out line is looked at even when only discovery is asked for.
     with pytest.raises(TaskError) as refusal:

@@ -107,6 +107,8 @@ def test_members_are_measured_by_these_quantities_and_checkpoints_by_more() -> N
         "core kept",
         "early share shift",
         "centre of mass shift",
+        "early share shift, as read",
+        "centre of mass shift, as read",
         "effective components shift",
         "right-to-left share",
     ]

@@ -74,6 +74,9 @@ class ExampleSums:
     ) -> None:
         """Add a batch's metric, and mark the examples of which it gets any token wrong.
 
+        Where a task says which tokens are right at a place, as Greater-Than does of all later
+        years, each of them is; elsewhere the target alone is.
+
         Raises:
             AblationError: the metric of an example is not finite.
         """
@@ -86,9 +89,19 @@ class ExampleSums:
                 " float32."
             )
         np.add.at(self.metric, batch.example, values)
-        wrong = (predicted_tokens(model, logits) != batch.target_ids).cpu().numpy()
+        wrong = ~right_tokens(batch, predicted_tokens(model, logits)).cpu().numpy()
         row = batch.readout_row.cpu().numpy()
         self.correct[batch.example[row[wrong]]] = False
+
+
+def right_tokens(
+    batch: CanvasBatch, predicted: Int64[Tensor, " readout"]
+) -> Bool[Tensor, " readout"]:
+    """Whether each token answers its place, given that the target's tokens stand before it."""
+    right = predicted == batch.target_ids
+    if batch.contrast is None:
+        return right
+    return right | (batch.contrast.gather(1, predicted[:, None])[:, 0] > 0)
 
 
 def predicted_tokens(model: LanguageModel, logits: Logits) -> Int64[Tensor, " readout"]:

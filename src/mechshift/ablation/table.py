@@ -54,8 +54,9 @@ class AblationTable:
     """One model under several plans and replacements, example by example.
 
     An example's metric is summed over its denoising steps. Its answer is right if at every step
-    all tokens that the step commits are the most probable ones, given the canvas of the clean
-    example with the right tokens committed before (teacher forcing).
+    the most probable token at every place that the step commits is the target's, or another that
+    the task counts as right there (a later year), given the canvas of the clean example with the
+    target's tokens committed before (teacher forcing).
     """
 
     labels: PlanLabels

@@ -45,27 +45,36 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
     return pre_tokenizers.Sequence([digits, words])
 
 
+NAMES = ioi.NAMES[:40]
+IOI_TEMPLATES = list(ioi.TEMPLATES.values())[:6]
+BEGINNINGS = list(infilling.BEGINNINGS.values())[:4]
+ENDINGS = list(infilling.ENDINGS.values())[:2]
+THINGS = dict(list(infilling.THINGS.items())[:16])
+COLOURS = dict(list(infilling.COLOURS.items())[:8])
+"""What the tasks could say when the pair was trained. Their lists have grown at the ends since."""
+
+
 def _texts() -> Iterator[str]:
-    """Texts that together hold every word of every task."""
+    """Texts that together hold every word of every task that the pair was trained on."""
     yield from (f"{number}" for number in range(100))
     yield from (f"{number:02d}" for number in range(10))
     yield "0,1->2+3-4*5=6"
-    for template, name in product(ioi.TEMPLATES, ioi.NAMES):
+    for template, name in product(IOI_TEMPLATES, NAMES):
         yield template.format(first=name, second=name, subject=name, place="store", object="book")
     yield from (f"the {word}" for word in (*ioi.PLACES, *ioi.OBJECTS))
     for noun in greater_than.NOUNS:
-        yield greater_than.PROMPT.format(noun=noun, century=11, start=50)
-    for beginning, ending, name in product(infilling.BEGINNINGS, infilling.ENDINGS, ioi.NAMES):
+        yield greater_than.PROMPT.format(noun=noun, century=11, start=1150)
+    for beginning, ending, name in product(BEGINNINGS, ENDINGS, NAMES):
         start = beginning.format(name=name)
-        if name != ioi.NAMES[0]:
+        if name != NAMES[0]:
             yield start  # all else has been said with the first name
             continue
-        for things, likeness in product(infilling.THINGS.items(), infilling.COLOURS.items()):
+        for things, likeness in product(THINGS.items(), COLOURS.items()):
             end = ending.format(use=things[1], likeness=likeness[1])
             yield f"{start} {likeness[0]} {things[0]}. {end}"
             yield infilling.CAUSAL_PROMPT.format(ending=end, beginning=start)
-    for name in ioi.NAMES:
-        for beginning in infilling.BEGINNINGS:
+    for name in NAMES:
+        for beginning in BEGINNINGS:
             yield infilling.CAUSAL_PROMPT.format(
                 ending="It.", beginning=beginning.format(name=name)
             )

@@ -38,7 +38,7 @@ from mechshift.run.store import (
     read_scores,
     scores_folder,
 )
-from mechshift.tasks import PoolConfig
+from mechshift.tasks import PoolConfig, stored_pool_config
 
 
 def ablate_pair(
@@ -89,7 +89,7 @@ def _pieces(
                 metric=metric,
                 circuit_size=size,
                 settings=settings,
-                pool=PoolConfig(**manifest.config["pool"]),
+                pool=stored_pool_config(manifest.config["pool"]),
             )
             yield Piece(
                 folder=ablation_folder(run, task, model.kind),

@@ -31,7 +31,7 @@ from mechshift.run.store import (
     pool_manifests,
     read_pool,
 )
-from mechshift.tasks import CommonPool, Example, PoolConfig, Task, answer
+from mechshift.tasks import CommonPool, Example, PoolConfig, Task, answer, stored_pool_config
 
 
 def ask_controls(run: Path, pair: ModelPair, *, quiet: bool = False) -> None:
@@ -135,7 +135,7 @@ def _title(task: Task, member: str) -> str:
 
 
 def _pool_config(run: Path, task: str) -> PoolConfig:
-    return PoolConfig(**pool_manifests(run)[task].config["pool"])
+    return stored_pool_config(pool_manifests(run)[task].config["pool"])
 
 
 def _tried(
@@ -147,6 +147,7 @@ def _tried(
         split="held-out",
         num_examples=len(pool.candidate_ids),
         seed=config.seed,
+        templates=config.templates,
     )
     drawn = {example.id: example for example in tried}
     # Ids are numbers in order, which another draw may repeat; the texts are the proof.

@@ -21,6 +21,7 @@ from mechshift.tasks import (
     Task,
     TaskFile,
     build_pool,
+    check_templates,
     encode_pool,
 )
 
@@ -45,7 +46,7 @@ def make_pools(
         quiet: no progress bars.
 
     Raises:
-        TaskError: a task that does not fit the tokenizer.
+        TaskError: a task that does not fit the tokenizer, or a template that no task has.
         PoolError: too few examples that both models get right.
         ArtifactError: the run folder holds other pools.
     """
@@ -55,6 +56,7 @@ def make_pools(
 def _pieces(
     run: Path, pair: ModelPair, options: PairOptions, tasks: Sequence[Task], config: PoolConfig
 ) -> Iterator[Piece]:
+    check_templates(tasks, config.templates)
     for position, task in enumerate(tasks):
         yield Piece(
             folder=pool_folder(run, task.name),

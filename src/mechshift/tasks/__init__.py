@@ -1,7 +1,7 @@
 """Tasks: where examples come from, how they become tokens, and who judges the answers."""
 
 from mechshift.tasks.answers import Answers, answer
-from mechshift.tasks.catalogue import TASKS, find_task, find_tasks
+from mechshift.tasks.catalogue import TASKS, check_templates, find_task, find_tasks
 from mechshift.tasks.countdown import Countdown, is_derivation
 from mechshift.tasks.encoding import continuation_ids, encode_example
 from mechshift.tasks.example import SPLITS, Example, Split, Task
@@ -9,7 +9,7 @@ from mechshift.tasks.greater_than import GreaterThan
 from mechshift.tasks.infilling import Infilling
 from mechshift.tasks.ioi import IndirectObject
 from mechshift.tasks.pool import CommonPool, build_pool, encode_pool
-from mechshift.tasks.pool_config import PoolConfig
+from mechshift.tasks.pool_config import PoolConfig, stored_pool_config
 from mechshift.tasks.task_file import TaskFile, load_task_file
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
     "TaskFile",
     "answer",
     "build_pool",
+    "check_templates",
     "continuation_ids",
     "encode_example",
     "encode_pool",
@@ -35,4 +36,5 @@ __all__ = [
     "find_tasks",
     "is_derivation",
     "load_task_file",
+    "stored_pool_config",
 ]

@@ -60,3 +60,16 @@ def find_tasks(names: Sequence[str]) -> tuple[Task, ...]:
     if len(set(known)) < len(known):
         raise TaskError(f"the tasks {', '.join(known)} hold a name twice; name each task once.")
     return found
+
+
+def check_templates(tasks: Sequence[Task], templates: Sequence[str]) -> None:
+    """Refuse names of templates that none of the tasks has.
+
+    Raises:
+        TaskError: and lists those that each task has.
+    """
+    known = {task.name: task.templates for task in tasks}
+    unknown = [name for name in templates if not any(name in own for own in known.values())]
+    if unknown:
+        listed = "; ".join(f"{task}: {', '.join(own) or 'none'}" for task, own in known.items())
+        raise TaskError(f"no task has the template '{unknown[0]}'; they have {listed}.")

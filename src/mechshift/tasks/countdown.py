@@ -12,27 +12,45 @@ Format: the Countdown files of Dream, arXiv:2508.15487, and of arXiv:2410.14157.
 import random
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
 from mechshift.errors import TaskError
-from mechshift.tasks.encoding import check_encodes
+from mechshift.tasks.encoding import check_encodes, usable_templates
 from mechshift.tasks.example import Example, Split
-from mechshift.tasks.sampling import draw_examples
+from mechshift.tasks.sampling import draw_examples, split_of
 
 OPERATORS = "+-*/"
 NUMBER = "(0|[1-9][0-9]*)"
 EQUATION = re.compile(rf"{NUMBER}([-+*/]){NUMBER}={NUMBER}")
-MIN_GOAL, MAX_GOAL = 10, 99
+MIN_GOAL, MAX_GOAL = 10, 999
+LARGEST_LISTED_GOAL = 99
 CORRUPTION_ATTEMPTS = 20
 
 DISCOVERY_GOALS = (14, 18, 22, 27, 33, 40)
 HELD_OUT_GOALS = (15, 20, 24, 30, 36, 44)
-"""Values that are never a goal in training, where they do occur as intermediate results: a model
-cannot be asked for a number whose token it has never written in an equation."""
+"""Of the goals up to 99 those that are never a goal in training, where they do occur as
+intermediate results: a model cannot be asked for a number whose token it has never written in an
+equation. Of larger goals their checksum says whose they are."""
+
+TEMPLATES = {
+    "arrow": "{numbers},{goal}->",
+    # The embedded pair knows that one. Each below holds a word that its tokenizer cannot write.
+    "make": "Make {goal} from {numbers}->",
+    "use": "Use {numbers} to reach {goal}->",
+    "goal-first": "Goal {goal}, numbers {numbers}->",
+    "numbers-first": "Numbers {numbers}, goal {goal}->",
+    "combine": "Combine {numbers} into {goal}->",
+    "target": "Target {goal} with {numbers}->",
+    "get": "Get {goal} using {numbers}->",
+    "question": "How do {numbers} give {goal}?->",
+    "given": "Given {numbers}, find {goal}->",
+    "build": "Build {goal} out of {numbers}->",
+}
+"""By name; numbers are joined by commas."""
 
 
 def combine(left: int, operator: str, right: int) -> int | None:
@@ -83,24 +101,43 @@ class Countdown:
             f" {' '.join(self.operators)}, {self.num_shots} solved examples first"
         )
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        return tuple(TEMPLATES)
+
     def generate(
-        self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        split: Split,
+        num_examples: int,
+        seed: int,
+        templates: Sequence[str] = (),
     ) -> list[Example]:
+        before = "\n" if self.num_shots else ""  # solved lines end in a line break
+        samples = {name: before + _question(name, [3, 5], 15) for name in TEMPLATES}
+        wordings = usable_templates(samples, templates, tokenizer, self.name)
+
         def draw(generator: random.Random) -> Example | None:
-            return self._draw(generator, tokenizer, split)
+            return self._draw(generator, tokenizer, split, wordings)
 
         return draw_examples(
             draw, task=self.name, split=split, num_examples=num_examples, seed=seed
         )
 
     def _draw(
-        self, generator: random.Random, tokenizer: PreTrainedTokenizerBase, split: Split
+        self,
+        generator: random.Random,
+        tokenizer: PreTrainedTokenizerBase,
+        split: Split,
+        templates: Sequence[str],
     ) -> Example | None:
         numbers = [generator.randint(1, self.max_operand) for _ in range(self.num_operands)]
         goal = self._random_goal(generator, numbers)
         if goal is None or _split_of_goal(goal) != split:
             return None
-        shots = self._shots(generator)
+        template = generator.choice(templates)
+        shots = self._shots(generator, template)
         answer = next(self.solutions(numbers, goal))
         unfit: TaskError | None = None
         for _ in range(CORRUPTION_ATTEMPTS):
@@ -109,7 +146,7 @@ class Countdown:
             trained = None if other is None else _split_of_goal(other) == "train"
             if other is None or other == goal or trained != (split == "train"):
                 continue
-            example = self._example(shots, numbers, goal, answer, other)
+            example = self._example(template, shots, numbers, goal, answer, other)
             try:
                 check_encodes(self, example, tokenizer)
             except TaskError as error:
@@ -157,34 +194,38 @@ class Countdown:
             if value is not None and value <= self.max_value:
                 yield f"{left}{operator}{right}={value}", value
 
-    def _shots(self, generator: random.Random) -> str:
+    def _shots(self, generator: random.Random, template: str) -> str:
         lines: list[str] = []
         while len(lines) < self.num_shots:
             numbers = [generator.randint(1, self.max_operand) for _ in range(self.num_operands)]
             goal = self._random_goal(generator, numbers)
             if goal is not None and _split_of_goal(goal) == "train":
                 answer = next(self.solutions(numbers, goal))
-                lines.append(f"{_question(numbers, goal)}{answer}\n")
+                lines.append(f"{_question(template, numbers, goal)}{answer}\n")
         return "".join(lines)
 
     def _example(
-        self, shots: str, numbers: list[int], goal: int, answer: str, other: int
+        self, template: str, shots: str, numbers: list[int], goal: int, answer: str, other: int
     ) -> Example:
-        prompt = shots + _question(numbers, goal)
-        goal_at = len(prompt) - len(f"{goal}->")
+        prompt = shots + _question(template, numbers, goal)
+        filled = {"numbers": ",".join(map(str, numbers)), "goal": str(goal)}
+        at = {
+            name: len(shots + TEMPLATES[template].partition(f"{{{name}}}")[0].format(**filled))
+            for name in filled
+        }
         return Example(
             id="",
             task=self.name,
             prompt=prompt,
             target=answer,
             distractor=next(self.solutions(numbers, other)),
-            corrupted_prompt=shots + _question(numbers, other),
+            corrupted_prompt=shots + _question(template, numbers, other),
             spans={
-                "numbers": (len(shots), goal_at - 1),
-                "goal": (goal_at, goal_at + len(str(goal))),
+                **{name: (at[name], at[name] + len(text)) for name, text in filled.items()},
                 "END": (len(prompt) - 2, len(prompt)),
             },
             cluster=str(goal),
+            template=template,
             facts={"numbers": numbers, "goal": goal},
         )
 
@@ -217,11 +258,13 @@ def is_derivation(text: str, numbers: list[int], goal: int) -> bool:
     return value == goal and sum(left.values()) == 1
 
 
-def _question(numbers: list[int], goal: int) -> str:
-    return ",".join(map(str, [*numbers, goal])) + "->"
+def _question(template: str, numbers: list[int], goal: int) -> str:
+    return TEMPLATES[template].format(numbers=",".join(map(str, numbers)), goal=goal)
 
 
 def _split_of_goal(goal: int) -> Split:
+    if goal > LARGEST_LISTED_GOAL:
+        return split_of(f"countdown {goal}")
     if goal in DISCOVERY_GOALS:
         return "discovery"
     return "held-out" if goal in HELD_OUT_GOALS else "train"

@@ -4,7 +4,7 @@ The prompt is encoded as a user would encode it, alone. Target and suffix are wh
 the longer text adds, so no token can straddle a boundary: where one does, the example is refused.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from transformers import PreTrainedTokenizerBase
 
@@ -43,6 +43,37 @@ def is_one_token(tokenizer: PreTrainedTokenizerBase, prefix: str, text: str) -> 
     except TaskError:
         return False
     return len(ids) == 1 and ids[0] != tokenizer.unk_token_id
+
+
+def has_words(tokenizer: PreTrainedTokenizerBase, text: str) -> bool:
+    """Whether the tokenizer can write a text, as most can write any."""
+    first = num_tokens_around(tokenizer)[0]
+    return tokenizer.unk_token_id not in text_ids(tokenizer, text)[first:]
+
+
+def usable_templates(
+    samples: Mapping[str, str], chosen: Sequence[str], tokenizer: PreTrainedTokenizerBase, task: str
+) -> list[str]:
+    """The names of those of a task's templates that are to be used.
+
+    Args:
+        samples: a text in each of them, by name; one that holds a word which the tokenizer cannot
+            write leaves its template out.
+        chosen: names, some of which may be other tasks'; without one of the task's, all are used.
+        tokenizer: of the models.
+        task: its name.
+
+    Raises:
+        TaskError: the tokenizer can write none of them.
+    """
+    wanted = [name for name in samples if name in chosen] or list(samples)
+    usable = [name for name in wanted if has_words(tokenizer, samples[name])]
+    if not usable:
+        raise TaskError(
+            f"task '{task}' does not fit this tokenizer: it does not know some word or mark of"
+            f" each of the templates {', '.join(wanted)}; use others, or another task."
+        )
+    return usable
 
 
 def encode_example(

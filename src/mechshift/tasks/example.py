@@ -1,6 +1,6 @@
 """One example of a task, before any tokenizer has seen it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, runtime_checkable
 
@@ -52,6 +52,9 @@ class Example:
     """Name of what decides the answer. Examples that share it are near-copies of each other: they
     are resampled together and stand in one split. Empty: shared with no other example."""
 
+    template: str = ""
+    """Name of the wording; empty: none was named."""
+
     facts: Mapping[str, int | str | list[int]] = field(default_factory=dict)
     """What the task's own checker and metric need to know."""
 
@@ -71,12 +74,24 @@ class Task(Protocol):
     def metric(self) -> str:
         """Name of the metric in `mechshift.metrics` that attribution explains."""
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        """Names of the wordings that it can use."""
+
     def generate(
-        self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        split: Split,
+        num_examples: int,
+        seed: int,
+        templates: Sequence[str] = (),
     ) -> list[Example]:
         """At most `num_examples` distinct examples of a split; fewer where it holds no more.
 
-        The same seed gives the same examples, and a longer list starts with the shorter one.
+        The same seed gives the same examples, and a longer list starts with the shorter one. Of
+        `templates` those are used that are the task's own; where none is, all that the tokenizer
+        can write.
 
         Raises:
             TaskError: the tokenizer cannot express the task.

@@ -13,14 +13,16 @@ Source: Hanna et al. 2023, arXiv:2305.00586.
 """
 
 import random
-from dataclasses import dataclass
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
 from mechshift.errors import TaskError
-from mechshift.tasks.encoding import check_encodes, continuation_ids
+from mechshift.tasks.encoding import check_encodes, continuation_ids, usable_templates
 from mechshift.tasks.example import Example, Split
 from mechshift.tasks.sampling import draw_examples, split_of
 
@@ -30,7 +32,24 @@ NOUNS = (
 ).split()
 
 CENTURIES = range(11, 20)
-PROMPT = "The {noun} lasted from the year {century}{start:02d} to the year {century}"
+
+PROMPT = "The {noun} lasted from the year {start} to the year {century}"
+TEMPLATES = {
+    "lasted": PROMPT,
+    # The embedded pair knows that one. Each below holds a word that its tokenizer cannot write.
+    "began": "The {noun} began in the year {start} and ended in the year {century}",
+    "ran": "The {noun} ran from {start} until {century}",
+    "between": "The {noun} took place between the years {start} and {century}",
+    "dated": "Historians date the {noun} from the year {start} to the year {century}",
+    "recorded": "It is recorded that the {noun} started in {start} and stopped in {century}",
+    "broke-out": "The {noun} broke out in {start} and ended in {century}",
+    "continued": "Having begun in {start}, the {noun} continued until {century}",
+    "spanned": "The {noun} spanned the years {start} to {century}",
+    "first-last": "First year of the {noun}: {start}. Last year of the {noun}: {century}",
+    "went-on": "The {noun} went on from {start} until about {century}",
+}
+"""By name; `start` is a year of four digits."""
+
 CORRUPTED_START = 1
 
 
@@ -42,19 +61,41 @@ class GreaterThan:
     summary: str = "year comparison: 'The war lasted from the year 1732 to the year 17'"
     metric: str = "prob_diff"
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        return tuple(TEMPLATES)
+
     def generate(
-        self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        split: Split,
+        num_examples: int,
+        seed: int,
+        templates: Sequence[str] = (),
     ) -> list[Example]:
         by_digit = len(_year_ids(tokenizer)[0]) == 2
+
+        samples = {
+            name: text.format(noun=NOUNS[0], century=17, start=1750)
+            for name, text in TEMPLATES.items()
+        }
+        wordings = usable_templates(samples, templates, tokenizer, self.name)
 
         def draw(generator: random.Random) -> Example | None:
             noun, century = generator.choice(NOUNS), generator.choice(CENTURIES)
             start = generator.randrange(2, 98)
-            if split_of(f"greater-than {noun} {century} {start}") != split:
+            if _split_of(noun, century, start) != split:
                 return None
             if by_digit and start % 10 == 9:
                 return None  # no later year shares the first digit
-            example = self._example(generator, noun, century, start, by_digit)
+            name = generator.choice(wordings)
+            prompts = [
+                TEMPLATES[name].format(noun=noun, century=century, start=f"{century}{year:02d}")
+                for year in (start, CORRUPTED_START)
+            ]
+            example = self._example(generator, prompts, noun, start, by_digit)
+            example = replace(example, template=name)
             check_encodes(self, example, tokenizer)
             return example
 
@@ -63,22 +104,29 @@ class GreaterThan:
         )
 
     def _example(
-        self, generator: random.Random, noun: str, century: int, start: int, by_digit: bool
+        self,
+        generator: random.Random,
+        prompts: Sequence[str],
+        noun: str,
+        start: int,
+        by_digit: bool,
     ) -> Example:
         decade_end = start - start % 10 + 9
         last = decade_end if by_digit else 99
         end = generator.randint(start + 1, last)
-        prompt = PROMPT.format(noun=noun, century=century, start=start)
-        year_at = prompt.index(f"{century}{start:02d}")
+        prompt, corrupted = prompts
+        noun_at = prompt.index(noun)
+        # The century stands at the end too.
+        year_at = prompt.index(f"{prompt[-2:]}{start:02d}")
         return Example(
             id="",
             task=self.name,
             prompt=prompt,
             target=f"{end:02d}",
             distractor=f"{generator.randint(start // 10 * 10 if by_digit else 0, start):02d}",
-            corrupted_prompt=PROMPT.format(noun=noun, century=century, start=CORRUPTED_START),
+            corrupted_prompt=corrupted,
             spans={
-                "noun": (4, 4 + len(noun)),
+                "noun": (noun_at, noun_at + len(noun)),
                 "start": (year_at + 2, year_at + 4),
                 "END": (len(prompt) - 2, len(prompt)),
             },
@@ -112,6 +160,16 @@ class GreaterThan:
         return start
 
 
+def _split_of(noun: str, century: int, start: int) -> Split:
+    """Training has every start year, on six of ten nouns and centuries; the others by start year.
+
+    Discovery and held-out examples share no start year, which decides the answer.
+    """
+    if split_of(f"greater-than {noun} {century} {start}") == "train":
+        return "train"
+    return "discovery" if zlib.crc32(f"greater-than {start}".encode()) % 2 else "held-out"
+
+
 @lru_cache(maxsize=8)
 def _year_ids(tokenizer: PreTrainedTokenizerBase) -> list[tuple[int, ...]]:
     """Token ids of 00 to 99 as they follow a century; all one token or all two."""
@@ -138,7 +196,7 @@ def _ids_after_a_century(tokenizer: PreTrainedTokenizerBase, year: str) -> tuple
     A tokenizer that cuts 1732 into 17 and 32 may still have a token for all of 1800.
     """
     for century in CENTURIES:
-        prompt = PROMPT.format(noun=NOUNS[0], century=century, start=50)
+        prompt = PROMPT.format(noun=NOUNS[0], century=century, start=f"{century}50")
         try:
             return continuation_ids(tokenizer, prompt, year)
         except TaskError:

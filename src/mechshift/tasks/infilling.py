@@ -6,12 +6,15 @@ its prompt gives the ending first. The corrupted text describes another thing of
 """
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
-from mechshift.tasks.encoding import check_encodes
+from mechshift.errors import TaskError
+from mechshift.tasks.encoding import check_encodes, has_words, text_ids, usable_templates
 from mechshift.tasks.example import Example, Split
 from mechshift.tasks.ioi import NAMES
 from mechshift.tasks.sampling import draw_examples, split_of
@@ -25,6 +28,11 @@ COLOURS = {
     "blue": "ink",
     "brown": "chocolate",
     "grey": "ash",
+    # The embedded pair knows those above, here and below.
+    "purple": "grapes",
+    "orange": "pumpkins",
+    "pink": "roses",
+    "golden": "honey",
 }
 
 THINGS = {
@@ -44,19 +52,74 @@ THINGS = {
     "clock": "tell time",
     "camera": "take pictures",
     "boat": "cross rivers",
+    "shovel": "dig holes",
+    "brush": "paint walls",
+    "towel": "dry hands",
+    "bucket": "carry water",
+    "candle": "melt slowly",
+    "mirror": "show faces",
+    "telescope": "enlarge stars",
+    "wheel": "roll downhill",
+    "fan": "move air",
+    "radio": "play songs",
+    "truck": "haul gravel",
+    "plane": "fly high",
+    "train": "pull wagons",
+    "magnet": "attract iron",
+    "ruler": "measure lines",
+    "stove": "boil soup",
+    "fridge": "cool milk",
+    "sponge": "scrub plates",
+    "net": "catch fish",
+    "shield": "stop arrows",
+    "anchor": "secure ships",
+    "razor": "shave beards",
+    "comb": "untangle hair",
+    "map": "show roads",
+    "compass": "point north",
+    "crane": "lift beams",
+    "tractor": "plough fields",
+    "rake": "gather leaves",
+    "hose": "wet gardens",
+    "bottle": "store juice",
+    "wallet": "keep money",
+    "blanket": "warm legs",
+    "glove": "cover fingers",
+    "whistle": "call dogs",
+    "trumpet": "wake soldiers",
+    "printer": "copy pages",
+    "drill": "bore tunnels",
+    "axe": "split logs",
+    "chisel": "carve stone",
+    "pump": "raise oil",
+    "umbrella": "block rain",
+    "pillow": "support necks",
+    "scissors": "trim paper",
+    "fence": "hold sheep",
 }
 
-BEGINNINGS = (
-    "{name} found the",
-    "At noon {name} bought the",
-    "Last week {name} sold the",
-    "In the attic {name} saw the",
-)
+BEGINNINGS = {
+    "found": "{name} found the",
+    "bought": "At noon {name} bought the",
+    "sold": "Last week {name} sold the",
+    "saw": "In the attic {name} saw the",
+    "lost": "Near the harbour {name} lost the",
+    "borrowed": "After supper {name} borrowed the",
+}
 
-ENDINGS = (
-    "It could {use} and it looked like {likeness}.",
-    "It was as bright as {likeness} and it could {use}.",
-)
+ENDINGS = {
+    "use-first": "It could {use} and it looked like {likeness}.",
+    "colour-first": "It was as bright as {likeness} and it could {use}.",
+    "everyone": "Everyone knew that it could {use} and that its colour was that of {likeness}.",
+    "reminded": "Its colour reminded people of {likeness}, and they used it to {use}.",
+}
+
+TEMPLATES = {
+    f"{beginning}/{ending}": f"{BEGINNINGS[beginning]} {ENDINGS[ending]}"
+    for beginning in BEGINNINGS
+    for ending in ENDINGS
+}
+"""By name; the embedded pair knows the first four beginnings and two endings."""
 
 CAUSAL_PROMPT = "The story ends: {ending} The story begins: {beginning}"
 
@@ -69,21 +132,53 @@ class Infilling:
     summary: str = "a gap that only the text after it determines: 'Anna found the ___ ___. It ...'"
     metric: str = "logit_diff"
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        return tuple(TEMPLATES)
+
     def generate(
-        self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        split: Split,
+        num_examples: int,
+        seed: int,
+        templates: Sequence[str] = (),
     ) -> list[Example]:
-        def pick(generator: random.Random) -> tuple[str, str]:
-            """A colour and a thing of this split."""
-            while True:
-                pair = generator.choice(list(COLOURS)), generator.choice(list(THINGS))
-                if split_of("infilling " + " ".join(pair)) == split:
-                    return pair
+        samples = {
+            name: text.format(name=NAMES[0], use=THINGS["knife"], likeness=COLOURS["red"])
+            for name, text in TEMPLATES.items()
+        }
+        wordings = usable_templates(samples, templates, tokenizer, self.name)
+        names = [name for name in NAMES if has_words(tokenizer, f" {name}")]
+        colours, things = (
+            [word for word, clue in words.items() if has_words(tokenizer, f" {word} {clue}")]
+            for words in (COLOURS, THINGS)
+        )
+        gaps = [
+            (colour, thing)
+            for colour, thing in product(colours, things)
+            if split_of(f"infilling {colour} {thing}") == split
+        ]
+        if not gaps or not names:
+            raise TaskError(
+                f"task 'infilling' needs names, colours and things, and this tokenizer has no"
+                f" tokens for those of the {split} split; bring your own task file instead."
+            )
+
+        # What stands for one gap must be as many tokens as what stands for the other.
+        by_length: dict[tuple[int, ...], list[tuple[str, str]]] = {}
+        lengths = {gap: _lengths(tokenizer, gap) for gap in gaps}
+        for gap, length in lengths.items():
+            by_length.setdefault(length, []).append(gap)
 
         def draw(generator: random.Random) -> Example | None:
-            gap, other = pick(generator), pick(generator)
+            gap = generator.choice(gaps)
+            other = generator.choice(by_length[lengths[gap]])
             if gap[0] == other[0] or gap[1] == other[1]:
                 return None
-            example = self._example(generator, gap, other)
+            template, name = generator.choice(wordings), generator.choice(names)
+            example = self._example(template, name, gap, other)
             check_encodes(self, example, tokenizer)
             return example
 
@@ -92,12 +187,12 @@ class Infilling:
         )
 
     def _example(
-        self, generator: random.Random, gap: tuple[str, str], other: tuple[str, str]
+        self, template: str, name: str, gap: tuple[str, str], other: tuple[str, str]
     ) -> Example:
-        beginning = generator.choice(BEGINNINGS).format(name=generator.choice(NAMES))
-        template = generator.choice(ENDINGS)
+        begins, _, ends = template.partition("/")
+        beginning = BEGINNINGS[begins].format(name=name)
         ending, corrupted = (
-            template.format(use=THINGS[thing], likeness=COLOURS[colour])
+            ENDINGS[ends].format(use=THINGS[thing], likeness=COLOURS[colour])
             for colour, thing in (gap, other)
         )
         target, suffix = f" {gap[0]} {gap[1]}", f". {ending}"
@@ -114,6 +209,7 @@ class Infilling:
             corrupted_causal_prompt=CAUSAL_PROMPT.format(ending=corrupted, beginning=beginning),
             spans=self._spans(beginning + target + suffix, gap),
             cluster=f"{gap[0]} {gap[1]}",
+            template=template,
         )
 
     @staticmethod
@@ -131,3 +227,10 @@ class Infilling:
         self, example: Example, tokenizer: PreTrainedTokenizerBase
     ) -> tuple[Contrast, ...] | None:
         return None
+
+
+def _lengths(tokenizer: PreTrainedTokenizerBase, gap: tuple[str, str]) -> tuple[int, ...]:
+    """Tokens of the gap itself and of its two clues."""
+    colour, thing = gap
+    words = (f" {colour} {thing}", f" {THINGS[thing]}", f" {COLOURS[colour]}")
+    return tuple(len(text_ids(tokenizer, text)) for text in words)

@@ -98,6 +98,7 @@ def build_pool(
         split=split,
         num_examples=wanted * config.max_candidates,
         seed=config.seed,
+        templates=config.templates,
     )
     tried: list[_Attempts] = []
     # Rounds of `wanted` candidates: a pair that is always right decodes no more than it needs.

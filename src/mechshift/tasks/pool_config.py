@@ -1,6 +1,8 @@
 """Settings of a pool: how many examples, and how the MDM denoises them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from mechshift.denoising import SamplerName
 from mechshift.errors import PoolError
@@ -25,6 +27,9 @@ class PoolConfig:
     order: SamplerName = "confidence"
     """How the MDM chooses what to write next: most confident first, left to right, at random, or a
     published sampler with its published settings."""
+    templates: tuple[str, ...] = ()
+    """Wordings to use, by name, of one task or several; a task of which none is named uses all that
+    the tokenizer can write."""
     num_steps: int | None = None
     """Denoising steps; None is one token per step."""
     seed: int = 0
@@ -43,3 +48,8 @@ class PoolConfig:
             )
         if self.seed < 0:
             raise PoolError(f"a pool's seed must be at least 0, not {self.seed}.")
+
+
+def stored_pool_config(config: Mapping[str, Any]) -> PoolConfig:
+    """The settings that a manifest holds."""
+    return PoolConfig(**{**config, "templates": tuple(config["templates"])})

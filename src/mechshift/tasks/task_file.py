@@ -6,7 +6,13 @@ keys are those of `Example`:
 
     required  prompt, target, distractor, corrupted_prompt
     optional  id, suffix, corrupted_suffix, causal_prompt, corrupted_causal_prompt,
-              spans ({"name": "a word of the text"} or {"name": [start, end]}), split
+              spans ({"name": "a word of the text"} or {"name": [start, end]}), split,
+              cluster, template
+
+Examples of one `cluster` share what decides their answer, and are resampled together. Where it is
+not given, examples of equal target share one; where you give `split` yourself, those of one split.
+Examples of equal text always share one; a text that comes again with the same target is refused. No
+cluster stands in two splits: examples without `split` go where the checksum of their cluster says.
 
 A suffix needs its corrupted one, and both causal prompts, which an autoregressive model reads.
 """
@@ -14,10 +20,14 @@ A suffix needs its corrupted one, and both causal prompts, which an autoregressi
 import codecs
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from scipy import sparse
+from scipy.sparse.csgraph import connected_components
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
@@ -41,7 +51,7 @@ COMPANIONS = {
     "corrupted_causal_prompt": ("causal_prompt",),
 }
 """Key to the keys that must be given with it."""
-KNOWN_KEYS = ("id", *TEXT_KEYS, "spans", "split")
+KNOWN_KEYS = ("id", *TEXT_KEYS, "spans", "split", "cluster", "template")
 
 
 @dataclass(frozen=True)
@@ -60,8 +70,18 @@ class TaskFile:
     def summary(self) -> str:
         return f"{len(self.examples)} examples from {self.path}"
 
+    @property
+    def templates(self) -> tuple[str, ...]:
+        return tuple(sorted({example.template for _, _, example in self.examples} - {""}))
+
     def generate(
-        self, tokenizer: PreTrainedTokenizerBase, *, split: Split, num_examples: int, seed: int
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        *,
+        split: Split,
+        num_examples: int,
+        seed: int,
+        templates: Sequence[str] = (),
     ) -> list[Example]:
         """The first examples of the split, in the file's order; the seed changes nothing.
 
@@ -74,7 +94,12 @@ class TaskFile:
                 check_encodes(self, example, tokenizer)
             except TaskError as error:
                 raise TaskError(f"{self.path}, line {line}: {error}") from None
-        return [example for _, own, example in self.examples if own == split][:num_examples]
+        wanted = [name for name in self.templates if name in templates] or self.templates
+        return [
+            example
+            for _, own, example in self.examples
+            if own == split and (example.template in wanted or not example.template)
+        ][:num_examples]
 
     def is_correct(self, example: Example, completion: str) -> bool:
         return completion.strip() == example.target.strip()
@@ -95,7 +120,7 @@ def load_task_file(path: Path) -> TaskFile:
         raw = path.read_bytes()
     except OSError as error:
         raise TaskError(f"cannot read the task file {path}: {error.strerror}.") from None
-    examples: list[tuple[int, Split, Example]] = []
+    read: list[_Line] = []
     first_line: dict[str, int] = {}
     # Editors on Windows begin UTF-8 files with a byte order mark.
     lines = raw.removeprefix(codecs.BOM_UTF8).splitlines()
@@ -103,7 +128,8 @@ def load_task_file(path: Path) -> TaskFile:
         if not line.strip():
             continue
         try:
-            split, example = _read_line(line, path.stem, number)
+            one = _read_line(line, path.stem, number)
+            example = one.example
             if example.id in first_line:
                 raise TaskError(
                     f"the id '{example.id}' is already that of line {first_line[example.id]};"
@@ -112,14 +138,91 @@ def load_task_file(path: Path) -> TaskFile:
         except TaskError as error:
             raise TaskError(f"{path}, line {number}: {error}") from None
         first_line[example.id] = number
-        examples.append((number, split, example))
-    if not examples:
+        read.append(one)
+    if not read:
         raise TaskError(f"{path} holds no examples; write one JSON object per line.")
     digest = hashlib.sha256(raw).hexdigest()
-    return TaskFile(name=path.stem, path=path, examples=tuple(examples), sha256=digest)
+    try:
+        examples = _clustered(read)
+    except TaskError as error:
+        raise TaskError(f"{path}, {error}") from None
+    return TaskFile(name=path.stem, path=path, examples=examples, sha256=digest)
 
 
-def _read_line(line: bytes, task: str, number: int) -> tuple[Split, Example]:
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """What a line says."""
+
+    number: int
+    split: Split | None
+    """None: it does not say."""
+    example: Example
+
+    @property
+    def text(self) -> tuple[str, str]:
+        """What both models know before they answer."""
+        return self.example.prompt, self.example.suffix
+
+    @property
+    def cluster(self) -> str:
+        """As it is given, or by the target."""
+        if self.example.cluster:
+            return self.example.cluster
+        own_split = "" if self.split is None else f", {self.split}"
+        return f"target {self.example.target!r}{own_split}"
+
+
+def _clustered(lines: Sequence[_Line]) -> tuple[tuple[int, Split, Example], ...]:
+    """Every line with its cluster and the split in which all of that cluster is.
+
+    Raises:
+        TaskError: copies of an example, or a cluster in two splits.
+    """
+    first: dict[tuple[tuple[str, str], str], _Line] = {}
+    for line in lines:
+        known = first.setdefault((line.text, line.example.target), line)
+        if known is not line:
+            raise TaskError(
+                f"line {line.number}: its text and target are those of line {known.number}; delete"
+                " one of the two, since a copy is no further example."
+            )
+    # Lines that share a text, and then all that share a cluster with one of them, are joined.
+    names = sorted({line.cluster for line in lines})
+    name_at = {name: place for place, name in enumerate(names)}
+    text_at = {line.text: place for place, line in enumerate(lines)}
+    pairs = [(name_at[line.cluster], text_at[line.text]) for line in lines]
+    shape = (len(names), len(lines))
+    holds = sparse.csr_array((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape=shape)
+    joined = connected_components(holds @ holds.T, directed=False)[1]
+    clusters = [names[int(np.argmax(joined == joined[name]))] for name, _ in pairs]
+    said: dict[str, _Line] = {}
+    splits: dict[str, Split] = {}
+    for line, cluster in zip(lines, clusters, strict=True):
+        if line.split is None:
+            continue
+        other = said.setdefault(cluster, line)
+        splits[cluster] = line.split
+        if other.split != line.split:
+            raise TaskError(
+                f"line {line.number}: it is in the split '{line.split}', and line {other.number} of"
+                f" the same text or cluster ({cluster}) in '{other.split}'; put both into one."
+            )
+    return tuple(
+        (
+            line.number,
+            splits.get(cluster) or _split_of(cluster),
+            replace(line.example, cluster=cluster),
+        )
+        for line, cluster in zip(lines, clusters, strict=True)
+    )
+
+
+def _split_of(cluster: str) -> Split:
+    """Without a word from the user, four of ten clusters are kept for testing."""
+    return "held-out" if split_of(cluster) != "train" else "discovery"
+
+
+def _read_line(line: bytes, task: str, number: int) -> _Line:
     fields = _parse(line)
     unknown = sorted(set(fields) - set(KNOWN_KEYS))
     if unknown:
@@ -143,7 +246,25 @@ def _read_line(line: bytes, task: str, number: int) -> tuple[Split, Example]:
     example = Example(
         id=str(identity), task=task, **{key: fields[key] for key in TEXT_KEYS if key in fields}
     )
-    return _split(fields, example), replace(example, spans=_spans(fields, example))
+    return _Line(
+        number=number,
+        split=_split(fields),
+        example=replace(
+            example,
+            spans=_spans(fields, example),
+            cluster=_name(fields, "cluster"),
+            template=_name(fields, "template"),
+        ),
+    )
+
+
+def _name(fields: dict[str, Any], key: str) -> str:
+    value = fields.get(key, "")
+    if key in fields and (
+        isinstance(value, bool) or not isinstance(value, str | int) or value == ""
+    ):
+        raise TaskError(f"'{key}' must be text or a number, not {json.dumps(value)[:40]}.")
+    return str(value)
 
 
 def _check_text(key: str, value: object) -> None:
@@ -182,10 +303,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return fields
 
 
-def _split(fields: dict[str, Any], example: Example) -> Split:
+def _split(fields: dict[str, Any]) -> Split | None:
     if "split" not in fields:
-        # Without a word from the user, four of ten lines are kept for testing.
-        return "held-out" if split_of(example.id) != "train" else "discovery"
+        return None
     for split in SPLITS:
         if fields["split"] == split:
             return split

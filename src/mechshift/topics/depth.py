@@ -10,6 +10,7 @@ Rules, on cross-fitted shifts, so that a noisier model does not look moved:
 """
 
 from collections.abc import Callable
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -51,11 +52,14 @@ from mechshift.topics.topic import (
 )
 
 EARLY, CENTRE = "early share shift", "centre of mass shift"
+EARLY_READ, CENTRE_READ = "early share shift, as read", "centre of mass shift, as read"
 
 TOO_NOISY = "too noisy"
 """Instead of a verdict, where the scores on one half of the examples do not carry over."""
 
-SIDES = ("source", "destination")
+Side = Literal["source", "destination"]
+
+SIDES: tuple[Side, ...] = ("source", "destination")
 PANEL_TITLES = ("written by layer", "read by layer")
 
 
@@ -195,22 +199,23 @@ def depth_shift(comparison: Comparison | CircuitShift, of: CrossFitted) -> Estim
     return comparison.circuit_depth.source.cross_fitted_shift(of)
 
 
-def too_noisy(comparison: Comparison | CircuitShift, of: CrossFitted) -> str:
+def too_noisy(comparison: Comparison | CircuitShift, of: CrossFitted, side: Side = "source") -> str:
     """Words for a shift without an interval: how often half of the examples do not carry over."""
-    source, index = comparison.circuit_depth.source, CROSS_FITTED.index(of)
-    if not np.isfinite(source.cross_fitted.value[index]):
+    profiles, index = getattr(comparison.circuit_depth, side), CROSS_FITTED.index(of)
+    if not np.isfinite(profiles.cross_fitted.value[index]):
         return f"{TOO_NOISY} (undefined on the examples themselves)"
-    undefined = 1 - float(np.isfinite(source.cross_fitted_draws[:, index]).mean())
+    undefined = 1 - float(np.isfinite(profiles.cross_fitted_draws[:, index]).mean())
     return f"{TOO_NOISY} (undefined in {percentage(undefined)} of the resamples)"
 
 
-def _measure(of: CrossFitted) -> Callable[[StoredMember], Measured]:
+def _measure(of: CrossFitted, side: Side = "source") -> Callable[[StoredMember], Measured]:
     def measure(member: StoredMember) -> Measured:
         shift = member.shift()
-        estimate = depth_shift(shift, of)
+        profiles = getattr(shift.circuit_depth, side)
+        estimate = profiles.cross_fitted_shift(of)
         if estimate is None:
-            return Measured(reason=too_noisy(shift, of))
-        draws = shift.circuit_depth.source.cross_fitted_draws[:, CROSS_FITTED.index(of)]
+            return Measured(reason=too_noisy(shift, of, side))
+        draws = profiles.cross_fitted_draws[:, CROSS_FITTED.index(of)]
         return Measured(estimate=estimate, draws=draws)
 
     return measure
@@ -347,6 +352,21 @@ DEPTH: Topic[None] = Topic(
             neutral=0.0,
             meaning="mean depth at which the circuit's score is written, minus the ARM's",
             measure=_measure("centre_of_mass"),
+        ),
+        Quantity(
+            name=EARLY_READ,
+            unit="of |score|",
+            neutral=0.0,
+            meaning="share of the circuit's score that the first third of the layers reads, minus"
+            " the ARM's",
+            measure=_measure("early", "destination"),
+        ),
+        Quantity(
+            name=CENTRE_READ,
+            unit="layers",
+            neutral=0.0,
+            meaning="mean depth at which the circuit's score is read, minus the ARM's",
+            measure=_measure("centre_of_mass", "destination"),
         ),
     ),
     rules=(
