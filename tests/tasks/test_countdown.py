@@ -149,13 +149,13 @@ def test_results_must_be_whole_and_positive(line, numbers, goal):
 def test_every_prompt_asks_for_what_its_target_derives(num_operands, tokenizer_of):
     qwen = tokenizer_of("qwen-like")
     task = Countdown("t", num_operands=num_operands, num_shots=1)
-    examples = task.generate(qwen, split="train", num_examples=3, seed=0)
+    examples = task.generate(qwen, split="train", num_examples=3, seed=0, templates=["arrow"])
     assert len(examples) == 3
     for example in examples:
         numbers, goal = question_of(example.prompt)
         corrupted_numbers, corrupted_goal = question_of(example.corrupted_prompt)
         assert len(numbers) == num_operands and max(numbers) <= 99 and min(numbers) >= 1
-        assert 10 <= goal <= 99
+        assert 10 <= goal <= 999
         assert corrupted_numbers == numbers and corrupted_goal != goal
         assert is_derivation(example.target, numbers, goal)
         assert is_derivation(example.distractor, numbers, corrupted_goal)
@@ -166,7 +166,9 @@ def test_every_prompt_asks_for_what_its_target_derives(num_operands, tokenizer_o
 
 def test_solved_lines_stand_before_the_question_and_hold(tokenizer_of):
     task = Countdown("t", num_shots=3)
-    examples = task.generate(tokenizer_of("qwen-like"), split="discovery", num_examples=5, seed=0)
+    examples = task.generate(
+        tokenizer_of("qwen-like"), split="discovery", num_examples=5, seed=0, templates=["arrow"]
+    )
     for example in examples:
         *shots, _ = example.prompt.splitlines()
         assert len(shots) == 3
@@ -180,7 +182,7 @@ def test_no_goal_of_one_split_is_a_goal_of_another(tiny, countdown_for):
     task = countdown_for(tiny)
     goals = {}
     for split in SPLITS:
-        examples = task.generate(tiny, split=split, num_examples=40, seed=0)
+        examples = task.generate(tiny, split=split, num_examples=40, seed=0, templates=["arrow"])
         goals[split] = {question_of(example.prompt)[1] for example in examples}
         if split != "train":
             # A model must not be corrupted towards a question that it was trained on.
@@ -195,7 +197,9 @@ def test_solved_lines_never_reach_a_goal_that_is_held_out(tokenizer_of):
     task, qwen = Countdown("t", num_shots=4), tokenizer_of("qwen-like")
     shown, asked = set(), set()
     for split in ("discovery", "held-out"):
-        for example in task.generate(qwen, split=split, num_examples=8, seed=0):
+        for example in task.generate(
+            qwen, split=split, num_examples=8, seed=0, templates=["arrow"]
+        ):
             *shots, _ = example.prompt.splitlines()
             shown |= {question_of(shot.split("->")[0])[1] for shot in shots}
             asked.add(question_of(example.prompt)[1])
@@ -205,7 +209,9 @@ def test_solved_lines_never_reach_a_goal_that_is_held_out(tokenizer_of):
 
 def test_spans_point_at_the_numbers_the_goal_and_the_arrow(tokenizer, countdown_for, words_at):
     task = countdown_for(tokenizer)
-    for example in task.generate(tokenizer, split="discovery", num_examples=3, seed=0):
+    for example in task.generate(
+        tokenizer, split="discovery", num_examples=3, seed=0, templates=["arrow"]
+    ):
         numbers, goal = question_of(example.prompt)
         encoded = encode_example(task, example, tokenizer, "mdm")
         assert words_at(encoded, "numbers", tokenizer) == ",".join(map(str, numbers))
