@@ -86,7 +86,7 @@ def pool(
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Stage 1: find examples that both models of a pair get right.
+    """Find examples that both models of a pair get right.
 
     Args:
         folder: the run folder to begin.
@@ -108,7 +108,7 @@ def attribute(
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Stage 2: score every edge of both models on the pooled examples.
+    """Score every edge of both models on the pooled examples.
 
     The method is EAP-IG unless --method says otherwise; an option that it does not have is refused.
     The pair's controls are scored too, and asked the held-out examples: the ARM's weights with the
@@ -205,7 +205,7 @@ def evaluate(
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
-    """Stage 3: run both models on their own, on each other's and on baseline circuits.
+    """Run both models on their own, on each other's and on baseline circuits.
 
     With --circuit, circuits from files are run instead, and a table is printed. Example:
     mechshift evaluate runs/first --circuit exported/ioi-arm-circuit.json
@@ -256,7 +256,7 @@ def compare(
     settings: Annotated[ComparisonSettings, Unprefixed] = ComparisonSettings(),
     quiet: bool = False,
 ) -> None:
-    """Stage 4: compare the two models' circuits: overlap and depth, with intervals.
+    """Compare the two models' circuits: overlap and depth, with intervals.
 
     Args:
         folder: a run folder with scores.
@@ -313,7 +313,7 @@ def conclude(folder: Positional[Path], quiet: bool = False) -> None:
 
 
 def report(folder: Positional[Path]) -> None:
-    """Stage 5: write the page that shows a run, and print where it is.
+    """Write the page that shows a run, and print where it is.
 
     Args:
         folder: a run folder that was compared and evaluated.
