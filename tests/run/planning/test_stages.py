@@ -200,7 +200,7 @@ def test_the_scores_of_a_run_are_as_large_as_planned(workload, counted):
     _, run = counted
     for model in workload.models:
         values = read_scores(scores_folder(run, model.task, model.model)).values
-        assert workload.score_bytes(model) == values.nbytes
+        assert model.score_bytes == values.nbytes
 
 
 def test_harder_tasks_decode_more_rounds_up_to_the_limit(workload):

@@ -109,14 +109,13 @@ class MemoryModel:
     def decode(self, call: Batch, kind: str) -> MemoryUse:
         """The peak of one call without gradients that finds the pool."""
         shape = self.shape
-        # A layer's own tensors are gone when the next begins.
-        layer = (3 * shape.d_mlp + 6 * shape.d_query + 4 * shape.d_model) * self.itemsize
         cache = 2 * shape.num_layers * shape.d_key * self.itemsize if kind == "arm" else 0
         logits = call.readouts * shape.vocab_size * (self.itemsize + 2 * WIDE)
         return MemoryUse(
             phase="decode",
             weights=self.weights,
-            activations=call.tokens * layer + call.rows * (call.positions + call.cached) * cache,
+            activations=call.tokens * self._layer_per_token()
+            + call.rows * (call.positions + call.cached) * cache,
             attention=self._mask(call),
             logits=logits,
         )
@@ -241,8 +240,7 @@ class MemoryModel:
     def flow(self, batch: Batch) -> MemoryUse:
         """The peak of a backward pass of flow, which keeps numbers for all pairs of positions."""
         shape = self.shape
-        # Keys and values are recorded by KV head, whatever the scores are.
-        path = replace(self, graph=shape.graph(grouped=True), gim=False).gradients(batch, 0)
+        path = self._path(batch)
         pairs = self._pairs(batch) * WIDE
         streams = batch.tokens * (2 * shape.num_layers + 1) * shape.d_model * WIDE
         # Operands of attention and their derivatives, of every layer; in one layer what is added.
@@ -268,7 +266,7 @@ class MemoryModel:
             attention=self._mask(batch) + 3 * self._pairs(batch) * WIDE,
             logits=lens * (self.itemsize + 4 * WIDE) + written * WIDE,
         )
-        path = replace(self, graph=shape.graph(grouped=True), gim=False).gradients(batch, 0)
+        path = self._path(batch)
         neurons = replace(
             path,
             phase="read",
@@ -286,13 +284,12 @@ class MemoryModel:
         shape = self.shape
         nodes = shape.num_layers * (shape.d_query + shape.d_model) + shape.d_model
         hidden = shape.num_layers * shape.d_mlp
-        layer = (3 * shape.d_mlp + 6 * shape.d_query + 4 * shape.d_model) * self.itemsize
         # While norms are measured: what the heads of a layer write, and its squares.
         written = 2 * shape.num_heads * shape.d_model * WIDE
         return MemoryUse(
             phase="ablate",
             weights=self.weights,
-            activations=batch.tokens * max(layer, written),
+            activations=batch.tokens * max(self._layer_per_token(), written),
             attention=self._mask(batch),
             logits=2 * self._logits(batch.readouts),
             differences=batch.tokens * (2 * nodes + (1 + neurons) * hidden) * self.itemsize,
@@ -353,6 +350,16 @@ class MemoryModel:
         heads = 10 * shape.d_query if fused else 2 * (shape.d_query + keys)
         layers = shape.num_layers * (3 * shape.d_model + heads)
         return (layers + shape.d_model) * self.itemsize
+
+    def _layer_per_token(self) -> int:
+        """Bytes of one layer of a pass without gradients, gone when the next layer begins."""
+        shape = self.shape
+        return (3 * shape.d_mlp + 6 * shape.d_query + 4 * shape.d_model) * self.itemsize
+
+    def _path(self, batch: Batch) -> MemoryUse:
+        """Of a backward pass that scores no edges: keys and values are recorded by KV head."""
+        plain = replace(self, graph=self.shape.graph(grouped=True), gim=False)
+        return plain.gradients(batch, 0)
 
     def _last_stream_per_token(self) -> int:
         """Bytes of what the final norm reads, and of its float32 copy."""

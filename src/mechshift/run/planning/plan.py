@@ -18,13 +18,8 @@ from mechshift.run.planning.machine import (
     find_machine,
     measured_batch,
 )
-from mechshift.run.planning.stages import (
-    ModelOnTask,
-    StageCost,
-    Use,
-    Workload,
-    make_workload,
-)
+from mechshift.run.planning.model_on_task import ModelOnTask
+from mechshift.run.planning.stages import StageCost, Use, Workload, make_workload
 from mechshift.run.planning.workload import run_members, task_lengths
 from mechshift.run.scores import check_shards, possible_shards
 from mechshift.run.settings import RunSettings, Skippable
@@ -193,7 +188,7 @@ def plan_run(
         evaluation_batch_size=sizes[FAITHFULNESS],
         semantics_batch_size=sizes.get(SEMANTICS),
         ablation_batch_size=sizes.get(ABLATION),
-        tasks=tuple(_task_plan(workload, model) for model in workload.models),
+        tasks=tuple(map(_task_plan, workload.models)),
         stages=tuple(
             StagePlan(cost=cost, seconds=found.seconds(cost))
             for cost in workload.costs(sizes, solved)
@@ -294,7 +289,7 @@ def _check_host(workload: Workload, machine: Machine, remake: Remake) -> None:
         room -= max(model.memory.weights for model in workload.models)
     else:
         for model in workload.models:
-            needed = workload.chunk_bytes(model)
+            needed = model.chunk_bytes
             if needed > room:
                 raise ConfigError(
                     f"a chunk's scores of '{model.task}' by {member_title(model.model)} take"
@@ -319,7 +314,7 @@ def _check_host(workload: Workload, machine: Machine, remake: Remake) -> None:
 def _smaller_chunk(workload: Workload, model: ModelOnTask, room: int) -> str:
     """The largest chunk of whole shards that fits."""
     per_shard = workload.settings.attribution.examples_per_shard
-    shard = (per_shard + (per_shard > 1)) * workload.example_bytes(model)
+    shard = (per_shard + (per_shard > 1)) * model.example_bytes
     if fitting := room // shard:
         return f"use --attribution.chunk-size {fitting * per_shard}"
     smaller = "smaller shards, " if per_shard > 1 else ""
@@ -343,7 +338,7 @@ def gigabytes(number: int) -> str:
     return f"{number / GIGA:,.2f} GB"
 
 
-def _task_plan(workload: Workload, model: ModelOnTask) -> TaskPlan:
+def _task_plan(model: ModelOnTask) -> TaskPlan:
     lengths = model.lengths
     return TaskPlan(
         task=model.task,
@@ -352,8 +347,8 @@ def _task_plan(workload: Workload, model: ModelOnTask) -> TaskPlan:
         target_tokens=int(lengths.target.max()),
         num_steps=model.num_steps,
         num_canvases=len(model.discovery(1)),
-        score_bytes=workload.score_bytes(model),
-        chunk_bytes=workload.chunk_bytes(model),
+        score_bytes=model.score_bytes,
+        chunk_bytes=model.chunk_bytes,
     )
 
 
