@@ -56,7 +56,7 @@ def test_a_pool_that_stands_in_the_file_is_not_drawn_again(
     }
     file = tmp_path / "pools.jsonl"
     file.write_text(json.dumps(["one circuit, 60 examples", 0, found]) + "\n", encoding="utf-8")
-    monkeypatch.setattr(calibration, "pool_of", None)
+    monkeypatch.setattr(calibration, "pool_of", lambda *_: pytest.fail("a pool was drawn"))
     words = ["--file", str(file), "--num-pools", "1", "--scenarios", "60 examples"]
     calibration.main(tyro.cli(calibration.Options, args=[*words, "--processes", "1"]))
     printed = capsys.readouterr().out
