@@ -24,7 +24,7 @@ def calibration(monkeypatch):
     ("scenario", "right"),
     [
         ("one circuit, noise x 3", ()),
-        ("one circuit, 26 clusters at .6", ("weights",)),
+        ("one circuit, 26 clusters at .6", ()),
         ("overlap 0", ("structure", "edges changed", "weights")),
     ],
 )
