@@ -354,7 +354,8 @@ def overlap_readings(pool: Pool) -> dict[str, Reading]:
 def cluster_weights(pool: Pool) -> np.ndarray:
     """Bootstrap weights of whole clusters [resample, example]."""
     settings, (_, member) = pool.settings, np.unique(pool.clusters, return_inverse=True)
-    drawn = bootstrap_weights(member.max() + 1, settings.num_resamples, settings.seed)[:, member]
+    num_clusters = int(member.max()) + 1
+    drawn = bootstrap_weights(num_clusters, settings.num_resamples, settings.seed)[:, member]
     return drawn / drawn.sum(axis=1, keepdims=True)
 
 

@@ -9,7 +9,7 @@ import tyro
 from scipy.stats import binom
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-POOLS = 4
+POOLS = 3
 VERDICTS = ("structure", "edges changed", "weights", "specialisation", "depth")
 
 
@@ -24,14 +24,14 @@ def calibration(monkeypatch):
     ("scenario", "right"),
     [
         ("one circuit, noise x 3", ()),
-        ("one circuit, 26 clusters at .6", ("weights",)),
+        ("one circuit, 26 clusters at .6", ()),
         ("overlap 0", ("structure", "edges changed", "weights")),
     ],
 )
 def test_verdicts_are_false_no_more_often_than_they_say_and_right_where_they_can_be(
     calibration, scenario, right
 ):
-    """Of 4 pools at 5 %, more than 2 are false once in 2,000 times."""
+    """Of 3 pools at 5 %, all are false once in 8,000 times."""
     options = calibration.Options(resamples=60)
     pools = [calibration.pool_of(options, (scenario, seed)) for seed in range(POOLS)]
     for rule in pools[0].keys() & set(VERDICTS):
@@ -40,15 +40,6 @@ def test_verdicts_are_false_no_more_often_than_they_say_and_right_where_they_can
         assert false <= binom.ppf(0.999, POOLS, 0.05), rule
     for rule in right:
         assert all(pool[rule].verdict == pool[rule].right for pool in pools), rule
-
-
-def test_the_entropy_of_noisy_scores_calls_one_circuit_more_distributed(calibration):
-    """The rule that specialisation does not rest on."""
-    key = "one circuit, noise with a floor, x 2"
-    for seed in range(2):
-        found = calibration.pool_of(calibration.Options(resamples=60), (key, seed))
-        assert found["specialisation, entropy"].verdict == "more distributed"
-        assert found["specialisation"].verdict == "not decided"
 
 
 def test_a_pool_that_stands_in_the_file_is_not_drawn_again(
@@ -65,7 +56,7 @@ def test_a_pool_that_stands_in_the_file_is_not_drawn_again(
     }
     file = tmp_path / "pools.jsonl"
     file.write_text(json.dumps(["one circuit, 60 examples", 0, found]) + "\n", encoding="utf-8")
-    monkeypatch.setattr(calibration, "pool_of", None)
+    monkeypatch.setattr(calibration, "pool_of", lambda *_: pytest.fail("a pool was drawn"))
     words = ["--file", str(file), "--num-pools", "1", "--scenarios", "60 examples"]
     calibration.main(tyro.cli(calibration.Options, args=[*words, "--processes", "1"]))
     printed = capsys.readouterr().out

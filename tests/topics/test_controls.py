@@ -196,7 +196,7 @@ def test_a_control_that_cannot_do_the_task_explains_nothing(
 def test_an_undefined_control_proves_nothing(
     planted: Planted, control_of: ControlOf, name: str
 ) -> None:
-    """Not that a shift is diffusion's own, nor that it is this seed's."""
+    """Not that a shift is this checkpoint's, nor that it is this seed's."""
     defined = control_of(name, "identical")
     undefined = Measured(reason="scores on one half do not carry over to the other half")
     lost = replace(defined, measured={**defined.measured, EARLY: undefined})

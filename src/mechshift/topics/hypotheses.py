@@ -29,7 +29,7 @@ CAUTION = (
     " in 8 % (signs) to 100 % (weights) of the pools instead of 5 %: edges 13 %, depth 16 to 21 %,"
     " order 41 %, nodes 66 % (docs/validity.md). So a rejection says that the scores differ, which"
     " need not be the circuit, and no verdict rests on an exchange: verdicts read the intervals of"
-    " ratios to the ceiling and of cross-fitted shifts, which keep their level there."
+    " noise-free overlap and of cross-fitted shifts, which keep their level there."
 ).replace(" %", "\N{NO-BREAK SPACE}%")
 
 
