@@ -45,8 +45,10 @@ class MeanRows:
             scores: of each source.
             rows: which of the rows.
         """
-        (found,) = rows_of_sets((self,), scores, rows)
-        return found
+        first, *others = (
+            mean_scores(weights[rows], scores[place]) for place, weights in self.weights.items()
+        )
+        return sum(others, start=first)
 
 
 Drawn = tuple[MeanRows, ...]
@@ -65,14 +67,19 @@ def pieces(
             rows into the next.
     """
     num_rows, num_edges = len(drawn[0]) - beyond, scores[0].shape[1]
-    for rows in chunks(num_rows, len(drawn) * num_edges * scores[0].itemsize):
-        yield rows_of_sets(drawn, scores, slice(rows.start, rows.stop + beyond))
+    ranges = list(chunks(num_rows, len(drawn) * num_edges * scores[0].itemsize))
+    for rows in ranges:
+        reached = slice(rows.start, rows.stop + beyond)
+        if len(ranges) == 1:
+            yield tuple(one.of(scores, reached) for one in drawn)
+        else:
+            yield _in_joined_products(drawn, scores, reached)
 
 
-def rows_of_sets(
+def _in_joined_products(
     drawn: Drawn, scores: Sequence[Float[np.ndarray, "_example edge"]], rows: slice
 ) -> Piece:
-    """Some rows of every set, in one product for each source: of more rows, each takes less."""
+    """Some rows of every set, in one product for each source: few rows alone take long."""
     found: dict[int, Float[np.ndarray, "row edge"]] = {}
     for place, of_source in enumerate(scores):
         users = [index for index, one in enumerate(drawn) if place in one.weights]

@@ -134,8 +134,8 @@ def test_a_chunk_that_the_host_cannot_hold_is_refused_with_one_that_it_can():
         pool=replace(DREAM.pool, num_examples=1500),
         attribution=AttributionSettings(chunk_size=1500, examples_per_shard=50),
     )
-    options = replace(H100, host_memory_gb=3.0)
-    message = "scores of 'ioi' by ARM take 5.73 GB of the host's memory, and 2.40 GB may be filled"
+    options = replace(H100, host_memory_gb=4.0)
+    message = "scores of 'ioi' by ARM take 5.73 GB of the host's memory, and 3.20 GB may be filled"
     with pytest.raises(ConfigError, match=message) as refused:
         plan_run(settings, options)
     fitting = int(re.search(r"--attribution.chunk-size (\d+)", str(refused.value))[1])
@@ -144,7 +144,7 @@ def test_a_chunk_that_the_host_cannot_hold_is_refused_with_one_that_it_can():
         return replace(settings, attribution=replace(settings.attribution, chunk_size=size))
 
     assert fitting % 50 == 0
-    assert plan_run(chunked(fitting), options).tasks[0].chunk_bytes <= 0.8 * 3e9
+    assert plan_run(chunked(fitting), options).tasks[0].chunk_bytes <= 0.8 * 4e9
     with pytest.raises(ConfigError, match="a chunk's scores"):
         plan_run(chunked(fitting + 1), options)
 
