@@ -30,8 +30,7 @@ from mechshift.comparison import (
     overlap_curve,
     weight_likeness,
 )
-from mechshift.comparison.layer_sums import layer_sums, thirds_of
-from mechshift.graph import Graph
+from mechshift.graph import Graph, third_of_layers
 from mechshift.semantics import (
     SemanticsSettings,
     concentration_shift,
@@ -239,10 +238,7 @@ def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
         seed=seed,
     )
     pool = Pool(effects=effects, scores=(arm, mdm), clusters=clusters, settings=settings)
-    readings = {**overlap_readings(pool), **spread_readings(pool)}
-    if scenario.num_clusters:  # depth and the rules that were replaced draw single examples
-        return {name: one for name, one in readings.items() if "," not in name}
-    return {**readings, **depth_readings(pool)}
+    return {**overlap_readings(pool), **spread_readings(pool), **depth_readings(pool)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -332,9 +328,9 @@ def overlap_readings(pool: Pool) -> dict[str, Reading]:
     found = noise_free_overlap(
         *pool.scores, size, clusters=pool.clusters, level=settings.level, seed=settings.seed
     )
-    weights = cluster_weights(pool)
+    weights = bootstrap_weights(pool.clusters, settings.num_resamples, settings.seed)
     likeness = weight_likeness(*pool.scores, weights, clusters=pool.clusters, level=settings.level)
-    ratio = overlap_curve(GRAPH, *pool.scores, settings).ratio.at(0)
+    ratio = overlap_curve(GRAPH, *pool.scores, settings, clusters=pool.clusters).ratio.at(0)
     right = structure(exactly(truth))
     return {
         "structure": reading(noise_free_structure(found), right, found.overlap, truth),
@@ -351,14 +347,6 @@ def overlap_readings(pool: Pool) -> dict[str, Reading]:
     }
 
 
-def cluster_weights(pool: Pool) -> np.ndarray:
-    """Bootstrap weights of whole clusters [resample, example]."""
-    settings, (_, member) = pool.settings, np.unique(pool.clusters, return_inverse=True)
-    num_clusters = int(member.max()) + 1
-    drawn = bootstrap_weights(num_clusters, settings.num_resamples, settings.seed)[:, member]
-    return drawn / drawn.sum(axis=1, keepdims=True)
-
-
 def spread_readings(pool: Pool) -> dict[str, Reading]:
     """Specialisation without noise, and by the entropy of |mean score|."""
     settings = SemanticsSettings(
@@ -372,10 +360,10 @@ def spread_readings(pool: Pool) -> dict[str, Reading]:
     found = noise_free_number(arm, mdm, settings, clusters=pool.clusters)
     words = {"above": "more distributed", "below": "sharper", "missing": "undefined"}
     right = by_sign(exactly(truth), **words)
-    magnitudes = [resample_magnitudes(scores, settings) for scores in (arm, mdm)]
+    magnitudes = [resample_magnitudes(scores, pool.clusters, settings) for scores in (arm, mdm)]
     old = concentration_shift(*magnitudes, level=settings.level).shift.effective_number
     old_truth = concentration_shift(
-        *(resample_magnitudes(np.tile(row, (10, 1)), settings) for row in effects)
+        *(resample_magnitudes(np.tile(row, (10, 1)), 10, settings) for row in effects)
     ).shift.effective_number.value
     decided = "not decided" if caution(found) else by_sign(found.shift, **words)
     return {
@@ -396,16 +384,22 @@ def by_component(scores: np.ndarray) -> np.ndarray:
 def depth_readings(pool: Pool) -> dict[str, Reading]:
     """Depth, cross-fitted."""
     size = pool.settings.circuit_size_in(GRAPH.num_edges)
-    shares = [
-        thirds_of(layer_sums(GRAPH, effects[None], [size])[0][0][:, 1:])[0, 0]
-        for effects in pool.effects
-    ]
-    truth = float(shares[1] - shares[0])
-    found = depth_profile(GRAPH, *pool.scores, pool.settings).source.cross_fitted_shift("early")
+    arm, mdm = (early_share(effects, size) for effects in pool.effects)
+    truth = mdm - arm
+    profiles = depth_profile(GRAPH, *pool.scores, pool.settings, clusters=pool.clusters)
+    found = profiles.source.cross_fitted_shift("early")
     words = {"above": "front-loaded", "below": "back-loaded", "missing": "too noisy"}
     return {
         "depth": reading(by_sign(found, **words), by_sign(exactly(truth), **words), found, truth)
     }
+
+
+def early_share(effects: np.ndarray, size: int) -> float:
+    """Share of the circuit's effects that early layers write, of all that layers write."""
+    circuit = np.argsort(-np.abs(effects))[:size]
+    layer, strength = GRAPH.source_layer[GRAPH.edge_source[circuit]], np.abs(effects[circuit])
+    early = np.flatnonzero(third_of_layers(GRAPH.num_layers)[0])
+    return float(strength[np.isin(layer, early)].sum() / strength[layer >= 0].sum())
 
 
 def exactly(truth: float) -> Estimate:

@@ -115,8 +115,8 @@ PLANTED = ComparisonSettings(
     num_splits_per_resample=2,
     num_shuffles=20,
     num_exchanges=60,
-    circuit_size=12,
-    sizes=(12,),
+    circuit_size=10,
+    sizes=(10,),
 )
 
 

@@ -99,6 +99,8 @@ def test_todays_quantities_are_followed_in_page_order():
         "core kept",
         "early share shift",
         "centre of mass shift",
+        "early share shift, as read",
+        "centre of mass shift, as read",
         "effective components shift",
         "right-to-left share",
         "own circuit",

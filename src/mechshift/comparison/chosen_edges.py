@@ -112,8 +112,9 @@ class RankedRows:
     def shuffled(self, columns: Int[np.ndarray, "shuffle edge"]) -> "RankedRows":
         """The only row, its edges exchanged: as if it were ranked anew."""
         (scores,) = self.scores
-        found = rank_rows(scores[columns], self.sizes, ranked=not self._exchangeable)
-        if self._exchangeable:
+        exchangeable = self.order is not None and self._exchangeable
+        found = rank_rows(scores[columns], self.sizes, ranked=not exchangeable)
+        if exchangeable:
             # What is cached of this row is exchanged as its scores are.
             vars(found).update(levels=self.levels[0].take(columns))
         vars(found).update(ranks=self.ranks[0].take(columns))

@@ -139,8 +139,7 @@ def _decided(task: TaskResults, *, above: str, below: str) -> str:
     measured = task.mdm.measured[SHIFT]
     if measured.caution:
         return NOT_DECIDED
-    missing = UNDEFINED if measured.reason else NOT_MEASURED
-    return by_sign(measured.estimate, above=above, below=below, missing=missing)
+    return by_sign(measured.estimate, above=above, below=below, missing=UNDEFINED)
 
 
 def _specialisation(task: TaskResults) -> tuple[Statement, ...]:
@@ -268,7 +267,7 @@ def _number_cell(side: Literal["arm", "mdm"]) -> Callable[[TaskResults], Cell]:
 def _shift_cell(task: TaskResults) -> Cell:
     measured = task.mdm.measured[SHIFT]
     if measured.estimate is None:
-        return Cell(text=UNDEFINED if measured.reason else NOT_MEASURED)
+        return Cell(text=UNDEFINED)
     if measured.caution:
         return estimate_cell(measured.estimate, signed=True, note=NOT_DECIDED)
     return shift_cell(measured.estimate)
