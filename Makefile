@@ -43,6 +43,9 @@ $(STAMP): $(RUN_STAMP)
 demo: $(RUN_STAMP)
 	$(BIN)/mechshift run $(DEMO_RUN) $(DEMO_ARGS)
 
+# One thread in each worker, of which there is one a core.
+test quick: export OMP_NUM_THREADS = 1
+
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 

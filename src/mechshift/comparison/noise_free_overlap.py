@@ -189,16 +189,19 @@ def _shares(
 ) -> Float[np.ndarray, "compared=3 part trial"]:
     """Shared edges over K, mean over the halves that every order is cut into."""
     num_trials, _, num_kept = orders.shape
-    found = np.empty((3, len(PARTS), num_trials))
-    for index, part in enumerate(PARTS):
+    drawn = []
+    for part in PARTS:
         half = min(max(1, round(part * num_kept / 2)), num_kept // 2)
         num_pairs = num_kept // (2 * half)
         cut = orders[..., : 2 * half * num_pairs].reshape(-1, 2, half)
-        drawn = np.zeros((len(cut), 2, len(blocks[0].scores)))
-        np.put_along_axis(drawn, cut, 1.0, axis=2)
-        shared = _shared(blocks, drawn, size)
-        found[:, index] = shared.reshape(3, num_trials, -1).mean(axis=2)
-    return found
+        of_part = np.zeros((len(cut), 2, len(blocks[0].scores)))
+        np.put_along_axis(of_part, cut, 1.0, axis=2)
+        drawn.append(of_part)
+    shared = _shared(blocks, np.concatenate(drawn), size)
+    by_part = np.split(shared, np.cumsum([len(of_part) for of_part in drawn])[:-1], axis=1)
+    return np.stack(
+        [of_part.reshape(3, num_trials, -1).mean(axis=2) for of_part in by_part], axis=1
+    )
 
 
 def _shared(

@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain, islice
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -35,8 +36,13 @@ def in_order(
     """
     workers = min(num_workers(), most or num_workers())
     waiting: deque[Future[Result]] = deque()
+    rest = iter(items)
+    first = list(islice(rest, 2))
+    if len(first) < 2:  # a thread would cost more than it saves, and there may be many such calls
+        yield from map(function, first)
+        return
     with ThreadPoolExecutor(workers) as pool:
-        for item in items:
+        for item in chain(first, rest):
             waiting.append(pool.submit(function, item))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
