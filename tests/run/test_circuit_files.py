@@ -88,7 +88,7 @@ def test_a_full_disk_is_one_line(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mechshift.run.circuit_files.pool_manifests", lambda run: {"ioi": None})
-    monkeypatch.setattr("mechshift.artifacts.TemporaryFile", full)
+    monkeypatch.setattr("mechshift.disk.TemporaryFile", full)
     with pytest.raises(ArtifactError, match="cannot write in .*: No space left on device; choose"):
         export_circuits(tmp_path / "run", tmp_path / "out", format="mib-json")
 
