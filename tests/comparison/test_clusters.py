@@ -15,7 +15,7 @@ from mechshift.comparison import (
 )
 from mechshift.comparison.likeness import MeasuredPair
 from mechshift.comparison.measures import edge_measure
-from mechshift.comparison.scores import check_same_examples, check_scores, row_clusters
+from mechshift.comparison.scores import check_same_examples, drawn_rows, row_clusters
 from mechshift.errors import ComparisonError
 from mechshift.evaluation import FaithfulnessCurve
 from mechshift.graph import Graph
@@ -201,10 +201,22 @@ def test_shards_that_share_a_cluster_move_together():
     np.testing.assert_array_equal(row_clusters(replace(pair.arm, clusters=None)), own)
 
 
-def test_scores_in_other_clusters_or_all_in_one_are_refused():
+def test_rows_of_one_cluster_are_drawn_one_by_one_and_count_as_one_cluster():
+    pair = planted_pair("identical")
+    one = np.zeros(pair.arm.num_examples, dtype=np.int64)
+    arm, mdm = (replace(scores, clusters=one) for scores in (pair.arm, pair.mdm))
+    np.testing.assert_array_equal(drawn_rows(arm), np.arange(pair.arm.num_examples))
+    settings = ComparisonSettings(
+        circuit_size=10, num_resamples=20, num_splits=4, num_shuffles=5, num_exchanges=5
+    )
+    found = compare("one", arm, mdm, settings)
+    assert found.num_clusters == 1
+    alone = compare("one", pair.arm, pair.mdm, settings)
+    np.testing.assert_array_equal(found.overlap.ratio_draws, alone.overlap.ratio_draws)
+
+
+def test_scores_in_other_clusters_are_refused():
     pair = planted_pair("identical")
     other = replace(pair.mdm, clusters=np.zeros(pair.mdm.num_examples, dtype=np.int64))
     with pytest.raises(ComparisonError, match="not in the clusters of the MDM's"):
         check_same_examples(pair.arm, other)
-    with pytest.raises(ComparisonError, match="all 12 examples belong to one cluster"):
-        check_scores(np.ones((12, 4)), np.ones((12, 4)), "example", np.zeros(12, dtype=int))

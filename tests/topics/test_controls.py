@@ -265,6 +265,8 @@ def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -
         "core kept",
         "early share shift",
         "centre of mass shift",
+        "early share shift, as read",
+        "centre of mass shift, as read",
         "effective components shift",
         "right-to-left share",
     ]

@@ -122,7 +122,7 @@ def test_the_point_of_the_pools_own_steps_is_the_comparison(
     assert sweep.effective_number.at(0) == Estimate(
         value=0.0, interval=Interval(low=0.0, high=0.0, level=0.95)
     )
-    assert sweep.effective_number.at(1) == spread.shift.effective_number
+    assert sweep.effective_number.at(1) == spread.concentration.shift.effective_number
     task = replace(infilling, records={**infilling.records, "num-steps": record})
     (shown,) = NUM_STEPS.exhibits(task)
     assert shown.name == "num-steps"

@@ -51,7 +51,7 @@ class PositionMeans:
         last = int(positions.max())
         if last >= self.num_positions:
             raise AblationError(
-                f"position {last} has no mean output: the longest of the held-out canvases has"
+                f"position {last} has no mean output: the longest example that it is averaged over has"
                 f" {self.num_positions} tokens; average over more or longer examples, or use"
                 " another replacement."
             )

@@ -25,6 +25,7 @@ from mechshift.comparison.scores import (
     Unit,
     check_same_examples,
     check_scores,
+    drawn_rows,
     row_clusters,
     summed_over_steps,
     unit_of,
@@ -140,9 +141,9 @@ def compare(
     """
     settings = settings or ComparisonSettings()
     check_same_examples(arm, mdm)
-    graph, unit, clusters = arm.graph, unit_of(arm), row_clusters(arm)
+    graph, unit, clusters = arm.graph, unit_of(arm), drawn_rows(arm)
     ours, theirs = summed_over_steps(arm), summed_over_steps(mdm)
-    check_scores(ours, theirs, unit, clusters)
+    check_scores(ours, theirs, unit)
     wanted = wanted_for_overlap(graph, settings) | wanted_for_agreement(graph, settings)
     wanted |= wanted_for_depth(graph, settings, "circuit") | wanted_for_depth(
         graph, settings, "all"
@@ -154,7 +155,7 @@ def compare(
         graph=graph,
         unit=unit,
         num_examples=len(ours),
-        num_clusters=num_clusters(clusters),
+        num_clusters=num_clusters(row_clusters(arm)),
         examples_per_shard=arm.examples_per_shard,
         settings=settings,
         arm_scores=ours.mean(axis=0, dtype=np.float64),
@@ -194,8 +195,8 @@ def circuit_shift(
     size = given.circuit_size_in(graph.num_edges)
     settings = replace(given, circuit_size=size, sizes=(size,))
     ours, theirs = summed_over_steps(arm), summed_over_steps(other)
-    clusters = row_clusters(arm)
-    check_scores(ours, theirs, unit, clusters)
+    clusters = drawn_rows(arm)
+    check_scores(ours, theirs, unit)
     wanted = wanted_for_overlap(graph, settings) | wanted_for_depth(graph, settings, "circuit")
     draws = measure_draws(graph, ours, theirs, settings, wanted, clusters)
     return CircuitShift(

@@ -255,11 +255,10 @@ def measure_draws(
     pair = MeasuredPair(graph=graph, arm_scores=arm_scores, mdm_scores=mdm_scores, wanted=wanted)
     weights = bootstrap_weights(examples, settings.num_resamples, seed)
     swapped = exchange_masks(examples, settings.num_exchanges, seed + EXCHANGE_SEED)
-    first = split_halves(examples, settings.num_splits, seed + 1)
-    few = split_halves(examples, settings.num_splits_per_resample, seed + 1)
     unswapped = np.concatenate([np.zeros((1, num_examples), dtype=bool), swapped])
     halved = bool(wanted.edges or wanted.beyond or wanted.depth)
     splits = range(settings.num_splits_per_resample if halved else 0)
+    first = split_halves(examples, settings.num_splits, seed + 1) if halved else None
     return MeasuredDraws(
         pool=pair.on_pool(),
         resampled=pair.on_resamples(weights),
@@ -267,12 +266,15 @@ def measure_draws(
         shuffled=pair.on_shuffles(edge_groups(graph), settings.num_shuffles, seed)
         if wanted.edges or wanted.beyond
         else {},
-        halves=pair.on_halves(np.ones(first.shape), first) if halved else {},
+        halves={} if first is None else pair.on_halves(np.ones(first.shape), first),
         resampled_halves=tuple(
             pair.on_halves(weights, halves_of_resamples(weights, examples, seed + 2 + split))
             for split in splits
         ),
-        crossed=tuple(pair.on_exchanged_halves(unswapped, half) for half in few)
+        crossed=tuple(
+            pair.on_exchanged_halves(unswapped, half)
+            for half in split_halves(examples, settings.num_splits_per_resample, seed + 1)
+        )
         if wanted.depth
         else (),
     )

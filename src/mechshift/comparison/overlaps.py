@@ -152,7 +152,7 @@ def overlap_curve(
         ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit, clusters)
+    check_scores(arm_scores, mdm_scores, unit)
     sizes = overlap_sizes(settings, graph.num_edges)
     if draws is None:
         wanted = wanted_for_overlap(graph, settings)
@@ -219,7 +219,7 @@ def agreement(
         ComparisonError: the arrays do not match, or no agreement exists (all scores zero).
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit, clusters)
+    check_scores(arm_scores, mdm_scores, unit)
     sizes = agreement_sizes(settings, graph.num_edges)
     if draws is None:
         wanted = wanted_for_agreement(graph, settings)

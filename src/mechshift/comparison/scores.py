@@ -157,6 +157,16 @@ def row_clusters(scores: Scores) -> Int[np.ndarray, " row"]:
     return joined.astype(np.int64)
 
 
+def drawn_rows(scores: Scores) -> Int[np.ndarray, " row"]:
+    """Numbers of what is drawn together: clusters of rows, or single rows where all are of one.
+
+    Of one cluster nothing could be drawn. Rows are, to have intervals at all; but the clusters that
+    are counted stay one, and so few decide nothing.
+    """
+    clusters = row_clusters(scores)
+    return clusters if num_clusters(clusters) > 1 else np.arange(len(clusters))
+
+
 def rows_with_step(scores: Scores) -> Bool[np.ndarray, "row step"]:
     """Which rows have each step: of a shard, one of its examples at least."""
     has_step = examples_with_step(scores)
@@ -175,13 +185,11 @@ def check_scores(
     arm_scores: Float[np.ndarray, "arm_example arm_edge"],
     mdm_scores: Float[np.ndarray, "mdm_example mdm_edge"],
     unit: Unit,
-    clusters: Int[np.ndarray, " row"] | None = None,
 ) -> None:
     """Refuse score arrays that do not describe the same examples, or shards, and edges.
 
     Raises:
-        ComparisonError: shapes differ, there are too few examples or clusters, or a score is not
-            finite.
+        ComparisonError: shapes differ, there are too few examples, or a score is not finite.
     """
     if arm_scores.shape != mdm_scores.shape:
         raise ComparisonError(
@@ -192,11 +200,6 @@ def check_scores(
         raise ComparisonError(
             f"{len(arm_scores)} {unit}s are too few to say how certain a comparison is;"
             f" use a pool of at least {MIN_EXAMPLES} {unit}s."
-        )
-    if clusters is not None and num_clusters(clusters) < 2:
-        raise ComparisonError(
-            f"all {len(clusters)} {unit}s belong to one cluster, which leaves nothing to resample;"
-            " use a pool of several clusters, and score single examples."
         )
     for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores)):
         if not all(np.isfinite(row).all() for row in scores):  # no array as large as the scores

@@ -23,9 +23,9 @@ from mechshift.comparison.resampling import MeanRows
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,
+    drawn_rows,
     example_clusters,
     examples_with_step,
-    row_clusters,
     rows_with_step,
 )
 from mechshift.comparison.settings import ComparisonSettings
@@ -84,7 +84,7 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     examples.
     """
     has_step, rows = examples_with_step(scores), rows_with_step(scores)
-    clusters, moved = example_clusters(scores), row_clusters(scores)
+    clusters, moved = example_clusters(scores), drawn_rows(scores)
     shares = [
         _shares(
             scores.graph,

@@ -25,7 +25,7 @@ from mechshift.comparison.scores import (
     Scores,
     check_same_examples,
     check_scores,
-    row_clusters,
+    drawn_rows,
     summed_over_steps,
     unit_of,
 )
@@ -86,8 +86,8 @@ def circuit_stability(arm: Scores, mdm: Scores, settings: ComparisonSettings) ->
     """
     check_same_examples(arm, mdm)
     sums = [summed_over_steps(scores) for scores in (arm, mdm)]
-    clusters = row_clusters(arm)
-    check_scores(sums[0], sums[1], unit_of(arm), clusters)
+    clusters = drawn_rows(arm)
+    check_scores(sums[0], sums[1], unit_of(arm))
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
     weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)

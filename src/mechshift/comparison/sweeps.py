@@ -20,7 +20,7 @@ from mechshift.comparison.scores import (
     Scores,
     Unit,
     check_scores,
-    row_clusters,
+    drawn_rows,
     rows_with_step,
 )
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
@@ -119,7 +119,7 @@ def sweep_over_sizes(
         ComparisonError: the arrays do not match.
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit, clusters)
+    check_scores(arm_scores, mdm_scores, unit)
     wanted = wanted_for_sizes(graph, settings)
     if draws is None:
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
@@ -149,7 +149,7 @@ def sweep_over_denoising_steps(
     """
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
-    clusters = row_clusters(arm)
+    clusters = drawn_rows(arm)
     points = []
     for step in range(min(arm.values.shape[1], mdm.values.shape[1])):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
@@ -183,7 +183,7 @@ def sweep_over_halves(
         ComparisonError: the arrays do not match.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit, clusters)
+    check_scores(arm_scores, mdm_scores, unit)
     size = settings.circuit_size_in(graph.num_edges)
     if clusters is None:
         clusters = np.arange(len(arm_scores))

@@ -17,7 +17,7 @@ from typing import Literal
 import polars as pl
 
 from mechshift.attribution import EdgeScores, source_scores
-from mechshift.comparison import ComparisonSettings, row_clusters
+from mechshift.comparison import ComparisonSettings, drawn_rows
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.figure import Figure, Trace, bars
 from mechshift.page.formats import (
@@ -119,7 +119,7 @@ def _noise_free(
     arm: EdgeScores, other: EdgeScores, settings: ComparisonSettings
 ) -> NoiseFreeNumber:
     ours, theirs = (source_scores(scores)[:, 1:] for scores in (arm, other))
-    return noise_free_number(ours, theirs, _resampling(settings), clusters=row_clusters(arm))
+    return noise_free_number(ours, theirs, _resampling(settings), clusters=drawn_rows(arm))
 
 
 def _resampling(settings: ComparisonSettings) -> SemanticsSettings:
@@ -131,7 +131,7 @@ def _resampling(settings: ComparisonSettings) -> SemanticsSettings:
 def component_magnitudes(scores: EdgeScores, settings: ComparisonSettings) -> ComponentMagnitudes:
     """Of heads and MLPs, without `input`; on the resamples of the comparison."""
     return resample_magnitudes(
-        source_scores(scores)[:, 1:], row_clusters(scores), _resampling(settings)
+        source_scores(scores)[:, 1:], drawn_rows(scores), _resampling(settings)
     )
 
 

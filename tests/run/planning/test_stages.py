@@ -26,8 +26,9 @@ TASK = "infilling"
 FEW = {"num_resamples": 10}
 SETTINGS = RunSettings(
     tasks=(TASK,),
-    # Both models solve all of these, so that one round of candidates is enough.
-    pool=PoolConfig(num_examples=10, num_held_out=10),
+    # Both models solve all of these, so that one round of candidates is enough; and none held out
+    # is longer than all for discovery, on whose positions means are taken.
+    pool=PoolConfig(num_examples=20, num_held_out=10),
     attribution=AttributionSettings(ig_steps=2, batch_size=4, chunk_size=6),
     evaluation=EvaluationSettings(fractions=(0.02,), num_random=1, batch_size=4),
     comparison=ComparisonSettings(
