@@ -8,13 +8,13 @@ import pytest
 from mechshift.comparison import (
     ComparisonSettings,
     circuit_stability,
+    compare,
     depth_profile,
     overlap_curve,
     sweep_over_halves,
     sweep_over_sizes,
 )
-from mechshift.comparison.likeness import MeasuredPair
-from mechshift.comparison.measures import edge_measure
+from mechshift.comparison.draws import MeasuredPair, Wanted
 from mechshift.comparison.scores import check_same_examples, drawn_rows, row_clusters
 from mechshift.errors import ComparisonError
 from mechshift.evaluation import FaithfulnessCurve
@@ -139,12 +139,13 @@ def ratio_of_identical_models(clusters, drawn, num_tables=12, num_edges=400, siz
         measured = MeasuredPair(
             arm_scores=clustered(generator, clusters, num_edges, 0.6, effects),
             mdm_scores=clustered(generator, clusters, num_edges, 0.6, effects),
-            sizes=(size,),
-            measures=(edge_measure(),),
+            graph=GRAPH,
+            wanted=Wanted(edges=(size,)),
         )
         first = split_halves(drawn, 20, seed=table)
-        halves = measured.on_halves(np.ones(first.shape), first)["edges"].mean(axis=1)[:, 0]
-        ratios.append(halves[2] / np.sqrt(halves[0] * halves[1]))
+        found = measured.on_halves(np.ones(first.shape), first)[size]["edges"]
+        arm, mdm, one_way, other_way = found.mean(axis=0)
+        ratios.append((one_way + other_way) / 2 / np.sqrt(arm * mdm))
     return float(np.mean(ratios))
 
 
@@ -212,7 +213,7 @@ def test_rows_of_one_cluster_are_drawn_one_by_one_and_count_as_one_cluster():
     found = compare("one", arm, mdm, settings)
     assert found.num_clusters == 1
     alone = compare("one", pair.arm, pair.mdm, settings)
-    np.testing.assert_array_equal(found.overlap.ratio_draws, alone.overlap.ratio_draws)
+    np.testing.assert_array_equal(found.overlap.ratio.low, alone.overlap.ratio.low)
 
 
 def test_scores_in_other_clusters_are_refused():

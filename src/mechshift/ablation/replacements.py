@@ -51,8 +51,8 @@ class PositionMeans:
         last = int(positions.max())
         if last >= self.num_positions:
             raise AblationError(
-                f"position {last} has no mean output: the longest example that it is averaged over has"
-                f" {self.num_positions} tokens; average over more or longer examples, or use"
+                f"position {last} has no mean output: the longest of those averaged over"
+                f" has {self.num_positions} tokens; average over more or longer examples, or use"
                 " another replacement."
             )
         return self.by_site[site][positions]
