@@ -32,7 +32,7 @@ SAME = {
     "front-loaded": "yes, more",
     "back-loaded": "no, less",
     NOT_DECIDED: NOT_DECIDED,
-    TOO_NOISY: f"{TOO_NOISY} (undefined on the examples themselves)",
+    f"{TOO_NOISY} (undefined on the examples themselves)": TOO_NOISY,
 }
 """The verdict's words -> the finding's."""
 

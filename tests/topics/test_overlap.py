@@ -178,7 +178,7 @@ def test_what_changed_by_count_and_is_kept_by_weight_is_said_in_one_verdict(
 def test_the_verdict_tells_its_number_and_the_size_of_the_circuits(planted: Compared) -> None:
     statement = decided(with_noise_free(planted("rewired"), (0.1, 0.4)))
     assert statement.sentence == (
-        "The top 12 edges overlap by 0.25 [0.10, 0.40] without sampling noise: rewired."
+        "The top 10 edges overlap by 0.25 [0.10, 0.40] without sampling noise: rewired."
     )
 
 

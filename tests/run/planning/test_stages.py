@@ -144,7 +144,8 @@ def test_a_task_of_single_tokens_is_not_swept():
 
 def test_a_sweep_scores_each_number_of_steps_but_the_own():
     """Targets of 11 tokens in 1, 2, 4, 8 and 11 steps, of which the pool has the last."""
-    workload = make(replace(SETTINGS, tasks=("countdown-small",)))
+    ten = PoolConfig(num_examples=10, num_held_out=10)
+    workload = make(replace(SETTINGS, tasks=("countdown-small",), pool=ten))
     (mdm,) = (model for model in workload.models if model.model == "mdm")
     assert mdm.swept == (1, 2, 4, 8, 11)
     assert [steps for steps in mdm.swept if mdm.has_num_steps(steps)] == [11]
