@@ -35,7 +35,7 @@ from mechshift.comparison.noise_free_overlap import (
 from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
 from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
 from mechshift.comparison.resampling import CHUNK_BYTES, mean_scores
-from mechshift.comparison.scores import MIN_EXAMPLES, Flow, Scores, Unit, drawn_rows
+from mechshift.comparison.scores import MIN_EXAMPLES, Flow, Scores, Unit
 from mechshift.comparison.screening import NARROW
 from mechshift.comparison.settings import (
     ComparisonSettings,
@@ -103,7 +103,6 @@ __all__ = [
     "default_sizes",
     "depth_profile",
     "direction_of_flow",
-    "drawn_rows",
     "mean_scores",
     "node_jaccard",
     "node_names",

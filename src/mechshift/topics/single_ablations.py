@@ -22,7 +22,6 @@ from mechshift.ablation import (
     rank_agreement,
 )
 from mechshift.attribution import source_scores
-from mechshift.comparison import drawn_rows
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.figure import Figure, Trace, box
@@ -75,7 +74,7 @@ def _agreement(
     """Ablations are of held-out examples, scores of those for discovery."""
     scores = stored.scores(kind)
     by_component = source_scores(scores)[:, 1:]
-    return rank_agreement(single, by_component, settings, scored=drawn_rows(scores))
+    return rank_agreement(single, by_component, settings, scored=scores.drawn)
 
 
 def single_ablations_figure(effects: SingleEffects) -> Figure:

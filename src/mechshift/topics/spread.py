@@ -17,7 +17,7 @@ from typing import Literal
 import polars as pl
 
 from mechshift.attribution import EdgeScores, source_scores
-from mechshift.comparison import ComparisonSettings, drawn_rows
+from mechshift.comparison import ComparisonSettings
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.figure import Figure, Trace, bars
 from mechshift.page.formats import (
@@ -47,7 +47,7 @@ from mechshift.semantics import (
     noise_free_number,
     resample_magnitudes,
 )
-from mechshift.statistics import Estimate
+from mechshift.statistics import Estimate, cluster_columns
 from mechshift.topics.decisions import by_sign
 from mechshift.topics.topic import (
     HeadlineRow,
@@ -119,7 +119,9 @@ def _noise_free(
     arm: EdgeScores, other: EdgeScores, settings: ComparisonSettings
 ) -> NoiseFreeNumber:
     ours, theirs = (source_scores(scores)[:, 1:] for scores in (arm, other))
-    return noise_free_number(ours, theirs, _resampling(settings), clusters=drawn_rows(arm))
+    return noise_free_number(
+        ours, theirs, _resampling(settings), clusters=cluster_columns(arm.drawn)[0]
+    )
 
 
 def _resampling(settings: ComparisonSettings) -> SemanticsSettings:
@@ -130,9 +132,7 @@ def _resampling(settings: ComparisonSettings) -> SemanticsSettings:
 
 def component_magnitudes(scores: EdgeScores, settings: ComparisonSettings) -> ComponentMagnitudes:
     """Of heads and MLPs, without `input`; on the resamples of the comparison."""
-    return resample_magnitudes(
-        source_scores(scores)[:, 1:], drawn_rows(scores), _resampling(settings)
-    )
+    return resample_magnitudes(source_scores(scores)[:, 1:], scores.drawn, _resampling(settings))
 
 
 def _decided(task: TaskResults, *, above: str, below: str) -> str:
