@@ -32,7 +32,7 @@ from mechshift.comparison.chosen_edges import Circuits
 from mechshift.comparison.measuring import Found, measured
 from mechshift.comparison.resampling import MeanRows
 from mechshift.comparison.sources import COLUMNS, Source
-from mechshift.statistics import Estimate, Interval, spread_of_draws
+from mechshift.statistics import Estimate, Interval, cluster_columns, spread_of_draws
 
 NUM_BLOCKS = 16
 """Blocks into which clusters of examples are dealt, with at least two clusters each; fewer clusters
@@ -110,10 +110,7 @@ def noise_free_overlap(
         seed: of blocks, orders and simulations.
     """
     generator = np.random.default_rng(seed)
-    if clusters is None:
-        clusters = np.arange(len(arm_scores))
-    _, cluster = np.unique(clusters, return_inverse=True)
-    num_clusters = int(cluster.max()) + 1
+    cluster, num_clusters = cluster_columns(len(arm_scores) if clusters is None else clusters)
     num_blocks = NUM_BLOCKS if num_clusters >= 2 * NUM_BLOCKS else NUM_BLOCKS // 2
     if num_clusters < num_blocks:
         return _undefined(size, f"{num_clusters} clusters of examples cannot be halved thrice")

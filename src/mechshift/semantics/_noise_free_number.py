@@ -29,6 +29,7 @@ from mechshift.statistics import (
     Estimate,
     Estimates,
     bootstrap_weights,
+    cluster_columns,
     split_halves,
 )
 
@@ -99,9 +100,7 @@ def noise_free_number(
             "every component's score is zero, so nothing is spread over components; check that the"
             " metric differs between clean and corrupted prompts."
         )
-    _, cluster = np.unique(
-        np.arange(len(arm)) if clusters is None else clusters, return_inverse=True
-    )
+    cluster, _ = cluster_columns(len(arm) if clusters is None else clusters)
     weights = bootstrap_weights(cluster, settings.num_resamples, settings.seed)
     first = split_halves(cluster, NUM_SPLITS, settings.seed)
     rows = np.concatenate([np.full((1, len(arm)), 1 / len(arm)), weights])
