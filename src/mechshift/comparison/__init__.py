@@ -1,5 +1,6 @@
 """Comparison: what two models' circuits share, and where in depth they differ."""
 
+from mechshift.comparison.by_weight import WeightLikeness, weight_likeness
 from mechshift.comparison.chosen_edges import top_edges
 from mechshift.comparison.comparisons import CircuitShift, Comparison, circuit_shift, compare
 from mechshift.comparison.depth import (
@@ -27,7 +28,7 @@ from mechshift.comparison.measuring import (
     MEASURING_BYTES,
     TAKEN_APART,
 )
-from mechshift.comparison.noise_free_overlap import (
+from mechshift.comparison.noise_free import (
     LOWEST_CEILING,
     NoiseFreeOverlap,
     noise_free_overlap,
@@ -52,7 +53,6 @@ from mechshift.comparison.sweeps import (
     sweep_over_halves,
     sweep_over_sizes,
 )
-from mechshift.comparison.weight_likeness import WeightLikeness, weight_likeness
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [

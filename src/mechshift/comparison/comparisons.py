@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechshift.comparison.by_weight import WeightLikeness, weight_likeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile, wanted_for_depth
 from mechshift.comparison.draws import measure_draws
-from mechshift.comparison.noise_free_overlap import NoiseFreeOverlap, noise_free_overlap
+from mechshift.comparison.noise_free import NoiseFreeOverlap, noise_free_overlap
 from mechshift.comparison.overlaps import (
     Agreement,
     OverlapCurve,
@@ -44,7 +45,6 @@ from mechshift.comparison.sweeps import (
     sweep_over_sizes,
     wanted_for_sizes,
 )
-from mechshift.comparison.weight_likeness import WeightLikeness, weight_likeness
 from mechshift.graph import Graph
 from mechshift.statistics import bootstrap_weights, num_clusters
 

@@ -98,6 +98,13 @@ def chunks(num_rows: int, bytes_per_row: int) -> Iterator[slice]:
         yield slice(start, min(start + step, num_rows))
 
 
+def column_ranges(num_rows: int, num_edges: int) -> Iterator[slice]:
+    """Consecutive ranges of edges whose scores take at most `CHUNK_BYTES` in float64."""
+    step = max(1, CHUNK_BYTES // (8 * num_rows))
+    for start in range(0, num_edges, step):
+        yield slice(start, min(start + step, num_edges))
+
+
 def mean_scores(
     weights: Shaped[np.ndarray, "row example"], scores: Float[np.ndarray, "example edge"]
 ) -> Float[np.ndarray, "row edge"]:

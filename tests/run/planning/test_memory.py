@@ -37,6 +37,7 @@ from mechshift.comparison import (
     ComparisonSettings,
     compare,
     measuring,
+    noise_free,
     resampling,
     workers,
 )
@@ -326,6 +327,8 @@ def test_a_comparison_takes_what_is_planned_and_little_less(num_steps, per_shard
         for module in (resampling, measuring, planning_memory):
             monkeypatch.setattr(module, name, limit, raising=False)
     monkeypatch.setattr(workers, "num_workers", lambda: 2)
+    for number in ("NUM_DEALS", "NUM_SIMULATIONS"):  # one after the other, they take time only
+        monkeypatch.setattr(noise_free, number, 1)
     pair = [average_over_shards(random_scores(seed, 240, num_steps), per_shard) for seed in (0, 1)]
     tracemalloc.start()
     compare("t", *pair, SETTINGS)

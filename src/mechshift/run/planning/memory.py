@@ -48,6 +48,9 @@ COMPARED_ARRAYS = 4
 COMPARED_PIECES = 3
 """Pieces of `CHUNK_BYTES` that live at once, at most: made, measured, and still in use."""
 
+BLOCK_SUMS = 32
+"""Rows of sums over blocks of examples that the noise-free overlap rests on, in float64."""
+
 MANY_THREADS = 16
 """Threads that a host is taken to have."""
 
@@ -420,5 +423,6 @@ def comparison_bytes(graph: Graph, num_rows: int, settings: ComparisonSettings) 
     return (
         COMPARED_ARRAYS * num_rows * graph.num_edges * WIDE
         + COMPARED_PIECES * piece
+        + BLOCK_SUMS * graph.num_edges * 2 * WIDE
         + max(block, min(MEASURING_BYTES, MANY_THREADS * block))
     )

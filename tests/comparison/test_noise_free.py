@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import ComparisonSettings, overlap_curve
-from mechshift.comparison.noise_free_overlap import (
+from mechshift.comparison.noise_free import (
     NoiseFreeOverlap,
     _by_rank,
     _extrapolated,

@@ -30,8 +30,8 @@ from scipy.stats import t as student
 
 from mechshift.comparison.chosen_edges import Circuits
 from mechshift.comparison.measuring import Found, measured
-from mechshift.comparison.resampling import MeanRows
-from mechshift.comparison.sources import COLUMNS, Source
+from mechshift.comparison.resampling import MeanRows, column_ranges
+from mechshift.comparison.sources import Source
 from mechshift.statistics import Estimate, Interval, cluster_columns, spread_of_draws
 
 NUM_BLOCKS = 16
@@ -172,7 +172,7 @@ def _block_sums(
 ) -> Float[np.ndarray, "block edge"]:
     member = (np.arange(block.max() + 1)[:, None] == block).astype(np.float64)
     sums = np.empty((len(member), scores.shape[1]))
-    for columns in Source(scores=scores).ranges(COLUMNS):  # all at once they are copied to float64
+    for columns in column_ranges(*scores.shape):  # all at once they are copied to float64
         sums[:, columns] = member @ scores[:, columns]
     return sums
 
@@ -276,7 +276,7 @@ def _by_rank(
     num_clusters = len(counts)
     mean = scores.mean(axis=0, dtype=np.float64)
     variance = np.empty_like(mean)
-    for columns in Source(scores=scores).ranges(COLUMNS):
+    for columns in column_ranges(*scores.shape):
         deviations = _block_sums(scores[:, columns], cluster) - counts[:, None] * mean[columns]
         variance[columns] = (deviations**2).sum(axis=0)
     variance *= num_clusters / (num_clusters - 1) / num_examples**2

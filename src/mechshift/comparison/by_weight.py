@@ -23,8 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.comparison.resampling import CHUNK_BYTES
-from mechshift.statistics import Estimate, Estimates
+from mechshift.comparison.resampling import column_ranges
+from mechshift.statistics import Estimate, Estimates, cluster_columns
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,11 +55,9 @@ def weight_likeness(
         clusters: which examples are drawn together; None: each by itself.
         level: of the interval.
     """
-    num_examples = len(arm_scores)
-    if clusters is None:
-        clusters = np.arange(num_examples)
-    _, first, member = np.unique(clusters, return_index=True, return_inverse=True)
-    products = _products((arm_scores, mdm_scores), member)
+    cluster, _ = cluster_columns(len(arm_scores) if clusters is None else clusters)
+    _, first = np.unique(cluster, return_index=True)
+    products = _products((arm_scores, mdm_scores), cluster)
     rows = np.concatenate([np.ones((1, len(first))), weights[:, first]])
     likeness = _likeness(*(_between_clusters(rows, product) for product in products))
     estimates = Estimates.from_rows(likeness[:, None], level=level)
@@ -68,15 +66,13 @@ def weight_likeness(
 
 def _products(
     pair: tuple[Float[np.ndarray, "example edge"], Float[np.ndarray, "example edge"]],
-    member: Int[np.ndarray, " example"],
+    cluster: Int[np.ndarray, " example"],
 ) -> Float[np.ndarray, "product=3 cluster cluster"]:
     """Of clusters' summed scores: ARM with ARM, MDM with MDM, ARM with MDM."""
-    num_examples, num_edges = pair[0].shape
-    belongs = (np.arange(member.max() + 1)[:, None] == member).astype(np.float64)
+    belongs = (np.arange(cluster.max() + 1)[:, None] == cluster).astype(np.float64)
     products = np.zeros((3, len(belongs), len(belongs)))
-    step = max(1, CHUNK_BYTES // (8 * num_examples))
-    for start in range(0, num_edges, step):
-        arm, mdm = (belongs @ scores[:, start : start + step] for scores in pair)
+    for columns in column_ranges(*pair[0].shape):
+        arm, mdm = (belongs @ scores[:, columns] for scores in pair)
         products += [arm @ arm.T, mdm @ mdm.T, arm @ mdm.T]
     return products
 
