@@ -9,9 +9,9 @@ file, and those that stand there are not drawn again. docs/validity.md holds the
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -38,11 +38,14 @@ from mechshift.semantics import (
     resample_magnitudes,
 )
 from mechshift.semantics._noise_free_number import number_of
-from mechshift.statistics import ROUNDING, Estimate, Interval, bootstrap_weights
+from mechshift.statistics import ROUNDING, Estimate, Interval, bootstrap_weights, holm
 from mechshift.topics.decisions import (
+    TOO_NOISY,
     by_sign,
+    decides,
     edges_changed,
     noise_free_structure,
+    p_of_decision,
     structure,
     weights_kept,
 )
@@ -50,7 +53,11 @@ from mechshift.topics.spread import caution
 
 GRAPH = Graph(num_layers=6, num_heads=3, num_key_value_groups=3)
 
-UNDECIDED = ("not decided", "undefined", "not measured")
+VERDICTS = ("structure", "depth", "specialisation")
+"""Rules of the verdict; the others are read beside it, or are those that were replaced."""
+
+TASKS_OF_RUN = 4
+"""Pools that are taken for the tasks of one run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,14 +148,20 @@ class Reading:
     truth: float
     covers: bool | None
     """Whether the interval holds the truth; None where there is none."""
+    p: float | None
+    """Of the decision (`decisions.p_of_decision`); None where there is no number."""
 
     @property
     def decided(self) -> bool:
-        return self.verdict not in UNDECIDED and not self.verdict.startswith("too noisy")
+        return decides(self.verdict)
+
+    @property
+    def false(self) -> bool:
+        return self.decided and self.verdict != self.right
 
 
 def main(options: Options) -> None:
-    """Draw what is missing, and print one table."""
+    """Draw what is missing, and print two tables."""
     chosen = [
         name
         for name in SCENARIOS
@@ -165,7 +178,9 @@ def main(options: Options) -> None:
             file.flush()
             done[key] = found
     pools = {name: [done[key] for key in keys if key[0] == name] for name in chosen}
-    Console(width=150).print(table_of(pools))
+    console = Console(width=150)
+    console.print(table_of(pools))
+    console.print(table_of_runs(pools, options.level))
 
 
 def draw(options: Options, keys: Sequence[tuple[str, int]]) -> Iterator[dict[str, Reading]]:
@@ -201,11 +216,33 @@ def table_of(pools: dict[str, list[dict[str, Reading]]]) -> Table:
     return table
 
 
+def table_of_runs(pools: dict[str, list[dict[str, Reading]]], level: float) -> Table:
+    """Runs of four tasks: in how many is some verdict false, by itself and corrected for all?"""
+    table = Table(title=f"runs of {TASKS_OF_RUN} tasks with {len(VERDICTS)} verdicts each")
+    for column in ("scenario", "some false", "corrected", "right", "corrected"):
+        table.add_column(column)
+    for name, of_scenario in pools.items():
+        num_runs = len(of_scenario) // TASKS_OF_RUN
+        counts = np.zeros(4, dtype=int)
+        for run in range(num_runs):
+            tasks = of_scenario[run * TASKS_OF_RUN : (run + 1) * TASKS_OF_RUN]
+            readings = [found[rule] for found in tasks for rule in VERDICTS]
+            p = holm(np.array([np.nan if one.p is None else one.p for one in readings]))
+            kept = [one for one, of_one in zip(readings, p, strict=True) if of_one <= 1 - level]
+            for place, some in enumerate((readings, kept)):
+                false = sum(one.false for one in some)
+                right = sum(one.decided for one in some) - false
+                counts[[place, 2 + place]] += [false > 0, right]
+        some_false = (f"{count} of {num_runs}" for count in counts[:2])
+        table.add_row(name, *some_false, *map(str, counts[2:]))
+    return table
+
+
 def cells(readings: Sequence[Reading]) -> Iterable[str]:
     """False and right decisions, truth, bias and coverage."""
     num = len(readings)
-    false = sum(one.decided and one.verdict != one.right for one in readings)
-    right = sum(one.decided and one.verdict == one.right for one in readings)
+    false = sum(one.false for one in readings)
+    right = sum(one.decided for one in readings) - false
     more_than_chance = "*" if false > binom.ppf(0.99, num, 0.05) else ""
     defined = [one for one in readings if np.isfinite(one.value)]
     covers = [one.covers for one in readings if one.covers is not None]
@@ -333,13 +370,21 @@ def overlap_readings(pool: Pool) -> dict[str, Reading]:
     ratio = overlap_curve(GRAPH, *pool.scores, settings, clusters=pool.clusters).ratio.at(0)
     right = structure(exactly(truth))
     return {
-        "structure": reading(noise_free_structure(found), right, found.overlap, truth),
-        "structure, ratio to ceiling": reading(structure(ratio), right, ratio, truth),
+        "structure": reading(
+            lambda overlap: noise_free_structure(replace(found, overlap=overlap)),
+            right,
+            found.overlap,
+            truth,
+        ),
+        "structure, ratio to ceiling": reading(structure, right, ratio, truth),
         "edges changed": reading(
-            edges_changed(found), "yes" if truth < 1 else "no", found.overlap, truth
+            lambda overlap: edges_changed(replace(found, overlap=overlap)),
+            "yes" if truth < 1 else "no",
+            found.overlap,
+            truth,
         ),
         "weights": reading(
-            weights_kept(likeness),
+            lambda cosine: weights_kept(replace(likeness, likeness=cosine)),
             "kept" if cosine > 0.9 else "changed",
             likeness.likeness,
             cosine,
@@ -358,19 +403,19 @@ def spread_readings(pool: Pool) -> dict[str, Reading]:
     effects = np.concatenate([by_component(effects[None]) for effects in pool.effects])
     truth = float(np.diff(number_of(effects))[0])
     found = noise_free_number(arm, mdm, settings, clusters=pool.clusters)
-    words = {"above": "more distributed", "below": "sharper", "missing": "undefined"}
-    right = by_sign(exactly(truth), **words)
+    by_spread = partial(by_sign, above="more distributed", below="sharper", missing="undefined")
     magnitudes = [resample_magnitudes(scores, pool.clusters, settings) for scores in (arm, mdm)]
     old = concentration_shift(*magnitudes, level=settings.level).shift.effective_number
     old_truth = concentration_shift(
         *(resample_magnitudes(np.tile(row, (10, 1)), 10, settings) for row in effects)
     ).shift.effective_number.value
-    decided = "not decided" if caution(found) else by_sign(found.shift, **words)
+    cautious = "not decided" if caution(found) else ""
+    right, old_right = by_spread(exactly(truth)), by_spread(exactly(old_truth))
     return {
-        "specialisation": reading(decided, right, found.shift, truth),
-        "specialisation, entropy": reading(
-            by_sign(old, **words), by_sign(exactly(old_truth), **words), old, old_truth
+        "specialisation": reading(
+            lambda shift: cautious or by_spread(shift), right, found.shift, truth
         ),
+        "specialisation, entropy": reading(by_spread, old_right, old, old_truth),
     }
 
 
@@ -388,10 +433,8 @@ def depth_readings(pool: Pool) -> dict[str, Reading]:
     truth = mdm - arm
     profiles = depth_profile(GRAPH, *pool.scores, pool.settings, clusters=pool.clusters)
     found = profiles.source.cross_fitted_shift("early")
-    words = {"above": "front-loaded", "below": "back-loaded", "missing": "too noisy"}
-    return {
-        "depth": reading(by_sign(found, **words), by_sign(exactly(truth), **words), found, truth)
-    }
+    decide = partial(by_sign, above="front-loaded", below="back-loaded", missing=TOO_NOISY)
+    return {"depth": reading(decide, decide(exactly(truth)), found, truth)}
 
 
 def early_share(effects: np.ndarray, size: int) -> float:
@@ -408,13 +451,20 @@ def exactly(truth: float) -> Estimate:
     return Estimate(value=value, interval=Interval(low=value, high=value, level=0.95))
 
 
-def reading(verdict: str, right: str, found: Estimate | None, truth: float) -> Reading:
+def reading(
+    decide: Callable[[Estimate | None], str], right: str, found: Estimate | None, truth: float
+) -> Reading:
+    """What a rule makes of a number."""
+    p = None
+    if found is not None:
+        p = p_of_decision(lambda level: decide(found.at_level(level)), found.interval.level)
     return Reading(
-        verdict=verdict,
+        verdict=decide(found),
         right=right,
         value=float("nan") if found is None else found.value,
         truth=truth,
         covers=None if found is None else found.interval.contains(truth),
+        p=p,
     )
 
 

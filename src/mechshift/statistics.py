@@ -57,6 +57,17 @@ class Estimate:
         """Whether the interval decides that the truth is not `value`."""
         return not self.interval.contains(value)
 
+    def at_level(self, level: float) -> "Estimate":
+        """With the interval of another level, as if the estimate scattered normally."""
+        scale = _normal_reach(level) / _normal_reach(self.interval.level)
+        low, high = self.interval.low, self.interval.high
+        interval = Interval(
+            low=self.value - scale * (self.value - low),
+            high=self.value + scale * (high - self.value),
+            level=level,
+        )
+        return Estimate(value=self.value, interval=interval)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimates:
@@ -393,7 +404,7 @@ def proportion_interval(num_successes: int, num_trials: int, level: float = 0.95
 def _wilson(share: float, num_trials: float, level: float) -> Interval:
     """Of a share of so many trials, which need be no whole number."""
     _check_level(level)
-    z = float(ndtri((1 + level) / 2))
+    z = _normal_reach(level)
     pull = z**2 / num_trials
     centre = (share + pull / 2) / (1 + pull)
     reach = z * math.sqrt(share * (1 - share) / num_trials + pull / num_trials / 4) / (1 + pull)
@@ -416,6 +427,11 @@ def _percentiles(
         )
     tail = 100 * (1 - level) / 2
     return np.percentile(samples, [tail, 100 - tail], axis=0)
+
+
+def _normal_reach(level: float) -> float:
+    """Standard errors to either side of the mean that hold so much of a normal distribution."""
+    return float(ndtri((1 + level) / 2))
 
 
 def _check_level(level: float) -> None:

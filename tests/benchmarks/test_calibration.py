@@ -52,6 +52,7 @@ def test_a_pool_that_stands_in_the_file_is_not_drawn_again(
             "value": 0.25,
             "truth": 1.0,
             "covers": False,
+            "p": 0.01,
         }
     }
     file = tmp_path / "pools.jsonl"
@@ -61,3 +62,19 @@ def test_a_pool_that_stands_in_the_file_is_not_drawn_again(
     calibration.main(tyro.cli(calibration.Options, args=[*words, "--processes", "1"]))
     printed = capsys.readouterr().out
     assert "1 of 1" in printed and "-0.750" in printed and "0.00 of 1" in printed
+
+
+def test_a_run_of_four_tasks_is_corrected_for_all_its_verdicts(calibration):
+    """Of twelve verdicts, a false one at .02 does not survive, and a right one at .001 does."""
+
+    def reading(verdict, p):
+        return calibration.Reading(
+            verdict=verdict, right="moved", value=1.0, truth=1.0, covers=True, p=p
+        )
+
+    nothing = {rule: reading("not decided", 1.0) for rule in calibration.VERDICTS}
+    pools = [nothing, nothing | {"depth": reading("stayed", 0.02)}, nothing, nothing]
+    pools[3] = nothing | {"structure": reading("moved", 0.001)}
+    table = calibration.table_of_runs({"some": pools * 2}, 0.95)
+    (row,) = zip(*(column.cells for column in table.columns), strict=True)
+    assert row == ("some", "2 of 2", "0 of 2", "2", "2")

@@ -8,7 +8,13 @@ from scipy.stats import rankdata
 
 from mechshift.circuits import select_top_edges
 from mechshift.comparison import top_edges
-from mechshift.comparison.chosen_edges import Circuits, circuits_of, rank_rows, strongest_first
+from mechshift.comparison.chosen_edges import (
+    Circuits,
+    circuits_of,
+    rank_rows,
+    strongest,
+    strongest_first,
+)
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 
@@ -123,3 +129,14 @@ def test_a_circuit_holds_the_strongest_edges_of_its_row() -> None:
     np.testing.assert_array_equal(of_one.scores, [[5, 2], [0, -3]])
     np.testing.assert_array_equal(of_two.edges, [0, 1, 2, 3])
     np.testing.assert_array_equal(of_two.members, [[1, 0, 1, 0], [0, 0, 1, 1]])
+
+
+@given(seed=st.integers(0, 10_000), dtype=st.sampled_from([np.float32, np.float64]))
+def test_the_strongest_edges_are_the_first_of_the_sorted_ones(seed: int, dtype: type) -> None:
+    """With ties at the last place, zeros, and rows in which nothing is left to choose."""
+    generator = np.random.default_rng(seed)
+    magnitudes = generator.integers(0, 4, size=(6, 9)).astype(dtype)
+    for size in range(1, 9):
+        expected = np.zeros(magnitudes.shape, dtype=bool)
+        np.put_along_axis(expected, strongest_first(magnitudes)[:, :size], True, axis=1)
+        np.testing.assert_array_equal(strongest(magnitudes, size), expected & (magnitudes > 0))

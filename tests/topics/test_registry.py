@@ -3,10 +3,11 @@
 import itertools
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 import pytest
 
@@ -15,6 +16,7 @@ from mechshift.page.formats import NOT_DECIDED, Cell, estimate_cell, in_words, p
 from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR, NEUTRAL_COLOUR
 from mechshift.statistics import Estimate, Interval
 from mechshift.topics import registry  # pytest takes `tests_over` by itself for a test
+from mechshift.topics.decisions import decides
 from mechshift.topics.depth import EARLY
 from mechshift.topics.flow import SHARE
 from mechshift.topics.hypotheses import corrected_frame
@@ -29,7 +31,7 @@ from mechshift.topics.registry import (
     rules,
     terms,
     tracked_quantities,
-    verdict,
+    verdicts,
     verdicts_json,
 )
 from mechshift.topics.report_page import RunFacts
@@ -68,7 +70,7 @@ ControlOf = Callable[[str, str], MemberResults]
 
 
 def rows_of(*tasks: TaskResults) -> dict[str, Row]:
-    groups = headline(tasks, [verdict(task) for task in tasks])
+    groups = headline(tasks, verdicts(tasks))
     return {row.name: row for group in groups for row in group.rows}
 
 
@@ -144,7 +146,7 @@ def test_members_are_measured_by_these_quantities_and_checkpoints_by_more() -> N
 def test_a_verdict_finds_what_was_planted_and_nothing_else(
     planted: Planted, plant: str, structure: str, depth: str, specialisation: str
 ) -> None:
-    found = verdict(planted(plant))
+    found = verdicts([planted(plant)])[0]
     assert found.of("structure").verdict == structure
     assert found.of("depth").verdict == depth
     assert found.of("specialisation").verdict == specialisation
@@ -153,14 +155,14 @@ def test_a_verdict_finds_what_was_planted_and_nothing_else(
 
 
 def test_nothing_is_explained_that_did_not_shift(planted: Planted, control_of: ControlOf) -> None:
-    found = verdict(planted("rewired", control_of("arm-full", "moved")))
+    found = verdicts([planted("rewired", control_of("arm-full", "moved"))])[0]
     assert "cause" not in [one.axis for one in found.statements]
 
 
 def test_a_paragraph_holds_every_sentence_and_every_axis_has_a_rule(
     planted: Planted, control_of: ControlOf
 ) -> None:
-    found = verdict(planted("moved", control_of("arm-full", "identical")))
+    found = verdicts([planted("moved", control_of("arm-full", "identical"))])[0]
     assert found.paragraph.startswith("On moved, the top 10 edges overlap by 0.00 [0.00, 0.00] ")
     assert {one.axis for one in found.statements} == set(AXES)
     for statement in found.statements:
@@ -193,14 +195,14 @@ def test_where_verdict_and_finding_answer_one_question_they_answer_alike(
     task = replace(task, records={**task.records, "faithfulness": record})
     findings = registry.findings(task)
     (found,) = [one.verdict for one in findings if question in one.question]
-    assert SAME[verdict(task).of(axis).verdict] == found
+    assert SAME[verdicts([task])[0].of(axis).by_itself] == found
 
 
 def test_verdicts_are_stored_with_their_rules_and_tests(
     planted: Planted, control_of: ControlOf
 ) -> None:
     tasks = (planted("moved", control_of("arm-full", "identical")), planted("rewired"))
-    found, tests = [verdict(task) for task in tasks], registry.tests_over(tasks)
+    found, tests = verdicts(tasks), registry.tests_over(tasks)
     stored = json.loads(verdicts_json(found, tests))
     assert stored["rules"] == {rule.axis: rule.words for rule in rules()}
     assert tuple(stored["rules"]) == AXES
@@ -213,10 +215,77 @@ def test_verdicts_are_stored_with_their_rules_and_tests(
     assert "−" not in verdicts_json(found, tests)  # numbers are numbers, not words
 
 
+def of_tasks(planted: Planted, z: Sequence[float]) -> list[TaskResults]:
+    """One circuit on every task, and shifts in depth of so many standard errors."""
+    tasks = []
+    for number, distance in enumerate(z):
+        shift = Estimate(
+            value=0.01 * distance,
+            interval=Interval(
+                low=0.01 * (distance - 1.96), high=0.01 * (distance + 1.96), level=0.95
+            ),
+        )
+        task = with_measured(planted("identical"), early_share_shift=Measured(estimate=shift))
+        tasks.append(replace(task, task=f"task {number}"))
+    return tasks
+
+
+def test_verdicts_are_corrected_for_all_that_the_run_decides(planted: Planted) -> None:
+    """By hand: Holm's step-down over all p-values of the run, in order."""
+    found = verdicts(of_tasks(planted, (2.2, 5.0, 3.9, 0.5)))
+    statements = [one for verdict in found for one in verdict.statements if one.p is not None]
+    order = sorted(statements, key=lambda one: one.p)
+    largest = 0.0
+    for place, one in enumerate(order):
+        largest = max(largest, min(1.0, one.p * (len(order) - place)))
+        assert one.corrected_p == pytest.approx(largest)
+        assert decides(one.verdict) == (decides(one.by_itself) and largest <= 0.05)
+    depth = [verdict.of("depth") for verdict in found]
+    assert [one.by_itself for one in depth] == [*["front-loaded"] * 3, NOT_DECIDED]
+    assert [one.verdict for one in depth] == [
+        NOT_DECIDED,
+        "front-loaded",
+        "front-loaded",
+        NOT_DECIDED,
+    ]
+    assert depth[0].sentence.endswith(": not decided (front-loaded by itself).")
+    assert f"{len(order)} verdicts" in registry.correction(found)
+
+
+def test_alone_a_task_decides_what_it_does_not_among_others(planted: Planted) -> None:
+    (alone,) = verdicts(of_tasks(planted, (2.9,)))
+    among = verdicts(of_tasks(planted, (2.9, *[0.0] * 9)))
+    assert alone.of("depth").verdict == "front-loaded"
+    assert among[0].of("depth").verdict == NOT_DECIDED
+
+
+def test_runs_in_which_nothing_moved_rarely_say_that_anything_did(planted: Planted) -> None:
+    """Four tasks, 100 runs: by themselves they do in one of five, corrected in one of twenty."""
+    draws = np.random.default_rng(0).normal(size=(100, 4))
+    single = corrected = 0
+    for z in draws:
+        depth = [one.of("depth") for one in verdicts(of_tasks(planted, z.tolist()))]
+        single += any(decides(one.by_itself) for one in depth)
+        corrected += any(decides(one.verdict) for one in depth)
+    assert single >= 10  # 1 - 0.95 ** 4 of 100 is 19
+    assert corrected <= 5
+
+
+def test_a_cause_is_no_surer_than_what_it_explains(planted: Planted, control_of: ControlOf) -> None:
+    task = planted(
+        "moved", control_of("arm-full", "identical"), control_of("arm-continued", "identical")
+    )
+    (found,) = verdicts([task])
+    causes = [one for one in found.statements if one.axis == "cause"]
+    assert causes
+    for cause in causes:
+        assert cause.p >= found.of("depth").p
+
+
 def test_the_headline_begins_with_the_verdict(ioi: TaskResults, infilling: TaskResults) -> None:
     """A row an axis: its rule, and of each task what was decided and the number behind it."""
     tasks = (infilling, ioi)
-    decided = [verdict(task) for task in tasks]
+    decided = verdicts(tasks)
     first, *others = headline(tasks, decided)
     assert first.name == "Verdict"
     assert [(row.name.lower(), row.explanation) for row in first.rows] == [
@@ -300,7 +369,7 @@ def test_every_shift_that_is_explained_has_its_cause_in_the_headline(planted: Pl
         early_share_shift=Measured(estimate=estimate(0.1, 0.3)),
         effective_components_shift=Measured(estimate=estimate(0.5, 0.7)),
     )
-    causes = [one for one in verdict(task).statements if one.axis == "cause"]
+    causes = [one for one in verdicts([task])[0].statements if one.axis == "cause"]
     assert len(causes) == 2
     assert f"{EARLY} is" in causes[0].sentence and f"{SHIFT} is" in causes[1].sentence
     assert rows_of(task)["Cause"].cells[0] == Cell(text=NOT_DECIDED)

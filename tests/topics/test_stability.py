@@ -9,7 +9,7 @@ from mechshift.comparison import ComparisonSettings, circuit_stability
 from mechshift.page.formats import NOT_DECIDED, UNDEFINED
 from mechshift.statistics import Estimate, Interval
 from mechshift.testing import Noise, planted_pair
-from mechshift.topics.registry import headline, verdict
+from mechshift.topics.registry import headline, verdicts
 from mechshift.topics.stability import (
     CLASSES,
     KEPT,
@@ -89,7 +89,7 @@ def test_the_core_is_judged_by_the_class_in_which_its_bounds_lie(
         records={**ioi.records, STABILITY.name: sure},
     )
     task = with_kept(enough, measured)
-    assert verdict(task).of("core").verdict == decided
+    assert verdicts([task])[0].of("core").verdict == decided
     (finding,) = STABILITY.findings(task)
     assert finding.verdict == decided
 
@@ -115,7 +115,7 @@ def test_a_circuit_that_lies_elsewhere_is_called_so() -> None:
 
 def test_the_headline_shows_the_core(ioi: TaskResults, infilling: TaskResults) -> None:
     tasks = (ioi, infilling)
-    groups = headline(tasks, [verdict(task) for task in tasks])
+    groups = headline(tasks, verdicts(tasks))
     rows = {row.name: row for group in groups for row in group.rows}
     assert rows["Core kept"].cells[0].text == f"{ioi.mdm.estimate(KEPT).value:.2f}"
     overlap = STABILITY.of(infilling).core_overlap

@@ -89,13 +89,17 @@ class RankedRows:
     magnitudes: Float[np.ndarray, "row edge"]
     sizes: tuple[int, ...]
     """Of circuits smaller than the row, ascending."""
-    order: Int[np.ndarray, "row edge"] | None
-    """Columns of each row, strongest first; None where no size asked for it."""
+
+    @cached_property
+    def order(self) -> Int[np.ndarray, "row edge"]:
+        """Columns of each row, strongest first."""
+        return strongest_first(self.magnitudes)
 
     @cached_property
     def levels(self) -> UInt8[np.ndarray, "row edge"]:
         """How many of the sizes are too small for a circuit to hold an edge."""
-        assert self.order is not None
+        if len(self.sizes) == 1:
+            return (~strongest(self.magnitudes, self.sizes[0])).astype(np.uint8)
         places = np.diff([0, *self.sizes, self.magnitudes.shape[1]])
         by_place = np.repeat(np.arange(len(places), dtype=np.uint8), places)
         levels = _back_in_place(np.broadcast_to(by_place, self.magnitudes.shape), self.order)
@@ -107,14 +111,13 @@ class RankedRows:
     @cached_property
     def ranks(self) -> Float[np.ndarray, "row edge"]:
         """Rank of |score| among all edges, 1 the smallest, ties averaged."""
-        return average_ranks(self.magnitudes, self.order)
+        return average_ranks(self.magnitudes, self.order if self.sizes else None)
 
     def shuffled(self, columns: Int[np.ndarray, "shuffle edge"]) -> "RankedRows":
         """The only row, its edges exchanged: as if it were ranked anew."""
         (scores,) = self.scores
-        exchangeable = self.order is not None and self._exchangeable
-        found = rank_rows(scores[columns], self.sizes, ranked=not exchangeable)
-        if exchangeable:
+        found = rank_rows(scores[columns], self.sizes)
+        if self.sizes and self._exchangeable:
             # What is cached of this row is exchanged as its scores are.
             vars(found).update(levels=self.levels[0].take(columns))
         vars(found).update(ranks=self.ranks[0].take(columns))
@@ -124,23 +127,20 @@ class RankedRows:
         """The only row, so many times."""
         shape = (num_rows, self.scores.shape[1])
         scores, magnitudes = (np.broadcast_to(a, shape) for a in (self.scores, self.magnitudes))
-        found = RankedRows(scores=scores, magnitudes=magnitudes, sizes=self.sizes, order=None)
+        found = RankedRows(scores=scores, magnitudes=magnitudes, sizes=self.sizes)
         vars(found).update(ranks=np.broadcast_to(self.ranks, shape))
-        if self.order is not None:
+        if self.sizes:
             vars(found).update(levels=np.broadcast_to(self.levels, shape))
         return found
 
     @cached_property
     def _exchangeable(self) -> bool:
         """Whether no size cuts through a tie, where the lower index decides."""
-        assert self.order is not None
         ordered = self.magnitudes[0].take(self.order[0])
         return all(ordered[s - 1] != ordered[s] or ordered[s] == 0 for s in self.sizes)
 
 
-def rank_rows(
-    scores: Float[np.ndarray, "row edge"], sizes: Sequence[int], *, ranked: bool = True
-) -> RankedRows:
+def rank_rows(scores: Float[np.ndarray, "row edge"], sizes: Sequence[int]) -> RankedRows:
     """Rows of mean scores, ranked for circuits of these sizes.
 
     Raises:
@@ -150,8 +150,7 @@ def rank_rows(
     if not np.isfinite(magnitudes.max(initial=0)):
         raise ComparisonError("edge scores hold NaN or infinity and cannot be ranked.")
     smaller = tuple(sorted(size for size in sizes if size < scores.shape[1]))
-    order = strongest_first(magnitudes) if smaller and ranked else None
-    return RankedRows(scores=scores, magnitudes=magnitudes, sizes=smaller, order=order)
+    return RankedRows(scores=scores, magnitudes=magnitudes, sizes=smaller)
 
 
 def circuits_of(
@@ -207,6 +206,24 @@ def circuits_of(
                 for one, magnitude, mask, of in parts
             ],
         )
+
+
+def strongest(magnitudes: Float[np.ndarray, "row edge"], size: int) -> Bool[np.ndarray, "row edge"]:
+    """Which edges the circuit of one size holds: as the first of `strongest_first`, less zeros.
+
+    A fifth of the time of a sort, which serves several sizes at once.
+    """
+    place = magnitudes.shape[1] - size
+    last = np.partition(magnitudes, place, axis=1)[:, place, None]
+    found: Bool[np.ndarray, "row edge"] = magnitudes > last
+    missing = size - found.sum(axis=1)
+    tied = magnitudes == last
+    tied[last[:, 0] == 0] = False
+    exact = tied.sum(axis=1) <= missing
+    found[exact] |= tied[exact]
+    for row in np.flatnonzero(~exact):
+        found[row, np.flatnonzero(tied[row])[: missing[row]]] = True
+    return found
 
 
 def strongest_first(magnitudes: Float[np.ndarray, "row edge"]) -> Int[np.ndarray, "row edge"]:

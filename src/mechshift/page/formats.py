@@ -31,6 +31,11 @@ def number(value: float, digits: int = 2, *, signed: bool = False) -> str:
     return text.replace("-", "\N{MINUS SIGN}")
 
 
+def p_value(p: float) -> str:
+    """`p 0.012`, or `p < 0.001`."""
+    return f"p {number(p, 3)}" if p >= 0.0005 else "p < 0.001"
+
+
 def percentage(value: float) -> str:
     """A share as per cent with one decimal."""
     return f"{number(100 * value, 1)}\N{NO-BREAK SPACE}%"

@@ -14,7 +14,7 @@ Rule intervention, whether the MDM depends more on some structures, beyond what 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -105,6 +105,11 @@ class Intervention:
     def smallest(self) -> Estimate | None:
         """Of `beyond_chance`, the one nearest to 0."""
         return min(self.beyond_chance.values(), key=lambda one: abs(one.value), default=None)
+
+    def at_level(self, level: float) -> "Intervention":
+        """With the intervals of another level."""
+        beyond = {role: one.at_level(level) for role, one in self.beyond_chance.items()}
+        return replace(self, beyond_chance=beyond)
 
     def decides(self, *, more: str, less: str) -> str:
         """Words for a model that depends more, or less, on the plan's structures."""
@@ -206,15 +211,21 @@ def _decide(task: TaskResults) -> tuple[Statement, ...]:
     record = ABLATION.of(task)
     found = None if record is None else intervention(record.structures, EARLY_HEADS)
     if found is None:
-        return (Statement.of("intervention", NOT_MEASURED, None, ""),)
+        return (Statement.of("intervention", None, lambda _: NOT_MEASURED, ""),)
     lost = "metric" if found.drop == "share_lost" else "accuracy"
+
+    def decide(smallest: Estimate | None) -> str:
+        """At the level of this one's interval."""
+        at_level = found if smallest is None else found.at_level(smallest.interval.level)
+        return at_level.decides(
+            more="MDM depends more on early heads", less="MDM depends less on early heads"
+        )
+
     return (
         Statement.of(
             "intervention",
-            found.decides(
-                more="MDM depends more on early heads", less="MDM depends less on early heads"
-            ),
             found.smallest,
+            decide,
             f"Without early heads, beyond what random ones cost, the MDM loses a share of its"
             f" {lost} that differs from the ARM's by {{}}",
         ),

@@ -42,7 +42,7 @@ from mechshift.page.theme import (
     stacked,
 )
 from mechshift.statistics import Estimate, Estimates
-from mechshift.topics.decisions import MIN_CLUSTERS
+from mechshift.topics.decisions import MIN_CLUSTERS, p_of_decision
 from mechshift.topics.topic import (
     Measured,
     MemberResults,
@@ -280,25 +280,41 @@ def contrast(mdm: Measured, control: Measured) -> Estimate | None:
 
 def _cause(quantity: Quantity, mdm: Measured, controls: Sequence[MemberResults]) -> Statement:
     assert mdm.estimate is not None
-    shift = mdm.estimate.value
+    shift = mdm.estimate
     beyond = {
         one.name: found
         for one in controls
         if (found := contrast(mdm, one.measured[quantity.name])) is not None
     }
+
+    def decide(level: float) -> str:
+        if not shift.at_level(level).excludes(0.0):  # then there is nothing to explain
+            return NOT_DECIDED
+        wider = {name: one.at_level(level) for name, one in beyond.items()}
+        return _words_for(wider, shift.value)
+
+    decided = _words_for(beyond, shift.value)
+    return Statement(
+        axis="cause",
+        verdict=decided,
+        by_itself=decided,
+        estimate=None,
+        sentence=_shown(quantity, beyond, decided),
+        p=p_of_decision(decide, shift.interval.level),
+    )
+
+
+def _words_for(beyond: Mapping[str, Estimate], shift: float) -> str:
+    """The cause of the MDM's shift, given how far it lies beyond that of each control."""
     without = {name: found for name, found in beyond.items() if name in WITHOUT_DIFFUSION}
     alike = [name for name, found in without.items() if _alike(found, shift)]
     if alike:
-        decided = f"also without diffusion ({', '.join(alike)})"
-    elif TRAINED_ON not in without or not all(_further(one, shift) for one in without.values()):
-        decided = NOT_DECIDED
-    elif OTHER_SEED in beyond and _further(beyond[OTHER_SEED], shift):
-        decided = "this seed's"
-    else:
-        decided = "this checkpoint's"
-    return Statement(
-        axis="cause", verdict=decided, estimate=None, sentence=_shown(quantity, beyond, decided)
-    )
+        return f"also without diffusion ({', '.join(alike)})"
+    if TRAINED_ON not in without or not all(_further(one, shift) for one in without.values()):
+        return NOT_DECIDED
+    if OTHER_SEED in beyond and _further(beyond[OTHER_SEED], shift):
+        return "this seed's"
+    return "this checkpoint's"
 
 
 def _shown(quantity: Quantity, beyond: Mapping[str, Estimate], decided: str) -> str:

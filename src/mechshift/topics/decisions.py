@@ -4,7 +4,10 @@ An interval decides where it lies on one side of a threshold. The thresholds oth
 are ours, and stand here. Whatever a rule says, nothing is decided on too few clusters of examples.
 """
 
+from collections.abc import Callable
+
 import numpy as np
+from scipy.special import ndtr
 
 from mechshift.comparison import LOWEST_CEILING, NoiseFreeOverlap, OverlapCurve, WeightLikeness
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, UNDEFINED
@@ -23,6 +26,9 @@ twentieth. Not 0: what attention to both sides makes of scores with noise is nev
 interval of a share always lies above it and would decide nothing."""
 
 
+TOO_NOISY = "too noisy"
+"""What begins the words for a number that is undefined on too many resamples."""
+
 MIN_CLUSTERS = 20
 """Clusters of examples below which no verdict is decided: resampling so few says too little of how
 far another sample of them would differ."""
@@ -38,6 +44,39 @@ def given_clusters(decided: str, num_clusters: int) -> str:
 def too_few_clusters(num_clusters: int) -> str:
     """What stands in place of a verdict on so few clusters."""
     return f"too few clusters ({num_clusters})"
+
+
+def decides(words: str) -> bool:
+    """Whether these words of a rule decide something."""
+    return words not in (NOT_DECIDED, NOT_MEASURED, UNDEFINED) and not words.startswith(TOO_NOISY)
+
+
+FARTHEST = 7.0
+"""Standard errors beyond which the normal distribution is not followed: a p-value of 3e-12."""
+
+
+def p_of_decision(decide: Callable[[float], str], level: float) -> float:
+    """The smallest chance of error at which a rule still decides what it does; 1 if it does not.
+
+    Intervals that decide at every level up to 1 - p and no further make p the p-value of the
+    decision: where it is wrong, p is below any level at most as often as the intervals miss.
+
+    Args:
+        decide: the rule's words, with all intervals of a given level.
+        level: at which it decides.
+    """
+    words = decide(level)
+    if not decides(words):
+        return 1.0
+    # Intervals only widen with the level, so words that have changed stay changed.
+    near, far = 0.0, FARTHEST
+    while far - near > 1e-6:
+        middle = (near + far) / 2
+        if decide(1 - 2 * float(ndtr(-middle))) == words:
+            near = middle
+        else:
+            far = middle
+    return 2 * float(ndtr(-near))
 
 
 def by_side(

@@ -10,6 +10,7 @@ Rules, on cross-fitted shifts, so that a noisier model does not look moved:
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -38,7 +39,7 @@ from mechshift.page.theme import (
     thinned,
 )
 from mechshift.statistics import Estimate, Estimates
-from mechshift.topics.decisions import by_sign
+from mechshift.topics.decisions import TOO_NOISY, by_sign
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
@@ -54,7 +55,6 @@ from mechshift.topics.topic import (
 EARLY, CENTRE = "early share shift", "centre of mass shift"
 EARLY_READ, CENTRE_READ = "early share shift, as read", "centre of mass shift, as read"
 
-TOO_NOISY = "too noisy"
 """Instead of a verdict, where the scores on one half of the examples do not carry over."""
 
 Side = Literal["source", "destination"]
@@ -222,17 +222,16 @@ def _measure(of: CrossFitted, side: Side = "source") -> Callable[[StoredMember],
 
 
 def _decide(task: TaskResults) -> tuple[Statement, ...]:
-    early = task.mdm.estimate(EARLY)
     return (
         Statement.of(
             "depth",
-            by_sign(
-                early,
+            task.mdm.estimate(EARLY),
+            partial(
+                by_sign,
                 above="front-loaded",
                 below="back-loaded",
                 missing=too_noisy(task.comparison, "early"),
             ),
-            early,
             "The early layers' share of the circuit changed by {}",
         ),
     )

@@ -12,6 +12,7 @@ Rules:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -318,12 +319,11 @@ def _random_circuits(record: Faithfulness, model: Kind) -> Finding | None:
 
 def _inheritance(task: TaskResults) -> tuple[Statement, ...]:
     record = FAITHFULNESS.of(task)
-    difference = None if record is None else record.mdm.other_minus_own.estimate
     return (
         Statement.of(
             "inheritance",
-            by_sign(difference, above="serves it better", below="no longer suffices"),
-            difference,
+            None if record is None else record.mdm.other_minus_own.estimate,
+            partial(by_sign, above="serves it better", below="no longer suffices"),
             "On the ARM's circuit instead of its own the MDM's faithfulness changes by {}",
         ),
     )

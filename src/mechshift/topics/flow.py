@@ -9,6 +9,7 @@ is never exactly 0.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -72,18 +73,17 @@ def _measure_share(member: StoredMember) -> Measured:
 
 
 def _direction(task: TaskResults) -> tuple[Statement, ...]:
-    share = task.mdm.estimate(SHARE)
     return (
         Statement.of(
             "direction",
-            by_side(
-                share,
-                MATERIAL_SHARE,
+            task.mdm.estimate(SHARE),
+            partial(
+                by_side,
+                threshold=MATERIAL_SHARE,
                 above="reads from the right",
                 below="hardly reads from the right",
                 missing=NOT_MEASURED,
             ),
-            share,
             "From right to left runs {} of the MDM's flow",
         ),
     )

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float
 
 from mechshift.comparison import Comparison
 from mechshift.errors import ComparisonError
-from mechshift.page.formats import UNDEFINED, Cell, number
+from mechshift.page.formats import UNDEFINED, Cell, number, p_value
 from mechshift.statistics import ROUNDING, holm
 from mechshift.topics.topic import Test
 
@@ -165,7 +165,7 @@ def _caption(test: CorrectedTest) -> str:
 def _cell(test: CorrectedTest, task: int) -> Cell:
     if not np.isfinite(test.p[task]):
         return Cell(text=UNDEFINED)
-    p = f"p {number(test.p[task], 3)}"
+    p = p_value(test.p[task])
     if len(test.tasks) > 1:
         p += f", corrected {number(test.adjusted_p[task], 3)}"
     return Cell(

@@ -14,6 +14,7 @@ Rules:
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -164,12 +165,16 @@ def _measure_by_weight(member: StoredMember) -> Measured:
 
 
 def _structure(task: TaskResults) -> tuple[Statement, ...]:
-    found = task.comparison.noise_free
-    decided, kept = noise_free_structure(found), weights_kept(task.comparison.by_weight)
-    if decided in ("modest change", "rewired") and kept == "kept":
-        decided = f"{decided} by count, kept by weight"
+    found, kept = task.comparison.noise_free, weights_kept(task.comparison.by_weight)
+
+    def decide(overlap: Estimate | None) -> str:
+        decided = noise_free_structure(replace(found, overlap=overlap))
+        if decided in ("modest change", "rewired") and kept == "kept":
+            return f"{decided} by count, kept by weight"
+        return decided
+
     words = f"The top {task.comparison.circuit_size:,} edges overlap by {{}} without sampling noise"
-    return (Statement.of("structure", decided, found.overlap, words),)
+    return (Statement.of("structure", found.overlap, decide, words),)
 
 
 def _findings(task: TaskResults) -> tuple[Finding, ...]:

@@ -10,16 +10,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+
 from mechshift.page.elements import Definition, Finding, Group, Row
 from mechshift.page.figure import Figure
-from mechshift.page.formats import NOT_MEASURED, Cell, in_words
+from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, in_words, p_value
+from mechshift.statistics import ROUNDING, holm
 from mechshift.topics.ablation import ABLATION
 from mechshift.topics.agreement import AGREEMENT
 from mechshift.topics.areas import CIRCUIT_AREAS
 from mechshift.topics.attention import ATTENTION
 from mechshift.topics.circuits import CIRCUITS
 from mechshift.topics.controls import controls_topic, member_estimates, quantity_panels
-from mechshift.topics.decisions import MIN_CLUSTERS, given_clusters
+from mechshift.topics.decisions import MIN_CLUSTERS, decides, given_clusters
 from mechshift.topics.depth import DEPTH
 from mechshift.topics.depth_sweeps import DEPTH_SWEEPS
 from mechshift.topics.examples import EXAMPLES
@@ -109,8 +112,31 @@ class Verdict:
         return next(one for one in self.statements if one.axis == axis)
 
 
-def verdict(task: TaskResults) -> Verdict:
-    """Apply every rule to what was concluded on one task."""
+def verdicts(tasks: Sequence[TaskResults]) -> tuple[Verdict, ...]:
+    """Apply every rule to what was concluded on each task, and correct for all that they say.
+
+    The p-values of all statements of these tasks are adjusted together by Holm's method, so that a
+    run says anything that is not so as rarely as its level allows. A statement that does not
+    survive becomes `not decided`, and its sentence keeps what it would be by itself. One without a
+    number to decide on is no test.
+    """
+    alone = [_by_itself(task) for task in tasks]
+    p = [statement.p for one in alone for statement in one.statements]
+    corrected = iter(holm(np.array([np.nan if one is None else one for one in p])).tolist())
+    return tuple(
+        replace(
+            one,
+            statements=tuple(
+                _corrected(statement, next(corrected), task.comparison.settings.level)
+                for statement in one.statements
+            ),
+        )
+        for task, one in zip(tasks, alone, strict=True)
+    )
+
+
+def _by_itself(task: TaskResults) -> Verdict:
+    """Every rule on one task."""
     return Verdict(
         task=task.task,
         statements=tuple(
@@ -142,8 +168,35 @@ def num_clusters(topic: Topic[Any], task: TaskResults) -> int:
 
 def _given_clusters(statement: Statement, count: int) -> Statement:
     decided = given_clusters(statement.verdict, count)
+    if decided == statement.verdict:
+        return statement
+    return replace(_said_instead(statement, decided, decided), by_itself=decided, p=None)
+
+
+def _corrected(statement: Statement, p: float, level: float) -> Statement:
+    """With its corrected p-value (NaN: it is no test), and open if that is too large."""
+    if np.isnan(p):
+        return statement
+    statement = replace(statement, corrected_p=p)
+    if not decides(statement.verdict) or p <= 1 - level + ROUNDING:
+        return statement
+    return _said_instead(statement, NOT_DECIDED, f"{NOT_DECIDED} ({statement.verdict} by itself)")
+
+
+def _said_instead(statement: Statement, verdict: str, words: str) -> Statement:
+    """The same statement with another verdict, and its words at the sentence's end."""
     kept = statement.sentence.removesuffix(f"{statement.verdict}.")
-    return replace(statement, verdict=decided, sentence=f"{kept}{decided}.")
+    return replace(statement, verdict=verdict, sentence=f"{kept}{words}.")
+
+
+def correction(verdicts: Sequence[Verdict]) -> str:
+    """A sentence on what the verdicts of a run are corrected for."""
+    tested = sum(one.p is not None for verdict in verdicts for one in verdict.statements)
+    return (
+        f"{tested} verdicts of this run have a number to decide on. Their p-values are corrected"
+        " for each other by Holm's method, so each interval must decide at a stricter level than"
+        " the one that is printed."
+    )
 
 
 def tests_over(tasks: Sequence[TaskResults]) -> tuple[CorrectedTest, ...]:
@@ -205,7 +258,12 @@ def _statement_cell(statements: Sequence[Statement]) -> Cell:
         return Cell(text="nothing to explain")
     text = "; ".join(dict.fromkeys(one.verdict for one in statements))
     estimate = statements[0].estimate
-    return Cell(text=text, interval="" if estimate is None else in_words(estimate))
+    p = [one.corrected_p for one in statements if one.corrected_p is not None]
+    return Cell(
+        text=text,
+        interval="" if estimate is None else in_words(estimate),
+        note=f"corrected {p_value(min(p))}" if p and decides(text) else "",
+    )
 
 
 def glance(tasks: Sequence[TaskResults]) -> Figure:

@@ -35,6 +35,7 @@ from mechshift.topics.registry import (
     TOPICS,
     VERDICTS_NAME,
     Verdict,
+    correction,
     findings,
     glance,
     headline,
@@ -43,7 +44,7 @@ from mechshift.topics.registry import (
     num_clusters,
     terms,
     tests_over,
-    verdict,
+    verdicts,
     verdicts_json,
 )
 from mechshift.topics.scores import completeness_meaning
@@ -124,7 +125,7 @@ def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
     shown = {
         task.task: {topic.name: tuple(topic.exhibits(task)) for topic in TOPICS} for task in tasks
     }
-    verdicts, tests = [verdict(task) for task in tasks], tests_over(tasks)
+    decided, tests = verdicts(tasks), tests_over(tasks)
     texts = {
         csv_name(task, exhibit.name): csv_text(exhibit.table)
         for task in tasks
@@ -138,7 +139,7 @@ def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
         for name, table in topic.tables(task).items()
     }
     texts[TESTS_NAME] = csv_text(corrected_frame(tests))
-    texts[VERDICTS_NAME] = verdicts_json(verdicts, tests)
+    texts[VERDICTS_NAME] = verdicts_json(decided, tests)
     page = render_page(
         "report.html.j2",
         title=TITLE,
@@ -149,13 +150,14 @@ def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
             reading="Where the MDM is as the ARM, a point lies on the dashed line.",
             csv=VERDICTS_NAME,
         ),
-        groups=headline(tasks, verdicts),
+        groups=headline(tasks, decided),
+        correction=correction(decided),
         tests=corrected_table(tests),
         tests_caution=CAUTION,
         tests_csv=TESTS_NAME,
         tasks=[
             _task_view(task, one, shown[task.task])
-            for task, one in zip(tasks, verdicts, strict=True)
+            for task, one in zip(tasks, decided, strict=True)
         ],
         terms=terms(tasks),
         method=method(facts.settings),

@@ -12,6 +12,7 @@ as the other, or where the models say the opposite once both are equally noisy. 
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import polars as pl
@@ -135,11 +136,10 @@ def component_magnitudes(scores: EdgeScores, settings: ComparisonSettings) -> Co
     return resample_magnitudes(source_scores(scores)[:, 1:], scores.drawn, _resampling(settings))
 
 
-def _decided(task: TaskResults, *, above: str, below: str) -> str:
-    measured = task.mdm.measured[SHIFT]
+def _decided(measured: Measured, shift: Estimate | None, *, above: str, below: str) -> str:
     if measured.caution:
         return NOT_DECIDED
-    return by_sign(measured.estimate, above=above, below=below, missing=UNDEFINED)
+    return by_sign(shift, above=above, below=below, missing=UNDEFINED)
 
 
 def _specialisation(task: TaskResults) -> tuple[Statement, ...]:
@@ -147,8 +147,8 @@ def _specialisation(task: TaskResults) -> tuple[Statement, ...]:
     words = "The effective number of components changed by {}"
     if measured.caution:
         words += f" ({measured.caution})"
-    decided = _decided(task, above="more distributed", below="sharper")
-    return (Statement.of("specialisation", decided, measured.estimate, words),)
+    decide = partial(_decided, measured, above="more distributed", below="sharper")
+    return (Statement.of("specialisation", measured.estimate, decide, words),)
 
 
 def _findings(task: TaskResults) -> tuple[Finding, ...]:
@@ -167,7 +167,9 @@ def _findings(task: TaskResults) -> tuple[Finding, ...]:
     return (
         Finding(
             question="Is the MDM's work spread over more components?",
-            verdict=_decided(task, above="yes, more distributed", below="no, sharper"),
+            verdict=_decided(
+                measured, measured.estimate, above="yes, more distributed", below="no, sharper"
+            ),
             sentence=f"{sentence}, but {measured.caution}." if measured.caution else f"{sentence}.",
         ),
     )

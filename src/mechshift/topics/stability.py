@@ -158,9 +158,14 @@ def core_verdict(found: CircuitStability | None, kept: Estimate | None) -> str:
 
 
 def _decide(task: TaskResults) -> tuple[Statement, ...]:
-    kept = task.mdm.estimate(KEPT)
-    words = "The MDM's circuit holds {} of the edges that the ARM's holds whatever the examples"
-    return (Statement.of("core", core_verdict(STABILITY.of(task), kept), kept, words),)
+    return (
+        Statement.of(
+            "core",
+            task.mdm.estimate(KEPT),
+            lambda kept: core_verdict(STABILITY.of(task), kept),
+            "The MDM's circuit holds {} of the edges that the ARM's holds whatever the examples",
+        ),
+    )
 
 
 def _findings(task: TaskResults) -> tuple[Finding, ...]:

@@ -29,6 +29,7 @@ from mechshift.page.formats import Cell
 from mechshift.semantics import ConcentrationShift, Explanations, Semantics
 from mechshift.statistics import Estimate
 from mechshift.tasks import CommonPool, Split
+from mechshift.topics.decisions import p_of_decision
 
 KINDS: tuple[Kind, Kind] = ("arm", "mdm")
 
@@ -164,21 +165,51 @@ class Statement:
     axis: str
     verdict: str
     """A few words; `not decided` where the interval does not decide."""
+    by_itself: str
+    """The verdict before it is corrected for the run's other verdicts."""
     estimate: Estimate | None
     """What the rule looked at; None where it was not measured, or for a cause."""
     sentence: str
     """The verdict and its number, to be pasted."""
+    p: float | None = None
+    """Of the decision by itself (`decisions.p_of_decision`); 1 where nothing is decided, None where
+    there is no number to decide on."""
+    corrected_p: float | None = None
+    """The same, corrected for all verdicts of the run."""
 
     @staticmethod
-    def of(axis: str, decided: str, estimate: Estimate | None, words: str) -> "Statement":
-        """A statement on one number; `words` have `{}` where the number goes."""
+    def of(
+        axis: str,
+        estimate: Estimate | None,
+        decide: Callable[[Estimate | None], str],
+        words: str,
+    ) -> "Statement":
+        """A statement on one number.
+
+        Args:
+            axis: of the verdict.
+            estimate: the number.
+            decide: the rule's words on it.
+            words: with `{}` where the number goes.
+        """
+        decided = decide(estimate)
         if estimate is None:
             sentence = f"{axis.capitalize()}: {decided}."
-        else:
-            low, high = estimate.interval.low, estimate.interval.high
-            numbers = f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
-            sentence = f"{words.format(numbers)}: {decided}."
-        return Statement(axis=axis, verdict=decided, estimate=estimate, sentence=sentence)
+            return Statement(
+                axis=axis, verdict=decided, by_itself=decided, estimate=None, sentence=sentence
+            )
+        low, high = estimate.interval.low, estimate.interval.high
+        numbers = f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
+        return Statement(
+            axis=axis,
+            verdict=decided,
+            by_itself=decided,
+            estimate=estimate,
+            sentence=f"{words.format(numbers)}: {decided}.",
+            p=p_of_decision(
+                lambda level: decide(estimate.at_level(level)), estimate.interval.level
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
