@@ -68,6 +68,17 @@ class Estimate:
         )
         return Estimate(value=self.value, interval=interval)
 
+    def detectable(self, level: float, power: float = 0.8) -> float:
+        """How far from the truth a value must lie to be excluded in most repetitions.
+
+        Args:
+            level: of the interval, which is as wide as this one but for its level.
+            power: the share of repetitions; the estimate is taken to scatter normally.
+        """
+        half = (self.interval.high - self.interval.low) / 2
+        reach = _normal_reach(level) + float(ndtri(power))
+        return half / _normal_reach(self.interval.level) * reach
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimates:
@@ -330,6 +341,33 @@ def centred_estimates(
         high=np.maximum(np.clip(high + shift, *bounds), value),
         level=level,
     )
+
+
+def simultaneous_estimates(
+    value: Float[np.ndarray, " entry"],
+    samples: Float[np.ndarray, "resample entry"],
+    *,
+    level: float = 0.95,
+) -> Estimates:
+    """Intervals that hold all truths at once in so many repetitions, not each by itself.
+
+    Each reaches as many standard errors as the largest |t| of all entries stays below in `level` of
+    the resamples (max-|t|), so entries that move together cost little. An entry of which the value
+    or a resample is undefined (NaN) has no interval and does not count.
+
+    Source: Romano and Wolf 2005; Montiel Olea and Plagborg-Møller 2019.
+    """
+    _check_level(level)
+    low, high = np.full((2, *value.shape), np.nan)
+    known = np.isfinite(value) & np.isfinite(samples).all(axis=0)
+    if len(samples) > 1 and known.any():
+        centred = samples[:, known] - samples[:, known].mean(axis=0)
+        error = centred.std(axis=0, ddof=1)
+        varies = error > 0
+        t = np.abs(centred[:, varies]) / error[varies]
+        reach = np.quantile(t.max(axis=1, initial=0.0), level)
+        low[known], high[known] = value[known] - reach * error, value[known] + reach * error
+    return Estimates(value=value, low=low, high=high, level=level)
 
 
 def spread_of_draws(draws: Float[np.ndarray, "draw ..."], *, level: float = 0.95) -> Estimates:

@@ -35,6 +35,8 @@ QUICK = ComparisonSettings(
 WORDS = {
     "Edges, beyond layout": "the circuits share no more edges than their layers and edge types make"
     " them",
+    "Edges, beyond node strengths": "the circuits share no more edges than the strengths of their"
+    " nodes, their layers and edge types make them",
     "Edges, beyond noise": "the circuits differ in their edges by no more than sampling noise",
     "Nodes": "they differ in their nodes' scores by no more than sampling noise",
     "Weights": "they differ in their edges' weights by no more than sampling noise",
@@ -73,6 +75,7 @@ def test_every_hypothesis_is_corrected_over_tasks() -> None:
     tests = by_name(corrected_tests(TESTS, found))
     assert list(tests) == [
         "edges_layout",
+        "edges_strength",
         "edges_noise",
         "nodes_noise",
         "weighted_noise",
@@ -97,6 +100,7 @@ def test_every_hypothesis_is_corrected_over_tasks() -> None:
     overlap = found[2].overlap
     assert edges.statistic[2] == overlap.edges.value[overlap.index_of(10)]
     assert tests["edges_layout"].p[2] == overlap.layout_p[overlap.index_of(10)]
+    assert tests["edges_strength"].p[2] == found[2].strength_null.p
     agreement = found[2].agreement
     assert tests["nodes_noise"].statistic[2] == agreement.nodes.value.value[0]
     for name, curve in {

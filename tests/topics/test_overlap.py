@@ -221,6 +221,7 @@ def test_the_headline_has_the_numbers_at_the_circuits_size(ioi: TaskResults) -> 
     shown = {
         "Edge overlap": overlap.edges.at(index),
         "… if only layout mattered": overlap.null.at(index),
+        "… if node strengths mattered too": ioi.comparison.strength_null.overlap,
         "ARM ceiling": overlap.ceiling_arm.at(index),
         "MDM ceiling": overlap.ceiling_mdm.at(index),
         "Noise-free overlap": ioi.comparison.noise_free.overlap,

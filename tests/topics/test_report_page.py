@@ -209,7 +209,7 @@ def test_tests_and_verdicts_lie_beside_the_page(
     made: Report, tables: dict[str, pl.DataFrame], tasks: tuple[TaskResults, ...]
 ) -> None:
     tests = corrected_frame(registry.tests_over(tasks))
-    assert len(tests) == 9 * len(tasks)
+    assert len(tests) == 10 * len(tasks)
     assert made.texts["tests.csv"] == tests.write_csv()
     stored = json.loads(made.texts["verdicts.json"])
     assert stored["tests"] == tests.to_dicts()

@@ -28,6 +28,7 @@ from mechshift.comparison.measuring import (
     MEASURING_BYTES,
     TAKEN_APART,
 )
+from mechshift.comparison.node_strengths import StrengthNull, strength_null
 from mechshift.comparison.noise_free import (
     LOWEST_CEILING,
     NoiseFreeOverlap,
@@ -83,6 +84,8 @@ __all__ = [
     "Flow",
     "LayerProfile",
     "NoiseFreeOverlap",
+    "StrengthNull",
+    "strength_null",
     "NumStepsSweep",
     "OverlapCurve",
     "ProfileDistance",

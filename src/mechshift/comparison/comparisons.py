@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from mechshift.comparison.by_weight import WeightLikeness, weight_likeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile, wanted_for_depth
 from mechshift.comparison.draws import measure_draws
+from mechshift.comparison.node_strengths import StrengthNull, strength_null
 from mechshift.comparison.noise_free import NoiseFreeOverlap, noise_free_overlap
 from mechshift.comparison.overlaps import (
     Agreement,
@@ -38,6 +39,7 @@ from mechshift.comparison.single_model import (
     completeness,
     step_profile,
 )
+from mechshift.comparison.sources import pool_mean
 from mechshift.comparison.sweeps import (
     DepthSweep,
     sweep_over_denoising_steps,
@@ -75,6 +77,8 @@ class Comparison:
     """Overlap of the circuits extrapolated to scores without noise."""
     by_weight: WeightLikeness
     """Likeness of all edges by weight, without noise."""
+    strength_null: StrengthNull
+    """Overlap of the circuits if they had node strengths and layout in common, and nothing else."""
     agreement: Agreement
     circuit_depth: DepthProfiles
     """Depth of each model's top `circuit_size` edges."""
@@ -163,6 +167,15 @@ def compare(
         overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
         noise_free=_noise_free(ours, theirs, graph, settings, clusters),
         by_weight=_by_weight(ours, theirs, settings, clusters),
+        strength_null=strength_null(
+            graph,
+            pool_mean(ours)[0],
+            pool_mean(theirs)[0],
+            settings.circuit_size_in(graph.num_edges),
+            num_shuffles=settings.num_shuffles,
+            level=settings.level,
+            seed=settings.seed,
+        ),
         agreement=agreement(graph, ours, theirs, settings, unit=unit, draws=draws),
         circuit_depth=depth_profile(
             graph, ours, theirs, settings, scope="circuit", unit=unit, draws=draws

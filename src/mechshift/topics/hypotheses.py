@@ -23,7 +23,7 @@ TESTS_NAME = "tests.csv"
 REJECTED, NOT_REJECTED = "rejected", "not rejected"
 
 CAUTION = (
-    "All tests but the first exchange the two models' scores example by example, and therefore take"
+    "All tests but the first two exchange the two models' scores example by example, and so take"
     " unequal noise for a difference too. In simulations of one circuit in both models they keep"
     " their level where both are equally noisy. Where one was three times as noisy, they rejected"
     " in 8 % (signs) to 100 % (weights) of the pools instead of 5 %: edges 13 %, depth 16 to 21 %,"

@@ -7,7 +7,8 @@ Rules:
 1. structure: the noise-free overlap, by classes (`decisions.noise_free_structure`). Not decided: an
    interval over two classes, a ceiling below 0.5, or a change that one circuit with these two
    models' noise would show as well. What changed by count may be kept by weight, and is said to be.
-2. Alike beyond layout: `layout_p` is at most 1 minus the level (`decisions.beyond_layout`).
+2. Alike beyond layout: `layout_p` is at most 1 minus the level (`decisions.beyond_layout`). Alike
+   beyond the strength of their nodes: the p-value of that null is.
 3. Different beyond noise: the interval of the noise-free overlap lies below 1, and its value below
    what one circuit shows.
 4. Kept by weight: the cosine of all edges without noise lies above 0.9.
@@ -28,7 +29,15 @@ from mechshift.comparison import (
 )
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.figure import Figure, scatter
-from mechshift.page.formats import UNDEFINED, Cell, entry_cell, estimate_cell, in_words, number
+from mechshift.page.formats import (
+    NOT_DECIDED,
+    UNDEFINED,
+    Cell,
+    entry_cell,
+    estimate_cell,
+    in_words,
+    number,
+)
 from mechshift.page.theme import (
     ARM_COLOUR,
     DOTTED,
@@ -42,7 +51,7 @@ from mechshift.page.theme import (
     percent,
     stacked,
 )
-from mechshift.statistics import Estimate
+from mechshift.statistics import ROUNDING, Estimate
 from mechshift.topics.decisions import (
     RETAINED,
     REWIRED,
@@ -179,7 +188,12 @@ def _structure(task: TaskResults) -> tuple[Statement, ...]:
 
 def _findings(task: TaskResults) -> tuple[Finding, ...]:
     comparison = task.comparison
-    return _same_edges(comparison), _differs_beyond_noise(comparison), _same_weights(comparison)
+    return (
+        _same_edges(comparison),
+        _beyond_strength(comparison),
+        _differs_beyond_noise(comparison),
+        _same_weights(comparison),
+    )
 
 
 def _same_edges(comparison: Comparison) -> Finding:
@@ -197,6 +211,18 @@ def _same_edges(comparison: Comparison) -> Finding:
         sentence=f"The top {size:,} edges overlap by {in_words(edges)} (Jaccard). Edges of the"
         f" same layers and types exchanged at random would overlap by {in_words(null)}; they reach"
         f" the overlap of these circuits with p = {number(overlap.layout_p[index], 3)}.",
+    )
+
+
+def _beyond_strength(comparison: Comparison) -> Finding:
+    found, level = comparison.strength_null, comparison.settings.level
+    shown = "undefined" if found.overlap is None else in_words(found.overlap)
+    return Finding(
+        question="Have they more in common than strong nodes?",
+        verdict="yes" if found.p <= 1 - level + ROUNDING else NOT_DECIDED,
+        sentence="If heads and MLPs were as strong in each model as they are, and which of them are"
+        f" joined were chance, the circuits would overlap by {shown}; they reach the overlap of"
+        f" these with p = {number(found.p, 3)}.",
     )
 
 
@@ -272,6 +298,11 @@ def _number(estimate: Estimate | None) -> Cell:
     return Cell(text=UNDEFINED) if estimate is None else estimate_cell(estimate)
 
 
+def _strength_test(comparison: Comparison) -> tuple[float, float]:
+    overlap = comparison.overlap.edges.value[index_at_size(comparison)]
+    return float(overlap), comparison.strength_null.p
+
+
 def _edge_test(p: str) -> Callable[[Comparison], tuple[float, float]]:
     def measure(comparison: Comparison) -> tuple[float, float]:
         index, overlap = index_at_size(comparison), comparison.overlap
@@ -320,6 +351,14 @@ OVERLAP: Topic[None] = Topic(
             measure=_edge_test("layout_p"),
         ),
         Test(
+            name="edges_strength",
+            title="Edges, beyond node strengths",
+            hypothesis="the circuits share no more edges than the strengths of their nodes, their"
+            " layers and edge types make them",
+            statistic_name="Jaccard of edges",
+            measure=_strength_test,
+        ),
+        Test(
             name="edges_noise",
             title="Edges, beyond noise",
             hypothesis="the circuits differ in their edges by no more than sampling noise",
@@ -334,6 +373,11 @@ OVERLAP: Topic[None] = Topic(
             name="… if only layout mattered",
             explanation="null: shuffled scores",
             cell=_cell("null"),
+        ),
+        HeadlineRow(
+            name="… if node strengths mattered too",
+            explanation="null: shuffled residuals",
+            cell=lambda task: _number(task.comparison.strength_null.overlap),
         ),
         HeadlineRow(
             name="ARM ceiling",
@@ -396,6 +440,12 @@ OVERLAP: Topic[None] = Topic(
             meaning="<arm, mdm> / sqrt(<arm, arm> <mdm, mdm>), each the sum over edges of products"
             " of mean scores of disjoint samples of examples, so that noise adds up to nothing. 1:"
             " the same scores but for the metric's unit.",
+        ),
+        Definition(
+            term="Null of node strengths",
+            meaning="Log |score| of the MDM's edges is fitted by the strength of the source plus"
+            " that of the destination, and what is left is shuffled as above. What two circuits"
+            " share that have strong nodes in common and no more.",
         ),
         Definition(
             term="Null",

@@ -14,7 +14,7 @@ import numpy as np
 
 from mechshift.page.elements import Definition, Finding, Group, Row
 from mechshift.page.figure import Figure
-from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, in_words, p_value
+from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, in_words, number, p_value
 from mechshift.statistics import ROUNDING, holm
 from mechshift.topics.ablation import ABLATION
 from mechshift.topics.agreement import AGREEMENT
@@ -121,13 +121,14 @@ def verdicts(tasks: Sequence[TaskResults]) -> tuple[Verdict, ...]:
     number to decide on is no test.
     """
     alone = [_by_itself(task) for task in tasks]
-    p = [statement.p for one in alone for statement in one.statements]
-    corrected = iter(holm(np.array([np.nan if one is None else one for one in p])).tolist())
+    given = [statement.p for one in alone for statement in one.statements]
+    p = np.array([np.nan if one is None else one for one in given])
+    num_tests, corrected = int(np.isfinite(p).sum()), iter(holm(p).tolist())
     return tuple(
         replace(
             one,
             statements=tuple(
-                _corrected(statement, next(corrected), task.comparison.settings.level)
+                _corrected(statement, next(corrected), num_tests, task.comparison.settings.level)
                 for statement in one.statements
             ),
         )
@@ -173,11 +174,14 @@ def _given_clusters(statement: Statement, count: int) -> Statement:
     return replace(_said_instead(statement, decided, decided), by_itself=decided, p=None)
 
 
-def _corrected(statement: Statement, p: float, level: float) -> Statement:
+def _corrected(statement: Statement, p: float, num_tests: int, level: float) -> Statement:
     """With its corrected p-value (NaN: it is no test), and open if that is too large."""
     if np.isnan(p):
         return statement
-    statement = replace(statement, corrected_p=p)
+    detectable = None
+    if statement.estimate is not None:  # the first of Holm's steps, at which all tests count
+        detectable = statement.estimate.detectable(1 - (1 - level) / num_tests)
+    statement = replace(statement, corrected_p=p, detectable=detectable)
     if not decides(statement.verdict) or p <= 1 - level + ROUNDING:
         return statement
     return _said_instead(statement, NOT_DECIDED, f"{NOT_DECIDED} ({statement.verdict} by itself)")
@@ -195,7 +199,9 @@ def correction(verdicts: Sequence[Verdict]) -> str:
     return (
         f"{tested} verdicts of this run have a number to decide on. Their p-values are corrected"
         " for each other by Holm's method, so each interval must decide at a stricter level than"
-        " the one that is printed."
+        " the one that is printed. “Would find 0.20”: so far from a threshold of the rule, the"
+        " number would be decided in four of five runs like this one; what is smaller may be there"
+        " and not be seen."
     )
 
 
@@ -257,13 +263,14 @@ def _statement_cell(statements: Sequence[Statement]) -> Cell:
     if not statements:
         return Cell(text="nothing to explain")
     text = "; ".join(dict.fromkeys(one.verdict for one in statements))
-    estimate = statements[0].estimate
+    estimate, detectable = statements[0].estimate, statements[0].detectable
     p = [one.corrected_p for one in statements if one.corrected_p is not None]
-    return Cell(
-        text=text,
-        interval="" if estimate is None else in_words(estimate),
-        note=f"corrected {p_value(min(p))}" if p and decides(text) else "",
-    )
+    note = ""
+    if p and decides(text):
+        note = f"corrected {p_value(min(p))}"
+    elif detectable is not None:
+        note = f"would find {number(detectable)}"
+    return Cell(text=text, interval="" if estimate is None else in_words(estimate), note=note)
 
 
 def glance(tasks: Sequence[TaskResults]) -> Figure:

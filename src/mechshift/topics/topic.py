@@ -176,6 +176,9 @@ class Statement:
     there is no number to decide on."""
     corrected_p: float | None = None
     """The same, corrected for all verdicts of the run."""
+    detectable: float | None = None
+    """How far from a threshold of its rule the number must lie for the corrected verdict to be
+    decided in 80 % of runs with intervals of this width [unit of the number]."""
 
     @staticmethod
     def of(

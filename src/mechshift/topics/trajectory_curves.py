@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import NEUTRAL_COLOUR, Patch, band, finish, log_ticks, panels, percent
-from mechshift.statistics import Estimates
+from mechshift.statistics import Estimates, simultaneous_estimates
 from mechshift.topics.topic import Quantity
 from mechshift.topics.trajectory import (
     TRAINING_COLOURS,
@@ -125,7 +125,8 @@ def trajectory_figure(trajectories: Sequence[Trajectory], tracked: Sequence[Quan
         "The mechanism over training",
         f"each checkpoint against its parent; n = {any_one.num_examples} scored,"
         f" {any_one.num_held_out} for circuits; bands: {percent(any_one.level)} intervals over"
-        " examples; dashed: as the parent, or fully faithful; crosses: undefined;"
+        " examples, for all checkpoints at once; dashed: as the parent, or fully faithful;"
+        " crosses: undefined;"
         f" faithfulness beyond {SHOWN_FAITHFULNESS[0]:g} to {SHOWN_FAITHFULNESS[1]:g} is not drawn",
         wide=_grid(rows, tasks, num_columns, each_named=False)
         | _headers(num_rows, tasks, shown=True),
@@ -137,7 +138,10 @@ def trajectory_figure(trajectories: Sequence[Trajectory], tracked: Sequence[Quan
 def trajectory_table(
     trajectories: Sequence[Trajectory], tracked: Sequence[Quantity]
 ) -> pl.DataFrame:
-    """One row for each task, training, step and number; `reason` says why one has no value."""
+    """One row for each task, training, number and step; `reason` says why one has no value.
+
+    `low` and `high` are of a checkpoint by itself, the band is what the figure shows.
+    """
     rows = [
         {
             "task": trajectory.task,
@@ -148,16 +152,20 @@ def trajectory_table(
             "value": None if one.estimate is None else one.estimate.value,
             "low": None if one.estimate is None else one.estimate.interval.low,
             "high": None if one.estimate is None else one.estimate.interval.high,
+            "band_low": float(bands.low[place]),
+            "band_high": float(bands.high[place]),
             "level": trajectory.level,
             "reason": one.reason,
         }
         for trajectory in trajectories
-        for point in trajectory.points
+        for training in trajectory.trainings
         for quantity in tracked
+        for bands in [_bands(trajectory.of(training), quantity, trajectory.level)]
+        for place, point in enumerate(trajectory.of(training))
         for one in [point.measured[quantity.name]]
     ]
-    numbers = dict.fromkeys(("value", "low", "high", "level"), pl.Float64)
-    return pl.DataFrame(rows, schema_overrides=numbers)
+    numbers = ("value", "low", "high", "band_low", "band_high", "level")
+    return pl.DataFrame(rows, schema_overrides=dict.fromkeys(numbers, pl.Float64)).fill_nan(None)
 
 
 def _panel(
@@ -169,7 +177,7 @@ def _panel(
     for training in trajectory.trainings:
         points = trajectory.of(training)
         x = np.array([axis.place(point.step) for point in points])
-        estimates = _estimates(points, quantity, trajectory.level)
+        estimates = _bands(points, quantity, trajectory.level)
         colour, name = TRAINING_COLOURS[training], TRAINING_NAMES[training]
         traces.append(band(x, estimates, colour, group=name))
         line = _line(points, x, estimates, training)
@@ -185,13 +193,13 @@ def _panel(
 
 def _shown_range(trajectories: Sequence[Trajectory], quantity: Quantity) -> tuple[float, float]:
     """All intervals of a number, and what it is read against, with a margin."""
-    found = [
-        bound
+    bands = [
+        _bands(trajectory.of(training), quantity, trajectory.level)
         for trajectory in trajectories
-        for point in trajectory.points
-        if (one := point.measured[quantity.name].estimate) is not None
-        for bound in (one.interval.low, one.interval.high)
+        for training in trajectory.trainings
     ]
+    bounds = np.concatenate([bound for one in bands for bound in (one.low, one.high)])
+    found = bounds[np.isfinite(bounds)].tolist()
     found.append(0.0 if quantity.neutral is None else quantity.neutral)
     low, high = min(found), max(found)
     if quantity.unit == FAITHFULNESS:
@@ -200,10 +208,28 @@ def _shown_range(trajectories: Sequence[Trajectory], quantity: Quantity) -> tupl
     return low - margin, high + margin
 
 
-def _estimates(points: Sequence[TrajectoryPoint], quantity: Quantity, level: float) -> Estimates:
-    """One number along a training; NaN where it is undefined."""
-    found = [point.measured[quantity.name].estimate for point in points]
-    return Estimates.stack(found, level=level)
+def _bands(points: Sequence[TrajectoryPoint], quantity: Quantity, level: float) -> Estimates:
+    """One number along a training, with intervals that hold for all points at once.
+
+    From its draws, or where a number has none, by Bonferroni's inequality; NaN where undefined.
+    """
+    found = [point.measured[quantity.name] for point in points]
+    strict = 1 - (1 - level) / len(points)
+    bands = Estimates.stack(
+        [None if one.estimate is None else one.estimate.at_level(strict) for one in found],
+        level=level,
+    )
+    drawn = [place for place, one in enumerate(found) if one.estimate and one.draws is not None]
+    if not drawn:
+        return bands
+    draws = np.stack(
+        [draws for place in drawn if (draws := found[place].draws) is not None], axis=1
+    )
+    together = simultaneous_estimates(bands.value[drawn], draws, level=level)
+    known = np.isfinite(together.low)
+    for bounds, of_known in ((bands.low, together.low), (bands.high, together.high)):
+        bounds[np.array(drawn)[known]] = of_known[known]
+    return bands
 
 
 def _line(

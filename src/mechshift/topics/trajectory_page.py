@@ -18,6 +18,7 @@ from mechshift.page.theme import percent
 from mechshift.topics.report_page import Report
 from mechshift.topics.topic import Measured, Quantity
 from mechshift.topics.trajectory import TRAINING_NAMES, Trajectory
+from mechshift.topics.trajectory_changes import Change, changes, changes_table
 from mechshift.topics.trajectory_circuits import (
     circuit_scrubber,
     circuit_scrubber_table,
@@ -74,6 +75,9 @@ class TaskView:
     name: str
     description: str
     figures: tuple[FigureView, ...]
+    changes: tuple[tuple[str, tuple[str, ...]], ...]
+    """A training, and what became of each number that has draws."""
+    changes_csv: str
     trainings: tuple[TrainingView, ...]
     missing: tuple[str, ...]
     """What is undefined at which steps, and why."""
@@ -95,6 +99,7 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
         for task, of_task in exhibits.items()
         for exhibit in of_task
     }
+    changed = [changes(trajectory, shown.tracked) for trajectory in shown.tasks]
     page = render_page(
         "trajectory.html.j2",
         facts=shown.facts,
@@ -106,7 +111,8 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
             csv=f"{TABLE_NAME}.csv",
         ),
         tasks=[
-            _task_view(trajectory, shown, exhibits[trajectory.task]) for trajectory in shown.tasks
+            _task_view(trajectory, shown, exhibits[trajectory.task], found)
+            for trajectory, found in zip(shown.tasks, changed, strict=True)
         ],
         tracked=shown.tracked,
         level=percent(shown.tasks[0].level),
@@ -114,6 +120,11 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
         config=json.dumps(shown.facts.config, indent=2, sort_keys=True, ensure_ascii=False),
     )
     texts[f"{TABLE_NAME}.csv"] = csv_text(table)
+    texts |= {
+        _csv_name(trajectory.task, "changes"): csv_text(changes_table(found))
+        for trajectory, found in zip(shown.tasks, changed, strict=True)
+        if found
+    }
     return Report(page=page, texts=texts, tables={TABLE_NAME: table})
 
 
@@ -142,7 +153,10 @@ def _csv_name(task: str, name: str) -> str:
 
 
 def _task_view(
-    trajectory: Trajectory, shown: TrajectoryInput, exhibits: Sequence[Exhibit]
+    trajectory: Trajectory,
+    shown: TrajectoryInput,
+    exhibits: Sequence[Exhibit],
+    changed: Sequence[Change],
 ) -> TaskView:
     task = trajectory.task
     return TaskView(
@@ -158,6 +172,14 @@ def _task_view(
             )
             for exhibit in exhibits
         ),
+        changes=tuple(
+            (
+                TRAINING_NAMES[training],
+                tuple(one.words for one in changed if one.training == training),
+            )
+            for training in trajectory.trainings
+        ),
+        changes_csv=_csv_name(task, "changes"),
         trainings=tuple(
             TrainingView(
                 name=TRAINING_NAMES[training],
