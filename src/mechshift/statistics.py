@@ -24,6 +24,10 @@ Drawn = int | Int[np.ndarray, " example"]
 """What is drawn from: so many examples that are each a cluster of their own, or the number of each
 example's cluster."""
 
+MIN_DRAWS = 20
+"""Random draws (circuits, structures) below which an interval over draws says too little of how far
+others would differ: there is none then."""
+
 ROUNDING = 1e-9
 """Statistics of order 1 that differ by less are equal."""
 

@@ -16,7 +16,7 @@ from mechshift.artifacts import read_manifest, write_artifact
 from mechshift.cli.main import main
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError, EvaluationError
-from mechshift.evaluation import baseline_curve
+from mechshift.evaluation import random_curve
 from mechshift.run import (
     AttributionSettings,
     compare_pair,
@@ -136,13 +136,13 @@ def test_every_models_circuit_has_rivals_of_its_size(small_run):
         for model in KINDS:
             own = read_circuit_metrics(small_run, task, model)[model]
             baselines = read_baselines(small_run, task, model)
-            assert baselines.random.sizes.tolist() == [size] * 5
+            assert baselines.random.sizes.tolist() == [size] * 20
             assert baselines.activation.sizes.tolist() == [size]
             assert 0 <= baselines.num_forced[0] < size
             np.testing.assert_array_equal(baselines.random.full, own.full)
             kept = own.curve().faithfulness[own.sizes == size]
-            draws = [draw.faithfulness[0] for draw in baseline_curve(baselines.random).draws]
-            assert len(set(draws)) == 5 and kept > np.mean(draws)
+            draws = [draw.faithfulness[0] for draw in random_curve(baselines.random).draws]
+            assert len(set(draws)) == 20 and kept > np.mean(draws)
 
 
 def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zeros(
@@ -245,7 +245,7 @@ def test_every_examples_metric_lies_beside_the_report(small_run):
         assert part["example"].to_list() == list(range(10))
         assert part["metric"].to_list() == metric[:, 1].tolist()
     random = table.filter(pl.col("model") == "arm", pl.col("owner") == "random")
-    assert sorted(random["draw"].unique()) == [0, 1, 2, 3, 4]
+    assert sorted(random["draw"].unique()) == list(range(20))
 
 
 def test_the_metric_of_the_full_model_is_the_one_that_attribution_saw(small_run):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import ComparisonSettings
-from mechshift.evaluation import Baselines, CircuitMetrics, advantage, baseline_curve
+from mechshift.evaluation import Baselines, CircuitMetrics, random_curve
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, entry_cell
 from mechshift.run.stored import RunTask
 from mechshift.statistics import Estimate, Interval
@@ -52,7 +52,7 @@ class ByHand(StoredTask):
     task: str = "by hand"
     settings: ComparisonSettings = field(default=SETTINGS)
     sizes: tuple[int, ...] = (3, NUM_EDGES)
-    num_draws: int = 2
+    num_draws: int = 20
 
     def circuit_metrics(self, kind):
         shares = {owner: 0.75 if owner == kind else 0.5 for owner in ("arm", "mdm")}
@@ -61,8 +61,8 @@ class ByHand(StoredTask):
         }
 
     def baselines(self, kind):
-        """Two draws, which keep 0.25 and 0.125; edges by activation keep nothing."""
-        random = metrics_keeping(0.25, 0.125, sizes=self.sizes[:1])
+        """Draws keep 0.25 and 0.125 in turn; edges by activation keep nothing."""
+        random = metrics_keeping(*[0.25, 0.125] * 10, sizes=self.sizes[:1])
         return Baselines(
             random=random.subset(slice(0, self.num_draws)),
             activation=metrics_keeping(0.0, sizes=self.sizes[:1]),
@@ -129,15 +129,17 @@ def test_a_case_solved_by_hand() -> None:
         assert cross is not None and random is not None
         assert cross.value == pytest.approx(0.5)
         assert random.value == pytest.approx(0.1875)
-        # Draws are resampled too: three in four resamples hold one of them or both, unevenly.
-        assert (random.interval.low, random.interval.high) == pytest.approx((0.125, 0.25))
+        # Draws are resampled too: of twenty, about 6 to 14 are of the one kind.
+        assert (random.interval.low, random.interval.high) == pytest.approx(
+            (0.169, 0.219), abs=1e-3
+        )
         found = record.of(model)
         assert found.other_minus_own.estimate is not None
         assert found.other_minus_own.estimate.value == pytest.approx(-0.25)
         np.testing.assert_allclose(found.other_minus_own.draws, np.full(200, -0.25))
         assert found.advantage.estimate is not None
         assert found.advantage.estimate.value == pytest.approx(0.5625)
-        assert (found.num_draws, found.num_forced, found.num_live_by_activation) == (2, 1, 2)
+        assert (found.num_draws, found.num_forced, found.num_live_by_activation) == (20, 1, 2)
 
 
 def test_where_the_compared_size_was_not_run_there_is_no_difference_and_a_reason() -> None:
@@ -146,7 +148,21 @@ def test_where_the_compared_size_was_not_run_there_is_no_difference_and_a_reason
     assert record.mdm.other_minus_own.reason == "no circuit of 3 edges was run"
     assert record.mdm.advantage.reason == "no random circuit of 3 edges was run"
     assert record.mdm.num_forced is None and record.mdm.num_live_by_activation is None
-    assert record.mdm.num_draws == 2
+    assert record.mdm.num_draws == 20
+
+
+def test_fewer_than_twenty_draws_are_a_mean_that_decides_nothing(ioi: TaskResults) -> None:
+    record = concluded(num_draws=5)
+    random = record.find("mdm", "random")
+    assert random is not None and record.at_size("mdm", "random") is None
+    np.testing.assert_allclose(random.estimates.value, [0.2])
+    assert record.mdm.advantage.estimate is None
+    task = replace(ioi, records={**ioi.records, "faithfulness": record})
+    found = finding(task, "Is the MDM's circuit better than random")
+    assert found.verdict == "too few random circuits (5)"
+    assert "types 0.20 no interval (mean of 5 draws). 1 of the edges" in found.sentence
+    rows = {row.name: row.cell(task) for row in FAITHFULNESS.headline}
+    assert rows["MDM, random circuit"].text == NOT_MEASURED  # K of this run is another
 
 
 def test_without_random_draws_there_is_no_curve_of_them() -> None:
@@ -167,7 +183,7 @@ def test_a_run_says_what_its_curves_say_by_themselves(small_run, ioi: TaskResult
     for model, other in (("arm", "mdm"), ("mdm", "arm")):
         metrics = stored.circuit_metrics(model)
         own, cross = metrics[model].curve(), metrics[other].curve()
-        random = baseline_curve(stored.baselines(model).random)
+        random = random_curve(stored.baselines(model).random)
         for origin, curve in ((model, own), (other, cross), ("random", random)):
             shown, wanted = record.find(model, origin), curve.interval(**given)
             assert shown is not None
@@ -175,7 +191,13 @@ def test_a_run_says_what_its_curves_say_by_themselves(small_run, ioi: TaskResult
             for part in ("value", "low", "high"):
                 np.testing.assert_array_equal(getattr(shown.estimates, part), getattr(wanted, part))
         found, at = record.of(model), own.sizes.tolist().index(size)
-        assert found.advantage.estimate == advantage(own, random, size, **given)
+        better = own.resampled(**given)[:, at] - random.resampled(**given)[:, 0]
+        np.testing.assert_array_equal(found.advantage.draws, better)
+        assert found.advantage.estimate is not None
+        kept = own.faithfulness[at] - random.faithfulness[0]
+        assert found.advantage.estimate.value == pytest.approx(kept, abs=1e-12)
+        interval = found.advantage.estimate.interval
+        assert [interval.low, interval.high] == pytest.approx(np.percentile(better, [2.5, 97.5]))
         np.testing.assert_array_equal(
             found.other_minus_own.draws,
             (cross.resampled(**given) - own.resampled(**given))[:, at],
@@ -237,7 +259,6 @@ def test_a_circuit_is_better_than_random_ones_where_the_difference_excludes_zero
     own = replace(
         record.of(model),
         advantage=measured(low, high),
-        num_draws=5,
         num_forced=4,
         num_live_by_activation=2,
     )
@@ -246,7 +267,7 @@ def test_a_circuit_is_better_than_random_ones_where_the_difference_excludes_zero
     found = finding(task, f"Is the {model.upper()}'s circuit better than random")
     assert found.verdict == verdict
     assert f"On its own 3 edges the {model.upper()} keeps 0.75 [0.75, 0.75]" in found.sentence
-    assert "0.19 [0.12, 0.25] (mean of 5 draws)" in found.sentence
+    assert "0.19 [0.17, 0.22] (mean of 20 draws)" in found.sentence
     assert "4 of the edges are in every draw." in found.sentence
     assert "0.00 [0.00, 0.00]; 2 of them lie on a path" in found.sentence
 

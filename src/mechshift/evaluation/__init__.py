@@ -1,9 +1,5 @@
 """Running circuits, and how much of the model's behaviour they keep."""
 
-from mechshift.evaluation._baseline_curve import BaselineCurve as BaselineCurve
-from mechshift.evaluation._baseline_curve import Baselines as Baselines
-from mechshift.evaluation._baseline_curve import advantage as advantage
-from mechshift.evaluation._baseline_curve import baseline_curve as baseline_curve
 from mechshift.evaluation._corrupted_cache import CorruptedCache as CorruptedCache
 from mechshift.evaluation._corrupted_cache import corrupted_cache as corrupted_cache
 from mechshift.evaluation._faithfulness import MIB_FRACTIONS as MIB_FRACTIONS
@@ -16,6 +12,9 @@ from mechshift.evaluation._mean_outputs import MeanOutputs as MeanOutputs
 from mechshift.evaluation._mean_outputs import mean_outputs as mean_outputs
 from mechshift.evaluation._mean_outputs import num_averaged as num_averaged
 from mechshift.evaluation._per_example import per_example as per_example
+from mechshift.evaluation._random_curve import Baselines as Baselines
+from mechshift.evaluation._random_curve import RandomCurve as RandomCurve
+from mechshift.evaluation._random_curve import random_curve as random_curve
 from mechshift.evaluation.ablations import Ablation as Ablation
 from mechshift.evaluation.ablations import AblationName as AblationName
 from mechshift.evaluation.ablations import find_ablation as find_ablation

@@ -23,6 +23,7 @@ from mechshift.models import (
     load_pair,
 )
 from mechshift.semantics import EndpointModel, SemanticsSettings
+from mechshift.statistics import MIN_DRAWS
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
@@ -230,8 +231,9 @@ class EvaluationSettings:
     ablation: AblationName = "resample"
     """What edges outside a circuit carry: their source's output on the corrupted prompt, its mean
     output at that position over the discovery examples, or zero."""
-    num_random: int = 5
-    """Random circuits, matched by layers and edge types, that each model's own is held against."""
+    num_random: int = MIN_DRAWS
+    """Random circuits, matched by layers and edge types, that each model's own is held against.
+    Fewer than 20 have a mean and no interval."""
     baseline_sizes: Literal["compared", "all"] = "compared"
     """Sizes at which random circuits, and circuits by activation, are run: the circuit size that is
     compared, or all, which takes a run for each of them at each size."""

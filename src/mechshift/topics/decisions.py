@@ -40,6 +40,11 @@ def too_few_clusters(num_clusters: int) -> str:
     return f"too few clusters ({num_clusters})"
 
 
+def too_few_draws(what: str, num_draws: int) -> str:
+    """What stands in place of a decision on so few random circuits, or structures."""
+    return f"too few random {what} ({num_draws})"
+
+
 def by_side(
     estimate: Estimate | None, threshold: float, *, above: str, below: str, missing: str
 ) -> str:

@@ -7,7 +7,7 @@ Rules:
 
 1. inheritance, and whether the other model's circuit serves as well as the own one: the interval of
    the difference in faithfulness excludes 0.
-2. Better than random circuits: the same of the difference from their mean.
+2. Better than random circuits: the same of the difference from their mean, of 20 draws or more.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,21 +21,21 @@ from mechshift.comparison import ComparisonSettings
 from mechshift.errors import EvaluationError
 from mechshift.evaluation import (
     AblationName,
-    BaselineCurve,
     FaithfulnessCurve,
-    baseline_curve,
+    RandomCurve,
+    random_curve,
 )
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.formats import NOT_MEASURED, Cell, entry_cell, in_words
 from mechshift.page.theme import MODEL_NAMES
 from mechshift.statistics import (
+    MIN_DRAWS,
     Estimate,
     centred_estimate,
-    percentile_estimates,
     percentile_interval,
 )
-from mechshift.topics.decisions import by_sign
+from mechshift.topics.decisions import by_sign, too_few_draws
 from mechshift.topics.faithfulness_figure import (
     FaithfulnessSeries,
     Origin,
@@ -86,12 +86,12 @@ class ModelFaithfulness:
     """Faithfulness on the other model's circuit minus that on its own."""
     advantage: Measured
     """Faithfulness on its own circuit minus the mean of random ones that match it by layers and
-    edge types."""
+    edge types. None where these are too few for an interval."""
     num_draws: int
     """Random circuits of each size; 0: none was run."""
     num_forced: int | None
     """Edges that every matched draw must have, because the circuit holds all of their kind. None
-    where there is no advantage, as the next."""
+    where no draw of the circuit size was run, as the next."""
     num_live_by_activation: int | None
     """Of as many edges by activation, those on a path from input to logits."""
 
@@ -134,7 +134,7 @@ class Faithfulness:
 class _Resampled:
     """A curve and its bootstrap, made once for all that is said of it."""
 
-    curve: FaithfulnessCurve | BaselineCurve
+    curve: FaithfulnessCurve | RandomCurve
     value: Float64[np.ndarray, " size"]
     draws: Float64[np.ndarray, "resample size"]
 
@@ -160,35 +160,35 @@ def _conclude(stored: StoredTask) -> Faithfulness:
 def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
     settings, baselines = stored.settings, stored.baselines(model)
     metrics = stored.circuit_metrics(model)
-    curves: dict[Origin, FaithfulnessCurve | BaselineCurve] = {
+    curves: dict[Origin, FaithfulnessCurve | RandomCurve] = {
         owner: of_owner.curve() for owner, of_owner in metrics.items()
     }
-    num_draws = 0
-    if len(baselines.random.sizes):
-        curves["random"] = random = baseline_curve(baselines.random)
-        num_draws = len(random.draws)
-    curves["activation"] = baseline_curve(baselines.activation)
+    random = random_curve(baselines.random) if len(baselines.random.sizes) else None
+    if random is not None:
+        curves["random"] = random
+    curves["activation"] = baselines.activation.curve()
     size = settings.circuit_size_in(metrics[model].num_edges)
     found = {origin: _resampled(curve, settings) for origin, curve in curves.items()}
-    advantage = _advantage(found, model, size, settings.level)
     place = None
-    if advantage.estimate is not None:
-        place = int((curves["random"].sizes == size).argmax())
+    if random is not None and size in random.sizes and size in metrics[model].sizes:
+        place = int((random.sizes == size).argmax())
     return ModelFaithfulness(
         series=tuple(
             FaithfulnessSeries(
                 model=model,
                 circuit=origin,
                 sizes=one.curve.sizes,
-                estimates=percentile_estimates(one.value, one.draws, settings.level),
+                estimates=one.curve.interval(
+                    settings.level, num_resamples=settings.num_resamples, seed=settings.seed
+                ),
                 num_examples=one.curve.num_examples,
                 num_edges=one.curve.num_edges,
             )
             for origin, one in found.items()
         ),
         other_minus_own=_other_minus_own(found, model, size, settings.level),
-        advantage=advantage,
-        num_draws=num_draws,
+        advantage=_advantage(found, random, model, size, settings.level),
+        num_draws=0 if random is None else len(random.draws),
         num_forced=None if place is None else int(baselines.num_forced[place]),
         num_live_by_activation=None
         if place is None
@@ -196,9 +196,7 @@ def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
     )
 
 
-def _resampled(
-    curve: FaithfulnessCurve | BaselineCurve, settings: ComparisonSettings
-) -> _Resampled:
+def _resampled(curve: FaithfulnessCurve | RandomCurve, settings: ComparisonSettings) -> _Resampled:
     draws = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
     return _Resampled(curve=curve, value=curve.faithfulness, draws=draws)
 
@@ -214,12 +212,18 @@ def _other_minus_own(
 
 
 def _advantage(
-    found: Mapping[Origin, _Resampled], model: Kind, size: int, level: float
+    found: Mapping[Origin, _Resampled],
+    random: RandomCurve | None,
+    model: Kind,
+    size: int,
+    level: float,
 ) -> Measured:
-    own, random = found[model].at(size), found["random"].at(size) if "random" in found else None
-    if own is None or random is None:
+    own, chance = found[model].at(size), found["random"].at(size) if "random" in found else None
+    if random is None or own is None or chance is None:
         return Measured(reason=f"no random circuit of {size:,} edges was run")
-    return _measured(own[0] - random[0], own[1] - random[1], level)
+    if not random.has_interval:
+        return Measured(reason=too_few_draws("circuits", len(random.draws)))
+    return _measured(own[0] - chance[0], own[1] - chance[1], level)
 
 
 def _measured(value: float, draws: Float64[np.ndarray, " resample"], level: float) -> Measured:
@@ -295,22 +299,26 @@ def _other_circuit(record: Faithfulness, model: Kind) -> Finding | None:
 def _random_circuits(record: Faithfulness, model: Kind) -> Finding | None:
     """The own circuit against random ones at the circuit size."""
     found, name, size = record.of(model), MODEL_NAMES[model], record.circuit_size
-    advantage = found.advantage.estimate
-    if advantage is None:
+    if found.num_forced is None:
         return None
-    origins: tuple[Origin, ...] = (model, "random", "activation")
-    own, random, activation = (record.at_size(model, origin) for origin in origins)
-    assert own and random and activation  # the advantage is made from these curves
+    own, activation = record.at_size(model, model), record.at_size(model, "activation")
+    random = record.find(model, "random")
+    assert own and activation and random  # of all of them a circuit of this size was run
+    chance = entry_cell(random.estimates, random.index_of(size))
+    advantage, verdict = found.advantage.estimate, found.advantage.reason
+    difference = ""
+    if advantage is not None:
+        verdict = by_sign(advantage, above="yes", below="no, worse")
+        difference = f"; the difference is {in_words(advantage, signed=True)}"
     forced = ""
     if found.num_forced:
         forced = f" {found.num_forced:,} of the edges are in every draw."
     return Finding(
         question=f"Is the {name}'s circuit better than random ones?",
-        verdict=by_sign(advantage, above="yes", below="no, worse"),
+        verdict=verdict,
         sentence=f"On its own {size:,} edges the {name} keeps {in_words(own)} of its behaviour, on"
-        f" random ones of the same layers and types {in_words(random)} (mean of"
-        f" {found.num_draws} draws); the difference is"
-        f" {in_words(advantage, signed=True)}.{forced} As many edges by activation keep"
+        f" random ones of the same layers and types {chance.text} {chance.interval or chance.note}"
+        f" (mean of {found.num_draws} draws){difference}.{forced} As many edges by activation keep"
         f" {in_words(activation)}; {found.num_live_by_activation:,} of them lie on a path from"
         " input to logits.",
     )
@@ -358,9 +366,9 @@ def _method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
             term="Random circuits, and edges by activation",
             meaning="Random: as many edges in every pair of layers and edge type as the model's own"
             " circuit has; faithfulness is the mean over draws, its interval resamples draws and"
-            " examples. By activation: as many edges, those whose source's output the corruption"
-            " moves most (norm of the difference, summed over positions and steps, mean over the"
-            " discovery examples).",
+            f" examples; fewer than {MIN_DRAWS} draws have none. By activation: as many edges,"
+            " those whose source's output the corruption moves most (norm of the difference,"
+            " summed over positions and steps, mean over the discovery examples).",
         ),
     )
 
