@@ -211,6 +211,21 @@ def split_halves(examples: Drawn, num_splits: int, seed: int) -> Bool[np.ndarray
     return first[:, cluster]
 
 
+def deal_clusters(
+    cluster: Int[np.ndarray, " example"], num_groups: int, generator: np.random.Generator
+) -> Int[np.ndarray, " example"]:
+    """The group of each example: clusters in random order, dealt one by one.
+
+    Args:
+        cluster: place of each example's cluster, from `cluster_columns`.
+        num_groups: at most as many as there are clusters.
+        generator: of the order.
+    """
+    places = generator.permutation(cluster.max() + 1) % num_groups
+    group: Int[np.ndarray, " example"] = places[cluster]
+    return group
+
+
 def exchange_masks(
     examples: Drawn, num_exchanges: int, seed: int
 ) -> Bool[np.ndarray, "exchange example"]:

@@ -8,6 +8,8 @@ from mechshift.evaluation._faithfulness import circuit_sizes as circuit_sizes
 from mechshift.evaluation._faithfulness import cmd as cmd
 from mechshift.evaluation._faithfulness import cpr as cpr
 from mechshift.evaluation._faithfulness import faithfulness as faithfulness
+from mechshift.evaluation._inheritance import Inheritance as Inheritance
+from mechshift.evaluation._inheritance import inheritance as inheritance
 from mechshift.evaluation._mean_outputs import MeanOutputs as MeanOutputs
 from mechshift.evaluation._mean_outputs import mean_outputs as mean_outputs
 from mechshift.evaluation._mean_outputs import num_averaged as num_averaged
@@ -15,6 +17,12 @@ from mechshift.evaluation._per_example import per_example as per_example
 from mechshift.evaluation._random_curve import Baselines as Baselines
 from mechshift.evaluation._random_curve import RandomCurve as RandomCurve
 from mechshift.evaluation._random_curve import random_curve as random_curve
+from mechshift.evaluation._rediscovery import NUM_FOLDS as NUM_FOLDS
+from mechshift.evaluation._rediscovery import NUM_REDISCOVERED as NUM_REDISCOVERED
+from mechshift.evaluation._rediscovery import RediscoveredCircuits as RediscoveredCircuits
+from mechshift.evaluation._rediscovery import Rediscovery as Rediscovery
+from mechshift.evaluation._rediscovery import discovery_folds as discovery_folds
+from mechshift.evaluation._rediscovery import rediscovered_circuits as rediscovered_circuits
 from mechshift.evaluation.ablations import Ablation as Ablation
 from mechshift.evaluation.ablations import AblationName as AblationName
 from mechshift.evaluation.ablations import find_ablation as find_ablation

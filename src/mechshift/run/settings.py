@@ -237,8 +237,12 @@ class EvaluationSettings:
     baseline_sizes: Literal["compared", "all"] = "compared"
     """Sizes at which random circuits, and circuits by activation, are run: the circuit size that is
     compared, or all, which takes a run for each of them at each size."""
+    rediscover: bool = True
+    """Whether circuits are also chosen without each eighth, and on each half, of the discovery
+    examples, and run at the size that is compared: 18 runs more. Without them an interval of how
+    the other model's circuit serves leaves out the noise of discovery, and decides nothing."""
     seed: int = 0
-    """Of the random circuits."""
+    """Of the random circuits and of the parts of the discovery examples."""
     batch_size: int = 64
     """Canvases per forward pass; changes time and memory, not results."""
 

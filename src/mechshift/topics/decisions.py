@@ -23,6 +23,10 @@ twentieth. Not 0: what attention to both sides makes of scores with noise is nev
 interval of a share always lies above it and would decide nothing."""
 
 
+HOME_ADVANTAGE = 0.05
+"""Faithfulness that the other model's circuit may lack and still suffice, a twentieth of what the
+model does: a circuit that is chosen for a model always has a home advantage."""
+
 MIN_CLUSTERS = 20
 """Clusters of examples below which no verdict is decided: resampling so few says too little of how
 far another sample of them would differ."""
@@ -67,6 +71,36 @@ def by_side(
 def by_sign(shift: Estimate | None, *, above: str, below: str, missing: str = NOT_MEASURED) -> str:
     """`by_side` of no change."""
     return by_side(shift, 0.0, above=above, below=below, missing=missing)
+
+
+def serves(
+    minus_own: Estimate,
+    minus_half: Estimate,
+    half_minus_own: float,
+    *,
+    suffices: str,
+    falls_short: str,
+) -> str:
+    """Words for another model's circuit, by the faithfulness that a model keeps on it.
+
+    It falls short where it keeps less than the own circuit by more than `HOME_ADVANTAGE`, and less
+    than own circuits that are at least as noisy as it: what these lose, noise alone does. It
+    suffices where it lacks no more than `HOME_ADVANTAGE`, even if the own circuit kept so much more
+    as it loses to half of its examples: about what noise has cost it, since that grows with the
+    variance of the noise.
+
+    Args:
+        minus_own: on the other's circuit minus on the own one.
+        minus_half: on the other's minus on own circuits from half of the discovery examples.
+        half_minus_own: on these minus on the own one.
+        suffices: words for the one.
+        falls_short: words for the other.
+    """
+    if minus_own.interval.high < -HOME_ADVANTAGE and minus_half.interval.high < 0:
+        return falls_short
+    if minus_own.interval.low + min(half_minus_own, 0.0) > -HOME_ADVANTAGE:
+        return suffices
+    return NOT_DECIDED
 
 
 def structure(share: Estimate | None) -> str:

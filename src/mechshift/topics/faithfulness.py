@@ -5,9 +5,10 @@ MDM. Every difference is of one model on two circuits, on the same resamples.
 
 Rules:
 
-1. inheritance, and whether the other model's circuit serves as well as the own one: the interval of
-   the difference in faithfulness excludes 0.
-2. Better than random circuits: the same of the difference from their mean, of 20 draws or more.
+1. inheritance, and whether the other model's circuit serves as the own one does: by the difference
+   in faithfulness, with the noise of discovery in its interval (`other_circuit`).
+2. Better than random circuits: the interval of the difference from their mean, of 20 draws or more,
+   excludes 0.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ from jaxtyping import Float64
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import EvaluationError
 from mechshift.evaluation import (
+    NUM_FOLDS,
     AblationName,
     FaithfulnessCurve,
     RandomCurve,
@@ -27,21 +29,21 @@ from mechshift.evaluation import (
 )
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
-from mechshift.page.formats import NOT_MEASURED, Cell, entry_cell, in_words
+from mechshift.page.formats import NOT_MEASURED, Cell, entry_cell, in_words, number
 from mechshift.page.theme import MODEL_NAMES
 from mechshift.statistics import (
     MIN_DRAWS,
     Estimate,
-    centred_estimate,
     percentile_interval,
 )
-from mechshift.topics.decisions import by_sign, too_few_draws
+from mechshift.topics.decisions import HOME_ADVANTAGE, by_sign, too_few_draws
 from mechshift.topics.faithfulness_figure import (
     FaithfulnessSeries,
     Origin,
     faithfulness_curves,
     faithfulness_curves_table,
 )
+from mechshift.topics.other_circuit import OTHER, OtherCircuit, other_circuit
 from mechshift.topics.topic import (
     KINDS,
     HeadlineRow,
@@ -54,8 +56,6 @@ from mechshift.topics.topic import (
     TaskResults,
     Topic,
 )
-
-OTHER: dict[Kind, Kind] = {"arm": "mdm", "mdm": "arm"}
 
 OWN, INHERITED, RETURNED = "own circuit", "the ARM's circuit in it", "its circuit in the ARM"
 CROSSED = {
@@ -82,8 +82,8 @@ class ModelFaithfulness:
 
     series: tuple[FaithfulnessSeries, ...]
     """On the ARM's, the MDM's, random and by-activation circuits, as far as they were run."""
-    other_minus_own: Measured
-    """Faithfulness on the other model's circuit minus that on its own."""
+    other: OtherCircuit
+    """On the other model's circuit against its own."""
     advantage: Measured
     """Faithfulness on its own circuit minus the mean of random ones that match it by layers and
     edge types. None where these are too few for an interval."""
@@ -186,7 +186,7 @@ def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
             )
             for origin, one in found.items()
         ),
-        other_minus_own=_other_minus_own(found, model, size, settings.level),
+        other=other_circuit(stored, model, size),
         advantage=_advantage(found, random, model, size, settings.level),
         num_draws=0 if random is None else len(random.draws),
         num_forced=None if place is None else int(baselines.num_forced[place]),
@@ -199,16 +199,6 @@ def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
 def _resampled(curve: FaithfulnessCurve | RandomCurve, settings: ComparisonSettings) -> _Resampled:
     draws = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
     return _Resampled(curve=curve, value=curve.faithfulness, draws=draws)
-
-
-def _other_minus_own(
-    found: Mapping[Origin, _Resampled], model: Kind, size: int, level: float
-) -> Measured:
-    own, other = found[model].at(size), found[OTHER[model]].at(size)
-    if own is None or other is None:
-        return Measured(reason=f"no circuit of {size:,} edges was run")
-    draws = other[1] - own[1]
-    return Measured(estimate=centred_estimate(other[0] - own[0], draws, level=level), draws=draws)
 
 
 def _advantage(
@@ -281,19 +271,32 @@ def _findings(task: TaskResults) -> tuple[Finding, ...]:
 
 def _other_circuit(record: Faithfulness, model: Kind) -> Finding | None:
     """A model's own circuit against the other's at the circuit size."""
-    difference, size = record.of(model).other_minus_own.estimate, record.circuit_size
+    found, size = record.of(model).other, record.circuit_size
+    difference = found.minus_own.estimate
     if difference is None:
         return None
     own, cross = (record.at_size(model, circuit) for circuit in (model, OTHER[model]))
     assert own and cross  # the difference is made from these curves
     name, other = MODEL_NAMES[model], MODEL_NAMES[OTHER[model]]
     return Finding(
-        question=f"Does the {other}'s circuit serve the {name} as well as its own?",
-        verdict=by_sign(difference, above="it keeps more", below="no, it keeps less"),
+        question=f"Does the {other}'s circuit serve the {name} as its own does?",
+        verdict=found.decides(suffices="yes", falls_short="no, it keeps less"),
         sentence=f"With {size:,} edges the {name} keeps {in_words(cross)} of its behaviour on the"
         f" {other}'s circuit and {in_words(own)} on its own; the difference is"
-        f" {in_words(difference, signed=True)}.",
+        f" {in_words(difference, signed=True)}.{_half(found)}",
     )
+
+
+def _half(found: OtherCircuit) -> str:
+    """What circuits of half of the examples say of noise, and why nothing is decided."""
+    words, half = "", found.minus_half.estimate
+    if half is not None and found.half_minus_own is not None:
+        words = (
+            " Its own circuits from half of the discovery examples keep"
+            f" {number(found.half_minus_own, signed=True)} compared with the one from all; the"
+            f" other's keeps {in_words(half, signed=True)} compared with those."
+        )
+    return f"{words} But {found.caution}." if found.caution else words
 
 
 def _random_circuits(record: Faithfulness, model: Kind) -> Finding | None:
@@ -326,15 +329,14 @@ def _random_circuits(record: Faithfulness, model: Kind) -> Finding | None:
 
 def _inheritance(task: TaskResults) -> tuple[Statement, ...]:
     record = FAITHFULNESS.of(task)
-    difference = None if record is None else record.mdm.other_minus_own.estimate
-    return (
-        Statement.of(
-            "inheritance",
-            by_sign(difference, above="serves it better", below="no longer suffices"),
-            difference,
-            "On the ARM's circuit instead of its own the MDM's faithfulness changes by {}",
-        ),
-    )
+    if record is None:
+        return (Statement.of("inheritance", NOT_MEASURED, None, ""),)
+    found = record.mdm.other
+    words = "On the ARM's circuit instead of its own the MDM's faithfulness changes by {}"
+    if found.caution:
+        words += f" ({found.caution})"
+    decided = found.decides(suffices="suffices", falls_short="no longer suffices")
+    return (Statement.of("inheritance", decided, found.minus_own.estimate, words),)
 
 
 def _cell(model: Kind, circuit: Origin) -> Callable[[TaskResults], Cell]:
@@ -361,6 +363,16 @@ def _method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
             term="Ablation",
             meaning=f"Every edge outside the circuit carries {ABLATED_EDGES[ablation]}; edges out"
             " of the input are no exception. m(empty) is the metric with every edge ablated.",
+        ),
+        Definition(
+            term="The other model's circuit",
+            meaning="The interval of its difference from the own circuit adds two variances: of a"
+            " bootstrap over held-out examples, and of a jackknife that chooses both circuits"
+            f" without each of {NUM_FOLDS} folds of the discovery examples. It no longer suffices"
+            f" where that interval lies below −{HOME_ADVANTAGE}, and where it keeps less than own"
+            " circuits found on half of the examples, which are as noisy or noisier. It suffices"
+            f" where the interval, less what the own circuit loses to half, lies above"
+            f" −{HOME_ADVANTAGE}.",
         ),
         Definition(
             term="Random circuits, and edges by activation",
@@ -394,7 +406,9 @@ FAITHFULNESS: Topic[Faithfulness] = Topic(
     rules=(
         Rule(
             axis="inheritance",
-            words="faithfulness of the MDM on the ARM's circuit minus on its own: below 0",
+            words="faithfulness of the MDM on the ARM's circuit minus on its own, examples for"
+            f" discovery varied too: below −{HOME_ADVANTAGE}, and below its own circuits from half"
+            f" of them, no longer suffices; above −{HOME_ADVANTAGE}, suffices",
             decide=_inheritance,
         ),
     ),
