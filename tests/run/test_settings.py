@@ -80,6 +80,7 @@ def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
         "ablation": "resample",
         "num_random": 20,
         "baseline_sizes": "compared",
+        "rediscover": True,
         "seed": 0,
     }
 

@@ -407,8 +407,8 @@ FAITHFULNESS: Topic[Faithfulness] = Topic(
         Rule(
             axis="inheritance",
             words="faithfulness of the MDM on the ARM's circuit minus on its own, examples for"
-            f" discovery varied too: below −{HOME_ADVANTAGE}, and below its own circuits from half"
-            f" of them, no longer suffices; above −{HOME_ADVANTAGE}, suffices",
+            f" discovery varied too: more than {HOME_ADVANTAGE} below, and below own circuits from"
+            f" half of these, no longer suffices; at most {HOME_ADVANTAGE} below, suffices",
             decide=_inheritance,
         ),
     ),
