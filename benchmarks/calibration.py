@@ -31,6 +31,7 @@ from mechshift.comparison import (
     weight_likeness,
 )
 from mechshift.graph import Graph, third_of_layers
+from mechshift.models import Kind
 from mechshift.semantics import (
     SemanticsSettings,
     concentration_shift,
@@ -38,8 +39,17 @@ from mechshift.semantics import (
     resample_magnitudes,
 )
 from mechshift.semantics._noise_free_number import number_of
-from mechshift.statistics import ROUNDING, Estimate, Interval, bootstrap_weights, holm
+from mechshift.statistics import (
+    ROUNDING,
+    Estimate,
+    Interval,
+    bootstrap_weights,
+    centred_estimate,
+    holm,
+)
+from mechshift.testing import additive_runs
 from mechshift.topics.decisions import (
+    HOME_ADVANTAGE,
     TOO_NOISY,
     by_sign,
     decides,
@@ -49,11 +59,15 @@ from mechshift.topics.decisions import (
     structure,
     weights_kept,
 )
+from mechshift.topics.other_circuit import rediscovered
 from mechshift.topics.spread import caution
+from mechshift.topics.topic import KINDS
 
 GRAPH = Graph(num_layers=6, num_heads=3, num_key_value_groups=3)
 
-VERDICTS = ("structure", "depth", "specialisation")
+NUM_HELD_OUT = 100
+
+VERDICTS = ("structure", "depth", "specialisation", "inheritance")
 """Rules of the verdict; the others are read beside it, or are those that were replaced."""
 
 TASKS_OF_RUN = 4
@@ -94,6 +108,7 @@ SCENARIOS = {
     "one circuit, noise x 1.5": Scenario(mdm_factor=1.5),
     "one circuit, noise x 3": Scenario(mdm_factor=3.0),
     "one circuit, noise x 6": Scenario(mdm_factor=6.0),
+    "one circuit, noise x 3 in the ARM": Scenario(noise=12.0, mdm_factor=1 / 3),
     "one circuit, noise with a floor, x 2": Scenario(floor=True, mdm_factor=2.0),
     "one circuit, effects t of 2": Scenario(tails=2.0),
     "one circuit, effects t of 1.5": Scenario(tails=1.5),
@@ -275,7 +290,13 @@ def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
         seed=seed,
     )
     pool = Pool(effects=effects, scores=(arm, mdm), clusters=clusters, settings=settings)
-    return {**overlap_readings(pool), **spread_readings(pool), **depth_readings(pool)}
+    held_out = held_out_of(scenario, effects[1], generator)
+    return {
+        **overlap_readings(pool),
+        **spread_readings(pool),
+        **depth_readings(pool),
+        **inheritance_readings(pool, held_out),
+    }
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -353,6 +374,14 @@ def scores_of(
         drawn = np.sqrt(1 - scenario.correlation) * drawn
         drawn += np.sqrt(scenario.correlation) * shared[clusters]
     return effects + scenario.noise * factor * median * relative * drawn
+
+
+def held_out_of(
+    scenario: Scenario, effects: np.ndarray, generator: np.random.Generator
+) -> np.ndarray:
+    """What every edge contributes to the MDM's metric [example, edge], on 100 held-out examples."""
+    alone = replace(scenario, correlation=0.0)
+    return scores_of(alone, np.abs(effects), 1.0, np.arange(NUM_HELD_OUT), generator)
 
 
 def overlap_readings(pool: Pool) -> dict[str, Reading]:
@@ -435,6 +464,42 @@ def depth_readings(pool: Pool) -> dict[str, Reading]:
     found = profiles.source.cross_fitted_shift("early")
     decide = partial(by_sign, above="front-loaded", below="back-loaded", missing=TOO_NOISY)
     return {"depth": reading(decide, decide(exactly(truth)), found, truth)}
+
+
+def inheritance_readings(pool: Pool, held_out: np.ndarray) -> dict[str, Reading]:
+    """Whether the ARM's circuit serves the MDM, whose metric adds up over edges.
+
+    And the same by an interval over held-out examples alone.
+    """
+    settings, size = pool.settings, pool.settings.circuit_size_in(GRAPH.num_edges)
+    magnitudes = [np.abs(effects) for effects in pool.effects]
+    kept = [magnitudes[1][np.argsort(-one)[:size]].sum() for one in magnitudes]
+    truth = float((kept[0] - kept[1]) / magnitudes[1].sum())
+    scores: dict[Kind, np.ndarray] = dict(zip(("arm", "mdm"), pool.scores, strict=True))
+    runs = additive_runs(GRAPH, scores, held_out, size, clusters=pool.clusters, seed=settings.seed)
+    found = rediscovered(runs.metrics, runs.rediscovery, "mdm", settings)
+    arms, own = (
+        runs.metrics[kind]
+        .curve()
+        .resampled(num_resamples=settings.num_resamples, seed=settings.seed)[:, 0]
+        for kind in KINDS
+    )
+    assert found.minus_own.estimate is not None
+    fixed = centred_estimate(found.minus_own.estimate.value, arms - own, level=settings.level)
+    right = "no longer suffices" if truth < -HOME_ADVANTAGE else "suffices"
+    by_held_out = partial(by_sign, above="serves it better", below="no longer suffices")
+
+    def decide(minus_own: Estimate | None) -> str:
+        """At the level of this one's interval."""
+        at_level = found if minus_own is None else found.at_level(minus_own.interval.level)
+        return at_level.decides(suffices="suffices", falls_short="no longer suffices")
+
+    return {
+        "inheritance": reading(decide, right, found.minus_own.estimate, truth),
+        "inheritance, held-out alone": reading(
+            by_held_out, by_held_out(exactly(truth)), fixed, truth
+        ),
+    }
 
 
 def early_share(effects: np.ndarray, size: int) -> float:

@@ -24,6 +24,10 @@ Drawn = int | Int[np.ndarray, " example"]
 """What is drawn from: so many examples that are each a cluster of their own, or the number of each
 example's cluster."""
 
+MIN_DRAWS = 20
+"""Random draws (circuits, structures) below which an interval over draws says too little of how far
+others would differ: there is none then."""
+
 ROUNDING = 1e-9
 """Statistics of order 1 that differ by less are equal."""
 
@@ -227,6 +231,21 @@ def split_halves(examples: Drawn, num_splits: int, seed: int) -> Bool[np.ndarray
     order = np.tile(np.arange(count), (num_splits, 1))
     first: Bool[np.ndarray, "split cluster"] = generator.permuted(order, axis=1) < count // 2
     return first[:, cluster]
+
+
+def deal_clusters(
+    cluster: Int[np.ndarray, " example"], num_groups: int, generator: np.random.Generator
+) -> Int[np.ndarray, " example"]:
+    """The group of each example: clusters in random order, dealt one by one.
+
+    Args:
+        cluster: place of each example's cluster, from `cluster_columns`.
+        num_groups: at most as many as there are clusters.
+        generator: of the order.
+    """
+    places = generator.permutation(cluster.max() + 1) % num_groups
+    group: Int[np.ndarray, " example"] = places[cluster]
+    return group
 
 
 def exchange_masks(

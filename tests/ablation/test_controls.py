@@ -192,6 +192,16 @@ def test_standard_plans_are_every_third_of_every_kind_and_the_circuit_with_their
     assert len(names) == max_num_plans(GRAPH, settings, with_circuit=True) == 13 * 7
 
 
+def test_early_structures_have_the_draws_of_an_interval_and_others_a_few(norms):
+    settings = AblationSettings(kinds=("heads",), norm_tolerance=0.1)
+    found = standard_plans(norms, None, settings)
+    drawn = [plan.of for plan in found.plans if plan.role == "same number"]
+    counts = {name: drawn.count(name) for name in dict.fromkeys(drawn)}
+    assert counts == {"early heads": 20, "middle heads": 3, "late heads": 3}
+    assert found.left_out == ()
+    assert len(found.plans) == max_num_plans(GRAPH, settings, with_circuit=False) == 41 + 2 * 7
+
+
 def test_a_control_that_does_not_exist_is_left_out_with_its_reason(norms):
     values = norms.norm.copy()
     values[GRAPH.mlp_source(0)] = 1e3
@@ -210,10 +220,9 @@ def test_draws_that_do_not_exist_are_left_out_with_their_number(norms):
     settings = AblationSettings(kinds=("mlps",), num_control_draws=8, norm_tolerance=0.4)
     found = standard_plans(norms, None, settings)
     drawn = [plan for plan in found.plans if plan.role == "same number"]
-    assert [plan.draw for plan in drawn] == [1, 2, 3, 4, 5, 6] * 3
-    assert found.left_out == tuple(
-        f"'{third} mlps, same number' is 6 of 8 draws: 1000 tries found no other."
-        for third in ("early", "middle", "late")
+    assert [plan.draw for plan in drawn] == [1, 2, 3, 4, 5, 6, 1, 2, 3, 1, 2, 3]
+    assert found.left_out == (
+        "'early mlps, same number' is 6 of 8 draws: 1000 tries found no other.",
     )
 
 

@@ -82,19 +82,17 @@ def test_differences_are_paired_over_examples(table):
     np.testing.assert_allclose(back.value, -difference.value)
 
 
-def test_a_model_that_is_fragile_to_everything_loses_no_more_beyond_chance(table):
+def test_a_model_that_is_fragile_to_everything_loses_no_more_beyond_chance(table, table_of):
     """The plan and its control cost the ARM 0.5 and 0.05 of the metric, the MDM 0.9 and 0.45."""
-    labels = replace(
-        table.labels,
-        names=("early", "early, same number"),
-        roles=("structure", "same number"),
-        of=("early", "early"),
-    )
+    clean, draws = table.clean_metric, range(21)
     arm, mdm = (
-        replace(
-            table, labels=labels, metric=table.clean_metric * (1 - np.array(lost)[:, None, None])
+        table_of(
+            clean * (1 - np.array([plan, *[control] * 20])[:, None, None]),
+            np.ones((21, 1, NUM_EXAMPLES), dtype=bool),
+            clean,
+            draws=draws,
         )
-        for lost in ((0.5, 0.05), (0.9, 0.45))
+        for plan, control in ((0.5, 0.05), (0.9, 0.45))
     )
     found = compare_ablations(arm, mdm, SETTINGS)
     assert found.share_lost_difference.value[0, 0] == pytest.approx(0.4)

@@ -10,7 +10,7 @@ from mechshift.ablation import AblationSettings, ablation_effects, compare_ablat
 from mechshift.ablation.pooling import draw_weights, group_labels
 
 NUM_EXAMPLES = 40
-NUM_DRAWS = 5
+NUM_DRAWS = 20
 SETTINGS = AblationSettings(num_resamples=4000)
 
 
@@ -43,24 +43,24 @@ def width(estimates, group):
 
 
 def test_a_control_is_the_mean_over_its_draws_by_hand(table_from):
-    per_plan = np.array([3.0, 0.0, 0.5, 1.0, 1.5, 2.0])
+    per_plan = np.array([3.0, *[0.0, 0.5, 1.0, 1.5, 2.0] * 4])
     effects = ablation_effects(table_from(np.repeat(per_plan[:, None], NUM_EXAMPLES, 1)), SETTINGS)
     assert effects.labels.names == ("plan 0", "plan 0, same number")
-    assert effects.labels.num_draws.tolist() == [1, 5]
+    assert effects.labels.num_draws.tolist() == [1, 20]
     np.testing.assert_allclose(effects.metric_drop.value, [[3.0], [1.0]])
     np.testing.assert_allclose(effects.accuracy.value, [[0.0], [0.4]])
     np.testing.assert_allclose(effects.accuracy_drop.value, [[1.0], [0.6]])
     np.testing.assert_allclose(effects.metric_excess.value, [[np.nan], [2.0]])
     np.testing.assert_allclose(effects.accuracy_excess.value, [[np.nan], [0.4]])
     np.testing.assert_allclose(effects.plans.metric_drop[:, 0], per_plan)
-    np.testing.assert_allclose(effects.removed.norm, [1.0, np.mean([2, 3, 4, 5, 6])])
+    np.testing.assert_allclose(effects.removed.norm, [1.0, np.mean(range(2, 22))])
 
 
 def test_resampled_draws_vary_as_the_t_interval_of_their_mean_says():
     """Five numbers without examples: s / sqrt(5), as exact for the variance as Student says."""
     values = np.array([0.3, -1.2, 2.0, 0.7, -0.4])
     settings = replace(SETTINGS, num_resamples=200_000)
-    weights = draw_weights(NUM_DRAWS, settings)
+    weights = draw_weights(len(values), settings)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
     stretch = stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975)
     expected = stretch * values.std(ddof=1) / np.sqrt(5)
@@ -77,9 +77,9 @@ def test_the_interval_of_a_control_has_the_variance_of_both_levels_in_closed_for
     of_draws = control.mean(axis=1) - control.mean()
     of_examples = control.mean(axis=0) - control.mean()
     left = control - control.mean() - of_draws[:, None] - of_examples
-    # Variance of one weight times the sum of squares: the multinomial's, n draws of n and 4 of 5.
-    stretch = (stats.t.ppf(0.975, 4) / stats.norm.ppf(0.975)) ** 2
-    per_draw, per_example = stretch / (5 * 4), 1 / NUM_EXAMPLES**2
+    # Variance of one weight times the sum of squares: the multinomial's, n of n and 19 of 20.
+    stretch = (stats.t.ppf(0.975, 19) / stats.norm.ppf(0.975)) ** 2
+    per_draw, per_example = stretch / (20 * 19), 1 / NUM_EXAMPLES**2
     variance = (
         per_draw * (of_draws**2).sum()
         + per_example * (of_examples**2).sum()
@@ -87,7 +87,7 @@ def test_the_interval_of_a_control_has_the_variance_of_both_levels_in_closed_for
     )
     effects = ablation_effects(table_from(drops), SETTINGS)
     expected = 2 * 1.96 * np.sqrt(variance)
-    # Four of five draws are few different resamples; normal quantiles hold to a tenth.
+    # Normal quantiles hold to a tenth.
     assert width(effects.metric_drop, 1) == pytest.approx(expected, rel=0.1)
     # The plan itself never drops here, so its excess varies as its control does.
     assert width(effects.metric_excess, 1) == pytest.approx(width(effects.metric_drop, 1))
@@ -105,14 +105,24 @@ def test_intervals_over_draws_and_examples_cover_the_truth_in_simulation(parts, 
     assert abs(covered / 200 - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 200)
 
 
-def test_without_the_second_level_the_draw_would_decide(table_from):
-    """Draws that differ and examples that do not: one draw has no width, five have."""
-    drops = simulated_drops(np.random.default_rng(1), 1.0, 0.0, 0.0)
-    several = ablation_effects(table_from(drops), SETTINGS)
-    single = ablation_effects(table_from(drops[:2], num_draws=1), SETTINGS)
-    assert width(single.metric_drop, 1) == pytest.approx(0.0, abs=1e-12)
-    assert width(several.metric_drop, 1) > 1.0
-    assert single.labels.num_draws.tolist() == [1, 1]
+def test_fewer_than_twenty_draws_have_a_mean_and_nothing_made_of_it_has_an_interval(table_from):
+    drops = simulated_drops(np.random.default_rng(1), 1.0, 0.0, 0.5)
+    enough = ablation_effects(table_from(drops), SETTINGS)
+    few = ablation_effects(table_from(drops[:20], num_draws=19), SETTINGS)
+    for name in ("accuracy", "accuracy_drop", "metric_drop", "share_lost", "metric_excess"):
+        assert width(getattr(enough, name), 1) > 0
+        found = getattr(few, name)
+        assert np.isnan([found.low[1, 0], found.high[1, 0]]).all()
+        assert np.isfinite(found.value[1, 0])
+    np.testing.assert_allclose(few.metric_drop.value[1, 0], drops[1:20].mean())
+    # The structure keeps its own, and so does what compares two models' structures.
+    assert np.isfinite([few.metric_drop.low[0, 0], few.accuracy.low[0, 0]]).all()
+    compared = compare_ablations(
+        table_from(drops), table_from(drops[:20] + 1, num_draws=19), SETTINGS
+    )
+    assert np.isfinite(compared.metric_drop_difference.low[0, 0])
+    assert np.isnan(compared.share_excess_difference.low[1, 0])
+    assert np.isfinite(compared.share_excess_difference.value[1, 0])
 
 
 def test_excess_is_paired_over_examples(table_from):
@@ -126,23 +136,23 @@ def test_excess_is_paired_over_examples(table_from):
         np.testing.assert_allclose(bound, [[np.nan], [1.0]])
 
 
-def test_accuracy_has_wilsons_interval_where_one_draw_is_all_and_else_that_of_its_drop(table_from):
-    drops = np.zeros((6, NUM_EXAMPLES))
-    drops[1, :10] = 2.0
-    single = ablation_effects(table_from(drops[:2], num_draws=1), SETTINGS)
+def test_accuracy_of_structures_has_wilsons_interval_and_of_controls_that_of_its_drop(table_from):
+    drops = np.zeros((1 + NUM_DRAWS, NUM_EXAMPLES))
+    drops[0, :10] = 2.0
+    drops[1:5, :10] = 2.0
+    effects = ablation_effects(table_from(drops), SETTINGS)
     wilson = stats.binomtest(30, NUM_EXAMPLES).proportion_ci(0.95, method="wilson")
-    assert single.accuracy.low[1, 0] == pytest.approx(wilson.low)
-    assert single.accuracy.high[1, 0] == pytest.approx(wilson.high)
-    several = ablation_effects(table_from(drops), SETTINGS)
-    assert several.accuracy.value[1, 0] == pytest.approx(0.95)
-    assert several.accuracy.high[1, 0] == 1.0
-    assert several.accuracy.low[1, 0] < 0.9
-    np.testing.assert_allclose(several.accuracy.low[1], 1 - several.accuracy_drop.high[1])
+    assert effects.accuracy.low[0, 0] == pytest.approx(wilson.low)
+    assert effects.accuracy.high[0, 0] == pytest.approx(wilson.high)
+    assert effects.accuracy.value[1, 0] == pytest.approx(0.95)
+    assert effects.accuracy.high[1, 0] <= 1.0
+    assert effects.accuracy.low[1, 0] < 0.93
+    np.testing.assert_allclose(effects.accuracy.low[1], 1 - effects.accuracy_drop.high[1])
 
 
 def test_a_control_whose_plan_was_not_swept_has_no_excess(table_from):
-    table = table_from(np.zeros((6, NUM_EXAMPLES)))
-    effects = ablation_effects(table.take(range(1, 6)), SETTINGS)
+    table = table_from(np.zeros((1 + NUM_DRAWS, NUM_EXAMPLES)))
+    effects = ablation_effects(table.take(range(1, 1 + NUM_DRAWS)), SETTINGS)
     assert effects.labels.names == ("plan 0, same number",)
     assert np.isnan(effects.metric_excess.value).all()
     np.testing.assert_allclose(effects.metric_drop.value, 0.0, atol=1e-12)
@@ -153,7 +163,7 @@ def test_models_with_other_numbers_of_draws_are_compared_by_their_pooled_control
     arm, mdm = table_from(drops), table_from(1.0 + drops[:4], num_draws=3)
     found = compare_ablations(arm, mdm, SETTINGS)
     assert found.only_in_one == ()
-    assert (found.arm.labels.num_draws[1], found.mdm.labels.num_draws[1]) == (5, 3)
+    assert (found.arm.labels.num_draws[1], found.mdm.labels.num_draws[1]) == (20, 3)
     expected = (1.0 + drops[1:4]).mean() - drops[1:].mean()
     np.testing.assert_allclose(found.metric_drop_difference.value[1], expected)
     without = arm.take([0])
@@ -170,7 +180,7 @@ def test_draws_shared_by_both_models_are_paired(table_from):
 
 
 def test_groups_name_their_draws_once_and_their_different_notes(table_from):
-    labels = table_from(np.zeros((6, NUM_EXAMPLES))).labels
+    labels = table_from(np.zeros((6, NUM_EXAMPLES)), num_draws=5).labels
     labels = replace(
         labels,
         notes=("of interest", "a", "b", "a", "b", "a"),

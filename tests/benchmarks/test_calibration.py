@@ -10,7 +10,7 @@ from scipy.stats import binom
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 POOLS = 3
-VERDICTS = ("structure", "edges changed", "weights", "specialisation", "depth")
+VERDICTS = ("structure", "edges changed", "weights", "specialisation", "depth", "inheritance")
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def calibration(monkeypatch):
     [
         ("one circuit, noise x 3", ()),
         ("one circuit, 26 clusters at .6", ()),
-        ("overlap 0", ("structure", "edges changed", "weights")),
+        ("overlap 0", ("structure", "edges changed", "weights", "inheritance")),
     ],
 )
 def test_verdicts_are_false_no_more_often_than_they_say_and_right_where_they_can_be(

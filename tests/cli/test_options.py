@@ -25,7 +25,8 @@ RUN_ONLY = """
     ablation.norm-tolerance ablation.num-control-draws ablation.num-examples
     ablation.num-resamples ablation.replacements ablation.seed ablation.share-of-neurons
     ablation.single-replacement also evaluation.ablation evaluation.baseline-sizes
-    evaluation.batch-size evaluation.fractions evaluation.num-random evaluation.seed
+    evaluation.batch-size evaluation.fractions evaluation.no-rediscover evaluation.num-random
+    evaluation.rediscover evaluation.seed
     semantics.batch-size semantics.context-radius semantics.ig-steps semantics.level
     semantics.num-contexts semantics.num-neurons semantics.num-resamples
     semantics.num-sequences semantics.num-top-tokens semantics.role-threshold semantics.seed

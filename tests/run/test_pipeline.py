@@ -13,10 +13,12 @@ import polars as pl
 import pytest
 
 from mechshift.artifacts import read_manifest, write_artifact
+from mechshift.circuits import select_top_edges
 from mechshift.cli.main import main
+from mechshift.comparison import row_clusters
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError, EvaluationError
-from mechshift.evaluation import baseline_curve
+from mechshift.evaluation import discovery_folds, evaluate_circuits, random_curve
 from mechshift.run import (
     AttributionSettings,
     compare_pair,
@@ -27,6 +29,8 @@ from mechshift.run import (
     score_edges,
     write_report,
 )
+from mechshift.run.planning.costs import circuit_sizes_run
+from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
 from mechshift.run.store import (
     KINDS,
@@ -34,6 +38,7 @@ from mechshift.run.store import (
     read_circuit_metrics,
     read_comparison,
     read_pool,
+    read_rediscovery,
     read_scores,
     record_files,
     scores_folder,
@@ -136,13 +141,13 @@ def test_every_models_circuit_has_rivals_of_its_size(small_run):
         for model in KINDS:
             own = read_circuit_metrics(small_run, task, model)[model]
             baselines = read_baselines(small_run, task, model)
-            assert baselines.random.sizes.tolist() == [size] * 5
+            assert baselines.random.sizes.tolist() == [size] * 20
             assert baselines.activation.sizes.tolist() == [size]
             assert 0 <= baselines.num_forced[0] < size
             np.testing.assert_array_equal(baselines.random.full, own.full)
             kept = own.curve().faithfulness[own.sizes == size]
-            draws = [draw.faithfulness[0] for draw in baseline_curve(baselines.random).draws]
-            assert len(set(draws)) == 5 and kept > np.mean(draws)
+            draws = [draw.faithfulness[0] for draw in random_curve(baselines.random).draws]
+            assert len(set(draws)) == 20 and kept > np.mean(draws)
 
 
 def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zeros(
@@ -190,15 +195,56 @@ def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
     assert not list(small_run.glob(".*"))
 
 
+def test_as_many_circuits_are_run_as_are_planned(small_run, small):
+    for task in ("ioi", "infilling"):
+        size = read_comparison(small_run, task).circuit_size
+        num_edges = read_scores(scores_folder(small_run, task, "arm")).graph.num_edges
+        sizes = small.evaluation.sizes(num_edges, size)
+        for model in KINDS:
+            baselines = read_baselines(small_run, task, model)
+            found = read_rediscovery(small_run, task, model)
+            assert found is not None
+            stored = [
+                *read_circuit_metrics(small_run, task, model).values(),
+                *(baselines.random, baselines.activation),
+                *(*found.without_fold.values(), found.halves),
+            ]
+            run = np.concatenate([one.sizes for one in stored])
+            planned = circuit_sizes_run(small.evaluation, sizes, size)
+            assert sorted(run) == sorted(planned)
+
+
+def test_circuits_found_anew_score_what_they_score_when_chosen_by_hand(small_run, small):
+    """The MDM on the ARM's circuit without the third fold, and on its own of the second half."""
+    pair = load_stored_pair(small_run, "cpu")
+    arm, mdm = (read_scores(scores_folder(small_run, "ioi", kind)) for kind in KINDS)
+    folds = discovery_folds(row_clusters(arm), small.evaluation.seed)
+    assert folds is not None
+    size = read_comparison(small_run, "ioi").circuit_size
+    by_hand = [
+        select_top_edges(scores.graph, scores.values[kept].sum(axis=1).mean(axis=0), size)
+        for scores, kept in ((arm, folds != 2), (mdm, folds >= 4))
+    ]
+    canvases = pool_canvases(read_pool(small_run, "ioi", "held-out"), pair.mdm)
+    expected = evaluate_circuits(pair.mdm, canvases, by_hand, num_examples=10).metric
+    found = read_rediscovery(small_run, "ioi", "mdm")
+    assert found is not None and found.num_clusters == len(np.unique(arm.clusters))
+    np.testing.assert_allclose(found.without_fold["arm"].metric[2], expected[0], atol=1e-4)
+    np.testing.assert_allclose(found.halves.metric[1], expected[1], atol=1e-4)
+    assert 0 < found.shared_by_quarters["mdm"] < found.shared_by_halves["mdm"] < 1
+
+
 def test_without_random_circuits_the_report_makes_no_claim_about_them(small_run, small, tmp_path):
     run = tmp_path / "run"
     for stage in ("pool", "scores", "comparison"):
         shutil.copytree(small_run / stage / "ioi", run / stage / "ioi")
-    settings = replace(small.evaluation, num_random=0)
+    settings = replace(small.evaluation, num_random=0, rediscover=False)
     evaluate_pair(run, load_stored_pair(small_run, "cpu"), settings, quiet=True)
     page = write_report(run).read_text(encoding="utf-8")
     assert "better than random ones?" not in page
     assert "edges by activation" in page
+    assert read_rediscovery(run, "ioi", "mdm") is None
+    assert "the interval leaves out the noise of discovery" in page
     whole = (small_run / "report" / "report.html").read_text(encoding="utf-8")
     assert "better than random ones?" in whole
 
@@ -245,7 +291,7 @@ def test_every_examples_metric_lies_beside_the_report(small_run):
         assert part["example"].to_list() == list(range(10))
         assert part["metric"].to_list() == metric[:, 1].tolist()
     random = table.filter(pl.col("model") == "arm", pl.col("owner") == "random")
-    assert sorted(random["draw"].unique()) == [0, 1, 2, 3, 4]
+    assert sorted(random["draw"].unique()) == list(range(20))
 
 
 def test_the_metric_of_the_full_model_is_the_one_that_attribution_saw(small_run):

@@ -78,8 +78,9 @@ def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
     config = EvaluationSettings(batch_size=7, fractions=(0.5,)).manifest_config()
     assert config == {
         "ablation": "resample",
-        "num_random": 5,
+        "num_random": 20,
         "baseline_sizes": "compared",
+        "rediscover": True,
         "seed": 0,
     }
 
@@ -99,7 +100,7 @@ def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
         (lambda: EvaluationSettings(fractions=(0.0, 0.5)), r"must lie in \(0, 1\], not \(0.0, 0.5"),
         (lambda: EvaluationSettings(batch_size=0), "batch_size must be at least 1, not 0"),
         (lambda: EvaluationSettings(num_random=-1), "must be at least 0, not -1 and 0"),
-        (lambda: EvaluationSettings(seed=-3), "must be at least 0, not 5 and -3"),
+        (lambda: EvaluationSettings(seed=-3), "must be at least 0, not 20 and -3"),
     ],
 )
 def test_impossible_settings_are_refused(make, message):

@@ -71,9 +71,22 @@ def answers_of(value: float) -> OwnAnswers:
 
 
 @pytest.fixture
-def task(ioi: TaskResults) -> TaskResults:
+def of_few_draws(ioi: TaskResults) -> TaskResults:
+    """Each control is one draw."""
     structures = compare_ablations(table_of(0), table_of(1), SETTINGS)
     return with_record(ioi, Ablations(structures=structures, arm_answers=None, mdm_answers=None))
+
+
+@pytest.fixture
+def task(of_few_draws: TaskResults) -> TaskResults:
+    """As if each control were of so many draws that it has an interval."""
+    structures = record_of(of_few_draws).structures
+    changed = {}
+    for model in ("arm", "mdm"):
+        effects = getattr(structures, model)
+        labels = replace(effects.labels, num_draws=np.array([1, 20, 20, 1, 1]))
+        changed[model] = replace(effects, labels=labels)
+    return with_structures(of_few_draws, **changed)
 
 
 def with_record(task: TaskResults, record: Ablations) -> TaskResults:
@@ -154,6 +167,17 @@ def test_one_control_that_costs_as_much_leaves_it_undecided(task: TaskResults, s
     assert finding(changed, "early heads").verdict == NOT_DECIDED
     statement = decided(changed)
     assert statement.estimate is not None and statement.estimate.value == 0.1
+
+
+def test_fewer_than_twenty_draws_of_random_structures_decide_nothing(
+    of_few_draws: TaskResults,
+) -> None:
+    found = finding(of_few_draws, "early heads")
+    assert found.verdict == "too few random structures (1)"
+    assert "Of random ones there are too few draws (1) to hold them against." in found.sentence
+    statement = decided(of_few_draws)
+    assert statement.verdict == "too few random structures (1)"
+    assert statement.estimate is None
 
 
 def test_without_a_control_a_loss_is_no_evidence(task: TaskResults) -> None:
@@ -251,7 +275,8 @@ def test_the_method_is_told_with_this_runs_settings() -> None:
     said = " ".join(one.meaning for one in ABLATION.method({"ablation": settings}))
     assert "zero: nothing; resample: what they write on the corrupted prompt" in said
     assert "the first 12 of the held-out examples" in said
-    assert "4 random sets each" in said and "to 5%" in said
+    assert "4 random sets for each early structure, at most 3 for others" in said
+    assert "to 5%" in said
     whole = replace(SETTINGS, num_examples=None).manifest_config()
     everything = ABLATION.method({"ablation": whole})[0].meaning
     assert everything.endswith("Measured on all of the held-out examples.")

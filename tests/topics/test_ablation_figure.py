@@ -1,5 +1,7 @@
 """The figure of ablations: bars show the record's numbers, and so does the table."""
 
+from dataclasses import replace
+
 import numpy as np
 import polars as pl
 import pytest
@@ -97,8 +99,23 @@ def test_axes_name_plans_in_order_and_units(comparison: AblationComparison) -> N
     assert figure.layout.xaxis.title.text == "drop in logit_diff [logits]"
     assert figure.layout.xaxis2.title.text == "drop in accuracy"
     assert "n = 15 examples" in figure.layout.title.subtitle.text
-    assert "over random draws, 1 to 2 for each control" in figure.layout.title.subtitle.text
+    assert figure.layout.title.subtitle.text.endswith(
+        " intervals over examples, and over random draws where a control has 20 or more"
+    )
     assert "zero" in figure.layout.title.text
+
+
+def test_intervals_cover_random_draws_where_every_control_has_enough() -> None:
+    rows = [0, *[1, 2] * 10]
+    drawn = table(0).take(rows)
+    labels = replace(drawn.labels, draws=np.arange(21))
+    enough = replace(drawn, labels=labels)
+    figure = ablation_bars(compare_ablations(enough, enough, SETTINGS)).to_plotly()
+    assert figure.layout.title.subtitle.text.endswith(
+        " intervals over examples and over random draws"
+    )
+    (bar, _) = [bar for bar in figure.data if bar.name == "ARM, random, same number"]
+    assert np.isfinite(bar.error_x.array).all()
 
 
 def test_without_controls_no_draws_are_spoken_of() -> None:
@@ -133,7 +150,9 @@ def test_the_table_holds_both_models_and_their_difference(comparison: AblationCo
     assert mdm["num_heads"].to_list() == [2, 2, 3, 4]
     excess = comparison.mdm.metric_excess
     assert mdm["metric_excess"].to_list() == [None, excess.value[1, 1], None, excess.value[3, 1]]
-    assert mdm["metric_excess_low"][1] == excess.low[1, 1] < excess.value[1, 1]
+    # Two draws and one are too few for an interval.
+    assert mdm["metric_excess_low"].null_count() == len(mdm)
+    assert mdm["metric_drop_low"].is_null().to_list() == [False, True, False, True]
     difference = rows.filter(pl.col("model") == "mdm - arm")
     expected = comparison.metric_drop_difference
     np.testing.assert_array_equal(difference["metric_drop_low"], expected.low.ravel())

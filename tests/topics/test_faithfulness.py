@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import ComparisonSettings
-from mechshift.evaluation import Baselines, CircuitMetrics, advantage, baseline_curve
+from mechshift.evaluation import (
+    NUM_FOLDS,
+    Baselines,
+    CircuitMetrics,
+    Rediscovery,
+    inheritance,
+    random_curve,
+)
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, entry_cell
 from mechshift.run.stored import RunTask
 from mechshift.statistics import Estimate, Interval
@@ -19,6 +26,7 @@ from mechshift.topics.faithfulness import (
     RETURNED,
     Faithfulness,
 )
+from mechshift.topics.other_circuit import OtherCircuit
 from mechshift.topics.topic import Measured, StoredMember, StoredTask, TaskResults
 
 NUM_EDGES = 20
@@ -52,7 +60,9 @@ class ByHand(StoredTask):
     task: str = "by hand"
     settings: ComparisonSettings = field(default=SETTINGS)
     sizes: tuple[int, ...] = (3, NUM_EDGES)
-    num_draws: int = 2
+    num_draws: int = 20
+    rediscover: bool = True
+    num_clusters: int | None = 30
 
     def circuit_metrics(self, kind):
         shares = {owner: 0.75 if owner == kind else 0.5 for owner in ("arm", "mdm")}
@@ -61,17 +71,33 @@ class ByHand(StoredTask):
         }
 
     def baselines(self, kind):
-        """Two draws, which keep 0.25 and 0.125; edges by activation keep nothing."""
-        random = metrics_keeping(0.25, 0.125, sizes=self.sizes[:1])
+        """Draws keep 0.25 and 0.125 in turn; edges by activation keep nothing."""
+        random = metrics_keeping(*[0.25, 0.125] * 10, sizes=self.sizes[:1])
         return Baselines(
             random=random.subset(slice(0, self.num_draws)),
             activation=metrics_keeping(0.0, sizes=self.sizes[:1]),
             num_forced=np.array([1] if self.num_draws else [], dtype=np.int64),
         )
 
+    def rediscovery(self, kind):
+        """Without any fold circuits keep what they keep, and own ones of halves 0.7 and 0.65."""
+        if not self.rediscover or self.num_clusters is None:
+            return None
+        shares = {owner: 0.75 if owner == kind else 0.5 for owner in ("arm", "mdm")}
+        return Rediscovery(
+            without_fold={
+                owner: metrics_keeping(*[share] * NUM_FOLDS, sizes=(3,))
+                for owner, share in shares.items()
+            },
+            halves=metrics_keeping(0.7, 0.65, sizes=(3,)),
+            shared_by_halves={"arm": 0.9, "mdm": 0.9},
+            shared_by_quarters={"arm": 0.8, "mdm": 0.8},
+            num_clusters=self.num_clusters,
+        )
+
     def stage_settings(self, name):
         assert name == "evaluation"
-        return {"ablation": "mean"}
+        return {"ablation": "mean", "rediscover": self.rediscover}
 
 
 def concluded(**changes) -> Faithfulness:
@@ -104,7 +130,7 @@ def finding(task: TaskResults, words: str):
     return found
 
 
-def inheritance(task: TaskResults):
+def inheritance_of(task: TaskResults):
     (rule,) = FAITHFULNESS.rules
     (statement,) = rule.decide(task)
     assert statement.axis == rule.axis == "inheritance"
@@ -129,24 +155,45 @@ def test_a_case_solved_by_hand() -> None:
         assert cross is not None and random is not None
         assert cross.value == pytest.approx(0.5)
         assert random.value == pytest.approx(0.1875)
-        # Draws are resampled too: three in four resamples hold one of them or both, unevenly.
-        assert (random.interval.low, random.interval.high) == pytest.approx((0.125, 0.25))
+        # Draws are resampled too: of twenty, about 6 to 14 are of the one kind.
+        assert (random.interval.low, random.interval.high) == pytest.approx(
+            (0.169, 0.219), abs=1e-3
+        )
         found = record.of(model)
-        assert found.other_minus_own.estimate is not None
-        assert found.other_minus_own.estimate.value == pytest.approx(-0.25)
-        np.testing.assert_allclose(found.other_minus_own.draws, np.full(200, -0.25))
+        difference, half = found.other.minus_own.estimate, found.other.minus_half.estimate
+        assert difference is not None and half is not None
+        for value in (difference.value, difference.interval.low, difference.interval.high):
+            assert value == pytest.approx(-0.25)
+        # The own circuits of halves keep 0.675; they are 0.05 apart, and nothing else varies.
+        assert half.value == pytest.approx(-0.175)
+        assert half.interval.high - half.value == pytest.approx(0.025 * 2.365, rel=1e-3)
+        assert found.other.half_minus_own == pytest.approx(-0.075)
         assert found.advantage.estimate is not None
         assert found.advantage.estimate.value == pytest.approx(0.5625)
-        assert (found.num_draws, found.num_forced, found.num_live_by_activation) == (2, 1, 2)
+        assert (found.num_draws, found.num_forced, found.num_live_by_activation) == (20, 1, 2)
 
 
 def test_where_the_compared_size_was_not_run_there_is_no_difference_and_a_reason() -> None:
     record = concluded(sizes=(5, NUM_EDGES))
     assert record.at_size("arm", "arm") is None
-    assert record.mdm.other_minus_own.reason == "no circuit of 3 edges was run"
+    assert record.mdm.other.minus_own.reason == "no circuit of 3 edges was run"
     assert record.mdm.advantage.reason == "no random circuit of 3 edges was run"
     assert record.mdm.num_forced is None and record.mdm.num_live_by_activation is None
-    assert record.mdm.num_draws == 2
+    assert record.mdm.num_draws == 20
+
+
+def test_fewer_than_twenty_draws_are_a_mean_that_decides_nothing(ioi: TaskResults) -> None:
+    record = concluded(num_draws=5)
+    random = record.find("mdm", "random")
+    assert random is not None and record.at_size("mdm", "random") is None
+    np.testing.assert_allclose(random.estimates.value, [0.2])
+    assert record.mdm.advantage.estimate is None
+    task = replace(ioi, records={**ioi.records, "faithfulness": record})
+    found = finding(task, "Is the MDM's circuit better than random")
+    assert found.verdict == "too few random circuits (5)"
+    assert "types 0.20 no interval (mean of 5 draws). 1 of the edges" in found.sentence
+    rows = {row.name: row.cell(task) for row in FAITHFULNESS.headline}
+    assert rows["MDM, random circuit"].text == NOT_MEASURED  # K of this run is another
 
 
 def test_without_random_draws_there_is_no_curve_of_them() -> None:
@@ -167,7 +214,7 @@ def test_a_run_says_what_its_curves_say_by_themselves(small_run, ioi: TaskResult
     for model, other in (("arm", "mdm"), ("mdm", "arm")):
         metrics = stored.circuit_metrics(model)
         own, cross = metrics[model].curve(), metrics[other].curve()
-        random = baseline_curve(stored.baselines(model).random)
+        random = random_curve(stored.baselines(model).random)
         for origin, curve in ((model, own), (other, cross), ("random", random)):
             shown, wanted = record.find(model, origin), curve.interval(**given)
             assert shown is not None
@@ -175,26 +222,52 @@ def test_a_run_says_what_its_curves_say_by_themselves(small_run, ioi: TaskResult
             for part in ("value", "low", "high"):
                 np.testing.assert_array_equal(getattr(shown.estimates, part), getattr(wanted, part))
         found, at = record.of(model), own.sizes.tolist().index(size)
-        assert found.advantage.estimate == advantage(own, random, size, **given)
-        np.testing.assert_array_equal(
-            found.other_minus_own.draws,
-            (cross.resampled(**given) - own.resampled(**given))[:, at],
-        )
+        better = own.resampled(**given)[:, at] - random.resampled(**given)[:, 0]
+        np.testing.assert_array_equal(found.advantage.draws, better)
+        assert found.advantage.estimate is not None
+        kept = own.faithfulness[at] - random.faithfulness[0]
+        assert found.advantage.estimate.value == pytest.approx(kept, abs=1e-12)
+        interval = found.advantage.estimate.interval
+        assert [interval.low, interval.high] == pytest.approx(np.percentile(better, [2.5, 97.5]))
+        difference = found.other.minus_own.estimate
+        assert difference is not None
+        lacks = float(cross.faithfulness[at] - own.faithfulness[at])
+        assert difference.value == pytest.approx(lacks, abs=1e-12)
+        rediscovered = stored.rediscovery(model)
+        assert rediscovered is not None
+        at_size = {owner: one.subset(slice(at, at + 1)) for owner, one in metrics.items()}
+        served = inheritance(at_size, rediscovered, model, **given)
+        assert difference == served.other_minus_own
+        drawn = (cross.resampled(**given) - own.resampled(**given))[:, at]
+        assert served.held_out_error == pytest.approx(drawn.std(ddof=1))
+        # Twelve examples, so at most twelve clusters.
+        words = f"the circuits rest on {rediscovered.num_clusters} clusters of discovery examples"
+        assert found.other.minus_own.caution == words
+        assert rediscovered.num_clusters == ioi.comparison.num_clusters
+
+
+def with_other(task: TaskResults, low: float, high: float, **changes) -> TaskResults:
+    """The task with this interval of the difference, and a null far above it."""
+    found = OtherCircuit(
+        minus_own=measured(low, high), minus_half=measured(-0.9, -0.8), half_minus_own=-0.01
+    )
+    return with_record(task, other=replace(found, **changes))
 
 
 @pytest.mark.parametrize(
     ("low", "high", "answer", "verdict"),
     [
         (-0.4, -0.1, "no, it keeps less", "no longer suffices"),
-        (0.1, 0.3, "it keeps more", "serves it better"),
+        (-0.4, -0.04, NOT_DECIDED, NOT_DECIDED),
+        (-0.03, 0.3, "yes", "suffices"),
         (-0.2, 0.1, NOT_DECIDED, NOT_DECIDED),
     ],
 )
-def test_the_other_circuit_serves_as_well_unless_the_difference_excludes_zero(
+def test_the_other_circuit_serves_or_falls_short_by_more_than_a_home_advantage(
     ioi: TaskResults, low: float, high: float, answer: str, verdict: str
 ) -> None:
     """Finding and verdict decide alike; the two intervals by themselves are not asked."""
-    task = with_record(ioi, other_minus_own=measured(low, high))
+    task = with_other(ioi, low, high)
     record = FAITHFULNESS.of(task)
     assert record is not None
     for words, model, other in (
@@ -208,18 +281,53 @@ def test_the_other_circuit_serves_as_well_unless_the_difference_excludes_zero(
         assert f"keeps {cross.value:.2f} [" in found.sentence
         assert f"and {own.value:.2f} [" in found.sentence and "on its own" in found.sentence
         assert f"[{low:+.2f}, {high:+.2f}]".replace("-", "−") in found.sentence
-    statement = inheritance(task)
+        assert "keep −0.01 compared with the one from all; the other's keeps −0.85 [" in (
+            found.sentence
+        )
+    statement = inheritance_of(task)
     assert statement.verdict == verdict
-    assert statement.estimate == record.mdm.other_minus_own.estimate
+    assert statement.estimate == record.mdm.other.minus_own.estimate
     assert f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]" in statement.sentence
+
+
+def test_a_caution_is_said_and_decides_nothing(ioi: TaskResults) -> None:
+    few = replace(measured(-0.4, -0.1), caution="the circuits rest on 12 clusters")
+    task = with_other(ioi, -0.4, -0.1, minus_own=few)
+    statement = inheritance_of(task)
+    assert statement.verdict == NOT_DECIDED
+    assert "(the circuits rest on 12 clusters): not decided." in statement.sentence
+    found = finding(task, "ARM's circuit serve the MDM")
+    assert found.verdict == NOT_DECIDED
+    assert found.sentence.endswith(" But the circuits rest on 12 clusters.")
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"rediscover": False}, "no circuit was found on parts of the examples"),
+        ({"num_clusters": None}, "the examples are in fewer than 8 clusters"),
+    ],
+)
+def test_without_circuits_found_anew_the_interval_is_of_held_out_examples_and_says_so(
+    ioi: TaskResults, changes, why: str
+) -> None:
+    record = concluded(**changes)
+    found = record.mdm.other
+    assert found.minus_own.estimate is not None
+    assert found.minus_own.estimate.value == pytest.approx(-0.25)
+    np.testing.assert_allclose(found.minus_own.draws, np.full(200, -0.25))
+    assert found.caution == f"the interval leaves out the noise of discovery: {why}"
+    task = replace(ioi, records={**ioi.records, "faithfulness": record})
+    assert inheritance_of(task).verdict == NOT_DECIDED
+    assert why in inheritance_of(task).sentence
 
 
 def test_findings_on_the_mdm_come_first_and_those_on_random_circuits_after(
     ioi: TaskResults,
 ) -> None:
     assert [one.question for one in FAITHFULNESS.findings(ioi)] == [
-        "Does the ARM's circuit serve the MDM as well as its own?",
-        "Does the MDM's circuit serve the ARM as well as its own?",
+        "Does the ARM's circuit serve the MDM as its own does?",
+        "Does the MDM's circuit serve the ARM as its own does?",
         "Is the ARM's circuit better than random ones?",
         "Is the MDM's circuit better than random ones?",
     ]
@@ -237,7 +345,6 @@ def test_a_circuit_is_better_than_random_ones_where_the_difference_excludes_zero
     own = replace(
         record.of(model),
         advantage=measured(low, high),
-        num_draws=5,
         num_forced=4,
         num_live_by_activation=2,
     )
@@ -246,7 +353,7 @@ def test_a_circuit_is_better_than_random_ones_where_the_difference_excludes_zero
     found = finding(task, f"Is the {model.upper()}'s circuit better than random")
     assert found.verdict == verdict
     assert f"On its own 3 edges the {model.upper()} keeps 0.75 [0.75, 0.75]" in found.sentence
-    assert "0.19 [0.12, 0.25] (mean of 5 draws)" in found.sentence
+    assert "0.19 [0.17, 0.22] (mean of 20 draws)" in found.sentence
     assert "4 of the edges are in every draw." in found.sentence
     assert "0.00 [0.00, 0.00]; 2 of them lie on a path" in found.sentence
 
@@ -259,8 +366,8 @@ def test_draws_that_are_all_chance_have_no_edges_in_common_to_tell_of(ioi: TaskR
 def test_nothing_is_said_of_circuits_that_were_not_run(ioi: TaskResults) -> None:
     task = without(ioi)
     assert FAITHFULNESS.findings(task) == FAITHFULNESS.exhibits(task) == ()
-    assert inheritance(task).verdict == NOT_MEASURED
-    assert inheritance(task).sentence == "Inheritance: not measured."
+    assert inheritance_of(task).verdict == NOT_MEASURED
+    assert inheritance_of(task).sentence == "Inheritance: not measured."
     size = ioi.comparison.circuit_size
     for row in FAITHFULNESS.headline:
         assert row.cell(task) == Cell(text=NOT_MEASURED, note=f"at {size} edges")

@@ -20,6 +20,7 @@ from mechshift.topics.decisions import decides
 from mechshift.topics.depth import EARLY
 from mechshift.topics.flow import SHARE
 from mechshift.topics.hypotheses import corrected_frame
+from mechshift.topics.other_circuit import OtherCircuit
 from mechshift.topics.overlap import NOISE_FREE
 from mechshift.topics.registry import (
     TOPICS,
@@ -59,7 +60,7 @@ SAME = {
     "sharper": "no, sharper",
     "reads from the right": "yes",
     "hardly reads from the right": "hardly",
-    "serves it better": "it keeps more",
+    "suffices": "yes",
     "no longer suffices": "no, it keeps less",
     NOT_DECIDED: NOT_DECIDED,
 }
@@ -191,7 +192,8 @@ def test_where_verdict_and_finding_answer_one_question_they_answer_alike(
         right__to__left_share=measured,
     )
     record = infilling.records["faithfulness"]
-    record = replace(record, mdm=replace(record.mdm, other_minus_own=measured))
+    other = OtherCircuit(minus_own=measured, minus_half=measured, half_minus_own=0.0)
+    record = replace(record, mdm=replace(record.mdm, other=other))
     task = replace(task, records={**task.records, "faithfulness": record})
     findings = registry.findings(task)
     (found,) = [one.verdict for one in findings if question in one.question]

@@ -1,5 +1,6 @@
 """Ablation: what is lost when structures of a model write nothing, or something else."""
 
+from mechshift.ablation._standard_plans import FEW_DRAWS as FEW_DRAWS
 from mechshift.ablation._standard_plans import StandardPlans as StandardPlans
 from mechshift.ablation._standard_plans import max_num_plans as max_num_plans
 from mechshift.ablation._standard_plans import standard_plans as standard_plans

@@ -2,7 +2,8 @@
 
 Thirds of the layers for every kind, the circuit, and for each of these several draws of a random
 control matched by number and of one matched by norm. Controls of a third come from other layers,
-those of the circuit from anywhere.
+those of the circuit from anywhere. Early structures, which verdicts and answers are about, have as
+many draws as an interval takes; of the others a mean of a few is shown.
 """
 
 from collections.abc import Iterator
@@ -36,6 +37,10 @@ CONTROLS: tuple[Role, ...] = ("same number", "same norm")
 """Roles of the controls that every structure gets."""
 
 
+FEW_DRAWS = 3
+"""Draws at most of a control of what is not early."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class StandardPlans:
     """Plans in the order in which they are shown, each before its controls."""
@@ -65,24 +70,33 @@ def standard_plans(
         for role in CONTROLS:
             # Of a seed of its own: with more draws the first ones stay what they are.
             generator = np.random.default_rng([settings.seed, number, ROLES.index(role)])
+            wanted = _num_draws(plan, settings)
             try:
                 draws = _controls(role, plan, norms, generator, settings, where)
             except AblationError as error:
                 left_out.append(str(error))
                 continue
             plans.extend(draws)
-            if len(draws) < settings.num_control_draws:
+            if len(draws) < wanted:
                 left_out.append(
-                    f"'{group_name(plan.name, role)}' is {len(draws)} of"
-                    f" {settings.num_control_draws} draws: {MAX_TRIES} tries found no other."
+                    f"'{group_name(plan.name, role)}' is {len(draws)} of {wanted} draws:"
+                    f" {MAX_TRIES} tries found no other."
                 )
     return StandardPlans(plans=tuple(plans), left_out=tuple(left_out))
 
 
 def max_num_plans(graph: Graph, settings: AblationSettings, *, with_circuit: bool) -> int:
     """How many plans `standard_plans` makes if every control has all its draws."""
-    num_structures = len(settings.kinds) * len(_thirds(graph)) + with_circuit
-    return num_structures * (1 + len(CONTROLS) * settings.num_control_draws)
+    early = len(settings.kinds) * (THIRDS[0] in _thirds(graph))
+    others = len(settings.kinds) * len(_thirds(graph)) - early + with_circuit
+    few = min(settings.num_control_draws, FEW_DRAWS)
+    draws = early * settings.num_control_draws + others * few
+    return early + others + len(CONTROLS) * draws
+
+
+def _num_draws(plan: AblationPlan, settings: AblationSettings) -> int:
+    early = plan.name.startswith(f"{THIRDS[0]} ")
+    return settings.num_control_draws if early else min(settings.num_control_draws, FEW_DRAWS)
 
 
 def _controls(
@@ -93,7 +107,7 @@ def _controls(
     settings: AblationSettings,
     where: Where,
 ) -> tuple[AblationPlan, ...]:
-    num_draws = settings.num_control_draws
+    num_draws = _num_draws(plan, settings)
     if role == "same number":
         return number_matched_controls(plan, generator, num_draws=num_draws, where=where)
     return norm_matched_controls(

@@ -6,7 +6,8 @@
 3. Share lost: the mean metric drop over the mean clean metric. Two models' metrics differ in scale,
    and this does not. 1: all of the metric is gone.
 4. Controls: the mean over the draws of a random control, with intervals over draws and examples
-   (`pooling`, which also says how accuracy's interval is had then).
+   where there are 20 draws or more (`pooling`, which also says how accuracy's interval is had
+   then).
 5. Excess: the drop of a plan minus that of its control, on the same resampled examples; positive:
    the plan costs more than anything of that amount.
 6. Differences: MDM minus ARM of the same drop, with both models resampled alike, which pairs them.

@@ -6,13 +6,14 @@ interval comes from a two-level bootstrap, in which draws and examples vary by t
 1. In each resample as many clusters of examples as there are are drawn with replacement, and D - 1
    draws of the control from D. (D of D would leave the variance short by (D - 1) / D.)
 2. The weights of the draws are moved away from 1 / D by the ratio of the quantiles of Student's t
-   with D - 1 degrees of freedom and of the normal distribution, 1.42 for 5 draws: so few draws say
+   with D - 1 degrees of freedom and of the normal distribution, 1.07 for 20 draws: so few draws say
    little about their own spread.
 3. The resampled mean is that of all pairs of a draw and an example, by the product of weights.
 
 All groups with as many draws are resampled alike, as are both models, which pairs them. A structure
-is a group of one, and so is a control of one draw: its interval covers the examples only. Draws
-count as a sample of endlessly many; where all that exist were drawn, the interval is too wide.
+is a group of one: its interval covers the examples only. A control of fewer than `MIN_DRAWS` draws
+has its mean and no interval. Draws count as a sample of endlessly many; where all that exist were
+drawn, the interval is too wide.
 
 Source: Owen 2007, The pigeonhole bootstrap (both levels at once; the part of the variance that is
 peculiar to a pair counts threefold, so it errs to the wide side); Rao and Wu 1988 (D - 1 of D).
@@ -28,12 +29,7 @@ from mechshift.ablation.output_norms import RemovedOutputs
 from mechshift.ablation.settings import MIN_EXAMPLES, AblationSettings
 from mechshift.ablation.table import PlanLabels
 from mechshift.errors import AblationError
-from mechshift.statistics import (
-    Estimates,
-    bootstrap_weights,
-    centred_estimates,
-    share_correct,
-)
+from mechshift.statistics import MIN_DRAWS, Estimates, bootstrap_weights, share_correct
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -88,7 +84,7 @@ def pooled_accuracy(
     labels: PlanLabels,
     settings: AblationSettings,
 ) -> Estimates:
-    """Share of right examples [group, replacement], with Wilson's interval where one draw is all.
+    """Share of right examples [group, replacement], of structures with Wilson's interval.
 
     Raises:
         AblationError: there are too few examples to resample.
@@ -97,9 +93,11 @@ def pooled_accuracy(
     # Counted, since weights may round a share of 1 to more than its upper bound of 1.
     value = np.stack([correct[plans].mean(axis=(0, -1)) for plans in groups])
     rows = resampled_means(correct.astype(np.float64), clusters, labels, settings)
-    pooled = centred_estimates(value, rows[1:], level=level, bounds=(0.0, 1.0))
+    pooled = Estimates.from_rows(
+        np.concatenate([value[None], rows[1:]]), level=level, bounds=(0.0, 1.0)
+    )
     for group, plans in enumerate(groups):
-        if len(plans) > 1:
+        if labels.roles[plans[0]] != "structure":
             continue
         for column, answers in enumerate(correct[plans[0]]):
             interval = share_correct(answers, clusters, level).interval
@@ -116,15 +114,22 @@ def resampled_means(
 ) -> Float[np.ndarray, "row group replacement"]:
     """Means over draws and examples: as they are in row 0, and in each resample after it.
 
+    A control of fewer than `MIN_DRAWS` draws is undefined (NaN) in resamples, so whatever is made
+    from it has no interval (`Estimates.from_rows`).
+
     Raises:
         AblationError: there are too few examples to resample.
     """
     weights = example_weights(clusters, settings)
     per_plan = np.tensordot(weights, per_example, axes=(1, -1))
+    groups = labels.rows_by_group().values()
     of_groups = [
         np.einsum("rd,rdk->rk", draw_weights(len(plans), settings), per_plan[:, plans])
-        for plans in labels.rows_by_group().values()
+        for plans in groups
     ]
+    for means, plans in zip(of_groups, groups, strict=True):
+        if labels.roles[plans[0]] != "structure" and len(plans) < MIN_DRAWS:
+            means[1:] = np.nan
     return np.stack(of_groups, axis=1)
 
 

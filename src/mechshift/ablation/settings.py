@@ -4,11 +4,11 @@ The defaults leave out what costs much and says little beside the rest: hidden n
 three replacements, the model's own answers, and held-out examples after the first 40. All of it:
 
     AblationSettings(
-        kinds=KINDS, replacements=REPLACEMENTS, num_control_draws=5, num_examples=None, decode=True
+        kinds=KINDS, replacements=REPLACEMENTS, num_examples=None, decode=True
     )
 
-A sweep takes one pass over the canvases for each plan and replacement: 70 plans by default, 143
-with neurons and five draws of each control.
+A sweep takes one pass over the canvases for each plan and replacement: 172 plans by default, 227
+with neurons.
 """
 
 from dataclasses import asdict, dataclass
@@ -16,6 +16,7 @@ from typing import Any, Literal, get_args
 
 from mechshift.ablation.plans import KINDS
 from mechshift.errors import ConfigError
+from mechshift.statistics import MIN_DRAWS
 
 Replacement = Literal["zero", "mean", "resample"]
 
@@ -42,9 +43,10 @@ class AblationSettings:
     share_of_neurons: float = 0.1
     """Of a third's hidden neurons, how many a plan takes, those that write most first."""
 
-    num_control_draws: int = 3
-    """Draws of each random control. Each is a plan of its own, swept like any other; fewer draws
-    make wider intervals."""
+    num_control_draws: int = MIN_DRAWS
+    """Draws of each random control of early structures, which verdicts and answers are about; of
+    other structures at most 3. Each is a plan of its own, swept like any other. Fewer than 20 have
+    a mean and no interval."""
 
     norm_tolerance: float = 0.05
     """How far the norm of a norm-matched control may be from its plan's, as a share of it."""

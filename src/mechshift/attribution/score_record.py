@@ -62,10 +62,20 @@ class ScoreRecord:
 
     def mean(self) -> Float[np.ndarray, "*unit"]:
         """Score of each unit: summed over an example's steps, averaged over examples."""
-        total = np.zeros(self.values.shape[2:])
-        for steps in self.values:  # one at a time: the values may lie in a file
-            total += steps.sum(axis=0, dtype=np.float64)
+        total = self.sums(np.zeros(len(self.values), dtype=np.int64))[0]
         return total / len(self.values)  # rows are of equally many examples
+
+    def sums(self, group: Int[np.ndarray, " row"]) -> Float[np.ndarray, " group *unit"]:
+        """Scores of each unit, summed over steps and over the rows of each group.
+
+        Args:
+            group: of each row, counted from 0.
+        """
+        total = np.zeros((group.max() + 1, *self.values.shape[2:]))
+        for number, steps in zip(group, self.values, strict=True):
+            # One at a time: the values may lie in a file.
+            total[number] += steps.sum(axis=0, dtype=np.float64)
+        return total
 
 
 Record = TypeVar("Record", bound=ScoreRecord)

@@ -238,7 +238,7 @@ def ablate(
     random structures of the same number or norm? What does each head and MLP cost by itself? The
     defaults zero thirds of the layers on 40 held-out examples. A pass over these is run for each
     structure, control and replacement, so ask for more with care. Write the report anew afterwards.
-    Example: mechshift ablate runs/first --replacements zero mean resample --num-control-draws 5
+    Example: mechshift ablate runs/first --replacements zero mean resample --num-examples 100
 
     Args:
         folder: a run folder with scores.

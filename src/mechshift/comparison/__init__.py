@@ -37,7 +37,7 @@ from mechshift.comparison.noise_free import (
 from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
 from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
 from mechshift.comparison.resampling import CHUNK_BYTES, mean_scores
-from mechshift.comparison.scores import MIN_EXAMPLES, Flow, Scores, Unit
+from mechshift.comparison.scores import MIN_EXAMPLES, Flow, Scores, Unit, row_clusters
 from mechshift.comparison.screening import NARROW
 from mechshift.comparison.settings import (
     ComparisonSettings,
@@ -113,6 +113,7 @@ __all__ = [
     "noise_free_overlap",
     "overlap_curve",
     "overlap_sizes",
+    "row_clusters",
     "step_profile",
     "sweep_over_denoising_steps",
     "sweep_over_halves",

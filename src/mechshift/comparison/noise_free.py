@@ -32,7 +32,13 @@ from mechshift.comparison.chosen_edges import Circuits
 from mechshift.comparison.measuring import Found, measured
 from mechshift.comparison.resampling import MeanRows, column_ranges
 from mechshift.comparison.sources import Source
-from mechshift.statistics import Estimate, Interval, cluster_columns, spread_of_draws
+from mechshift.statistics import (
+    Estimate,
+    Interval,
+    cluster_columns,
+    deal_clusters,
+    spread_of_draws,
+)
 
 NUM_BLOCKS = 16
 """Blocks into which clusters of examples are dealt, with at least two clusters each; fewer clusters
@@ -116,7 +122,7 @@ def noise_free_overlap(
         return _undefined(size, f"{num_clusters} clusters of examples cannot be halved thrice")
     shares, errors = [], []
     for _ in range(NUM_DEALS):
-        block = _dealt(cluster, num_blocks, generator)
+        block = deal_clusters(cluster, num_blocks, generator)
         blocks = _blocks(_block_sums(arm_scores, block), _block_sums(mdm_scores, block))
         orders = generator.permuted(np.tile(np.arange(num_blocks), (NUM_ORDERS, 1)), axis=1)
         shares.append(_shares(blocks, orders[None], size))
@@ -156,15 +162,6 @@ def _undefined(size: int, reason: str) -> NoiseFreeOverlap:
 def _jaccard(share: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Of two sets of one size that have this share of their elements in common."""
     return np.asarray(share / (2 - share))
-
-
-def _dealt(
-    cluster: Int[np.ndarray, " example"], num_blocks: int, generator: np.random.Generator
-) -> Int[np.ndarray, " example"]:
-    """The block of each example: clusters in random order, dealt one by one."""
-    places = generator.permutation(cluster.max() + 1) % num_blocks
-    block: Int[np.ndarray, " example"] = places[cluster]
-    return block
 
 
 def _block_sums(

@@ -1,9 +1,5 @@
 """Running circuits, and how much of the model's behaviour they keep."""
 
-from mechshift.evaluation._baseline_curve import BaselineCurve as BaselineCurve
-from mechshift.evaluation._baseline_curve import Baselines as Baselines
-from mechshift.evaluation._baseline_curve import advantage as advantage
-from mechshift.evaluation._baseline_curve import baseline_curve as baseline_curve
 from mechshift.evaluation._corrupted_cache import CorruptedCache as CorruptedCache
 from mechshift.evaluation._corrupted_cache import corrupted_cache as corrupted_cache
 from mechshift.evaluation._faithfulness import MIB_FRACTIONS as MIB_FRACTIONS
@@ -12,10 +8,21 @@ from mechshift.evaluation._faithfulness import circuit_sizes as circuit_sizes
 from mechshift.evaluation._faithfulness import cmd as cmd
 from mechshift.evaluation._faithfulness import cpr as cpr
 from mechshift.evaluation._faithfulness import faithfulness as faithfulness
+from mechshift.evaluation._inheritance import Inheritance as Inheritance
+from mechshift.evaluation._inheritance import inheritance as inheritance
 from mechshift.evaluation._mean_outputs import MeanOutputs as MeanOutputs
 from mechshift.evaluation._mean_outputs import mean_outputs as mean_outputs
 from mechshift.evaluation._mean_outputs import num_averaged as num_averaged
 from mechshift.evaluation._per_example import per_example as per_example
+from mechshift.evaluation._random_curve import Baselines as Baselines
+from mechshift.evaluation._random_curve import RandomCurve as RandomCurve
+from mechshift.evaluation._random_curve import random_curve as random_curve
+from mechshift.evaluation._rediscovery import NUM_FOLDS as NUM_FOLDS
+from mechshift.evaluation._rediscovery import NUM_REDISCOVERED as NUM_REDISCOVERED
+from mechshift.evaluation._rediscovery import RediscoveredCircuits as RediscoveredCircuits
+from mechshift.evaluation._rediscovery import Rediscovery as Rediscovery
+from mechshift.evaluation._rediscovery import discovery_folds as discovery_folds
+from mechshift.evaluation._rediscovery import rediscovered_circuits as rediscovered_circuits
 from mechshift.evaluation.ablations import Ablation as Ablation
 from mechshift.evaluation.ablations import AblationName as AblationName
 from mechshift.evaluation.ablations import find_ablation as find_ablation

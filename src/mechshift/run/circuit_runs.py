@@ -2,9 +2,10 @@
 
 Circuits are chosen on discovery examples and run on held-out ones. There are two kinds of them:
 
-- of a run: both models on each other's circuits at every size, and on circuits that know less than
-  a model's own: random ones with as many edges in every layer pair and edge type, and as many edges
-  by the activation of their sources;
+- of a run: both models on each other's circuits at every size; on circuits that know less than a
+  model's own: random ones with as many edges in every layer pair and edge type, and as many edges
+  by the activation of their sources; and, at the compared size, on circuits that were found on
+  parts of the discovery examples;
 - of a checkpoint: it and its parent on each other's circuits, at the compared size alone. What lies
   outside a circuit carries its source's output on the corrupted prompt.
 """
@@ -18,19 +19,24 @@ import numpy as np
 
 from mechshift.artifacts import read_manifest
 from mechshift.circuits import Circuit, select_top_edges
-from mechshift.comparison import ComparisonSettings
+from mechshift.comparison import ComparisonSettings, row_clusters
 from mechshift.denoising import Canvas
 from mechshift.evaluation import (
+    NUM_REDISCOVERED,
     Ablation,
     Baselines,
     CircuitMetrics,
+    RediscoveredCircuits,
+    Rediscovery,
     activation_sized_circuit,
     difference_norms,
+    discovery_folds,
     evaluate_circuits,
     find_ablation,
     num_averaged,
     num_runs,
     random_matched_circuit,
+    rediscovered_circuits,
 )
 from mechshift.evaluation._corrupted_cache import corrupted_cache
 from mechshift.graph import Graph
@@ -56,6 +62,7 @@ from mechshift.run.store import (
     scored_metric,
     scores_folder,
 )
+from mechshift.statistics import num_clusters
 from mechshift.topics.faithfulness import INHERITED, OWN, RETURNED
 
 
@@ -94,6 +101,7 @@ def _pair_pieces(
         sizes = settings.sizes(graph.num_edges, compared)
         # Found once for both models, and only if one of them is still to be run.
         circuits = cache(partial(_pair_circuits, run, task, sizes))
+        rediscovered = cache(partial(_rediscovered, run, task, compared, settings))
         for model in pair.models:
             evaluation = _Evaluation(
                 run=run,
@@ -102,6 +110,7 @@ def _pair_pieces(
                 metric=metric,
                 settings=settings,
                 circuits=circuits,
+                rediscovered=rediscovered,
                 sizes=sizes,
                 baseline_sizes=sizes if settings.baseline_sizes == "all" else [compared],
             )
@@ -143,6 +152,8 @@ class _Evaluation:
     settings: EvaluationSettings
     circuits: Callable[[], Mapping[Kind, Sequence[Circuit]]]
     """Of each size."""
+    rediscovered: Callable[[], "_Rediscovered | None"]
+    """Of the compared size; None where they are not to be run."""
     sizes: Sequence[int]
     baseline_sizes: Sequence[int]
 
@@ -157,12 +168,14 @@ class _Evaluation:
         total = 2 * len(discovery)
         if self.settings.ablation == "mean":
             total += num_averaged(discovery, held_out)
-        num_baselines = (self.settings.num_random + 1) * len(own)
-        total += len(held_out) * (2 + len(KINDS) * len(self.sizes) + num_baselines)
+        found_anew = self.rediscovered()
+        num_others = (self.settings.num_random + 1) * len(own)
+        num_others += 0 if found_anew is None else NUM_REDISCOVERED
+        total += len(held_out) * (2 + len(KINDS) * len(self.sizes) + num_others)
 
         def compute(advance: Advance) -> CircuitRuns:
             ablation, norms = self._measure_sources(discovery, held_out, advance)
-            return self._run(circuits, own, norms, held_out, ablation, advance)
+            return self._run(own, norms, held_out, ablation, advance)
 
         title = f"{self.task}: run circuits in {self.model.kind.upper()}"
         return Work(title=title, total=total, compute=compute)
@@ -185,13 +198,13 @@ class _Evaluation:
 
     def _run(
         self,
-        circuits: Mapping[Kind, Sequence[Circuit]],
         own: Sequence[Circuit],
         norms: np.ndarray,
         held_out: Sequence[Canvas],
         ablation: Ablation,
         advance: Advance,
     ) -> CircuitRuns:
+        circuits, found_anew = self.circuits(), self.rediscovered()
         matched = [
             random_matched_circuit(circuit, self.settings.seed + draw)
             for draw in range(self.settings.num_random)
@@ -201,6 +214,7 @@ class _Evaluation:
             **{kind: circuits[kind] for kind in KINDS},
             "random": [draw.circuit for draw in matched],
             "activation": [activation_sized_circuit(circuit, norms) for circuit in own],
+            **({} if found_anew is None else found_anew.groups(self.model.kind)),
         }
         found = run_groups(
             self.model,
@@ -219,6 +233,34 @@ class _Evaluation:
                 activation=found["activation"],
                 num_forced=np.array(num_forced, dtype=np.int64),
             ),
+            rediscovery=None if found_anew is None else found_anew.record(found),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Rediscovered:
+    """Circuits of both models that were found on parts of the discovery examples."""
+
+    circuits: Mapping[Kind, RediscoveredCircuits]
+    num_clusters: int
+
+    def groups(self, model: Kind) -> dict[str, Sequence[Circuit]]:
+        """Those that one model runs, by a name."""
+        return {
+            **{f"{kind} without fold": self.circuits[kind].without_fold for kind in KINDS},
+            "halves": self.circuits[model].halves,
+        }
+
+    def record(self, found: Mapping[str, CircuitMetrics]) -> Rediscovery:
+        """What a model scored on them, by these names."""
+        return Rediscovery(
+            without_fold={kind: found[f"{kind} without fold"] for kind in KINDS},
+            halves=found["halves"],
+            shared_by_halves={kind: one.shared_by_halves for kind, one in self.circuits.items()},
+            shared_by_quarters={
+                kind: one.shared_by_quarters for kind, one in self.circuits.items()
+            },
+            num_clusters=self.num_clusters,
         )
 
 
@@ -295,6 +337,26 @@ def _circuits(run: Path, task: str, member: str, sizes: Sequence[int]) -> list[C
     scores = read_scores(scores_folder(run, task, member))
     mean = scores.mean()
     return [select_top_edges(scores.graph, mean, size) for size in sizes]
+
+
+def _rediscovered(
+    run: Path, task: str, size: int, settings: EvaluationSettings
+) -> _Rediscovered | None:
+    """Both models' circuits on the same parts; None where not wanted, or of too few clusters."""
+    if not settings.rediscover:
+        return None
+    scores = {kind: read_scores(scores_folder(run, task, kind)) for kind in KINDS}
+    clusters = row_clusters(scores["arm"])  # the MDM's are of the same examples
+    folds = discovery_folds(clusters, settings.seed)
+    if folds is None:
+        return None
+    return _Rediscovered(
+        circuits={
+            kind: rediscovered_circuits(one.graph, one.sums(folds), np.bincount(folds), size)
+            for kind, one in scores.items()
+        },
+        num_clusters=num_clusters(clusters),
+    )
 
 
 def run_groups(

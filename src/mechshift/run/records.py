@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool
 
-from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.evaluation import Baselines, CircuitMetrics, Rediscovery
 from mechshift.semantics import Semantics
 from mechshift.tasks import CommonPool, Split
 
@@ -43,6 +43,9 @@ class CircuitRuns:
     parent score on each other's, by the names in `topics.faithfulness`."""
     baselines: Baselines | None = None
     """What the model scores on circuits that know less; None for a checkpoint."""
+    rediscovery: Rediscovery | None = None
+    """What it scores on circuits found on parts of the discovery examples; None for a checkpoint,
+    where it was left out, and where the examples are in too few clusters."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -23,6 +23,7 @@ from mechshift.models import (
     load_pair,
 )
 from mechshift.semantics import EndpointModel, SemanticsSettings
+from mechshift.statistics import MIN_DRAWS
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
@@ -230,13 +231,18 @@ class EvaluationSettings:
     ablation: AblationName = "resample"
     """What edges outside a circuit carry: their source's output on the corrupted prompt, its mean
     output at that position over the discovery examples, or zero."""
-    num_random: int = 5
-    """Random circuits, matched by layers and edge types, that each model's own is held against."""
+    num_random: int = MIN_DRAWS
+    """Random circuits, matched by layers and edge types, that each model's own is held against.
+    Fewer than 20 have a mean and no interval."""
     baseline_sizes: Literal["compared", "all"] = "compared"
     """Sizes at which random circuits, and circuits by activation, are run: the circuit size that is
     compared, or all, which takes a run for each of them at each size."""
+    rediscover: bool = True
+    """Whether circuits are also chosen without each eighth, and on each half, of the discovery
+    examples, and run at the size that is compared: 18 runs more. Without them an interval of how
+    the other model's circuit serves leaves out the noise of discovery, and decides nothing."""
     seed: int = 0
-    """Of the random circuits."""
+    """Of the random circuits and of the parts of the discovery examples."""
     batch_size: int = 64
     """Canvases per forward pass; changes time and memory, not results."""
 

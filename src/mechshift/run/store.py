@@ -50,7 +50,7 @@ from mechshift.artifacts import (
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
 from mechshift.errors import ArtifactError
-from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.evaluation import Baselines, CircuitMetrics, Rediscovery
 from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
 from mechshift.models import CONTROLS as CONTROL_MEMBERS
 from mechshift.models import Kind, LanguageModel
@@ -406,6 +406,15 @@ def read_baselines(run: Path, task: str, kind: Kind) -> Baselines:
     baselines = _read_circuit_runs(run, task, kind).baselines
     assert baselines is not None  # only those of checkpoints have none
     return baselines
+
+
+def read_rediscovery(run: Path, task: str, kind: Kind) -> Rediscovery | None:
+    """What a model scores on circuits found on parts of the discovery examples; None if not run.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return _read_circuit_runs(run, task, kind).rediscovery
 
 
 def _read_circuit_runs(run: Path, task: str, kind: Kind) -> CircuitRuns:

@@ -10,7 +10,7 @@ from mechshift.ablation import AblationRun
 from mechshift.artifacts import is_written
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings, circuit_shift
-from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.evaluation import Baselines, CircuitMetrics, Rediscovery
 from mechshift.models import Kind
 from mechshift.run.store import (
     EXPLANATIONS,
@@ -29,6 +29,7 @@ from mechshift.run.store import (
     read_flow,
     read_pool,
     read_record,
+    read_rediscovery,
     read_scores,
     read_semantics,
     read_sweep_point,
@@ -94,6 +95,9 @@ class RunTask:
 
     def baselines(self, kind: Kind) -> Baselines:
         return read_baselines(self.run, self.task, kind)
+
+    def rediscovery(self, kind: Kind) -> Rediscovery | None:
+        return read_rediscovery(self.run, self.task, kind)
 
     def ablations(self, kind: Kind) -> AblationRun | None:
         if not is_written(ablation_folder(self.run, self.task, kind)):

@@ -10,7 +10,8 @@ Rule intervention, whether the MDM depends more on some structures, beyond what 
 2. Beyond chance: a model's loss minus that without random structures. Anything that is large costs
    much, and a model may be fragile to everything; only what goes beyond that speaks of these.
 3. More, or less: the interval of the MDM's loss beyond chance minus the ARM's lies above 0, or
-   below it, for each kind of random structures, of which there must be one.
+   below it, for each kind of random structures, of which there must be one. Fewer than 20 draws of
+   a kind have no interval and decide nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ import numpy as np
 import polars as pl
 
 from mechshift.ablation import (
+    FEW_DRAWS,
     AblationComparison,
     AblationRun,
     AblationSettings,
@@ -40,8 +42,9 @@ from mechshift.page.formats import (
     shift_cell,
 )
 from mechshift.page.theme import MODEL_NAMES
-from mechshift.statistics import Estimate, Estimates
+from mechshift.statistics import MIN_DRAWS, Estimate, Estimates
 from mechshift.topics.ablation_figure import ablation_bars, ablation_bars_table
+from mechshift.topics.decisions import too_few_draws
 from mechshift.topics.topic import HeadlineRow, Rule, Statement, StoredTask, TaskResults, Topic
 
 Side = Literal["arm", "mdm", "difference"]
@@ -99,7 +102,14 @@ class Intervention:
     """MDM minus ARM."""
     beyond_chance: Mapping[str, Estimate]
     """MDM's loss beyond a random control minus the ARM's beyond its own, by the controls' role;
-    empty without controls."""
+    empty without controls that have an interval."""
+    fewest_draws: int | None
+    """Of a control of this plan in either model; None without controls."""
+
+    @property
+    def too_few_draws(self) -> bool:
+        """Whether some control has no interval."""
+        return self.fewest_draws is not None and self.fewest_draws < MIN_DRAWS
 
     @property
     def smallest(self) -> Estimate | None:
@@ -113,6 +123,8 @@ class Intervention:
 
     def decides(self, *, more: str, less: str) -> str:
         """Words for a model that depends more, or less, on the plan's structures."""
+        if self.fewest_draws is not None and self.too_few_draws:
+            return too_few_draws("structures", self.fewest_draws)
         found = self.beyond_chance.values()
         if found and all(one.interval.low > 0 for one in found):
             return more
@@ -172,7 +184,19 @@ def intervention(ablation: AblationComparison, plan: str) -> Intervention | None
         mdm=mdm,
         difference=difference,
         beyond_chance=beyond_chance,
+        fewest_draws=_fewest_draws(ablation, plan),
     )
+
+
+def _fewest_draws(ablation: AblationComparison, plan: str) -> int | None:
+    """Of the controls of a plan, in both models; None where it has none."""
+    draws = [
+        int(labels.num_draws[labels.names.index(f"{plan}, {role}")])
+        for labels in (ablation.arm.labels, ablation.mdm.labels)
+        for role in CONTROLS
+        if f"{plan}, {role}" in labels.names
+    ]
+    return min(draws, default=None)
 
 
 def replacement_of(ablation: AblationComparison) -> str:
@@ -250,17 +274,21 @@ def _early(structures: AblationComparison, plan: str) -> Finding:
         verdict=found.decides(more="yes, more", less="no, less"),
         sentence=f"Where they write {WRITES_INSTEAD[found.replacement]}, the MDM loses"
         f" {in_words(found.mdm)} {lost} and the ARM {in_words(found.arm)}; the difference is"
-        f" {in_words(found.difference, signed=True)}. {_beyond_controls(found.beyond_chance)}"
+        f" {in_words(found.difference, signed=True)}. {_beyond_controls(found)}"
         f" {_removed(structures, plan)}",
     )
 
 
-def _beyond_controls(beyond_chance: Mapping[str, Estimate]) -> str:
-    if not beyond_chance:
+def _beyond_controls(found: Intervention) -> str:
+    if found.too_few_draws:
+        return (
+            f"Of random ones there are too few draws ({found.fewest_draws}) to hold them against."
+        )
+    if not found.beyond_chance:
         return "There is no random control to hold these losses against."
     by_control = " and ".join(
-        f"beyond random ones, {CONTROLS[role]}, {in_words(found, signed=True)}"
-        for role, found in beyond_chance.items()
+        f"beyond random ones, {CONTROLS[role]}, {in_words(beyond, signed=True)}"
+        for role, beyond in found.beyond_chance.items()
     )
     return f"What the MDM loses more than the ARM is {by_control}."
 
@@ -412,10 +440,11 @@ def _method(config: Mapping[str, Any]) -> tuple[Definition, ...]:
         ),
         Definition(
             term="Random controls of an ablation",
-            meaning=f"{settings.num_control_draws} random sets each: as many structures of each"
-            f" kind, or of the same summed norm to {settings.norm_tolerance:.0%}; for thirds from"
-            " the other layers, for the circuit from anywhere. Intervals resample draws and"
-            " examples. Excess: the plan's loss minus its control's.",
+            meaning=f"{settings.num_control_draws} random sets for each early structure, at most"
+            f" {FEW_DRAWS} for others: as many structures of each kind, or of the same summed norm"
+            f" to {settings.norm_tolerance:.0%}; for thirds from the other layers, for the circuit"
+            " from anywhere. Intervals resample draws and examples; fewer than"
+            f" {MIN_DRAWS} draws have none. Excess: the plan's loss minus its control's.",
         ),
         Definition(
             term="Norm that is removed",

@@ -26,7 +26,7 @@ from mechshift.page.theme import (
     stacked,
     translucent,
 )
-from mechshift.statistics import Estimates
+from mechshift.statistics import MIN_DRAWS, Estimates
 from mechshift.topics.steps import UNITS
 
 PANELS = (("metric_drop", "drop in metric"), ("accuracy_drop", "drop in accuracy"))
@@ -180,7 +180,7 @@ def _column(comparison: AblationComparison, replacement: str) -> int:
 
 
 def _and_draws(comparison: AblationComparison) -> str:
-    """How many draws the controls of both models have; nothing where there is no control."""
+    """Which draws the intervals cover; nothing where there is no control."""
     counts = [
         int(count)
         for labels in (comparison.arm.labels, comparison.mdm.labels)
@@ -189,9 +189,9 @@ def _and_draws(comparison: AblationComparison) -> str:
     ]
     if not counts:
         return ""
-    fewest, most = min(counts), max(counts)
-    number = f"{most}" if fewest == most else f"{fewest} to {most}"
-    return f" and over random draws, {number} for each control"
+    if min(counts) < MIN_DRAWS:
+        return f", and over random draws where a control has {MIN_DRAWS} or more"
+    return " and over random draws"
 
 
 def _note(labels: GroupLabels, row: int) -> str:

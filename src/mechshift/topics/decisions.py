@@ -29,6 +29,10 @@ interval of a share always lies above it and would decide nothing."""
 TOO_NOISY = "too noisy"
 """What begins the words for a number that is undefined on too many resamples."""
 
+HOME_ADVANTAGE = 0.05
+"""Faithfulness that the other model's circuit may lack and still suffice, a twentieth of what the
+model does: a circuit that is chosen for a model always has a home advantage."""
+
 MIN_CLUSTERS = 20
 """Clusters of examples below which no verdict is decided: resampling so few says too little of how
 far another sample of them would differ."""
@@ -41,14 +45,20 @@ def given_clusters(decided: str, num_clusters: int) -> str:
     return too_few_clusters(num_clusters)
 
 
+TOO_FEW = "too few"
+"""What begins the words for a number that rests on too few of something."""
+
+
 def too_few_clusters(num_clusters: int) -> str:
     """What stands in place of a verdict on so few clusters."""
-    return f"too few clusters ({num_clusters})"
+    return f"{TOO_FEW} clusters ({num_clusters})"
 
 
 def decides(words: str) -> bool:
     """Whether these words of a rule decide something."""
-    return words not in (NOT_DECIDED, NOT_MEASURED, UNDEFINED) and not words.startswith(TOO_NOISY)
+    return words not in (NOT_DECIDED, NOT_MEASURED, UNDEFINED) and not words.startswith(
+        (TOO_NOISY, TOO_FEW)
+    )
 
 
 FARTHEST = 7.0
@@ -79,6 +89,11 @@ def p_of_decision(decide: Callable[[float], str], level: float) -> float:
     return 2 * float(ndtr(-near))
 
 
+def too_few_draws(what: str, num_draws: int) -> str:
+    """What stands in place of a decision on so few random circuits, or structures."""
+    return f"{TOO_FEW} random {what} ({num_draws})"
+
+
 def by_side(
     estimate: Estimate | None, threshold: float, *, above: str, below: str, missing: str
 ) -> str:
@@ -101,6 +116,36 @@ def by_side(
 def by_sign(shift: Estimate | None, *, above: str, below: str, missing: str = NOT_MEASURED) -> str:
     """`by_side` of no change."""
     return by_side(shift, 0.0, above=above, below=below, missing=missing)
+
+
+def serves(
+    minus_own: Estimate,
+    minus_half: Estimate,
+    half_minus_own: float,
+    *,
+    suffices: str,
+    falls_short: str,
+) -> str:
+    """Words for another model's circuit, by the faithfulness that a model keeps on it.
+
+    It falls short where it keeps less than the own circuit by more than `HOME_ADVANTAGE`, and less
+    than own circuits that are at least as noisy as it: what these lose, noise alone does. It
+    suffices where it lacks no more than `HOME_ADVANTAGE`, even if the own circuit kept so much more
+    as it loses to half of its examples: about what noise has cost it, since that grows with the
+    variance of the noise.
+
+    Args:
+        minus_own: on the other's circuit minus on the own one.
+        minus_half: on the other's minus on own circuits from half of the discovery examples.
+        half_minus_own: on these minus on the own one.
+        suffices: words for the one.
+        falls_short: words for the other.
+    """
+    if minus_own.interval.high < -HOME_ADVANTAGE and minus_half.interval.high < 0:
+        return falls_short
+    if minus_own.interval.low + min(half_minus_own, 0.0) > -HOME_ADVANTAGE:
+        return suffices
+    return NOT_DECIDED
 
 
 def structure(share: Estimate | None) -> str:

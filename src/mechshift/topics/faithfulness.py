@@ -5,14 +5,14 @@ MDM. Every difference is of one model on two circuits, on the same resamples.
 
 Rules:
 
-1. inheritance, and whether the other model's circuit serves as well as the own one: the interval of
-   the difference in faithfulness excludes 0.
-2. Better than random circuits: the same of the difference from their mean.
+1. inheritance, and whether the other model's circuit serves as the own one does: by the difference
+   in faithfulness, with the noise of discovery in its interval (`other_circuit`).
+2. Better than random circuits: the interval of the difference from their mean, of 20 draws or more,
+   excludes 0.
 """
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,28 +21,29 @@ from jaxtyping import Float64
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import EvaluationError
 from mechshift.evaluation import (
+    NUM_FOLDS,
     AblationName,
-    BaselineCurve,
     FaithfulnessCurve,
-    baseline_curve,
+    RandomCurve,
+    random_curve,
 )
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
-from mechshift.page.formats import NOT_MEASURED, Cell, entry_cell, in_words
+from mechshift.page.formats import NOT_MEASURED, Cell, entry_cell, in_words, number
 from mechshift.page.theme import MODEL_NAMES
 from mechshift.statistics import (
+    MIN_DRAWS,
     Estimate,
-    centred_estimate,
-    percentile_estimates,
     percentile_interval,
 )
-from mechshift.topics.decisions import by_sign
+from mechshift.topics.decisions import HOME_ADVANTAGE, by_sign, too_few_draws
 from mechshift.topics.faithfulness_figure import (
     FaithfulnessSeries,
     Origin,
     faithfulness_curves,
     faithfulness_curves_table,
 )
+from mechshift.topics.other_circuit import OTHER, OtherCircuit, other_circuit
 from mechshift.topics.topic import (
     KINDS,
     HeadlineRow,
@@ -55,8 +56,6 @@ from mechshift.topics.topic import (
     TaskResults,
     Topic,
 )
-
-OTHER: dict[Kind, Kind] = {"arm": "mdm", "mdm": "arm"}
 
 OWN, INHERITED, RETURNED = "own circuit", "the ARM's circuit in it", "its circuit in the ARM"
 CROSSED = {
@@ -83,16 +82,16 @@ class ModelFaithfulness:
 
     series: tuple[FaithfulnessSeries, ...]
     """On the ARM's, the MDM's, random and by-activation circuits, as far as they were run."""
-    other_minus_own: Measured
-    """Faithfulness on the other model's circuit minus that on its own."""
+    other: OtherCircuit
+    """On the other model's circuit against its own."""
     advantage: Measured
     """Faithfulness on its own circuit minus the mean of random ones that match it by layers and
-    edge types."""
+    edge types. None where these are too few for an interval."""
     num_draws: int
     """Random circuits of each size; 0: none was run."""
     num_forced: int | None
     """Edges that every matched draw must have, because the circuit holds all of their kind. None
-    where there is no advantage, as the next."""
+    where no draw of the circuit size was run, as the next."""
     num_live_by_activation: int | None
     """Of as many edges by activation, those on a path from input to logits."""
 
@@ -135,7 +134,7 @@ class Faithfulness:
 class _Resampled:
     """A curve and its bootstrap, made once for all that is said of it."""
 
-    curve: FaithfulnessCurve | BaselineCurve
+    curve: FaithfulnessCurve | RandomCurve
     value: Float64[np.ndarray, " size"]
     draws: Float64[np.ndarray, "resample size"]
 
@@ -161,35 +160,35 @@ def _conclude(stored: StoredTask) -> Faithfulness:
 def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
     settings, baselines = stored.settings, stored.baselines(model)
     metrics = stored.circuit_metrics(model)
-    curves: dict[Origin, FaithfulnessCurve | BaselineCurve] = {
+    curves: dict[Origin, FaithfulnessCurve | RandomCurve] = {
         owner: of_owner.curve() for owner, of_owner in metrics.items()
     }
-    num_draws = 0
-    if len(baselines.random.sizes):
-        curves["random"] = random = baseline_curve(baselines.random)
-        num_draws = len(random.draws)
-    curves["activation"] = baseline_curve(baselines.activation)
+    random = random_curve(baselines.random) if len(baselines.random.sizes) else None
+    if random is not None:
+        curves["random"] = random
+    curves["activation"] = baselines.activation.curve()
     size = settings.circuit_size_in(metrics[model].num_edges)
     found = {origin: _resampled(curve, settings) for origin, curve in curves.items()}
-    advantage = _advantage(found, model, size, settings.level)
     place = None
-    if advantage.estimate is not None:
-        place = int((curves["random"].sizes == size).argmax())
+    if random is not None and size in random.sizes and size in metrics[model].sizes:
+        place = int((random.sizes == size).argmax())
     return ModelFaithfulness(
         series=tuple(
             FaithfulnessSeries(
                 model=model,
                 circuit=origin,
                 sizes=one.curve.sizes,
-                estimates=percentile_estimates(one.value, one.draws, settings.level),
+                estimates=one.curve.interval(
+                    settings.level, num_resamples=settings.num_resamples, seed=settings.seed
+                ),
                 num_examples=one.curve.num_examples,
                 num_edges=one.curve.num_edges,
             )
             for origin, one in found.items()
         ),
-        other_minus_own=_other_minus_own(found, model, size, settings.level),
-        advantage=advantage,
-        num_draws=num_draws,
+        other=other_circuit(stored, model, size),
+        advantage=_advantage(found, random, model, size, settings.level),
+        num_draws=0 if random is None else len(random.draws),
         num_forced=None if place is None else int(baselines.num_forced[place]),
         num_live_by_activation=None
         if place is None
@@ -197,30 +196,24 @@ def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
     )
 
 
-def _resampled(
-    curve: FaithfulnessCurve | BaselineCurve, settings: ComparisonSettings
-) -> _Resampled:
+def _resampled(curve: FaithfulnessCurve | RandomCurve, settings: ComparisonSettings) -> _Resampled:
     draws = curve.resampled(num_resamples=settings.num_resamples, seed=settings.seed)
     return _Resampled(curve=curve, value=curve.faithfulness, draws=draws)
 
 
-def _other_minus_own(
-    found: Mapping[Origin, _Resampled], model: Kind, size: int, level: float
-) -> Measured:
-    own, other = found[model].at(size), found[OTHER[model]].at(size)
-    if own is None or other is None:
-        return Measured(reason=f"no circuit of {size:,} edges was run")
-    draws = other[1] - own[1]
-    return Measured(estimate=centred_estimate(other[0] - own[0], draws, level=level), draws=draws)
-
-
 def _advantage(
-    found: Mapping[Origin, _Resampled], model: Kind, size: int, level: float
+    found: Mapping[Origin, _Resampled],
+    random: RandomCurve | None,
+    model: Kind,
+    size: int,
+    level: float,
 ) -> Measured:
-    own, random = found[model].at(size), found["random"].at(size) if "random" in found else None
-    if own is None or random is None:
+    own, chance = found[model].at(size), found["random"].at(size) if "random" in found else None
+    if random is None or own is None or chance is None:
         return Measured(reason=f"no random circuit of {size:,} edges was run")
-    return _measured(own[0] - random[0], own[1] - random[1], level)
+    if not random.has_interval:
+        return Measured(reason=too_few_draws("circuits", len(random.draws)))
+    return _measured(own[0] - chance[0], own[1] - chance[1], level)
 
 
 def _measured(value: float, draws: Float64[np.ndarray, " resample"], level: float) -> Measured:
@@ -278,40 +271,57 @@ def _findings(task: TaskResults) -> tuple[Finding, ...]:
 
 def _other_circuit(record: Faithfulness, model: Kind) -> Finding | None:
     """A model's own circuit against the other's at the circuit size."""
-    difference, size = record.of(model).other_minus_own.estimate, record.circuit_size
+    found, size = record.of(model).other, record.circuit_size
+    difference = found.minus_own.estimate
     if difference is None:
         return None
     own, cross = (record.at_size(model, circuit) for circuit in (model, OTHER[model]))
     assert own and cross  # the difference is made from these curves
     name, other = MODEL_NAMES[model], MODEL_NAMES[OTHER[model]]
     return Finding(
-        question=f"Does the {other}'s circuit serve the {name} as well as its own?",
-        verdict=by_sign(difference, above="it keeps more", below="no, it keeps less"),
+        question=f"Does the {other}'s circuit serve the {name} as its own does?",
+        verdict=found.decides(suffices="yes", falls_short="no, it keeps less"),
         sentence=f"With {size:,} edges the {name} keeps {in_words(cross)} of its behaviour on the"
         f" {other}'s circuit and {in_words(own)} on its own; the difference is"
-        f" {in_words(difference, signed=True)}.",
+        f" {in_words(difference, signed=True)}.{_half(found)}",
     )
+
+
+def _half(found: OtherCircuit) -> str:
+    """What circuits of half of the examples say of noise, and why nothing is decided."""
+    words, half = "", found.minus_half.estimate
+    if half is not None and found.half_minus_own is not None:
+        words = (
+            " Its own circuits from half of the discovery examples keep"
+            f" {number(found.half_minus_own, signed=True)} compared with the one from all; the"
+            f" other's keeps {in_words(half, signed=True)} compared with those."
+        )
+    return f"{words} But {found.caution}." if found.caution else words
 
 
 def _random_circuits(record: Faithfulness, model: Kind) -> Finding | None:
     """The own circuit against random ones at the circuit size."""
     found, name, size = record.of(model), MODEL_NAMES[model], record.circuit_size
-    advantage = found.advantage.estimate
-    if advantage is None:
+    if found.num_forced is None:
         return None
-    origins: tuple[Origin, ...] = (model, "random", "activation")
-    own, random, activation = (record.at_size(model, origin) for origin in origins)
-    assert own and random and activation  # the advantage is made from these curves
+    own, activation = record.at_size(model, model), record.at_size(model, "activation")
+    random = record.find(model, "random")
+    assert own and activation and random  # of all of them a circuit of this size was run
+    chance = entry_cell(random.estimates, random.index_of(size))
+    advantage, verdict = found.advantage.estimate, found.advantage.reason
+    difference = ""
+    if advantage is not None:
+        verdict = by_sign(advantage, above="yes", below="no, worse")
+        difference = f"; the difference is {in_words(advantage, signed=True)}"
     forced = ""
     if found.num_forced:
         forced = f" {found.num_forced:,} of the edges are in every draw."
     return Finding(
         question=f"Is the {name}'s circuit better than random ones?",
-        verdict=by_sign(advantage, above="yes", below="no, worse"),
+        verdict=verdict,
         sentence=f"On its own {size:,} edges the {name} keeps {in_words(own)} of its behaviour, on"
-        f" random ones of the same layers and types {in_words(random)} (mean of"
-        f" {found.num_draws} draws); the difference is"
-        f" {in_words(advantage, signed=True)}.{forced} As many edges by activation keep"
+        f" random ones of the same layers and types {chance.text} {chance.interval or chance.note}"
+        f" (mean of {found.num_draws} draws){difference}.{forced} As many edges by activation keep"
         f" {in_words(activation)}; {found.num_live_by_activation:,} of them lie on a path from"
         " input to logits.",
     )
@@ -319,14 +329,19 @@ def _random_circuits(record: Faithfulness, model: Kind) -> Finding | None:
 
 def _inheritance(task: TaskResults) -> tuple[Statement, ...]:
     record = FAITHFULNESS.of(task)
-    return (
-        Statement.of(
-            "inheritance",
-            None if record is None else record.mdm.other_minus_own.estimate,
-            partial(by_sign, above="serves it better", below="no longer suffices"),
-            "On the ARM's circuit instead of its own the MDM's faithfulness changes by {}",
-        ),
-    )
+    if record is None:
+        return (Statement.of("inheritance", None, lambda _: NOT_MEASURED, ""),)
+    found = record.mdm.other
+    words = "On the ARM's circuit instead of its own the MDM's faithfulness changes by {}"
+    if found.caution:
+        words += f" ({found.caution})"
+
+    def decide(minus_own: Estimate | None) -> str:
+        """At the level of this one's interval."""
+        at_level = found if minus_own is None else found.at_level(minus_own.interval.level)
+        return at_level.decides(suffices="suffices", falls_short="no longer suffices")
+
+    return (Statement.of("inheritance", found.minus_own.estimate, decide, words),)
 
 
 def _cell(model: Kind, circuit: Origin) -> Callable[[TaskResults], Cell]:
@@ -355,12 +370,22 @@ def _method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
             " of the input are no exception. m(empty) is the metric with every edge ablated.",
         ),
         Definition(
+            term="The other model's circuit",
+            meaning="The interval of its difference from the own circuit adds two variances: of a"
+            " bootstrap over held-out examples, and of a jackknife that chooses both circuits"
+            f" without each of {NUM_FOLDS} folds of the discovery examples. It no longer suffices"
+            f" where that interval lies below −{HOME_ADVANTAGE}, and where it keeps less than own"
+            " circuits found on half of the examples, which are as noisy or noisier. It suffices"
+            f" where the interval, less what the own circuit loses to half, lies above"
+            f" −{HOME_ADVANTAGE}.",
+        ),
+        Definition(
             term="Random circuits, and edges by activation",
             meaning="Random: as many edges in every pair of layers and edge type as the model's own"
             " circuit has; faithfulness is the mean over draws, its interval resamples draws and"
-            " examples. By activation: as many edges, those whose source's output the corruption"
-            " moves most (norm of the difference, summed over positions and steps, mean over the"
-            " discovery examples).",
+            f" examples; fewer than {MIN_DRAWS} draws have none. By activation: as many edges,"
+            " those whose source's output the corruption moves most (norm of the difference,"
+            " summed over positions and steps, mean over the discovery examples).",
         ),
     )
 
@@ -386,7 +411,9 @@ FAITHFULNESS: Topic[Faithfulness] = Topic(
     rules=(
         Rule(
             axis="inheritance",
-            words="faithfulness of the MDM on the ARM's circuit minus on its own: below 0",
+            words="faithfulness of the MDM on the ARM's circuit minus on its own, examples for"
+            f" discovery varied too: more than {HOME_ADVANTAGE} below, and below own circuits from"
+            f" half of these, no longer suffices; at most {HOME_ADVANTAGE} below, suffices",
             decide=_inheritance,
         ),
     ),

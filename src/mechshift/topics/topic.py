@@ -22,7 +22,7 @@ from jaxtyping import Float
 from mechshift.ablation import AblationRun
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
-from mechshift.evaluation import Baselines, CircuitMetrics
+from mechshift.evaluation import Baselines, CircuitMetrics, Rediscovery
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding, Part
 from mechshift.page.formats import Cell
@@ -83,6 +83,9 @@ class StoredTask(Protocol):
 
     def baselines(self, kind: Kind) -> Baselines:
         """What a model scores on circuits that know less than its own."""
+
+    def rediscovery(self, kind: Kind) -> Rediscovery | None:
+        """What a model scores on circuits found on parts of the discovery examples."""
 
     def ablations(self, kind: Kind) -> AblationRun | None:
         """What a model loses without some structures."""

@@ -33,6 +33,7 @@ from mechshift.attribution import (
 from mechshift.attribution._eap import ENDS
 from mechshift.comparison import NARROW, TAKEN_APART, ComparisonSettings
 from mechshift.denoising import COMPARED_WITH_CLEAN
+from mechshift.evaluation import NUM_REDISCOVERED
 from mechshift.graph import KEY, QUERY, VALUE, Graph, third_of_layers
 from mechshift.models import ModelShape
 from mechshift.run.planning.workload import Batch
@@ -309,7 +310,9 @@ def neurons_work(shape: ModelShape, metric: str, ig_steps: int, batch: Batch) ->
 def circuit_sizes_run(
     settings: EvaluationSettings, sizes: Sequence[int], compared: int
 ) -> list[int]:
-    """Sizes of all circuits that one model runs: both models' circuits, and baselines.
+    """Sizes of all circuits that one model runs.
+
+    Both models' circuits, baselines, and those found on parts of the discovery examples.
 
     Args:
         settings: how many random circuits stand beside each model's own, and at which sizes.
@@ -318,7 +321,8 @@ def circuit_sizes_run(
     """
     baseline_sizes = sizes if settings.baseline_sizes == "all" else [compared]
     # Random ones, and one chosen by activation.
-    return [*sizes, *sizes, *((settings.num_random + 1) * [*baseline_sizes])]
+    baselines = (settings.num_random + 1) * [*baseline_sizes]
+    return [*sizes, *sizes, *baselines, *(settings.rediscover * NUM_REDISCOVERED * [compared])]
 
 
 def num_measuring_passes(settings: EvaluationSettings) -> int:

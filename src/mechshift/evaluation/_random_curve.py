@@ -1,8 +1,8 @@
-"""Faithfulness of baseline circuits, and a circuit's advantage over them.
+"""Faithfulness of random circuits: what a circuit of as many edges keeps by chance.
 
-A baseline is one circuit a size, or several random draws a size. Its faithfulness is the mean over
-draws; its intervals resample examples and draws, because other draws would be as good. Differences
-to a circuit use the same resamples of the examples, since both were run on the same ones.
+Several circuits are drawn at each size. The faithfulness of chance is the mean over draws; its
+interval resamples examples and draws, because other draws would be as good. Differences to a
+circuit use the same resamples of the examples, since both were run on the same ones.
 """
 
 from dataclasses import dataclass
@@ -10,16 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float64, Int
 
-from mechshift.errors import EvaluationError
 from mechshift.evaluation._faithfulness import FaithfulnessCurve
 from mechshift.evaluation.circuit_metrics import CircuitMetrics
-from mechshift.statistics import (
-    Estimate,
-    Estimates,
-    bootstrap_weights,
-    percentile_estimates,
-    percentile_interval,
-)
+from mechshift.statistics import MIN_DRAWS, Estimates, bootstrap_weights, percentile_estimates
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -35,8 +28,8 @@ class Baselines:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BaselineCurve:
-    """Faithfulness of baseline circuits of growing size."""
+class RandomCurve:
+    """Faithfulness of random circuits of growing size."""
 
     draws: tuple[FaithfulnessCurve, ...]
     """At least one; all of the same sizes and examples."""
@@ -80,53 +73,32 @@ class BaselineCurve:
         weights = bootstrap_weights(len(self.draws), num_resamples, seed + 1)
         return np.einsum("rd,rds->rs", weights, by_draw)
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether the draws are enough to say how far others would differ."""
+        return len(self.draws) >= MIN_DRAWS
+
     def interval(
         self, level: float = 0.95, *, num_resamples: int = 1000, seed: int = 0
     ) -> Estimates:
         """Faithfulness with its pointwise percentile interval; axis `size`.
 
+        Fewer than `MIN_DRAWS` draws have the value alone.
+
         Raises:
             EvaluationError: see `FaithfulnessCurve.resampled`.
         """
+        value = self.faithfulness
+        if not self.has_interval:
+            none = np.full_like(value, np.nan)
+            return Estimates(value=value, low=none, high=none, level=level)
         samples = self.resampled(num_resamples=num_resamples, seed=seed)
-        return percentile_estimates(self.faithfulness, samples, level)
+        return percentile_estimates(value, samples, level)
 
 
-def baseline_curve(metrics: CircuitMetrics) -> BaselineCurve:
+def random_curve(metrics: CircuitMetrics) -> RandomCurve:
     """The curve of metrics that hold all sizes of one draw, then all sizes of the next."""
     num_sizes = len(np.unique(metrics.sizes))
     starts = range(0, len(metrics.sizes), num_sizes)
     draws = (metrics.subset(slice(start, start + num_sizes)) for start in starts)
-    return BaselineCurve(draws=tuple(draw.curve() for draw in draws))
-
-
-def advantage(
-    circuits: FaithfulnessCurve,
-    baseline: BaselineCurve,
-    size: int,
-    *,
-    level: float = 0.95,
-    num_resamples: int = 1000,
-    seed: int = 0,
-) -> Estimate:
-    """Faithfulness of a circuit minus that of the baseline of its size, with its interval.
-
-    Raises:
-        EvaluationError: a size that one of the two lacks, or see `FaithfulnessCurve.resampled`.
-    """
-    column, baseline_column = _column(circuits.sizes, size), _column(baseline.sizes, size)
-    value = circuits.faithfulness[column] - baseline.faithfulness[baseline_column]
-    samples = circuits.resampled(num_resamples=num_resamples, seed=seed)[:, column]
-    other = baseline.resampled(num_resamples=num_resamples, seed=seed)[:, baseline_column]
-    interval = percentile_interval(samples - other, level)
-    return Estimate(value=float(value), interval=interval)
-
-
-def _column(sizes: Int[np.ndarray, " size"], size: int) -> int:
-    found = np.flatnonzero(sizes == size)
-    if not len(found):
-        raise EvaluationError(
-            f"no circuit of {size:,} edges was run, only of {', '.join(map(str, sizes.tolist()))};"
-            " evaluate that size too."
-        )
-    return int(found[0])
+    return RandomCurve(draws=tuple(draw.curve() for draw in draws))
