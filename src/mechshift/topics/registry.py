@@ -15,6 +15,7 @@ from mechshift.page.figure import Figure
 from mechshift.page.formats import NOT_MEASURED, Cell, in_words
 from mechshift.topics.ablation import ABLATION
 from mechshift.topics.agreement import AGREEMENT
+from mechshift.topics.alternatives import ALTERNATIVES
 from mechshift.topics.areas import CIRCUIT_AREAS
 from mechshift.topics.attention import ATTENTION
 from mechshift.topics.circuits import CIRCUITS
@@ -48,6 +49,7 @@ _MEASURING: tuple[Topic[Any], ...] = (
     OVERLAP,
     AGREEMENT,
     STABILITY,
+    ALTERNATIVES,
     DEPTH,
     DEPTH_SWEEPS,
     SPREAD,
