@@ -214,7 +214,7 @@ def test_the_figure_shows_every_candidate_and_fills_those_that_are_as_faithful()
     assert lines == [(pytest.approx(0.85), 0)] * 2 + [(0, 0.5)]
     assert len(alternatives_figure(record, None).to_plotly().layout.shapes) == 2
     assert {axis.title.text for axis in (*figure.select_xaxes(), *figure.select_yaxes())} == {
-        "overlap with the model's own circuit (Jaccard)",
+        "Jaccard overlap with own circuit",
         "faithfulness (1 = full model)",
     }
 

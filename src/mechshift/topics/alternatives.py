@@ -151,7 +151,7 @@ def alternatives_figure(record: Alternatives, between: Estimate | None) -> Figur
         figure.add_hline(least, line=DOTTED | {"color": MODEL_COLOURS[model]})
     if between is not None:
         figure.add_vline(between.value, line=DOTTED | {"color": PAIR_COLOUR})
-    figure.set_xaxes(title="overlap with the model's own circuit (Jaccard)", range=[-0.03, 1.03])
+    figure.set_xaxes(title="Jaccard overlap with own circuit", range=[-0.03, 1.03])
     figure.set_yaxes(title="faithfulness (1 = full model)")
     floor = next(iter(floors.values()))
     shown = "" if between is None else "; green: noise-free overlap of the two models"
@@ -162,7 +162,7 @@ def alternatives_figure(record: Alternatives, between: Estimate | None) -> Figur
         f" bars: {percent(floor.held_out.level)} bootstrap intervals; dotted: {floor.margin:g}"
         f" below the own circuit{shown}",
         wide={"height": 430, "margin.b": 110},
-        narrow={"height": 560, "margin.b": 200},
+        narrow={"height": 520, "margin.b": 150},
     )
 
 
@@ -176,7 +176,7 @@ def _candidates(model: Kind, floor: OverlapFloor) -> Trace:
         x=floor.overlap[shown],
         y=value,
         mode="lines+markers",
-        line={"color": colour, "width": 1.5, "dash": "dot"},
+        line={"color": colour, "width": 1.5},
         marker={
             "size": 9,
             "color": colour,
