@@ -157,6 +157,18 @@ def test_the_overlap_of_the_models_is_held_against_the_lower_floor(
         assert f"by as little as {floors}." in found.sentence
 
 
+def test_the_verdict_on_structure_names_the_floor_and_is_the_same_with_it(planted: Planted) -> None:
+    task = planted("moved")
+    without = verdict(task).of("structure")
+    assert "faithful" not in without.sentence
+    named = verdict(with_record(task, concluded())).of("structure")
+    assert "(equally faithful circuits of one model by as little as 0.33): " in named.sentence
+    assert named.verdict == without.verdict and named.estimate == without.estimate
+    for shares in (IDLE, ALONE):
+        none = with_record(task, concluded(arm=shares, mdm=shares))
+        assert verdict(none).of("structure").sentence == without.sentence
+
+
 def test_where_a_model_hardly_agrees_with_itself_nothing_is_decided(planted: Planted) -> None:
     task = with_overlap(planted("moved"), 0.1, 0.3, ceiling=0.3)
     found = findings_of(with_record(task, concluded()))[-1]

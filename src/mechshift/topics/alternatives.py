@@ -71,6 +71,11 @@ class Alternatives:
         found = {model: self.of(model).found for model in KINDS}
         return {model: floor for model, floor in found.items() if floor is not None}
 
+    @property
+    def lowest(self) -> float | None:
+        """The lower of the two floors; None where neither model has one."""
+        return min((floor.value for floor in self.floors.values()), default=None)
+
 
 def concluded_alternatives(stored: StoredTask) -> Alternatives | None:
     """What was found on a task; None where no other circuits were run.
@@ -265,8 +270,8 @@ def _at(floor: OverlapFloor, candidate: int) -> Estimate:
 def _explained(task: TaskResults, record: Alternatives) -> Finding:
     """The overlap of the two models beside the floor inside one."""
     question = "Do the two models share fewer edges than equally good circuits of one model?"
-    between, floors = task.comparison.noise_free, record.floors
-    if between.overlap is None or not floors:
+    between, floors, lowest = task.comparison.noise_free, record.floors, record.lowest
+    if between.overlap is None or lowest is None:
         return Finding(
             question=question,
             verdict=UNDEFINED,
@@ -274,13 +279,7 @@ def _explained(task: TaskResults, record: Alternatives) -> Finding:
             " is undefined.",
         )
     words = " and ".join(f"{number(one.value)} ({MODEL_NAMES[m]})" for m, one in floors.items())
-    verdict = by_side(
-        between.overlap,
-        min(one.value for one in floors.values()),
-        above="no",
-        below="yes",
-        missing=UNDEFINED,
-    )
+    verdict = by_side(between.overlap, lowest, above="no", below="yes", missing=UNDEFINED)
     if between.lower_ceiling < LOWEST_CEILING:
         verdict = NOT_DECIDED
     return Finding(
