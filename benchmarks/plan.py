@@ -204,12 +204,13 @@ def embedded_pair_workload(options: Options) -> None:
     settings = RunSettings(
         tasks=options.tasks,
         pool=PoolConfig(num_examples=num_examples, num_held_out=num_examples),
-        also=("sweep",),
+        also=("sweep", "alternatives"),
     )
     plan = plan_run(settings, MachineOptions(device="cpu", measure=True), solved=0.9)
     print(plan.machine.note)
     size = plan.attribution_batch_size
     assert plan.semantics_batch_size is not None and plan.ablation_batch_size is not None
+    assert plan.alternatives_batch_size is not None
     settings = replace(
         settings,
         attribution=replace(settings.attribution, batch_size=size),
@@ -217,6 +218,7 @@ def embedded_pair_workload(options: Options) -> None:
         semantics=replace(settings.semantics, batch_size=plan.semantics_batch_size),
         ablation=replace(settings.ablation, batch_size=plan.ablation_batch_size),
         sweep=replace(settings.sweep, batch_size=size),
+        alternatives=replace(settings.alternatives, batch_size=plan.alternatives_batch_size),
     )
     pair = load_pair("tiny")
     pair = replace(pair, controls=load_controls(pair, PAIRS["tiny"]).models)

@@ -24,8 +24,9 @@ RUN_ONLY = """
     ablation.batch-size ablation.decode ablation.kinds ablation.level ablation.no-decode
     ablation.norm-tolerance ablation.num-control-draws ablation.num-examples
     ablation.num-resamples ablation.replacements ablation.seed ablation.share-of-neurons
-    ablation.single-replacement also evaluation.ablation evaluation.baseline-sizes
-    evaluation.batch-size evaluation.fractions evaluation.no-rediscover evaluation.num-random
+    ablation.single-replacement also alternatives.batch-size alternatives.factors
+    evaluation.ablation evaluation.baseline-sizes evaluation.batch-size
+    evaluation.fractions evaluation.no-rediscover evaluation.num-random
     evaluation.rediscover evaluation.seed
     semantics.batch-size semantics.context-radius semantics.ig-steps semantics.level
     semantics.num-contexts semantics.num-neurons semantics.num-resamples
@@ -77,6 +78,7 @@ def test_every_option_of_a_run_says_what_it_means(capsys, monkeypatch):
         "How components are read.",
         "What is ablated, how, and on how many examples.",
         "With which other numbers of denoising steps the models are compared.",
+        "How other circuits of each model are looked for that are as faithful as its own.",
         "Stages to leave out; the report then lacks their parts.",
         "Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.",
     ):

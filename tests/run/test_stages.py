@@ -26,6 +26,7 @@ def test_the_stages_stand_in_order_and_each_reads_earlier_ones_only():
         "ablation",
         "comparison",
         "sweep",
+        "alternatives",
         "explanations",
         "conclusions",
         "report",
@@ -40,16 +41,16 @@ def test_what_can_be_skipped_or_added_are_the_stages_that_say_so():
         for when in ("unless skipped", "if added", "by itself")
     }
     assert by_condition["unless skipped"] == set(get_args(Skippable))
-    assert by_condition["if added"] == {Addable.__args__[0]}
+    assert by_condition["if added"] == set(get_args(Addable))
     assert {stage.name for stage in STAGES if stage.pieces is None} == by_condition["by itself"]
 
 
 def test_a_run_does_what_is_not_skipped_and_what_is_added():
-    settings = RunSettings(skip=("flow", "ablation"), also=("sweep",))
+    settings = RunSettings(skip=("flow", "ablation"), also=("alternatives", "sweep"))
     done = [stage.name for stage in STAGES if stage.is_wanted(settings)]
     assert done == [
         *("pool", "scores", "controls", "semantics", "faithfulness", "comparison"),
-        *("sweep", "conclusions", "report"),
+        *("sweep", "alternatives", "conclusions", "report"),
     ]
 
 

@@ -77,6 +77,10 @@ COMMANDS = (
     _stage("compare", "Compare the two models' circuits: overlap and depth, with intervals."),
     _stage("sweep", "Compare the models with other numbers of denoising steps, all else equal."),
     _stage(
+        "alternatives",
+        "Run both models on other circuits than their own, to find as faithful ones.",
+    ),
+    _stage(
         "conclude",
         "Compute what a run shows: every topic's numbers, and every quantity with its resamples.",
     ),

@@ -14,6 +14,7 @@ from mechshift.cli.tables import print_table
 from mechshift.comparison import ComparisonSettings
 from mechshift.models import Kind
 from mechshift.run import (
+    AlternativesSettings,
     AttributionSettings,
     EvaluationSettings,
     ExplanationSettings,
@@ -22,6 +23,7 @@ from mechshift.run import (
     RunSettings,
     SweepSettings,
     ablate_pair,
+    alternatives_table,
     analyse_pair,
     ask_controls,
     compare_pair,
@@ -30,6 +32,7 @@ from mechshift.run import (
     evaluate_pair,
     explain_run,
     export_circuits,
+    find_alternatives,
     left_out,
     load_stored_pair,
     make_pools,
@@ -69,6 +72,8 @@ def run(
     print_table(pool_table(folder))
     if "sweep" in settings.also:
         _print_sweep(folder, settings.sweep)
+    if "alternatives" in settings.also:
+        print_table(alternatives_table(folder))
     print(f"\nThe report: {page}")
 
 
@@ -297,6 +302,31 @@ def _print_sweep(folder: Path, settings: SweepSettings) -> None:
         print_table(table)
     for line in left_out(folder, settings):
         print(line)
+
+
+def alternatives(
+    folder: Positional[Path],
+    settings: Annotated[AlternativesSettings, Unprefixed] = AlternativesSettings(),
+    device: str = "auto",
+    quiet: bool = False,
+) -> None:
+    """Run both models on other circuits than their own, to find as faithful ones.
+
+    Circuits of one model that share few edges may keep as much of its behaviour. How few is the
+    floor that an overlap of two models is to be held against. The edges of a model's circuit are
+    given less and less weight and as many edges selected anew; what does as well on discovery
+    examples is confirmed on held-out ones. The floor is an upper bound. By default up to ten runs
+    of a circuit on all examples of both splits, for each model. Write the report anew afterwards.
+    Example: mechshift alternatives runs/first --factors 0.5 0.1 0
+
+    Args:
+        folder: a run folder that was evaluated and compared.
+        settings: the ladder of weights, and the batch size.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        quiet: no progress bars.
+    """
+    find_alternatives(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+    print_table(alternatives_table(folder))
 
 
 def conclude(folder: Positional[Path], quiet: bool = False) -> None:

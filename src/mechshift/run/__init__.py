@@ -1,6 +1,8 @@
 """Runs: the stages in order, what can be asked of each, and how their results are stored."""
 
 from mechshift.run.ablations import ablate_pair as ablate_pair
+from mechshift.run.alternatives import alternatives_table as alternatives_table
+from mechshift.run.alternatives import find_alternatives as find_alternatives
 from mechshift.run.answers import ask_controls as ask_controls
 from mechshift.run.circuit_files import FormatName as FormatName
 from mechshift.run.circuit_files import evaluate_files as evaluate_files
@@ -18,6 +20,7 @@ from mechshift.run.reporting import write_report as write_report
 from mechshift.run.scores import score_edges as score_edges
 from mechshift.run.semantics import analyse_pair as analyse_pair
 from mechshift.run.settings import Addable as Addable
+from mechshift.run.settings import AlternativesSettings as AlternativesSettings
 from mechshift.run.settings import AttributionSettings as AttributionSettings
 from mechshift.run.settings import EvaluationSettings as EvaluationSettings
 from mechshift.run.settings import ExplanationSettings as ExplanationSettings

@@ -12,7 +12,12 @@ from mechshift.attribution import End, Rule, check_options, method_options
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
-from mechshift.evaluation import MIB_FRACTIONS, AblationName, circuit_sizes
+from mechshift.evaluation import (
+    MIB_FRACTIONS,
+    PENALTY_FACTORS,
+    AblationName,
+    circuit_sizes,
+)
 from mechshift.models import (
     PAIRS,
     Attention,
@@ -35,7 +40,7 @@ DEFAULT_TASKS = {
 Skippable = Literal["flow", "semantics", "ablation", "controls"]
 """Stages that a run can do without; the report then lacks their parts."""
 
-Addable = Literal["sweep"]
+Addable = Literal["sweep", "alternatives"]
 """Stages that a run does only if asked, for what they cost."""
 
 Unprefixed = tyro.conf.arg(name="")
@@ -289,6 +294,28 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AlternativesSettings:
+    """How other circuits of each model are looked for that are as faithful as its own."""
+
+    factors: tuple[float, ...] = PENALTY_FACTORS
+    """By which |score| of the circuit's edges is multiplied before as many edges are selected anew,
+    each from 0 to below 1: the smaller, the fewer edges are shared. Each takes a run of a circuit,
+    on the examples of both splits."""
+    batch_size: int = 64
+    """Canvases per forward pass; changes time and memory, not results."""
+
+    def __post_init__(self) -> None:
+        if not self.factors or not all(0 <= factor < 1 for factor in self.factors):
+            raise ConfigError(
+                f"factors of alternatives must lie in [0, 1), one at least, not {self.factors}."
+            )
+        if self.batch_size < 1:
+            raise ConfigError(
+                f"alternatives setting batch_size must be at least 1, not {self.batch_size}."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExplanationSettings:
     """Which text model is asked for sentences on neurons, and on how many; no part of a run."""
 
@@ -364,6 +391,8 @@ class RunSettings:
     """Stages that are left out unless they are named here."""
     sweep: SweepSettings = field(default_factory=SweepSettings)
     """With which other numbers of denoising steps the models are compared."""
+    alternatives: AlternativesSettings = field(default_factory=AlternativesSettings)
+    """How other circuits of each model are looked for that are as faithful as its own."""
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""

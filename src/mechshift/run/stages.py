@@ -5,6 +5,7 @@ and `trajectory_reporting`.
 """
 
 from mechshift.run.ablations import ABLATE
+from mechshift.run.alternatives import ALTERNATIVES_STAGE
 from mechshift.run.answers import CONTROL_ANSWERS
 from mechshift.run.circuit_runs import EVALUATE
 from mechshift.run.comparisons import COMPARE
@@ -28,6 +29,7 @@ STAGES: tuple[Stage, ...] = (
     ABLATE,
     COMPARE,
     SWEEP_STAGE,
+    ALTERNATIVES_STAGE,
     EXPLAIN,
     CONCLUDE,
     REPORT_STAGE,

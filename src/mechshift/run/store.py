@@ -11,6 +11,7 @@ RUN/ablation/TASK/MODEL        what the model loses without some structures, or 
 RUN/comparison/TASK/MEMBER     what the ARM's circuit shares with the MDM's, or with a control's
 RUN/sweep/TASK/S/mdm           edge scores of the MDM with S denoising steps, unless the pool has S
 RUN/sweep/TASK/S/shift         what the ARM's circuit shares with the MDM's at S steps
+RUN/alternatives/TASK/MODEL    the model on other circuits than its own, to find as faithful ones
 RUN/explanations/TASK/MODEL    sentences on when neurons fire, and how well they predict it
 RUN/conclusions/TASK/TOPIC     the record of a topic, made once from all of the above
 RUN/quantities/TASK/MEMBER     each quantity of the MDM or a control, with its resampled draws
@@ -50,7 +51,13 @@ from mechshift.artifacts import (
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
 from mechshift.errors import ArtifactError
-from mechshift.evaluation import Baselines, CircuitMetrics, Rediscovery
+from mechshift.evaluation import (
+    AblationName,
+    AlternativeRuns,
+    Baselines,
+    CircuitMetrics,
+    Rediscovery,
+)
 from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
 from mechshift.models import CONTROLS as CONTROL_MEMBERS
 from mechshift.models import Kind, LanguageModel
@@ -63,6 +70,7 @@ from mechshift.topics.trajectory import TrajectoryPoint
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
 FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
 ABLATION, SWEEP, EXPLANATIONS = "ablation", "sweep", "explanations"
+ALTERNATIVES = "alternatives"
 CONCLUSIONS, QUANTITIES = "conclusions", "quantities"
 ANSWERS, CROSSED, POINTS, TRAJECTORY = "answers", "crossed", "points", "trajectory"
 
@@ -172,6 +180,11 @@ def sweep_folder(run: Path, task: str, num_steps: int) -> Path:
     return run / SWEEP / task / str(num_steps)
 
 
+def alternatives_folder(run: Path, task: str, kind: Kind) -> Path:
+    """Where the results of running other circuits of one model than its own are kept."""
+    return run / ALTERNATIVES / task / kind
+
+
 def explanations_folder(run: Path, task: str, kind: Kind) -> Path:
     """Where sentences on one model's neurons are kept."""
     return run / EXPLANATIONS / task / kind
@@ -264,6 +277,21 @@ def stored_comparison_settings(run: Path, task: str) -> ComparisonSettings:
     return ComparisonSettings(**{**config, "sizes": tuple(config["sizes"])})
 
 
+def stored_ablation(run: Path, task: str) -> AblationName:
+    """What edges outside a circuit carried when circuits were run on a task.
+
+    Raises:
+        ArtifactError: none were.
+    """
+    folder = faithfulness_folder(run, task, "arm")
+    if not is_written(folder):
+        raise ArtifactError(
+            f"{run} holds no runs of circuits on '{task}'; run `mechshift evaluate {run}` first."
+        )
+    ablation: AblationName = read_manifest(folder).config["evaluation"]["ablation"]
+    return ablation
+
+
 STAGE_SETTINGS = {
     POOL: "pool",
     SCORES: "attribution",
@@ -272,6 +300,7 @@ STAGE_SETTINGS = {
     FLOW: "flow",
     SEMANTICS: "semantics",
     ABLATION: "ablation",
+    ALTERNATIVES: "alternatives",
 }
 """Stage -> under which key its manifests hold its settings."""
 
@@ -283,7 +312,7 @@ def stage_settings(run: Path, task: str) -> dict[str, Any]:
         COMPARISON: comparison_folder(run, task),
         **{
             stage: run / stage / task / "arm"
-            for stage in (SCORES, FAITHFULNESS, FLOW, SEMANTICS, ABLATION)
+            for stage in (SCORES, FAITHFULNESS, FLOW, SEMANTICS, ABLATION, ALTERNATIVES)
         },
     }
     found = {}
@@ -428,6 +457,15 @@ def read_ablations(run: Path, task: str, kind: Kind) -> AblationRun:
         ArtifactError: missing or damaged.
     """
     return read_record(AblationRun, ablation_folder(run, task, kind), stage=ABLATION)
+
+
+def read_alternatives(run: Path, task: str, kind: Kind) -> AlternativeRuns:
+    """What one model scores on candidates for alternatives to its circuit.
+
+    Raises:
+        ArtifactError: missing or damaged.
+    """
+    return read_record(AlternativeRuns, alternatives_folder(run, task, kind), stage=ALTERNATIVES)
 
 
 def read_comparison(run: Path, task: str) -> Comparison:

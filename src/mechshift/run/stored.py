@@ -10,15 +10,17 @@ from mechshift.ablation import AblationRun
 from mechshift.artifacts import is_written
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings, circuit_shift
-from mechshift.evaluation import Baselines, CircuitMetrics, Rediscovery
+from mechshift.evaluation import AlternativeRuns, Baselines, CircuitMetrics, Rediscovery
 from mechshift.models import Kind
 from mechshift.run.store import (
     EXPLANATIONS,
     ablation_folder,
+    alternatives_folder,
     control_folder,
     explanations_folder,
     flow_folder,
     read_ablations,
+    read_alternatives,
     read_answers,
     read_baselines,
     read_circuit_metrics,
@@ -103,6 +105,11 @@ class RunTask:
         if not is_written(ablation_folder(self.run, self.task, kind)):
             return None
         return read_ablations(self.run, self.task, kind)
+
+    def alternatives(self, kind: Kind) -> AlternativeRuns | None:
+        if not is_written(alternatives_folder(self.run, self.task, kind)):
+            return None
+        return read_alternatives(self.run, self.task, kind)
 
     def swept(self) -> Mapping[int, SweepPoint]:
         return {

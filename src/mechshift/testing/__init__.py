@@ -5,6 +5,8 @@ from mechshift.testing._known_circuit import PathStrengths as PathStrengths
 from mechshift.testing._known_circuit import Placement as Placement
 from mechshift.testing._known_circuit import known_circuit as known_circuit
 from mechshift.testing._toy_tokenizer import toy_tokenizer as toy_tokenizer
+from mechshift.testing._two_circuits import TwoCircuits as TwoCircuits
+from mechshift.testing._two_circuits import two_circuits as two_circuits
 from mechshift.testing.additive_model import AdditiveRuns as AdditiveRuns
 from mechshift.testing.additive_model import additive_metrics as additive_metrics
 from mechshift.testing.additive_model import additive_runs as additive_runs

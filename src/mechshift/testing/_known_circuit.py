@@ -154,16 +154,17 @@ def _write_weights(
     embedding[ANN, NAME], embedding[BOB, NAME] = 1.0, -1.0
     first, second = module.model.layers[placement.first_layer :][:2]
     first_head, second_head = placement.first_head, placement.second_head
-    _copy_by_head(first.self_attn, head=first_head, reads={NAME: 1.0}, writes=HEAD_COPY)
+    copy_by_head(first.self_attn, head=first_head, reads={NAME: 1.0}, writes=HEAD_COPY)
     _copy_by_mlp(first.mlp, reads=NAME, writes=MLP_COPY, strength=1.0)
     reads = {HEAD_COPY: strengths.heads, MLP_COPY: strengths.mlp}
-    _copy_by_head(second.self_attn, head=second_head, reads=reads, writes=ANSWER)
+    copy_by_head(second.self_attn, head=second_head, reads=reads, writes=ANSWER)
     _copy_by_mlp(second.mlp, reads=HEAD_COPY, writes=ANSWER, strength=strengths.late)
     # Clean and corrupted answers differ by 2 signals; these halves make the logit difference 1.
     module.lm_head.weight[ANN, ANSWER], module.lm_head.weight[BOB, ANSWER] = 0.5, -0.5
 
 
-def _copy_by_head(attention: Any, *, head: int, reads: dict[int, float], writes: int) -> None:
+def copy_by_head(attention: Any, *, head: int, reads: dict[int, float], writes: int) -> None:
+    """Let a head write what its value reads, each dimension with its strength, in place."""
     row = head * HEAD_DIM
     for dimension, strength in reads.items():
         attention.v_proj.weight[row, dimension] = strength

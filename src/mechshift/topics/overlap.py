@@ -52,6 +52,7 @@ from mechshift.page.theme import (
     stacked,
 )
 from mechshift.statistics import ROUNDING, Estimate
+from mechshift.topics.alternatives import ALTERNATIVES
 from mechshift.topics.decisions import (
     RETAINED,
     REWIRED,
@@ -182,8 +183,20 @@ def _structure(task: TaskResults) -> tuple[Statement, ...]:
             return f"{decided} by count, kept by weight"
         return decided
 
-    words = f"The top {task.comparison.circuit_size:,} edges overlap by {{}} without sampling noise"
+    words = (
+        f"The top {task.comparison.circuit_size:,} edges overlap by {{}} without sampling noise"
+        f"{_beside_floor(task)}"
+    )
     return (Statement.of("structure", found.overlap, decide, words),)
+
+
+def _beside_floor(task: TaskResults) -> str:
+    """How low overlap goes inside one model, so that the verdict is not quoted without it."""
+    record = ALTERNATIVES.of(task)
+    lowest = None if record is None else record.lowest
+    if lowest is None or lowest == 1.0:  # where no other circuit was found, there is none to name
+        return ""
+    return f" (equally faithful circuits of one model by as little as {number(lowest)})"
 
 
 def _findings(task: TaskResults) -> tuple[Finding, ...]:

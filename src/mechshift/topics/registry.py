@@ -18,6 +18,7 @@ from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, in_words, nu
 from mechshift.statistics import ROUNDING, holm
 from mechshift.topics.ablation import ABLATION
 from mechshift.topics.agreement import AGREEMENT
+from mechshift.topics.alternatives import ALTERNATIVES
 from mechshift.topics.areas import CIRCUIT_AREAS
 from mechshift.topics.attention import ATTENTION
 from mechshift.topics.circuits import CIRCUITS
@@ -51,6 +52,7 @@ _MEASURING: tuple[Topic[Any], ...] = (
     OVERLAP,
     AGREEMENT,
     STABILITY,
+    ALTERNATIVES,
     DEPTH,
     DEPTH_SWEEPS,
     SPREAD,

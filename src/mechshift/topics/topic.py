@@ -22,7 +22,7 @@ from jaxtyping import Float
 from mechshift.ablation import AblationRun
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
-from mechshift.evaluation import Baselines, CircuitMetrics, Rediscovery
+from mechshift.evaluation import AlternativeRuns, Baselines, CircuitMetrics, Rediscovery
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding, Part
 from mechshift.page.formats import Cell
@@ -89,6 +89,9 @@ class StoredTask(Protocol):
 
     def ablations(self, kind: Kind) -> AblationRun | None:
         """What a model loses without some structures."""
+
+    def alternatives(self, kind: Kind) -> AlternativeRuns | None:
+        """What a model scores on candidates for alternatives to its circuit."""
 
     def swept(self) -> Mapping[int, SweepPoint]:
         """Number of denoising steps -> how far the MDM is from the ARM."""

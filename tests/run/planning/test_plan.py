@@ -219,8 +219,8 @@ def test_a_host_that_cannot_hold_one_example_is_refused():
 
 
 def test_the_options_name_a_batch_size_for_every_stage_that_has_one():
-    plan = plan_run(replace(TINY, also=("sweep",)), cpu(2.0))
-    names = ("attribution", "semantics", "evaluation", "ablation", "sweep")
+    plan = plan_run(replace(TINY, also=("sweep", "alternatives")), cpu(2.0))
+    names = ("attribution", "semantics", "evaluation", "ablation", "sweep", "alternatives")
     assert re.findall(r"--(\w+)\.batch-size \d+", plan.options) == list(names)
     few = plan_run(replace(TINY, skip=("semantics", "ablation", "flow")), cpu(2.0))
     assert few.options.count("batch-size") == 2 and few.semantics_batch_size is None

@@ -4,6 +4,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 import pytest
+from safetensors.numpy import load_file
 
 from mechshift.ablation import AblationSettings
 from mechshift.ablation._standard_plans import max_num_plans
@@ -14,7 +15,7 @@ from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, 
 from mechshift.run.planning.costs import SEVERAL_SIZES, comparison_rows, comparison_work
 from mechshift.run.planning.stages import make_workload
 from mechshift.run.planning.workload import run_members, task_lengths
-from mechshift.run.settings import SweepSettings
+from mechshift.run.settings import AlternativesSettings, SweepSettings
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import KINDS, read_ablations, read_pool, read_scores, scores_folder
@@ -44,7 +45,8 @@ SETTINGS = RunSettings(
         batch_size=4,
     ),
     sweep=SweepSettings(batch_size=4, chunk_size=6),
-    also=("sweep",),
+    alternatives=AlternativesSettings(factors=(0.5, 0.0), batch_size=4),
+    also=("sweep", "alternatives"),
 )
 SIZES = dict.fromkeys((stage.name for stage in STAGES), 4)
 COUNTED = tuple(
@@ -131,10 +133,30 @@ def test_the_files_of_a_stage_are_as_large_as_planned(workload, counted, stage):
 def test_the_plan_has_every_stage_of_a_run_in_its_order(workload):
     stages = dict.fromkeys(cost.stage for cost in workload.costs(SIZES, 1.0))
     assert list(stages) == [stage.name for stage in STAGES if stage.is_wanted(SETTINGS)]
-    assert {"sweep", "report", "flow", "conclusions"} < set(stages)
+    assert {"sweep", "alternatives", "report", "flow", "conclusions"} < set(stages)
     skipped = replace(SETTINGS, skip=("flow", "semantics", "ablation", "controls"), also=())
     left = dict.fromkeys(cost.stage for cost in make(skipped).costs(SIZES, 1.0))
     assert list(left) == ["pool", "scores", "faithfulness", "comparison", "conclusions", "report"]
+
+
+def test_the_arrays_of_other_circuits_are_as_large_as_planned(workload, counted):
+    """Without the file's header, which is a part of what so few examples take."""
+    _, run = counted
+    for name, cost in planned(workload, "alternatives").items():
+        arrays = load_file(run / "alternatives" / TASK / name / "arrays.safetensors")
+        nbytes = sum(array.nbytes for array in arrays.values())
+        assert cost.disk_bytes == pytest.approx(nbytes, rel=0.05)
+
+
+def test_other_circuits_are_run_on_both_splits_once_for_each_factor_and_once_for_the_own(workload):
+    model = workload.models[0]
+    batches = len(model.discovery(4)) + len(model.held_out(4))
+    found = planned(workload, "alternatives")
+    assert list(found) == ["arm", "mdm"]
+    assert found["arm"].circuit_runs == 3 * batches and found["arm"].forward_passes == 2 * batches
+    mean = replace(SETTINGS, evaluation=replace(SETTINGS.evaluation, ablation="mean"))
+    more = planned(make(mean), "alternatives")["arm"]
+    assert more.forward_passes == 2 * batches + 2 * len(model.discovery(4))
 
 
 def test_a_task_of_single_tokens_is_not_swept():

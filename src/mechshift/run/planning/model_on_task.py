@@ -40,6 +40,8 @@ class ModelOnTask:
     memory: MemoryModel
     circuit_sizes: tuple[int, ...]
     """Of all circuits that the model runs, in the pair [edges]."""
+    compared_size: int
+    """Of the circuits that are compared [edges]."""
 
     @property
     def model(self) -> str:

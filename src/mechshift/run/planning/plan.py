@@ -25,6 +25,7 @@ from mechshift.run.scores import check_shards, possible_shards
 from mechshift.run.settings import RunSettings, Skippable
 from mechshift.run.store import (
     ABLATION,
+    ALTERNATIVES,
     FAITHFULNESS,
     FLOW,
     KINDS,
@@ -49,6 +50,7 @@ FITTED = {
     SEMANTICS: "semantics",
     FAITHFULNESS: "circuit evaluation",
     ABLATION: "ablation",
+    ALTERNATIVES: "other circuits",
 }
 """Stages whose batch size is chosen, and what a refusal calls them."""
 
@@ -98,6 +100,7 @@ class RunPlan:
     semantics_batch_size: int | None
     """None: the run does not do the stage."""
     ablation_batch_size: int | None
+    alternatives_batch_size: int | None
     tasks: tuple[TaskPlan, ...]
     stages: tuple[StagePlan, ...]
     """In the order in which they are run."""
@@ -125,6 +128,7 @@ class RunPlan:
             "evaluation": self.evaluation_batch_size,
             "ablation": self.ablation_batch_size,
             "sweep": self.attribution_batch_size if self._sweeps else None,
+            "alternatives": self.alternatives_batch_size,
         }
         return " ".join(f"--{name}.batch-size {size}" for name, size in sizes.items() if size)
 
@@ -188,6 +192,7 @@ def plan_run(
         evaluation_batch_size=sizes[FAITHFULNESS],
         semantics_batch_size=sizes.get(SEMANTICS),
         ablation_batch_size=sizes.get(ABLATION),
+        alternatives_batch_size=sizes.get(ALTERNATIVES),
         tasks=tuple(map(_task_plan, workload.models)),
         stages=tuple(
             StagePlan(cost=cost, seconds=found.seconds(cost))

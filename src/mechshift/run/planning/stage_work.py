@@ -28,6 +28,7 @@ from mechshift.run.planning.workload import Batch
 from mechshift.run.settings import RunSettings
 from mechshift.run.store import (
     ABLATION,
+    ALTERNATIVES,
     COMPARISON,
     CONCLUSIONS,
     CONTROLS,
@@ -203,6 +204,22 @@ def _sweep(asked: Asked) -> Work:
     return work
 
 
+def _alternatives(asked: Asked) -> Work:
+    """At most: factors that give one circuit are run once."""
+    model, size = asked.model, asked.batch_size
+    sizes = (1 + len(set(asked.settings.alternatives.factors))) * (model.compared_size,)
+    work = asked.on(
+        (*model.discovery(size), *model.held_out(size)),
+        lambda batch: circuits_work(model.shape, model.graph, sizes, batch),
+    )
+    if asked.settings.evaluation.ablation == "mean":
+        work += asked.forward(model.discovery(size), 2)
+    pool = asked.settings.pool
+    num_examples = pool.num_examples + pool.num_held_out
+    metrics = (len(sizes) + 2) * num_examples * model.num_steps + 2 * num_examples
+    return work + Work(disk_bytes=8 * (metrics + len(sizes) * model.compared_size))
+
+
 def _conclusions(asked: Asked) -> Work:
     """Every quantity of the MDM or a control; its scores and the ARM's are read once more."""
     read = 2 * _stored_scores(asked, asked.model.num_steps)
@@ -219,6 +236,7 @@ STAGE_WORK: Mapping[str, tuple[Members, Callable[[Asked], Work]]] = {
     ABLATION: ("pair", _ablation),
     COMPARISON: ("with the ARM", _comparison),
     SWEEP: ("mdm", _sweep),
+    ALTERNATIVES: ("pair", _alternatives),
     CONCLUSIONS: ("with the ARM", _conclusions),
 }
 """Which members a stage is about, and what it does for one of them on one task."""

@@ -19,6 +19,7 @@ from mechshift.run.settings import RunSettings
 from mechshift.run.stages import STAGES
 from mechshift.run.store import (
     ABLATION,
+    ALTERNATIVES,
     FAITHFULNESS,
     FLOW,
     KINDS,
@@ -107,6 +108,9 @@ class Workload:
         elif stage == FAITHFULNESS:
             for batch in set(model.held_out(batch_size)):
                 yield from (memory.circuits(batch, size) for size in set(model.circuit_sizes))
+        elif stage == ALTERNATIVES:
+            for batch in {*model.discovery(batch_size), *model.held_out(batch_size)}:
+                yield memory.circuits(batch, model.compared_size)
         elif stage == ABLATION:
             batches = {*model.discovery(batch_size), *model.held_out(batch_size)}
             neurons = "neurons" in self.settings.ablation.kinds
@@ -195,6 +199,7 @@ def make_workload(
                 gim=gim,
             ),
             circuit_sizes=circuit_sizes,
+            compared_size=compared,
         )
 
     return Workload(
