@@ -15,16 +15,10 @@ from mechshift.circuits import select_top_edges
 from mechshift.errors import AblationError, ArtifactError
 from mechshift.flat_records import to_flat
 from mechshift.run import RunSettings, ablate_pair, compare_pair, load_stored_pair, run_experiment
+from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
-from mechshift.run.store import (
-    KINDS,
-    read_ablations,
-    read_pool,
-    read_scores,
-    record_files,
-    scores_folder,
-)
+from mechshift.run.store import read_ablations, read_pool, read_scores, record_files
 from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 from mechshift.topics.ablation import ABLATION

@@ -19,14 +19,12 @@ from mechshift.run import (
     load_stored_pair,
     run_experiment,
 )
+from mechshift.run.folders import KINDS, alternatives_folder, scores_folder
 from mechshift.run.store import (
-    KINDS,
-    alternatives_folder,
     read_alternatives,
     read_circuit_metrics,
     read_comparison,
     read_scores,
-    scores_folder,
 )
 from mechshift.run.stored import RunTask
 from mechshift.topics.alternatives import concluded_alternatives

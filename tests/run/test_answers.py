@@ -10,6 +10,7 @@ from mechshift.models import PAIRS, load_controls, load_pair
 from mechshift.models.tokenizers import naming_mask
 from mechshift.run import PairOptions, make_pools
 from mechshift.run.answers import CHECKPOINT_ANSWERS, checkpoint_answers
+from mechshift.run.folders import scores_folder
 from mechshift.run.stage import write_pieces
 from mechshift.run.store import (
     read_answers,
@@ -18,7 +19,6 @@ from mechshift.run.store import (
     read_flow,
     read_pool,
     read_scores,
-    scores_folder,
 )
 from mechshift.tasks import PoolConfig, answer, continuation_ids, find_task
 

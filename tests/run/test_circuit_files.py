@@ -15,13 +15,8 @@ from mechshift.cli.main import main
 from mechshift.errors import ArtifactError, CircuitError
 from mechshift.graph import Graph
 from mechshift.run import evaluate_files, export_circuits, load_stored_pair
-from mechshift.run.store import (
-    KINDS,
-    read_circuit_metrics,
-    read_comparison,
-    read_scores,
-    scores_folder,
-)
+from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.store import read_circuit_metrics, read_comparison, read_scores
 
 READ_SCORES = {
     "mib-json": (".json", read_mib_scores),

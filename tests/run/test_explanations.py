@@ -13,13 +13,8 @@ import pytest
 from mechshift.artifacts import read_manifest
 from mechshift.cli.main import main
 from mechshift.run import write_report
-from mechshift.run.store import (
-    KINDS,
-    explanations_folder,
-    read_record,
-    read_semantics,
-    read_token_texts,
-)
+from mechshift.run.folders import KINDS, explanations_folder
+from mechshift.run.store import read_record, read_semantics, read_token_texts
 from mechshift.semantics import NO_TOKEN, Explanations
 
 TASKS = ("ioi", "infilling")

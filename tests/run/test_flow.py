@@ -11,17 +11,9 @@ from mechshift.attribution import position_flow
 from mechshift.denoising import build_canvases
 from mechshift.errors import ArtifactError
 from mechshift.run import AttributionSettings, load_stored_pair, run_experiment, trace_flow
+from mechshift.run.folders import FLOW, KINDS, flow_folder, scores_folder
 from mechshift.run.pools import pooled_examples
-from mechshift.run.store import (
-    FLOW,
-    KINDS,
-    flow_folder,
-    read_flow,
-    read_pool,
-    read_scores,
-    record_files,
-    scores_folder,
-)
+from mechshift.run.store import read_flow, read_pool, read_scores, record_files
 
 
 @pytest.fixture(scope="module")

@@ -29,11 +29,11 @@ from mechshift.run import (
     score_edges,
     write_report,
 )
+from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.planning.costs import circuit_sizes_run
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
 from mechshift.run.store import (
-    KINDS,
     read_baselines,
     read_circuit_metrics,
     read_comparison,
@@ -41,7 +41,6 @@ from mechshift.run.store import (
     read_rediscovery,
     read_scores,
     record_files,
-    scores_folder,
 )
 
 WORDS = (

@@ -19,8 +19,9 @@ from mechshift.run import (
     make_pools,
     run_experiment,
 )
+from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pools import pool_canvases
-from mechshift.run.store import KINDS, read_pool, read_scores, scores_folder
+from mechshift.run.store import read_pool, read_scores
 from mechshift.tasks import PoolConfig, find_tasks
 
 

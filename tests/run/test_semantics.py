@@ -16,16 +16,10 @@ from mechshift.attribution import (
     source_scores,
 )
 from mechshift.run import load_stored_pair
+from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pools import pool_canvases
 from mechshift.run.semantics import token_texts
-from mechshift.run.store import (
-    KINDS,
-    read_pool,
-    read_scores,
-    read_semantics,
-    read_token_texts,
-    scores_folder,
-)
+from mechshift.run.store import read_pool, read_scores, read_semantics, read_token_texts
 from mechshift.semantics import NO_TOKEN, attention_roles, semantics_shift
 
 

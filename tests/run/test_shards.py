@@ -25,16 +25,9 @@ from mechshift.run import (
     run_experiment,
     score_edges,
 )
+from mechshift.run.folders import KINDS, scores_folder, sweep_folder
 from mechshift.run.scores import check_shards, possible_shards
-from mechshift.run.store import (
-    KINDS,
-    read_comparison,
-    read_scores,
-    read_semantics,
-    read_sweep_point,
-    scores_folder,
-    sweep_folder,
-)
+from mechshift.run.store import read_comparison, read_scores, read_semantics, read_sweep_point
 from mechshift.tasks import PoolConfig
 
 TASK = "infilling"

@@ -27,6 +27,7 @@ from mechshift.run import (
     score_edges,
     sweep_num_steps,
 )
+from mechshift.run.folders import scores_folder, sweep_folder
 from mechshift.run.records import TaskPools
 from mechshift.run.step_sweep import chosen_num_steps, sweep_point
 from mechshift.run.store import (
@@ -35,8 +36,6 @@ from mechshift.run.store import (
     read_scores,
     read_sweep_point,
     record_files,
-    scores_folder,
-    sweep_folder,
 )
 from mechshift.run.stored import RunTask
 from mechshift.testing import random_examples, random_language_model

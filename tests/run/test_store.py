@@ -10,18 +10,15 @@ import pytest
 from mechshift.artifacts import write_artifact
 from mechshift.cli.main import main
 from mechshift.errors import ArtifactError
+from mechshift.run.folders import KINDS, POOL, pool_folder, scores_folder
 from mechshift.run.records import TaskPools
 from mechshift.run.store import (
-    KINDS,
-    POOL,
-    pool_folder,
     read_baselines,
     read_circuit_metrics,
     read_pool,
     read_record,
     read_scores,
     record_files,
-    scores_folder,
 )
 
 

@@ -12,12 +12,7 @@ import pytest
 
 from mechshift.cli.main import main
 from mechshift.locks import hold_folder
-from mechshift.run.store import (
-    read_circuit_metrics,
-    read_comparison,
-    read_pool,
-    scored_members,
-)
+from mechshift.run.store import read_circuit_metrics, read_comparison, read_pool, scored_members
 from mechshift.topics.registry import tracked_quantities
 
 TASK = "infilling"

@@ -45,8 +45,8 @@ from mechshift.run import (
     trace_flow,
     write_report,
 )
+from mechshift.run.folders import KINDS
 from mechshift.run.settings import Unprefixed
-from mechshift.run.store import KINDS
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, find_tasks
 

@@ -24,20 +24,11 @@ from mechshift.errors import AblationError
 from mechshift.graph import Graph
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
+from mechshift.run.folders import ABLATION, POOL, SCORES, ablation_folder, scores_folder
 from mechshift.run.pools import pool_canvases, pooled_task
 from mechshift.run.settings import RunSettings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
-    ABLATION,
-    POOL,
-    SCORES,
-    ablation_folder,
-    model_inputs,
-    pool_manifests,
-    read_pool,
-    read_scores,
-    scores_folder,
-)
+from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
 from mechshift.tasks import PoolConfig, stored_pool_config
 
 

@@ -28,16 +28,19 @@ from mechshift.evaluation import (
 from mechshift.graph import Graph
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
-from mechshift.run.pools import pool_canvases
-from mechshift.run.settings import AlternativesSettings
-from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
+from mechshift.run.folders import (
     ALTERNATIVES,
     COMPARISON,
     FAITHFULNESS,
     POOL,
     SCORES,
     alternatives_folder,
+    scores_folder,
+)
+from mechshift.run.pools import pool_canvases
+from mechshift.run.settings import AlternativesSettings
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import (
     model_inputs,
     pool_manifests,
     read_pool,
@@ -45,7 +48,6 @@ from mechshift.run.store import (
     score_inputs,
     scored_members,
     scored_metric,
-    scores_folder,
     stored_ablation,
     stored_comparison_settings,
 )

@@ -18,19 +18,11 @@ from transformers import PreTrainedTokenizerFast
 from mechshift.errors import ArtifactError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
+from mechshift.run.folders import ANSWERS, CONTROLS, POOL, answers_folder, control_folder
 from mechshift.run.pools import pooled_task
 from mechshift.run.records import Solved
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
-    ANSWERS,
-    CONTROLS,
-    POOL,
-    answers_folder,
-    control_folder,
-    model_inputs,
-    pool_manifests,
-    read_pool,
-)
+from mechshift.run.store import model_inputs, pool_manifests, read_pool
 from mechshift.tasks import CommonPool, Example, PoolConfig, Task, answer, stored_pool_config
 
 

@@ -25,17 +25,11 @@ from mechshift.evaluation import CircuitMetrics, check_graph, find_ablation
 from mechshift.models import Kind, ModelPair
 from mechshift.progress import progress_bar
 from mechshift.run.circuit_runs import run_groups
+from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pipeline import load_stored_pair
 from mechshift.run.pools import pool_canvases
 from mechshift.run.settings import EvaluationSettings
-from mechshift.run.store import (
-    KINDS,
-    pool_manifests,
-    read_pool,
-    read_scores,
-    scored_metric,
-    scores_folder,
-)
+from mechshift.run.store import pool_manifests, read_pool, read_scores, scored_metric
 
 FormatName = Literal["mib-json", "graphml", "safetensors"]
 

@@ -42,11 +42,7 @@ from mechshift.evaluation._corrupted_cache import corrupted_cache
 from mechshift.graph import Graph
 from mechshift.models import Kind, LanguageModel, ModelPair
 from mechshift.progress import Advance
-from mechshift.run.pools import pool_canvases
-from mechshift.run.records import CircuitRuns
-from mechshift.run.settings import EvaluationSettings
-from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
+from mechshift.run.folders import (
     CROSSED,
     FAITHFULNESS,
     KINDS,
@@ -54,13 +50,19 @@ from mechshift.run.store import (
     SCORES,
     crossed_folder,
     faithfulness_folder,
+    scores_folder,
+)
+from mechshift.run.pools import pool_canvases
+from mechshift.run.records import CircuitRuns
+from mechshift.run.settings import EvaluationSettings
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import (
     model_inputs,
     pool_manifests,
     read_pool,
     read_scores,
     score_inputs,
     scored_metric,
-    scores_folder,
 )
 from mechshift.statistics import num_clusters
 from mechshift.topics.faithfulness import INHERITED, OWN, RETURNED

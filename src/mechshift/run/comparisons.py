@@ -17,18 +17,9 @@ from mechshift.comparison import (
     compare,
 )
 from mechshift.progress import Advance
+from mechshift.run.folders import COMPARISON, SCORES, comparison_folder, member_title, scores_folder
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
-    COMPARISON,
-    SCORES,
-    comparison_folder,
-    member_title,
-    pool_manifests,
-    read_scores,
-    score_inputs,
-    scored_members,
-    scores_folder,
-)
+from mechshift.run.store import pool_manifests, read_scores, score_inputs, scored_members
 
 
 def compare_pair(run: Path, settings: ComparisonSettings, *, quiet: bool = False) -> None:

@@ -15,9 +15,7 @@ from typing import Any
 
 from mechshift.artifacts import artifact_hash, is_written
 from mechshift.progress import Advance
-from mechshift.run.pools import pooled_task
-from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
+from mechshift.run.folders import (
     COMPARISON,
     CONCLUSIONS,
     CONTROLS,
@@ -30,8 +28,12 @@ from mechshift.run.store import (
     conclusion_folder,
     control_folder,
     pool_folder,
-    pool_manifests,
     quantities_folder,
+)
+from mechshift.run.pools import pooled_task
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import (
+    pool_manifests,
     read_record,
     scored_members,
     scored_metric,

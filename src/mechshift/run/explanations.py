@@ -13,19 +13,17 @@ from mechshift.errors import ArtifactError
 from mechshift.models import Kind
 from mechshift.models.folders import resolve_folder, settings_hash, weights_hash
 from mechshift.progress import Advance
-from mechshift.run.settings import ExplanationSettings, find_device
-from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
+from mechshift.run.folders import (
     EXPLANATIONS,
     KINDS,
     SEMANTICS,
     explanations_folder,
     member_title,
-    pool_manifests,
-    read_semantics,
-    read_token_texts,
     semantics_folder,
 )
+from mechshift.run.settings import ExplanationSettings, find_device
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import pool_manifests, read_semantics, read_token_texts
 from mechshift.semantics import (
     Explanations,
     TextModel,

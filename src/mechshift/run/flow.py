@@ -18,19 +18,11 @@ from mechshift.attribution import (
 from mechshift.denoising import Canvas, build_canvases
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
+from mechshift.run.folders import FLOW, POOL, flow_folder, member_title
 from mechshift.run.pools import pooled_examples, pooled_task
 from mechshift.run.settings import AttributionSettings
 from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
-from mechshift.run.store import (
-    FLOW,
-    POOL,
-    flow_folder,
-    member_title,
-    model_inputs,
-    pool_manifests,
-    read_flow,
-    read_pool,
-)
+from mechshift.run.store import model_inputs, pool_manifests, read_flow, read_pool
 from mechshift.tasks import CommonPool
 
 PATH_OPTIONS = ("ig_steps", "rule")

@@ -5,12 +5,13 @@ from pathlib import Path
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
+from mechshift.run.folders import CONTROLS
 from mechshift.run.pools import pair_inputs
 from mechshift.run.reporting import report_page
 from mechshift.run.settings import PairOptions, RunSettings
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
-from mechshift.run.store import CONTROLS, pool_manifests
+from mechshift.run.store import pool_manifests
 from mechshift.tasks import find_tasks
 
 

@@ -11,8 +11,7 @@ from mechshift.artifacts import artifact_hash, read_manifest
 from mechshift.comparison import ComparisonSettings
 from mechshift.progress import Advance
 from mechshift.run.checkpoints import Checkpoint
-from mechshift.run.stage import Piece, Stage, Work
-from mechshift.run.store import (
+from mechshift.run.folders import (
     ANSWERS,
     CROSSED,
     FLOW,
@@ -21,9 +20,10 @@ from mechshift.run.store import (
     SCORES,
     point_folder,
     pool_folder,
-    score_inputs,
     scores_folder,
 )
+from mechshift.run.stage import Piece, Stage, Work
+from mechshift.run.store import score_inputs
 from mechshift.run.stored import RunCheckpoint, RunTask
 from mechshift.topics.registry import tracked_quantities
 from mechshift.topics.trajectory import TrajectoryPoint, measure_checkpoint

@@ -8,15 +8,9 @@ from typing import Any
 from mechshift.artifacts import read_manifest
 from mechshift.progress import Advance
 from mechshift.run.conclusions import CONCLUDE, conclude_run, conclusion_inputs, task_results
+from mechshift.run.folders import KINDS, REPORT, scores_folder
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
-    KINDS,
-    REPORT,
-    Files,
-    pool_manifests,
-    scores_folder,
-    stage_settings,
-)
+from mechshift.run.store import Files, pool_manifests, stage_settings
 from mechshift.topics.report_page import RunFacts, report
 
 REPORT_NAME = "report.html"

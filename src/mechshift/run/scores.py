@@ -26,19 +26,11 @@ from mechshift.denoising import Canvas, Schedule, build_canvases
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
+from mechshift.run.folders import POOL, SCORES, member_title, scores_folder
 from mechshift.run.pools import pooled_examples, pooled_task
 from mechshift.run.settings import AttributionSettings, RunSettings
 from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
-from mechshift.run.store import (
-    POOL,
-    SCORES,
-    member_title,
-    model_inputs,
-    pool_manifests,
-    read_pool,
-    read_scores,
-    scores_folder,
-)
+from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
 from mechshift.tasks import CommonPool
 
 

@@ -16,20 +16,11 @@ from mechshift.artifacts import artifact_hash, read_manifest
 from mechshift.attribution import source_scores
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
+from mechshift.run.folders import POOL, SCORES, SEMANTICS, scores_folder, semantics_folder
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import ComponentReadings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
-    POOL,
-    SCORES,
-    SEMANTICS,
-    model_inputs,
-    pool_manifests,
-    read_pool,
-    read_scores,
-    scores_folder,
-    semantics_folder,
-)
+from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
 from mechshift.semantics import NO_TOKEN, Semantics, SemanticsSettings, analyse_semantics
 from mechshift.tasks import CommonPool
 

@@ -32,22 +32,17 @@ from mechshift.denoising import Schedule, schedule_from_orders
 from mechshift.errors import ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
+from mechshift.run.folders import COMPARISON, POOL, SCORES, SWEEP, scores_folder, sweep_folder
 from mechshift.run.scores import score_config, score_work
 from mechshift.run.settings import AttributionSettings, SweepSettings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import (
-    COMPARISON,
-    POOL,
-    SCORES,
-    SWEEP,
     model_inputs,
     pool_manifests,
     read_pool,
     read_scores,
     scored_members,
-    scores_folder,
     stored_comparison_settings,
-    sweep_folder,
 )
 from mechshift.run.stored import RunTask
 from mechshift.semantics import concentration_shift

@@ -12,13 +12,17 @@ from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings, circuit_shift
 from mechshift.evaluation import AlternativeRuns, Baselines, CircuitMetrics, Rediscovery
 from mechshift.models import Kind
-from mechshift.run.store import (
+from mechshift.run.folders import (
     EXPLANATIONS,
     ablation_folder,
     alternatives_folder,
     control_folder,
     explanations_folder,
     flow_folder,
+    scores_folder,
+    semantics_folder,
+)
+from mechshift.run.store import (
     read_ablations,
     read_alternatives,
     read_answers,
@@ -36,8 +40,6 @@ from mechshift.run.store import (
     read_semantics,
     read_sweep_point,
     read_token_texts,
-    scores_folder,
-    semantics_folder,
     stage_settings,
     stored_comparison_settings,
     swept_num_steps,

@@ -7,21 +7,18 @@ from pathlib import Path
 from mechshift.artifacts import artifact_hash, read_manifest
 from mechshift.comparison import ComparisonSettings
 from mechshift.run.checkpoints import Checkpoint
-from mechshift.run.pools import pooled_task
-from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
+from mechshift.run.folders import (
     POINTS,
     POOL,
     SCORES,
     TRAJECTORY,
-    Files,
     point_folder,
     pool_folder,
-    read_point,
-    read_pool,
-    read_scores,
     scores_folder,
 )
+from mechshift.run.pools import pooled_task
+from mechshift.run.stage import Piece, Stage, Work, write_pieces
+from mechshift.run.store import Files, read_point, read_pool, read_scores
 from mechshift.topics.registry import tracked_quantities
 from mechshift.topics.trajectory import Trajectory
 from mechshift.topics.trajectory_page import TrajectoryFacts, TrajectoryInput, render_trajectory

@@ -12,13 +12,14 @@ from mechshift.comparison import NARROW, ComparisonSettings
 from mechshift.graph import Graph
 from mechshift.models import PAIRS, local_tokenizer, pair_shape
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
+from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.planning.costs import SEVERAL_SIZES, comparison_rows, comparison_work
 from mechshift.run.planning.stages import make_workload
 from mechshift.run.planning.workload import run_members, task_lengths
 from mechshift.run.settings import AlternativesSettings, SweepSettings
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
-from mechshift.run.store import KINDS, read_ablations, read_pool, read_scores, scores_folder
+from mechshift.run.store import read_ablations, read_pool, read_scores
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, find_tasks
 from mechshift.testing.measuring import counted_passes

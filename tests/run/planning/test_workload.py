@@ -9,6 +9,7 @@ import pytest
 from mechshift.attribution import chunk_canvases
 from mechshift.denoising import SAMPLERS, batch_canvases, build_canvases, decode
 from mechshift.models import PAIRS, local_tokenizer
+from mechshift.run.folders import KINDS
 from mechshift.run.planning.workload import (
     NUM_SAMPLED,
     Batch,
@@ -19,7 +20,6 @@ from mechshift.run.planning.workload import (
     stand_in_tokenizer,
     task_lengths,
 )
-from mechshift.run.store import KINDS
 from mechshift.tasks import TASKS, encode_example, find_task
 from mechshift.testing import random_examples, random_language_model
 from mechshift.testing.measuring import counted_passes

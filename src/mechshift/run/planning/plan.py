@@ -10,6 +10,18 @@ from typing import get_args
 from mechshift.errors import ConfigError
 from mechshift.models import PairShape, local_tokenizer, pair_shape
 from mechshift.models.loading import DTYPES
+from mechshift.run.folders import (
+    ABLATION,
+    ALTERNATIVES,
+    FAITHFULNESS,
+    FLOW,
+    KINDS,
+    POOL,
+    SCORES,
+    SEMANTICS,
+    SWEEP,
+    member_title,
+)
 from mechshift.run.planning.costs import DECODING_BATCH_SIZE, scoring_work
 from mechshift.run.planning.machine import (
     GIGA,
@@ -23,18 +35,6 @@ from mechshift.run.planning.stages import StageCost, Use, Workload, make_workloa
 from mechshift.run.planning.workload import run_members, task_lengths
 from mechshift.run.scores import check_shards, possible_shards
 from mechshift.run.settings import RunSettings, Skippable
-from mechshift.run.store import (
-    ABLATION,
-    ALTERNATIVES,
-    FAITHFULNESS,
-    FLOW,
-    KINDS,
-    POOL,
-    SCORES,
-    SEMANTICS,
-    SWEEP,
-    member_title,
-)
 from mechshift.tasks import find_tasks
 
 SOLVED = 0.5

@@ -9,6 +9,20 @@ from mechshift.ablation._standard_plans import max_num_plans
 from mechshift.ablation.decoded import decodable
 from mechshift.ablation.single_components import num_forward_passes
 from mechshift.attribution.position_flow_record import part_shapes
+from mechshift.run.folders import (
+    ABLATION,
+    ALTERNATIVES,
+    COMPARISON,
+    CONCLUSIONS,
+    CONTROLS,
+    FAITHFULNESS,
+    FLOW,
+    KINDS,
+    POOL,
+    SCORES,
+    SEMANTICS,
+    SWEEP,
+)
 from mechshift.run.planning.costs import (
     HostWork,
     Work,
@@ -26,20 +40,6 @@ from mechshift.run.planning.memory import WIDE
 from mechshift.run.planning.model_on_task import ModelOnTask
 from mechshift.run.planning.workload import Batch
 from mechshift.run.settings import RunSettings
-from mechshift.run.store import (
-    ABLATION,
-    ALTERNATIVES,
-    COMPARISON,
-    CONCLUSIONS,
-    CONTROLS,
-    FAITHFULNESS,
-    FLOW,
-    KINDS,
-    POOL,
-    SCORES,
-    SEMANTICS,
-    SWEEP,
-)
 from mechshift.semantics.hidden_units import EXAMPLES_PER_CHUNK
 
 Members = Literal["all", "pair", "controls", "with the ARM", "mdm"]

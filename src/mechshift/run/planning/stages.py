@@ -10,14 +10,7 @@ from functools import cached_property
 from mechshift.comparison import Unit
 from mechshift.models import Kind, ModelShape, PairShape
 from mechshift.models.loading import DTYPES
-from mechshift.run.planning.costs import DECODING_BATCH_SIZE, HostWork, Work, circuit_sizes_run
-from mechshift.run.planning.memory import MemoryModel, MemoryUse
-from mechshift.run.planning.model_on_task import ModelOnTask
-from mechshift.run.planning.stage_work import STAGE_WORK, Asked, is_about
-from mechshift.run.planning.workload import ExampleLengths, Member
-from mechshift.run.settings import RunSettings
-from mechshift.run.stages import STAGES
-from mechshift.run.store import (
+from mechshift.run.folders import (
     ABLATION,
     ALTERNATIVES,
     FAITHFULNESS,
@@ -28,6 +21,13 @@ from mechshift.run.store import (
     SCORES,
     SEMANTICS,
 )
+from mechshift.run.planning.costs import DECODING_BATCH_SIZE, HostWork, Work, circuit_sizes_run
+from mechshift.run.planning.memory import MemoryModel, MemoryUse
+from mechshift.run.planning.model_on_task import ModelOnTask
+from mechshift.run.planning.stage_work import STAGE_WORK, Asked, is_about
+from mechshift.run.planning.workload import ExampleLengths, Member
+from mechshift.run.settings import RunSettings
+from mechshift.run.stages import STAGES
 from mechshift.tasks import Task
 
 REPORT_SECONDS = 5.0

@@ -4,10 +4,10 @@ from dataclasses import fields
 
 import polars as pl
 
+from mechshift.run.folders import member_title
 from mechshift.run.planning.machine import GIGA, TERA
 from mechshift.run.planning.memory import MemoryUse
 from mechshift.run.planning.plan import RunPlan, StagePlan
-from mechshift.run.store import member_title
 
 PARTS = tuple(field.name for field in fields(MemoryUse) if field.name != "phase")
 """What memory is needed for, in the order of the table."""
