@@ -210,6 +210,7 @@ def compared_anew() -> Callable[..., TaskResults]:
 @pytest.fixture(scope="session")
 def facts() -> RunFacts:
     return RunFacts(
+        analysis="All of it was stored before any edge was scored.",
         arm_name="tiny-arm",
         mdm_name="tiny-mdm",
         seed=7,

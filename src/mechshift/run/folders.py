@@ -1,5 +1,6 @@
 """Folders of a run: where the records of each stage lie, for whoever writes or reads them.
 
+RUN/analysis                   circuit size, level and rules of the verdict, stored before any score
 RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
 RUN/scores/TASK/MEMBER         edge scores of each example, or shard of examples; MEMBER is arm, mdm
                                or a control

@@ -5,6 +5,7 @@ from pathlib import Path
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
+from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import CONTROLS
 from mechshift.run.pools import pair_inputs
 from mechshift.run.reporting import report_page
@@ -43,6 +44,7 @@ def run_experiment(
         if stage.check is not None:
             stage.check(settings)
     with hold_folder(run):
+        store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
         pair = settings.models.load(device, controls=CONTROLS not in settings.skip)
         given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
         for stage in stages:

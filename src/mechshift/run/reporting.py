@@ -5,12 +5,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mechshift.artifacts import read_manifest
+from mechshift.artifacts import artifact_hash, is_written, read_manifest
 from mechshift.progress import Advance
+from mechshift.run.analysis import (
+    analysis_folder,
+    analysis_words,
+    read_analysis_plan,
+)
 from mechshift.run.conclusions import CONCLUDE, conclude_run, conclusion_inputs, task_results
 from mechshift.run.folders import KINDS, REPORT, scores_folder
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import Files, pool_manifests, stage_settings
+from mechshift.run.store import Files, pool_manifests, stage_settings, stored_comparison_settings
 from mechshift.topics.report_page import RunFacts, report
 
 REPORT_NAME = "report.html"
@@ -43,6 +48,8 @@ def _pieces(run: Path) -> Iterator[Piece]:
     inputs: dict[str, str] = {}
     for task in tasks:
         inputs |= conclusion_inputs(run, task)
+    if is_written(analysis_folder(run)):
+        inputs["analysis"] = artifact_hash(analysis_folder(run))
     yield Piece(
         folder=run / REPORT,
         config={"tasks": tasks},
@@ -85,6 +92,11 @@ def _facts(run: Path, tasks: Sequence[str]) -> RunFacts:
         mdm_name=names["mdm"],
         seed=pool.config["pool"]["seed"],
         settings=settings,
+        analysis=analysis_words(
+            read_analysis_plan(run),
+            stored_comparison_settings(run, tasks[0]),
+            tuple(tasks),
+        ),
         versions=pool.versions,
         model_hashes={names[kind]: pool.inputs[kind] for kind in KINDS},
     )

@@ -65,6 +65,8 @@ class RunFacts:
     seed: int
     settings: Mapping[str, Any]
     """Stage -> its settings, as JSON values; a stage that was left out is missing."""
+    analysis: str
+    """When circuit size and verdicts were chosen."""
     versions: Mapping[str, str]
     """Package -> version, `python` included."""
     model_hashes: Mapping[str, str]
