@@ -25,10 +25,6 @@ MATERIAL_SHARE = 0.05
 twentieth. Not 0: what attention to both sides makes of scores with noise is never exactly 0, so an
 interval of a share always lies above it and would decide nothing."""
 
-
-TOO_NOISY = "too noisy"
-"""What begins the words for a number that is undefined on too many resamples."""
-
 HOME_ADVANTAGE = 0.05
 """Faithfulness that the other model's circuit may lack and still suffice, a twentieth of what the
 model does: a circuit that is chosen for a model always has a home advantage."""
@@ -37,16 +33,21 @@ MIN_CLUSTERS = 20
 """Clusters of examples below which no verdict is decided: resampling so few says too little of how
 far another sample of them would differ."""
 
+TOO_NOISY = "too noisy"
+"""What begins the words for a number that is undefined on too many resamples."""
+
+TOO_FEW = "too few"
+"""What begins the words for a number that rests on too few of something."""
+
+FARTHEST = 7.0
+"""Standard errors beyond which the normal distribution is not followed: a p-value of 3e-12."""
+
 
 def given_clusters(decided: str, num_clusters: int) -> str:
     """The words of a decision, or that it rests on too few clusters of examples to be one."""
     if num_clusters >= MIN_CLUSTERS or decided in (NOT_MEASURED, UNDEFINED):
         return decided
     return too_few_clusters(num_clusters)
-
-
-TOO_FEW = "too few"
-"""What begins the words for a number that rests on too few of something."""
 
 
 def too_few_clusters(num_clusters: int) -> str:
@@ -59,10 +60,6 @@ def decides(words: str) -> bool:
     return words not in (NOT_DECIDED, NOT_MEASURED, UNDEFINED) and not words.startswith(
         (TOO_NOISY, TOO_FEW)
     )
-
-
-FARTHEST = 7.0
-"""Standard errors beyond which the normal distribution is not followed: a p-value of 3e-12."""
 
 
 def p_of_decision(decide: Callable[[float], str], level: float) -> float:
