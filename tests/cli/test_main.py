@@ -86,6 +86,7 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["sweep", "RUN", "--num-steps", "0"], "a number of steps must be at least 1, not 0"),
         (["alternatives", "RUN"], "holds no pool; run `mechshift pool"),
         (["alternatives", "RUN", "--factors", "1"], "factors of alternatives must lie in [0, 1)"),
+        (["alternatives", "RUN", "--shares", "0"], "shares of alternatives must lie in (0, 1]"),
         (["compare", "RUN"], "holds no pool; run `mechshift pool"),
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
         (["trajectory", "RUN", "--arm", "here"], "--arm and --mdm belong together"),

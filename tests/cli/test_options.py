@@ -25,6 +25,7 @@ RUN_ONLY = """
     ablation.norm-tolerance ablation.num-control-draws ablation.num-examples
     ablation.num-resamples ablation.replacements ablation.seed ablation.share-of-neurons
     ablation.single-replacement also alternatives.batch-size alternatives.factors
+    alternatives.shares
     evaluation.ablation evaluation.baseline-sizes evaluation.batch-size
     evaluation.fractions evaluation.no-rediscover evaluation.num-random
     evaluation.rediscover evaluation.seed

@@ -9,7 +9,6 @@ from mechshift.attribution import eap_ig
 from mechshift.circuits import select_top_edges
 from mechshift.errors import EvaluationError
 from mechshift.evaluation import (
-    PENALTY_FACTORS,
     AlternativeRuns,
     CircuitMetrics,
     evaluate_circuits,
@@ -25,16 +24,17 @@ SCORES = np.random.default_rng(0).lognormal(0, 2, GRAPH.num_edges) * np.resize(
 )
 
 
-def runs_of(model, canvases, size, factors=PENALTY_FACTORS):
+def runs_of(model, canvases, size):
     """A model that is searched as a run searches it, but on one sample."""
     scores = eap_ig(model, canvases, metric="logit_diff").mean()
-    found = penalised_circuits(model.graph(), scores, size, factors)
-    circuits = list(found.values())
+    found = penalised_circuits(model.graph(), scores, size)
+    circuits = [one.circuit for one in found]
     metrics = evaluate_circuits(
         model, canvases, circuits, num_examples=1 + max(canvas.example for canvas in canvases)
     )
     return AlternativeRuns(
-        factors=np.array(list(found)),
+        factors=np.array([one.factor for one in found]),
+        num_penalised=np.array([one.num_penalised for one in found]),
         edges=np.stack([np.sort(circuit.edges) for circuit in circuits]),
         discovery=metrics,
         held_out=metrics,
@@ -67,11 +67,11 @@ def test_a_model_of_a_single_circuit_has_the_floor_1(kind):
     for made, size in ((single, 2), (chain, 3)):
         runs = runs_of(made.model, made.canvases, size)
         found = overlap_floor(runs, num_resamples=100)
-        # Only without any weight for the circuit's own edges does another come out, and fails.
-        assert runs.factors.tolist() == [1.0, 0.0] and runs.overlap.tolist() == [1.0, 0.0]
-        assert found.value == 1.0 and found.lowest == 0 and not len(found.confirmed)
-        np.testing.assert_allclose(found.held_out.value, [1.0, 0.0], atol=1e-4)
-        np.testing.assert_allclose(found.held_out_loss.value, [0.0, 1.0], atol=1e-4)
+        # Only without any weight for some of the circuit's own edges does another come out.
+        assert (runs.factors[1:] == 0).all() and 0.0 in runs.overlap
+        assert found.value == 1.0 and found.lowest == 0 and not len(found.order)
+        np.testing.assert_allclose(found.held_out.value, [1.0, *0 * runs.overlap[1:]], atol=1e-4)
+        np.testing.assert_allclose(found.held_out_loss.value, 1 - found.held_out.value, atol=1e-4)
 
 
 def test_a_second_circuit_that_is_too_weak_is_none():
@@ -84,34 +84,68 @@ def test_a_second_circuit_that_is_too_weak_is_none():
 
 
 def test_a_factor_of_1_is_the_first_circuit_and_0_the_best_edges_outside_it():
-    found = penalised_circuits(GRAPH, SCORES, 20, (0.0, 1.0))
-    assert list(found) == [1.0, 0.0]
-    first = select_top_edges(GRAPH, SCORES, 20)
-    np.testing.assert_array_equal(found[1.0].edges, first.edges)
-    np.testing.assert_array_equal(found[1.0].scores, first.scores)
+    first, last = penalised_circuits(GRAPH, SCORES, 20, factors=(0.0, 1.0), shares=())
+    expected = select_top_edges(GRAPH, SCORES, 20)
+    assert (first.factor, first.num_penalised) == (1.0, 20)
+    np.testing.assert_array_equal(first.circuit.edges, expected.edges)
+    np.testing.assert_array_equal(first.circuit.scores, expected.scores)
+    assert (last.factor, last.num_penalised) == (0.0, 20)
     outside = np.argsort(-np.abs(SCORES), kind="stable")[20:40]
-    assert set(found[0.0].edges) == set(outside)
+    assert set(last.circuit.edges) == set(outside)
 
 
 def test_the_smaller_the_factor_the_fewer_edges_are_shared():
-    found = penalised_circuits(GRAPH, SCORES, 20)
-    assert list(found) == sorted(found, reverse=True)
-    sets = [set(circuit.edges.tolist()) for circuit in found.values()]
+    found = penalised_circuits(GRAPH, SCORES, 20, shares=())
+    factors = [one.factor for one in found]
+    assert factors == sorted(set(factors), reverse=True)
+    sets = [set(one.circuit.edges.tolist()) for one in found]
     shared = [len(sets[0] & edges) for edges in sets]
     assert shared == sorted(shared, reverse=True) and shared[0] == 20 and shared[-1] == 0
     assert len({frozenset(edges) for edges in sets}) == len(sets) > 3
     # An edge is replaced where what comes in is more than 1 / factor times as strong.
     strength = np.abs(SCORES)
-    for factor, edges in zip(found, sets, strict=True):
+    for factor, edges in zip(factors, sets, strict=True):
         lost, new = sets[0] - edges, edges - sets[0]
         assert all(factor * strength[old] <= strength[list(new)].min() for old in lost)
 
 
-def test_a_factor_that_changes_nothing_is_left_out_and_a_circuit_of_all_edges_has_no_other():
+def test_sides_of_components_are_dropped_whole_the_weakest_first():
+    """By hand: the input writes 4 and 3, a0.h1 writes 2, m0 writes 1, and the logits read both.
+
+    Sums by side: written by m0 1 and by a0.h1 2; read by m0 3, by the logits 3 and by a0.h1 4;
+    written by the input 7.
+    """
+    names = [GRAPH.edge_name(edge) for edge in range(GRAPH.num_edges)]
+    strengths = {
+        "input->a0.h1<q>": 4.0,
+        "input->m0": -3.0,
+        "a0.h1->logits": 2.0,
+        "m0->logits": -1.0,
+    }
+    scores = 1e-3 * np.linspace(1, 2, GRAPH.num_edges)
+    for name, strength in strengths.items():
+        scores[names.index(name)] = strength
+    dropped = []
+    for share in (0.1, 0.25, 0.5, 0.6, 0.75, 1.0):
+        one = penalised_circuits(GRAPH, scores, 4, factors=(), shares=(share,))[-1]
+        left = {names[edge] for edge in one.circuit.edges}
+        assert one.num_penalised == 4 - len(left & strengths.keys()) and one.factor == 0.0
+        dropped.append(sorted(strengths.keys() - left))
+    assert dropped == [
+        ["m0->logits"],
+        ["m0->logits"],
+        ["a0.h1->logits", "m0->logits"],
+        ["a0.h1->logits", "input->m0", "m0->logits"],
+        ["a0.h1->logits", "input->m0", "m0->logits"],
+        sorted(strengths),
+    ]
+
+
+def test_a_penalty_that_changes_nothing_is_left_out_and_a_circuit_of_all_edges_has_no_other():
     scores = np.where(np.arange(GRAPH.num_edges) < 5, 100.0, 1e-3)
-    found = penalised_circuits(GRAPH, scores, 5, (0.5, 0.1, 0.0))
-    assert list(found) == [1.0, 0.0]
-    assert list(penalised_circuits(GRAPH, SCORES, GRAPH.num_edges)) == [1.0]
+    found = penalised_circuits(GRAPH, scores, 5, factors=(0.5, 0.1, 0.0), shares=(1.0,))
+    assert [one.factor for one in found] == [1.0, 0.0]
+    assert len(penalised_circuits(GRAPH, SCORES, GRAPH.num_edges)) == 1
 
 
 def metrics_of(faithfulness, full):
@@ -138,6 +172,7 @@ STARTS = (0, 2, 5, 8)
 def candidates(discovery, held_out, starts=STARTS):
     return AlternativeRuns(
         factors=np.linspace(1, 0, len(starts)),
+        num_penalised=np.full(len(starts), 10),
         edges=np.array(starts)[:, None] + np.arange(10),
         discovery=discovery,
         held_out=held_out,
@@ -165,12 +200,14 @@ def test_a_loss_lies_below_the_first_circuit_or_above_it_and_the_full_model():
 @pytest.mark.parametrize(
     ("discovery", "held_out", "order", "num_confirmed"),
     [
-        ([0.9, 0.9, 0.9, 0.9], [0.9, 0.9, 0.9, 0.9], [1, 2, 3], 3),
-        ([0.9, 0.9, 0.5, 0.9], [0.9, 0.9, 0.9, 0.9], [1, 3], 2),  # not asked on held-out examples
-        ([0.9, 0.9, 0.9, 0.9], [0.9, 0.9, 0.8, 0.9], [1, 2, 3], 1),  # a failure ends it
-        ([0.9, 0.9, 0.9, 0.9], [0.9, 0.8, 0.9, 0.9], [1, 2, 3], 0),
+        ([0.9, 0.89, 0.88, 0.87], [0.9, 0.9, 0.9, 0.9], [1, 2, 3], 3),
+        ([0.9, 0.89, 0.5, 0.87], [0.9, 0.9, 0.9, 0.9], [1, 3], 2),  # not asked on held-out ones
+        ([0.9, 0.89, 0.88, 0.87], [0.9, 0.9, 0.8, 0.9], [1, 2, 3], 1),  # a failure ends it
+        ([0.9, 0.89, 0.88, 0.87], [0.9, 0.8, 0.9, 0.9], [1, 2, 3], 0),
         ([0.9, 0.8, 0.8, 0.8], [0.9, 0.9, 0.9, 0.9], [], 0),
-        ([0.9, 0.98, 1.04, 1.06], [0.9, 0.98, 1.04, 1.0], [1, 2], 2),  # better is as good
+        ([0.9, 0.98, 0.96, 1.06], [0.9, 0.8, 1.04, 1.0], [2], 1),  # better is as good
+        ([0.9, 0.88, 0.89, 0.87], [0.9, 0.8, 0.9, 0.9], [2, 3], 2),  # the first is bettered
+        ([0.9, 0.9, 0.9, 0.9], [0.9, 0.8, 0.8, 0.9], [3], 1),  # both are
     ],
 )
 def test_candidates_are_ordered_on_discovery_and_confirmed_on_held_out_examples(
@@ -184,8 +221,8 @@ def test_candidates_are_ordered_on_discovery_and_confirmed_on_held_out_examples(
 
 def test_the_order_is_that_of_overlap_whatever_the_factors():
     shuffled = (0, 8, 2, 5)
-    same = metrics_of([0.9] * 4, FULL)
-    found = overlap_floor(candidates(same, same, shuffled), num_resamples=50)
+    graded = metrics_of([0.9, 0.87, 0.89, 0.88], FULL)
+    found = overlap_floor(candidates(graded, graded, shuffled), num_resamples=50)
     assert found.order.tolist() == [2, 3, 1] and found.lowest == 1
 
 
@@ -225,8 +262,8 @@ def test_the_chance_of_a_false_floor_does_not_grow_with_the_number_of_candidates
     """
     generator = np.random.default_rng(0)
     full, clusters, starts = np.ones(120), np.arange(120) // 2, (0, 1, 2, 3, 4, 6, 8)
-    # On discovery examples all are as good, so that all are asked on the others.
-    discovery = metrics_of([0.8] * 7, full)
+    # On discovery examples all are as good, the less the fewer edges they share: all are asked.
+    discovery = metrics_of(0.8 - 0.001 * np.arange(7), full)
 
     def pools(lost, num_pools):
         for _ in range(num_pools):

@@ -33,7 +33,7 @@ QUIET = ["--device", "cpu", "--quiet"]
 
 NEEDED = ("pool", "scores", "faithfulness", "comparison")
 
-FEW = AlternativesSettings(factors=(0.0, 0.5, 0.9))
+FEW = AlternativesSettings(factors=(0.0, 0.5, 0.9), shares=(0.5, 0.2))
 
 
 def copy_of(run, to, tasks=("ioi",), stages=NEEDED):
@@ -86,12 +86,22 @@ def test_the_first_circuit_scores_what_it_scores_where_the_runs_circuits_are_run
 def test_candidates_are_those_of_the_ladder(searched):
     for kind in KINDS:
         runs = read_alternatives(searched, "ioi", kind)
-        assert runs.factors.tolist() == [1.0, 0.9, 0.5, 0.0]
-        overlap = runs.overlap.tolist()
-        assert overlap[0] == 1.0 and overlap == sorted(overlap, reverse=True) and overlap[-1] == 0
+        assert runs.factors.tolist() == [1.0, 0.9, 0.5, 0.0, 0.0, 0.0]
+        size, overlap = runs.edges.shape[1], runs.overlap.tolist()
+        assert runs.num_penalised[:4].tolist() == [size] * 4
+        assert overlap[0] == 1.0 and overlap[:4] == sorted(overlap[:4], reverse=True)
+        assert overlap[3] == 0
+        # Dropped edges do not come back, so their number says what is shared.
+        dropped = runs.num_penalised[4:]
+        assert 0.2 * size <= dropped[0] < 0.5 * size <= dropped[1] < size
+        np.testing.assert_allclose(overlap[4:], (size - dropped) / (size + dropped))
         assert (runs.held_out.sizes == runs.edges.shape[1]).all()
     manifest = read_manifest(alternatives_folder(searched, "ioi", "mdm"))
-    assert manifest.config["alternatives"] == {"factors": [0.9, 0.5, 0.0], "ablation": "resample"}
+    assert manifest.config["alternatives"] == {
+        "factors": [0.9, 0.5, 0.0],
+        "shares": [0.2, 0.5],
+        "ablation": "resample",
+    }
     assert {"pool", "mdm_scores"} <= manifest.inputs.keys()
 
 
@@ -127,14 +137,25 @@ def test_the_ablation_is_that_of_the_runs_circuits(small_run, pair, searched, tm
     run = copy_of(small_run, tmp_path / "run")
     path = run / "faithfulness" / "ioi" / "arm" / "manifest.json"
     path.write_text(path.read_text().replace('"ablation": "resample"', '"ablation": "zero"'))
-    find_alternatives(run, pair, AlternativesSettings(factors=(0.5,)), quiet=True)
+    find_alternatives(run, pair, AlternativesSettings(factors=(0.5,), shares=()), quiet=True)
     zero, resampled = (read_alternatives(one, "ioi", "arm").held_out for one in (run, searched))
     np.testing.assert_allclose(zero.full, resampled.full, atol=1e-5)
     assert np.abs(zero.empty - resampled.empty).max() > 0.1
 
 
 def test_the_command_prints_the_floor_of_each_model(searched, capsys):
-    words = ["alternatives", str(searched), "--factors", "0.5", "0.9", "0", *QUIET]
+    words = [
+        "alternatives",
+        str(searched),
+        "--factors",
+        "0.5",
+        "0.9",
+        "0",
+        "--shares",
+        "0.2",
+        "0.5",
+        *QUIET,
+    ]
     assert main(words) == 0
     shown = capsys.readouterr().out
     table = alternatives_table(searched)
@@ -169,6 +190,8 @@ def test_a_run_that_lacks_a_stage_is_refused_with_what_to_do(
 def test_factors_outside_their_range_are_refused(factors):
     with pytest.raises(ConfigError, match=r"must lie in \[0, 1\), one at least"):
         AlternativesSettings(factors=factors)
+    with pytest.raises(ConfigError, match=r"shares of alternatives must lie in \(0, 1\], not \(0"):
+        AlternativesSettings(shares=(0.0,))
     with pytest.raises(ConfigError, match="batch_size must be at least 1, not 0"):
         AlternativesSettings(batch_size=0)
 
@@ -185,12 +208,12 @@ def test_a_run_searches_if_it_is_asked_to_and_the_page_shows_it(
     page = run_experiment(run, settings, device="cpu", quiet=True)
     assert files_of(run / "alternatives") == files_of(searched / "alternatives")
     table = pl.read_csv(page.parent / "infilling-alternatives.csv")
-    assert table["model"].to_list() == ["arm"] * 4 + ["mdm"] * 4
+    assert table["model"].to_list() == ["arm"] * 6 + ["mdm"] * 6
     text = page.read_text(encoding="utf-8").replace("&#39;", "'")
     assert 'id="infilling-alternatives"' in text
     assert "Lowest overlap inside the ARM" in text and "Lowest overlap inside the MDM" in text
     assert "Could another circuit of the ARM do as well?" in text
-    assert "times 0.9, 0.5, 0, and as many edges selected anew" in text
+    assert "times 0.9, 0.5, 0; or none of the weakest sides" in text
     assert "mechshift alternatives RUN" not in text
     concluded = read_manifest(run / "conclusions" / "infilling" / "alternatives").inputs
     assert {f"alternatives/infilling/{kind}" for kind in KINDS} <= concluded.keys()

@@ -29,7 +29,7 @@ FACTORS = np.array([1.0, 0.5, 0.1, 0.0])
 EDGES = np.array([0, 2, 5, 10])[:, None] + np.arange(10)
 """Of ten edges each; they share 10, 8, 5 and none with the first: overlaps 1, 2/3, 1/3 and 0."""
 
-GOOD = (0.9, 0.9, 0.88, 0.0)
+GOOD = (0.9, 0.89, 0.88, 0.0)
 """Two alternatives are as faithful, so that the floor is 1/3."""
 ALONE = (0.9, 0.7, 0.6, 0.0)
 """None is."""
@@ -51,7 +51,13 @@ def metrics_keeping(*shares: float) -> CircuitMetrics:
 
 def runs_keeping(*shares: float) -> AlternativeRuns:
     metrics = metrics_keeping(*shares)
-    return AlternativeRuns(factors=FACTORS, edges=EDGES, discovery=metrics, held_out=metrics)
+    return AlternativeRuns(
+        factors=FACTORS,
+        num_penalised=np.full(4, 10),
+        edges=EDGES,
+        discovery=metrics,
+        held_out=metrics,
+    )
 
 
 @dataclass
@@ -96,7 +102,7 @@ def test_a_case_solved_by_hand() -> None:
     arm, mdm = record.floors["arm"], record.floors["mdm"]
     assert (arm.value, arm.num_confirmed) == (pytest.approx(1 / 3), 2)
     assert (mdm.value, mdm.num_confirmed) == (1.0, 0)
-    np.testing.assert_allclose(arm.held_out_loss.value, [0, 0, 0.02, 0.9], atol=1e-12)
+    np.testing.assert_allclose(arm.held_out_loss.value, [0, 0.01, 0.02, 0.9], atol=1e-12)
     assert concluded_alternatives(ByHand(mdm=None)) is None
 
 
@@ -206,8 +212,8 @@ def test_without_the_stage_nothing_is_said_but_how_to_do_it(planted: Planted) ->
     assert sentence not in not_done([with_record(task, concluded())])
     assert "Floor" not in [one.term for one in terms([task])]
     assert ALTERNATIVES.method({"evaluation": {"ablation": "mean"}}) == ()
-    (defined,) = ALTERNATIVES.method({"alternatives": {"factors": [0.5, 0.0]}})
-    assert "times 0.5, 0, and as many edges" in defined.meaning
+    (defined,) = ALTERNATIVES.method({"alternatives": {"factors": [0.5, 0.0], "shares": [0.2]}})
+    assert "times 0.5, 0; or none of the weakest sides of components" in defined.meaning
 
 
 def test_the_figure_shows_every_candidate_and_fills_those_that_are_as_faithful() -> None:
@@ -215,7 +221,7 @@ def test_the_figure_shows_every_candidate_and_fills_those_that_are_as_faithful()
     interval = Interval(low=0.4, high=0.6, level=0.95)
     figure = alternatives_figure(record, Estimate(value=0.5, interval=interval)).to_plotly()
     assert [trace.name[:3] for trace in figure.data] == ["ARM", "MDM"]
-    assert [trace.line.color for trace in figure.data] == [ARM_COLOUR, MDM_COLOUR]
+    assert [trace.marker.color for trace in figure.data] == [ARM_COLOUR, MDM_COLOUR]
     for trace, shares in zip(figure.data, (GOOD, ALONE), strict=True):
         np.testing.assert_allclose(trace.x, [0, 1 / 3, 2 / 3, 1])
         np.testing.assert_allclose(trace.y, shares[::-1])
@@ -239,7 +245,7 @@ def test_the_tables_have_a_row_for_every_candidate_and_for_every_floor() -> None
     assert table["live_size"].to_list() == [10, 9, 8, 7] * 2
     assert table["tried_on_held_out"].to_list() == [False, True, True, False] + [False] * 4
     assert table["as_faithful"].to_list() == [True] * 3 + [False] + [True] + [False] * 3
-    np.testing.assert_allclose(table["held_out_loss"][:4], [0, 0, 0.02, 0.9], atol=1e-12)
+    np.testing.assert_allclose(table["held_out_loss"][:4], [0, 0.01, 0.02, 0.9], atol=1e-12)
     floors = table_of_floors({"a": record, "b": concluded(arm=IDLE)})
     assert floors["floor"].to_list() == [pytest.approx(1 / 3), 1.0, None, 1.0]
     assert floors["as faithful"].to_list() == [2, 0, None, 0]

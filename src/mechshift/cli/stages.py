@@ -314,10 +314,10 @@ def alternatives(
 
     Circuits of one model that share few edges may keep as much of its behaviour. How few is the
     floor that an overlap of two models is to be held against. The edges of a model's circuit are
-    given less and less weight and as many edges selected anew; what does as well on discovery
-    examples is confirmed on held-out ones. The floor is an upper bound. By default up to ten runs
-    of a circuit on all examples of both splits, for each model. Write the report anew afterwards.
-    Example: mechshift alternatives runs/first --factors 0.5 0.1 0
+    given less weight, or some dropped, and as many edges selected anew; what does as well on
+    discovery examples is confirmed on held-out ones. The floor is an upper bound. By default up to
+    14 runs of a circuit on all examples of both splits, for each model. Write the report anew
+    afterwards. Example: mechshift alternatives runs/first --factors 0.5 0.1 0 --shares 0.2 0.4
 
     Args:
         folder: a run folder that was evaluated and compared.

@@ -26,10 +26,12 @@ from mechshift.evaluation._rediscovery import rediscovered_circuits as rediscove
 from mechshift.evaluation.ablations import Ablation as Ablation
 from mechshift.evaluation.ablations import AblationName as AblationName
 from mechshift.evaluation.ablations import find_ablation as find_ablation
+from mechshift.evaluation.alternative_circuits import DROPPED_SHARES as DROPPED_SHARES
 from mechshift.evaluation.alternative_circuits import EQUALLY_FAITHFUL as EQUALLY_FAITHFUL
 from mechshift.evaluation.alternative_circuits import PENALTY_FACTORS as PENALTY_FACTORS
 from mechshift.evaluation.alternative_circuits import AlternativeRuns as AlternativeRuns
 from mechshift.evaluation.alternative_circuits import OverlapFloor as OverlapFloor
+from mechshift.evaluation.alternative_circuits import PenalisedCircuit as PenalisedCircuit
 from mechshift.evaluation.alternative_circuits import overlap_floor as overlap_floor
 from mechshift.evaluation.alternative_circuits import penalised_circuits as penalised_circuits
 from mechshift.evaluation.baselines import MatchedCircuit as MatchedCircuit

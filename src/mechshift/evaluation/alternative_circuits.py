@@ -4,13 +4,16 @@ Different circuits of one model can be equally faithful (arXiv:2605.12671). So a
 the circuits of two models says something only against how low overlap can go inside one of them.
 The floor of overlap is looked for in four steps:
 
-1. Candidates. The first circuit has the K edges of largest |mean score|. For each factor of a
-   ladder, |score| of these edges is multiplied by it and K edges are selected anew. Factor 1 gives
-   the first circuit, 0 the K best edges outside it.
+1. Candidates. The first circuit has the K edges of largest |mean score|. |score| of some of these
+   is multiplied by a factor, and K edges are selected anew: for each factor of a ladder that of all
+   of them (0 gives the K best edges outside); and, with factor 0, of whole sides of components, all
+   that one writes or reads, those of least |score| first, up to each of some shares of the K edges.
+   What a component's edges do they do together, so the second kind breaks fewer paths.
 2. Loss of a candidate: how far its faithfulness lies below the first circuit's, or above both that
-   and the full model's, whichever is more. Negative where it comes closer to the full model.
+   and the full model's, whichever is more. Negative in between.
 3. Order, on discovery examples alone: the candidates whose loss lies below the margin with all of
-   its interval, from the largest overlap (Jaccard) with the first circuit to the smallest.
+   its interval, from the largest overlap (Jaccard) with the first circuit to the smallest; without
+   those that another equals or betters in both overlap and loss.
 4. Confirmation, on held-out examples: in this order, up to the first candidate whose interval does
    not lie below the margin. The floor is the overlap of the last that was confirmed, or 1.
 
@@ -19,27 +22,32 @@ So the chance that a confirmed candidate loses the margin or more is at most (1 
 as intervals are sound, however many there are (fixed-sequence testing: Maurer, Hothorn and
 Lehmacher 1995).
 
-The floor is an upper bound of the lowest overlap there is, because circuits are looked for along
-one ladder. What stands in for an edge only when that is ablated (self-repair) has a small score in
-the full model; and a candidate may hold edges whose path to the logits it left out. Edges that
+The floor is an upper bound of the lowest overlap there is, because few circuits are looked at. What
+stands in for an edge only when that is ablated (self-repair) has a small score in the full model;
+and a candidate may hold edges whose path to the logits it left out. Edges that
 carry nothing count as others do: where K is larger than what a model uses, the floor is low.
 """
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Float64, Int
+from jaxtyping import Bool, Float, Float64, Int
 
 from mechshift.circuits import Circuit, select_top_edges
+from mechshift.circuits.nodes import destination_nodes
 from mechshift.errors import EvaluationError
 from mechshift.evaluation.circuit_metrics import CircuitMetrics
 from mechshift.graph import Graph
 from mechshift.statistics import Estimates, percentile_estimates
 
-PENALTY_FACTORS = (0.9, 0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.0)
+PENALTY_FACTORS = (0.7, 0.5, 0.4, 0.3, 0.2, 0.1, 0.0)
 """The ladder. A factor f replaces the edges whose |score| is less than 1/f times that of what comes
 in; on the embedded pair nothing below 0.1 was as faithful."""
+
+DROPPED_SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+"""Shares of the first circuit's edges that are dropped with whole sides of components."""
 
 EQUALLY_FAITHFUL = 0.05
 """Margin of faithfulness within which two circuits are equally faithful."""
@@ -50,8 +58,9 @@ class AlternativeRuns:
     """What a model scores on its first circuit and on candidates for alternatives to it."""
 
     factors: Float64[np.ndarray, " candidate"]
-    """By which |score| of the first circuit's edges was multiplied, descending; the first is 1, the
-    circuit itself."""
+    """By which |score| was multiplied; the first is 1, the circuit itself."""
+    num_penalised: Int[np.ndarray, " candidate"]
+    """Of how many of the first circuit's edges."""
     edges: Int[np.ndarray, "candidate k"]
     """Of each candidate, in `Graph` order."""
     discovery: CircuitMetrics
@@ -76,7 +85,8 @@ class OverlapFloor:
     margin: float
     """Of faithfulness: a smaller loss is none."""
     factors: Float64[np.ndarray, " candidate"]
-    """As in `AlternativeRuns`; the first candidate is the circuit itself."""
+    """As in `AlternativeRuns`, as is the next; the first candidate is the circuit itself."""
+    num_penalised: Int[np.ndarray, " candidate"]
     overlap: Float64[np.ndarray, " candidate"]
     """Jaccard with the first circuit."""
     live_sizes: Int[np.ndarray, " candidate"]
@@ -109,36 +119,78 @@ class OverlapFloor:
         return float(self.overlap[self.lowest])
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PenalisedCircuit:
+    """A circuit that comes out where some edges of the first one count less."""
+
+    factor: float
+    """By which their |score| was multiplied."""
+    num_penalised: int
+    """How many they are."""
+    circuit: Circuit
+    """With the multiplied scores."""
+
+
 def penalised_circuits(
     graph: Graph,
     scores: Float[np.ndarray, " edge"],
     size: int,
+    *,
     factors: Sequence[float] = PENALTY_FACTORS,
-) -> Mapping[float, Circuit]:
-    """Factor -> the circuit that it gives: the first circuit's edges count so many times less.
+    shares: Sequence[float] = DROPPED_SHARES,
+) -> list[PenalisedCircuit]:
+    """The first circuit, and as many other edges as come out under each penalty.
 
-    1 comes first, then the given factors, descending. A factor that gives the edges of an earlier
-    one is left out. A circuit has the multiplied scores.
+    A penalty that gives the edges of an earlier one is left out.
 
     Args:
         graph: the graph that the scores belong to.
         scores: mean score of each edge [metric units].
         size: edges of every circuit.
-        factors: each in [0, 1].
+        factors: each in [0, 1], for all edges of the first circuit.
+        shares: each in (0, 1]: of its edges, dropped with whole sides of components.
 
     Raises:
         CircuitError: see `select_top_edges`.
     """
     first = select_top_edges(graph, scores, size)
-    found, known = {1.0: first}, {frozenset(first.edges.tolist())}
-    for factor in sorted(set(factors), reverse=True):
-        assert 0 <= factor <= 1
-        circuit = select_top_edges(graph, np.where(first.mask, factor * scores, scores), size)
-        edges = frozenset(circuit.edges.tolist())
-        if edges not in known:
-            known.add(edges)
-            found[factor] = circuit
-    return found
+    penalties = [(1.0, first.mask)]
+    penalties += [(factor, first.mask) for factor in sorted(set(factors), reverse=True)]
+    penalties += [(0.0, mask) for mask in _weakest_sides(first, sorted(set(shares)))]
+    found: dict[frozenset[int], PenalisedCircuit] = {}
+    for factor, mask in penalties:
+        circuit = select_top_edges(graph, np.where(mask, factor * scores, scores), size)
+        found.setdefault(
+            frozenset(circuit.edges.tolist()),
+            PenalisedCircuit(factor=factor, num_penalised=int(mask.sum()), circuit=circuit),
+        )
+    return list(found.values())
+
+
+def _weakest_sides(
+    circuit: Circuit, shares: Sequence[float]
+) -> Iterator[Bool[np.ndarray, " edge"]]:
+    """For each share, the edges of the sides of components that are dropped first.
+
+    A side is all edges of the circuit that a component writes, or all that it reads; a grouped k or
+    v counts for the first head of its group. Sides go by the sum of their |score|, ascending, until
+    their edges are the share of all or more.
+    """
+    graph, strength = circuit.graph, np.abs(circuit.scores).astype(np.float64)
+    writers = graph.edge_source[circuit.edges]
+    readers = destination_nodes(graph)[graph.edge_destination[circuit.edges], 0]
+    # Readers are numbered behind all writers, `logits` among them.
+    sides = np.stack([writers, readers + graph.num_sources + 1])
+    total = np.bincount(sides.ravel(), weights=np.tile(strength, 2))
+    ranks = np.argsort(np.argsort(total, kind="stable"))
+    # An edge goes with whichever of its two sides is dropped first.
+    dropped_at = ranks[sides].min(axis=0)
+    last = np.sort(dropped_at)
+    for share in shares:
+        at = last[min(len(last), max(1, math.ceil(share * len(last)))) - 1]
+        mask = np.zeros(graph.num_edges, dtype=bool)
+        mask[circuit.edges[dropped_at <= at]] = True
+        yield mask
 
 
 def overlap_floor(
@@ -165,13 +217,14 @@ def overlap_floor(
         _check_first(found.faithfulness, margin)
     overlap = runs.overlap
     eligible = np.flatnonzero(discovery.loss.high < margin)
-    eligible = eligible[eligible > 0]
-    # Where overlaps are equal, the larger factor comes first: the ladder's own order.
+    lost = np.maximum(discovery.loss.value, 0.0)  # to lose less than nothing is no better
+    eligible = _not_bettered(eligible[eligible > 0], overlap, lost)
     order = eligible[np.argsort(-overlap[eligible], kind="stable")]
     failed = np.flatnonzero(held_out.loss.high[order] >= margin)
     return OverlapFloor(
         margin=margin,
         factors=runs.factors,
+        num_penalised=runs.num_penalised,
         overlap=overlap,
         live_sizes=runs.held_out.live_sizes,
         discovery=discovery.faithfulness,
@@ -181,6 +234,20 @@ def overlap_floor(
         order=order,
         num_confirmed=int(failed[0]) if len(failed) else len(order),
     )
+
+
+def _not_bettered(
+    candidates: Int[np.ndarray, " eligible"],
+    overlap: Float[np.ndarray, " candidate"],
+    loss: Float[np.ndarray, " candidate"],
+) -> Int[np.ndarray, " kept"]:
+    """Those of which no other has as small an overlap and as small a loss; of equals the first."""
+    kept: list[int] = []
+    for one in sorted(candidates.tolist(), key=lambda place: (overlap[place], loss[place])):
+        # All before it overlap no more, so it has to lose less than each of them.
+        if all(loss[one] < loss[other] for other in kept):
+            kept.append(one)
+    return np.array(kept, dtype=np.int64)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,9 +1,9 @@
 """Alternatives to the circuits: each model on other edges than its own, on examples of both splits.
 
 The circuits of the compared size are chosen by the run's own scores, those of the candidates by the
-same scores with a penalty on the circuit's edges (`evaluation.alternative_circuits`). Edges outside
-a circuit carry what they carry where the run's circuits are run. Which candidates are as faithful
-as the circuit is concluded from what is stored here (`topics.alternatives`).
+same scores with a penalty on some of the circuit's edges (`evaluation.alternative_circuits`). Edges
+outside a circuit carry what they carry where the run's circuits are run. Which candidates are as
+faithful as the circuit is concluded from what is stored here (`topics.alternatives`).
 """
 
 from collections.abc import Iterator
@@ -98,6 +98,7 @@ def _pieces(run: Path, pair: ModelPair, settings: AlternativesSettings) -> Itera
                     "circuit_size": size,
                     "alternatives": {
                         "factors": sorted(set(settings.factors), reverse=True),
+                        "shares": sorted(set(settings.shares)),
                         "ablation": ablation,
                     },
                 },
@@ -130,8 +131,14 @@ class _Search:
     def work(self) -> Work:
         """A pass of every candidate over the examples of both splits."""
         scores = read_scores(scores_folder(self.run, self.task, self.model.kind))
-        found = penalised_circuits(scores.graph, scores.mean(), self.size, self.settings.factors)
-        circuits = tuple(found.values())
+        found = penalised_circuits(
+            scores.graph,
+            scores.mean(),
+            self.size,
+            factors=self.settings.factors,
+            shares=self.settings.shares,
+        )
+        circuits = [one.circuit for one in found]
         discovery, held_out = (
             pool_canvases(read_pool(self.run, self.task, split), self.model)
             for split in ("discovery", "held-out")
@@ -159,7 +166,8 @@ class _Search:
 
         def compute(advance: Advance) -> AlternativeRuns:
             return AlternativeRuns(
-                factors=np.array(list(found)),
+                factors=np.array([one.factor for one in found]),
+                num_penalised=np.array([one.num_penalised for one in found], dtype=np.int64),
                 edges=np.stack([np.sort(circuit.edges) for circuit in circuits]),
                 discovery=metrics(discovery, advance),
                 held_out=metrics(held_out, advance),

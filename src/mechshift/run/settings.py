@@ -13,6 +13,7 @@ from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
 from mechshift.evaluation import (
+    DROPPED_SHARES,
     MIB_FRACTIONS,
     PENALTY_FACTORS,
     AblationName,
@@ -300,7 +301,10 @@ class AlternativesSettings:
     factors: tuple[float, ...] = PENALTY_FACTORS
     """By which |score| of the circuit's edges is multiplied before as many edges are selected anew,
     each from 0 to below 1: the smaller, the fewer edges are shared. Each takes a run of a circuit,
-    on the examples of both splits."""
+    on the examples of both splits, as do the next."""
+    shares: tuple[float, ...] = DROPPED_SHARES
+    """Shares of the circuit's edges that are dropped before the same, each in (0, 1]: all that a
+    component writes, or reads, at once, the weakest first."""
     batch_size: int = 64
     """Canvases per forward pass; changes time and memory, not results."""
 
@@ -309,6 +313,8 @@ class AlternativesSettings:
             raise ConfigError(
                 f"factors of alternatives must lie in [0, 1), one at least, not {self.factors}."
             )
+        if not all(0 < share <= 1 for share in self.shares):
+            raise ConfigError(f"shares of alternatives must lie in (0, 1], not {self.shares}.")
         if self.batch_size < 1:
             raise ConfigError(
                 f"alternatives setting batch_size must be at least 1, not {self.batch_size}."

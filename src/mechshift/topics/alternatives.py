@@ -180,8 +180,7 @@ def _candidates(model: Kind, floor: OverlapFloor) -> Trace:
     return scatter(
         x=floor.overlap[shown],
         y=value,
-        mode="lines+markers",
-        line={"color": colour, "width": 1.5},
+        mode="markers",
         marker={
             "size": 9,
             "color": colour,
@@ -194,9 +193,12 @@ def _candidates(model: Kind, floor: OverlapFloor) -> Trace:
             "thickness": 1.2,
         },
         cliponaxis=False,
-        customdata=np.stack([low, high, floor.factors[shown]], axis=-1),
+        customdata=np.stack(
+            [low, high, floor.num_penalised[shown], floor.factors[shown]], axis=-1, dtype=np.float64
+        ),
         hovertemplate="overlap %{x:.3f}: keeps %{y:.3f} [%{customdata[0]:.3f},"
-        " %{customdata[1]:.3f}]; own edges × %{customdata[2]:.2f}" + f"<extra>{name}</extra>",
+        " %{customdata[1]:.3f}]; score of %{customdata[2]} own edges × %{customdata[3]:.2f}"
+        f"<extra>{name}</extra>",
         name=f"{name}, filled: as faithful as its own",
     )
 
@@ -210,6 +212,7 @@ def _model_table(model: Kind, floor: OverlapFloor) -> pl.DataFrame:
     columns: dict[str, Any] = {
         "model": model,
         "factor": floor.factors,
+        "num_penalised": floor.num_penalised,
         "overlap": floor.overlap,
         "live_size": floor.live_sizes,
     }
@@ -308,8 +311,8 @@ def _exhibits(task: TaskResults) -> tuple[Exhibit, ...]:
             name="alternatives",
             figure=alternatives_figure(record, task.comparison.noise_free.overlap),
             table=alternatives_table(record),
-            reading="Each point is a circuit of as many edges, chosen with less and less weight for"
-            " the edges of the model's own circuit, which is the point at 1. The filled point"
+            reading="Each point is a circuit of as many edges, chosen with less weight for edges of"
+            " the model's own circuit, which is the point at 1. The filled point"
             " furthest to the left is the floor: the fewest edges that two circuits of one model"
             " were found to share while both keep as much.",
         ),
@@ -333,18 +336,22 @@ def _cell(model: Kind) -> Callable[[TaskResults], Cell]:
 def _method(settings: Mapping[str, Any]) -> tuple[Definition, ...]:
     if "alternatives" not in settings:
         return ()
-    factors = ", ".join(f"{factor:g}" for factor in settings["alternatives"]["factors"])
+    factors, shares = (
+        ", ".join(f"{one:g}" for one in settings["alternatives"][name])
+        for name in ("factors", "shares")
+    )
     return (
         Definition(
             term="Floor of overlap",
             meaning="The lowest Jaccard overlap of a model's circuit with another choice of as many"
-            f" edges that is as faithful. Choices: |score| of the circuit's edges times {factors},"
-            " and as many edges selected anew. As faithful: faithfulness lies less than"
-            f" {EQUALLY_FAITHFUL:g} below the circuit's, and less than that above both the"
-            " circuit's and 1, with its whole interval (bootstrap over clusters), first on"
-            " discovery examples; then on held-out ones, from the largest overlap down to the"
-            " first choice that fails. An upper bound: circuits off this ladder may share fewer"
-            " edges.",
+            f" edges that is as faithful. Choices: |score| of the circuit's edges times {factors};"
+            f" or none of the weakest sides of components (all that one writes, or reads), up to"
+            f" {shares} of the edges; and as many edges selected anew. As faithful: faithfulness"
+            f" lies less than {EQUALLY_FAITHFUL:g} below the circuit's, and less than that above"
+            " both the circuit's and 1, with its whole interval (bootstrap over clusters); first on"
+            " discovery examples, then, of those that none betters in overlap and loss, on held-out"
+            " ones, from the largest overlap down to the first choice that fails. An upper bound:"
+            " other circuits may share fewer edges.",
         ),
     )
 

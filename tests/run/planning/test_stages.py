@@ -46,7 +46,7 @@ SETTINGS = RunSettings(
         batch_size=4,
     ),
     sweep=SweepSettings(batch_size=4, chunk_size=6),
-    alternatives=AlternativesSettings(factors=(0.5, 0.0), batch_size=4),
+    alternatives=AlternativesSettings(factors=(0.5, 0.0), shares=(0.4,), batch_size=4),
     also=("sweep", "alternatives"),
 )
 SIZES = dict.fromkeys((stage.name for stage in STAGES), 4)
@@ -149,12 +149,12 @@ def test_the_arrays_of_other_circuits_are_as_large_as_planned(workload, counted)
         assert cost.disk_bytes == pytest.approx(nbytes, rel=0.05)
 
 
-def test_other_circuits_are_run_on_both_splits_once_for_each_factor_and_once_for_the_own(workload):
+def test_other_circuits_are_run_on_both_splits_once_for_each_penalty_and_once_for_the_own(workload):
     model = workload.models[0]
     batches = len(model.discovery(4)) + len(model.held_out(4))
     found = planned(workload, "alternatives")
     assert list(found) == ["arm", "mdm"]
-    assert found["arm"].circuit_runs == 3 * batches and found["arm"].forward_passes == 2 * batches
+    assert found["arm"].circuit_runs == 4 * batches and found["arm"].forward_passes == 2 * batches
     mean = replace(SETTINGS, evaluation=replace(SETTINGS.evaluation, ablation="mean"))
     more = planned(make(mean), "alternatives")["arm"]
     assert more.forward_passes == 2 * batches + 2 * len(model.discovery(4))

@@ -205,9 +205,10 @@ def _sweep(asked: Asked) -> Work:
 
 
 def _alternatives(asked: Asked) -> Work:
-    """At most: factors that give one circuit are run once."""
-    model, size = asked.model, asked.batch_size
-    sizes = (1 + len(set(asked.settings.alternatives.factors))) * (model.compared_size,)
+    """At most: penalties that give one circuit are run once."""
+    model, size, settings = asked.model, asked.batch_size, asked.settings.alternatives
+    num_penalties = len(set(settings.factors)) + len(set(settings.shares))
+    sizes = (1 + num_penalties) * (model.compared_size,)
     work = asked.on(
         (*model.discovery(size), *model.held_out(size)),
         lambda batch: circuits_work(model.shape, model.graph, sizes, batch),
