@@ -134,8 +134,8 @@ def test_a_chunk_that_the_host_cannot_hold_is_refused_with_one_that_it_can():
         pool=replace(DREAM.pool, num_examples=1500),
         attribution=AttributionSettings(chunk_size=1500, examples_per_shard=50),
     )
-    options = replace(H100, host_memory_gb=4.0)
-    message = "scores of 'ioi' by ARM take 5.73 GB of the host's memory, and 3.20 GB may be filled"
+    options = replace(H100, host_memory_gb=4.5)
+    message = "scores of 'ioi' by ARM take 5.73 GB of the host's memory, and 3.60 GB may be filled"
     with pytest.raises(ConfigError, match=message) as refused:
         plan_run(settings, options)
     fitting = int(re.search(r"--attribution.chunk-size (\d+)", str(refused.value))[1])
@@ -144,7 +144,7 @@ def test_a_chunk_that_the_host_cannot_hold_is_refused_with_one_that_it_can():
         return replace(settings, attribution=replace(settings.attribution, chunk_size=size))
 
     assert fitting % 50 == 0
-    assert plan_run(chunked(fitting), options).tasks[0].chunk_bytes <= 0.8 * 4e9
+    assert plan_run(chunked(fitting), options).tasks[0].chunk_bytes <= 0.8 * 4.5e9
     with pytest.raises(ConfigError, match="a chunk's scores"):
         plan_run(chunked(fitting + 1), options)
 
@@ -165,7 +165,7 @@ def test_more_examples_take_no_more_of_the_host_to_score():
 
 def test_a_comparison_that_the_host_cannot_hold_is_refused_with_shards_that_it_can():
     options = replace(H100, host_memory_gb=6.0)
-    message = r"comparing scores of 200 examples takes 5.68 GB of the host's memory, and 4.80 GB"
+    message = r"comparing scores of 200 examples takes 5.92 GB of the host's memory, and 4.80 GB"
     with pytest.raises(ConfigError, match=message) as refused:
         plan_run(DREAM, options)
     fitting = int(re.search(r"--attribution.examples-per-shard (\d+)", str(refused.value))[1])
@@ -205,7 +205,7 @@ def test_shards_take_so_many_times_less_disk_and_memory(dream):
     saved = dream.comparison_bytes - plan.comparison_bytes
     assert saved == 4 * (200 - 10) * 935_747 * 4  # what does not grow with examples stays
     assert "comparing scores of 10 shards of 20 examples each takes" in plan.notes[0]
-    assert "comparing scores of 200 examples takes 5.68 GB" in dream.notes[0]
+    assert "comparing scores of 200 examples takes 5.92 GB" in dream.notes[0]
 
 
 def test_shards_that_a_run_would_refuse_are_not_planned():
