@@ -125,10 +125,10 @@ def test_findings_say_what_was_found(planted: Planted) -> None:
     arm, mdm, _ = findings_of(task)
     assert (arm.verdict, mdm.verdict) == ("yes", "none was found")
     assert arm.sentence == (
-        "Of 3 other choices of 10 edges 2 keep the ARM's behaviour within 0.05 of what its own"
-        " circuit keeps, 0.90 [0.90, 0.90]. The one that shares fewest edges with it overlaps by"
-        " 0.33 (Jaccard) and keeps 0.88 [0.88, 0.88], a loss of +0.02 [+0.02, +0.02]. There may be"
-        " others that share fewer."
+        "Of 3 other choices of 10 edges 2 were asked on held-out examples, and 2 keep the ARM's"
+        " behaviour within 0.05 of what its own circuit keeps, 0.90 [0.90, 0.90]. The one that"
+        " shares fewest edges with it overlaps by 0.33 (Jaccard) and keeps 0.88 [0.88, 0.88], a"
+        " loss of +0.02 [+0.02, +0.02]. There may be others that share fewer."
     )
     assert mdm.sentence == (
         "None of 3 other choices of 10 edges keeps the MDM's behaviour within 0.05 of what its own"

@@ -172,7 +172,7 @@ def alternatives_figure(record: Alternatives, between: Estimate | None) -> Figur
 
 
 def _candidates(model: Kind, floor: OverlapFloor) -> Trace:
-    """One model's; filled: the own circuit, and those that are as faithful."""
+    """One model's; filled: the own circuit, and those that were confirmed."""
     shown = np.argsort(floor.overlap, kind="stable")
     as_faithful = {0, *floor.confirmed.tolist()}
     held_out, colour, name = floor.held_out, MODEL_COLOURS[model], MODEL_NAMES[model]
@@ -199,7 +199,7 @@ def _candidates(model: Kind, floor: OverlapFloor) -> Trace:
         hovertemplate="overlap %{x:.3f}: keeps %{y:.3f} [%{customdata[0]:.3f},"
         " %{customdata[1]:.3f}]; score of %{customdata[2]} own edges × %{customdata[3]:.2f}"
         f"<extra>{name}</extra>",
-        name=f"{name}, filled: as faithful as its own",
+        name=f"{name}, filled: confirmed as faithful",
     )
 
 
@@ -255,11 +255,12 @@ def _does_as_well(record: Alternatives, model: Kind) -> Finding:
     return Finding(
         question=question,
         verdict="yes",
-        sentence=f"Of {len(floor.overlap) - 1} other choices of {size:,} edges"
-        f" {floor.num_confirmed} keep the {name}'s behaviour within {floor.margin:g} of what its"
-        f" own circuit keeps, {own}. The one that shares fewest edges with it overlaps by"
-        f" {number(floor.value)} (Jaccard) and keeps {in_words(_at(floor, lowest))}, a loss of"
-        f" {in_words(loss, signed=True)}. There may be others that share fewer.",
+        sentence=f"Of {len(floor.overlap) - 1} other choices of {size:,} edges {len(floor.order)}"
+        f" were asked on held-out examples, and {floor.num_confirmed} keep the {name}'s behaviour"
+        f" within {floor.margin:g} of what its own circuit keeps, {own}. The one that shares fewest"
+        f" edges with it overlaps by {number(floor.value)} (Jaccard) and keeps"
+        f" {in_words(_at(floor, lowest))}, a loss of {in_words(loss, signed=True)}. There may be"
+        " others that share fewer.",
     )
 
 
