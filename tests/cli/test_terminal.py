@@ -61,8 +61,13 @@ def test_the_list_of_commands_says_of_each_what_its_docstring_says(command):
     ],
 )
 def test_a_signal_ends_the_command_in_one_line_that_says_how_to_go_on(signum, words):
+    # As from a terminal, also where the tests themselves are run by nohup.
+    listening = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_DFL)\n"
     process = subprocess.Popen(
-        [sys.executable, "-c", WAITS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-c", listening + WAITS],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"

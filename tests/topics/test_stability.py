@@ -89,7 +89,7 @@ def test_the_core_is_judged_by_the_class_in_which_its_bounds_lie(
         records={**ioi.records, STABILITY.name: sure},
     )
     task = with_kept(enough, measured)
-    assert verdicts([task])[0].of("core").verdict == decided
+    assert verdicts([task])[0].of("core").by_itself == decided
     (finding,) = STABILITY.findings(task)
     assert finding.verdict == decided
 

@@ -44,8 +44,8 @@ def run_experiment(
         if stage.check is not None:
             stage.check(settings)
     with hold_folder(run):
-        store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
         pair = settings.models.load(device, controls=CONTROLS not in settings.skip)
+        store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
         given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
         for stage in stages:
             assert stage.pieces is not None
