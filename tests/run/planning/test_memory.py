@@ -335,7 +335,7 @@ def test_a_comparison_takes_what_is_planned_and_little_less(num_steps, per_shard
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     planned = comparison_bytes(GRAPH, 240 // per_shard, SETTINGS)
-    assert 0.8 * planned < peak <= planned
+    assert 0.7 * planned < peak <= planned  # two threads hold more or less at once
 
 
 def test_shards_take_so_many_times_less_beside_the_pieces_of_resamples():
