@@ -29,6 +29,7 @@ from mechshift.run import (
     score_edges,
     write_report,
 )
+from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.planning.costs import circuit_sizes_run
 from mechshift.run.pools import pool_canvases
@@ -91,7 +92,7 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
         f"/{name}" for name in ("arm-full", "mdm-causal", "arm-continued", "mdm-other-seed")
     )
     folders = {str(path.parent.relative_to(small_run)) for path in small_run.rglob("manifest.json")}
-    assert folders == {"report"} | {
+    assert folders == {"analysis", "report"} | {
         f"{stage}/{task}{model}"
         for task in ("ioi", "infilling")
         for stage, models in (
@@ -189,8 +190,8 @@ def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
     monkeypatch.setattr("mechshift.run.pipeline.write_pieces", ask_for_it)
     with pytest.raises(KeyboardInterrupt):
         run_experiment(run, small, device="cpu", quiet=True)
-    assert held == [[".lock", ".lock-holder.json"]]
-    assert not run.exists()
+    assert held == [[".lock", ".lock-holder.json", "analysis"]]
+    assert [path.name for path in run.iterdir()] == ["analysis"]
     assert not list(small_run.glob(".*"))
 
 
@@ -317,8 +318,10 @@ def test_a_second_run_changes_no_byte(small_run, small):
     assert files_of(small_run) == before
 
 
-def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, tmp_path):
+def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, small, tmp_path):
+    """Given the plan of analysis, which `mechshift run` stores first and no stage does."""
     run = str(tmp_path / "run")
+    store_analysis_plan(tmp_path / "run", small.comparison, small.tasks)
     options = {name: [] for name in STAGES}
     tasks, rest = WORDS[:3], WORDS[3:-3]
     owner = None
