@@ -19,7 +19,7 @@ from mechshift.topics.alternatives import (
     concluded_alternatives,
     table_of_floors,
 )
-from mechshift.topics.registry import findings, headline, not_done, terms, verdict
+from mechshift.topics.registry import findings, headline, not_done, terms, verdicts
 from mechshift.topics.topic import StoredTask, TaskResults
 
 Planted = Callable[..., TaskResults]
@@ -165,14 +165,14 @@ def test_the_overlap_of_the_models_is_held_against_the_lower_floor(
 
 def test_the_verdict_on_structure_names_the_floor_and_is_the_same_with_it(planted: Planted) -> None:
     task = planted("moved")
-    without = verdict(task).of("structure")
+    without = verdicts([task])[0].of("structure")
     assert "faithful" not in without.sentence
     named = verdict(with_record(task, concluded())).of("structure")
     assert "(equally faithful circuits of one model by as little as 0.33): " in named.sentence
     assert named.verdict == without.verdict and named.estimate == without.estimate
     for shares in (IDLE, ALONE):
         none = with_record(task, concluded(arm=shares, mdm=shares))
-        assert verdict(none).of("structure").sentence == without.sentence
+        assert verdicts([none])[0].of("structure").sentence == without.sentence
 
 
 def test_where_a_model_hardly_agrees_with_itself_nothing_is_decided(planted: Planted) -> None:
@@ -193,7 +193,9 @@ def test_on_few_clusters_nothing_is_decided(planted: Planted) -> None:
 
 def test_the_floors_stand_in_the_headline_beside_the_ceilings(planted: Planted) -> None:
     task = with_record(planted("moved"), concluded())
-    (group,) = [one for one in headline([task], [verdict(task)]) if one.name == "Shared structure"]
+    (group,) = [
+        one for one in headline([task], [verdicts([task])[0]]) if one.name == "Shared structure"
+    ]
     cells = {row.name: row.cells for row in group.rows}
     assert "ARM ceiling" in cells
     assert cells["Lowest overlap inside the ARM"] == (Cell(text="0.33", note="upper bound"),)

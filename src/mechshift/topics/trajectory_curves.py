@@ -138,7 +138,7 @@ def trajectory_figure(trajectories: Sequence[Trajectory], tracked: Sequence[Quan
 def trajectory_table(
     trajectories: Sequence[Trajectory], tracked: Sequence[Quantity]
 ) -> pl.DataFrame:
-    """One row for each task, training, number and step; `reason` says why one has no value.
+    """One row for each task, training, step and number; `reason` says why one has no value.
 
     `low` and `high` are of a checkpoint by itself, the band is what the figure shows.
     """
@@ -152,16 +152,17 @@ def trajectory_table(
             "value": None if one.estimate is None else one.estimate.value,
             "low": None if one.estimate is None else one.estimate.interval.low,
             "high": None if one.estimate is None else one.estimate.interval.high,
-            "band_low": float(bands.low[place]),
-            "band_high": float(bands.high[place]),
+            "band_low": float(bands[quantity.name].low[place]),
+            "band_high": float(bands[quantity.name].high[place]),
             "level": trajectory.level,
             "reason": one.reason,
         }
         for trajectory in trajectories
         for training in trajectory.trainings
+        for points in [trajectory.of(training)]
+        for bands in [{one.name: _bands(points, one, trajectory.level) for one in tracked}]
+        for place, point in enumerate(points)
         for quantity in tracked
-        for bands in [_bands(trajectory.of(training), quantity, trajectory.level)]
-        for place, point in enumerate(trajectory.of(training))
         for one in [point.measured[quantity.name]]
     ]
     numbers = ("value", "low", "high", "band_low", "band_high", "level")
