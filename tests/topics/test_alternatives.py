@@ -193,9 +193,7 @@ def test_on_few_clusters_nothing_is_decided(planted: Planted) -> None:
 
 def test_the_floors_stand_in_the_headline_beside_the_ceilings(planted: Planted) -> None:
     task = with_record(planted("moved"), concluded())
-    (group,) = [
-        one for one in headline([task], [verdicts([task])[0]]) if one.name == "Shared structure"
-    ]
+    (group,) = [one for one in headline([task], verdicts([task])) if one.name == "Shared structure"]
     cells = {row.name: row.cells for row in group.rows}
     assert "ARM ceiling" in cells
     assert cells["Lowest overlap inside the ARM"] == (Cell(text="0.33", note="upper bound"),)
