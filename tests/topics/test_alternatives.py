@@ -167,7 +167,7 @@ def test_the_verdict_on_structure_names_the_floor_and_is_the_same_with_it(plante
     task = planted("moved")
     without = verdicts([task])[0].of("structure")
     assert "faithful" not in without.sentence
-    named = verdict(with_record(task, concluded())).of("structure")
+    named = verdicts([with_record(task, concluded())])[0].of("structure")
     assert "(equally faithful circuits of one model by as little as 0.33): " in named.sentence
     assert named.verdict == without.verdict and named.estimate == without.estimate
     for shares in (IDLE, ALONE):
