@@ -154,6 +154,7 @@ def compare(
     )
     wanted |= wanted_for_sizes(graph, settings)
     draws = measure_draws(graph, ours, theirs, settings, wanted, clusters)
+    arm_mean, mdm_mean = (pool_mean(scores)[0] for scores in (ours, theirs))
     return Comparison(
         task=task,
         graph=graph,
@@ -162,15 +163,15 @@ def compare(
         num_clusters=num_clusters(row_clusters(arm)),
         examples_per_shard=arm.examples_per_shard,
         settings=settings,
-        arm_scores=ours.mean(axis=0, dtype=np.float64),
-        mdm_scores=theirs.mean(axis=0, dtype=np.float64),
+        arm_scores=arm_mean,
+        mdm_scores=mdm_mean,
         overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
         noise_free=_noise_free(ours, theirs, graph, settings, clusters),
         by_weight=_by_weight(ours, theirs, settings, clusters),
         strength_null=strength_null(
             graph,
-            pool_mean(ours)[0],
-            pool_mean(theirs)[0],
+            arm_mean,
+            mdm_mean,
             settings.circuit_size_in(graph.num_edges),
             num_shuffles=settings.num_shuffles,
             level=settings.level,

@@ -161,7 +161,12 @@ class FaithfulnessCurve:
         Raises:
             EvaluationError: see `resampled`.
         """
-        samples = self.resampled(num_resamples=num_resamples, seed=seed)
+        return self.estimates(self.resampled(num_resamples=num_resamples, seed=seed), level)
+
+    def estimates(
+        self, samples: Float64[np.ndarray, "resample size"], level: float = 0.95
+    ) -> Estimates:
+        """What `interval` gives, from what `resampled` gave."""
         return percentile_estimates(self.faithfulness, samples, level)
 
     @property

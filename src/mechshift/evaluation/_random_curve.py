@@ -88,11 +88,16 @@ class RandomCurve:
         Raises:
             EvaluationError: see `FaithfulnessCurve.resampled`.
         """
+        return self.estimates(self.resampled(num_resamples=num_resamples, seed=seed), level)
+
+    def estimates(
+        self, samples: Float64[np.ndarray, "resample size"], level: float = 0.95
+    ) -> Estimates:
+        """What `interval` gives, from what `resampled` gave."""
         value = self.faithfulness
         if not self.has_interval:
             none = np.full_like(value, np.nan)
             return Estimates(value=value, low=none, high=none, level=level)
-        samples = self.resampled(num_resamples=num_resamples, seed=seed)
         return percentile_estimates(value, samples, level)
 
 

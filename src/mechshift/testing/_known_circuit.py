@@ -105,7 +105,9 @@ def known_circuit(
     """The model, two examples of each frame, and the circuit with its scores by hand."""
     strengths = strengths or PathStrengths()
     placement = placement or Placement()
-    module = LlamaForCausalLM(_config(placement.num_layers))
+    module = LlamaForCausalLM(
+        hand_written_config(len(WORDS), num_layers=placement.num_layers, num_heads=2)
+    )
     _write_weights(module, strengths, placement)
     cast(module, dtype)
     attention: Attention = "causal" if kind == "arm" else "full"
@@ -124,14 +126,15 @@ def known_circuit(
     )
 
 
-def _config(num_layers: int) -> LlamaConfig:
+def hand_written_config(num_words: int, *, num_layers: int, num_heads: int) -> LlamaConfig:
+    """Of a model that is written by hand: no more words, layers and heads than it needs."""
     return LlamaConfig(
-        vocab_size=len(SPECIAL_TOKENS) + len(WORDS),
+        vocab_size=len(SPECIAL_TOKENS) + num_words,
         hidden_size=D_MODEL,
         intermediate_size=2,
         num_hidden_layers=num_layers,
-        num_attention_heads=2,
-        num_key_value_heads=2,
+        num_attention_heads=num_heads,
+        num_key_value_heads=num_heads,
         head_dim=HEAD_DIM,
         max_position_embeddings=32,
         tie_word_embeddings=False,

@@ -14,7 +14,7 @@ as well as both.
 from dataclasses import dataclass
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from mechshift.denoising import Canvas, EncodedExample, build_canvases, left_to_right
 from mechshift.models import Attention, Kind, LanguageModel
@@ -23,10 +23,10 @@ from mechshift.testing._known_circuit import (
     BOS,
     CONSTANT,
     D_MODEL,
-    HEAD_DIM,
     NAME,
     SCALE,
     copy_by_head,
+    hand_written_config,
 )
 from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS
 from mechshift.testing.random_models import as_language_model, cast
@@ -58,7 +58,7 @@ def two_circuits(
         strengths: of the heads; 0 takes a circuit away.
         num_examples: how many; each has a cluster of its own.
     """
-    module = LlamaForCausalLM(_config())
+    module = LlamaForCausalLM(hand_written_config(len(WORDS), num_layers=1, num_heads=2))
     _write_weights(module, strengths)
     cast(module, torch.float32)
     attention: Attention = "causal" if kind == "arm" else "full"
@@ -87,23 +87,6 @@ def _edges(head: int) -> tuple[str, ...]:
 def _answer(total: float) -> float:
     """The logit difference: what the final norm makes of the heads' sum."""
     return total / (1 + total**2) ** 0.5
-
-
-def _config() -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=len(SPECIAL_TOKENS) + len(WORDS),
-        hidden_size=D_MODEL,
-        intermediate_size=2,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        head_dim=HEAD_DIM,
-        max_position_embeddings=32,
-        tie_word_embeddings=False,
-        pad_token_id=SPECIAL_TOKENS.index("<pad>"),
-        bos_token_id=BOS,
-        eos_token_id=None,
-    )
 
 
 @torch.no_grad()

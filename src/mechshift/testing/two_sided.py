@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaForCausalLM
 
 from mechshift.denoising import Canvas, EncodedExample, build_canvases, left_to_right
 from mechshift.models import Attention, Kind, LanguageModel
-from mechshift.testing._known_circuit import CONSTANT, D_MODEL, HEAD_DIM, SCALE
+from mechshift.testing._known_circuit import CONSTANT, D_MODEL, SCALE, hand_written_config
 from mechshift.testing._toy_tokenizer import SPECIAL_TOKENS
 from mechshift.testing.random_models import as_language_model, cast
 
@@ -65,7 +65,7 @@ def two_sided_reader(
 ) -> TwoSidedReader:
     """The model, four examples of two lengths, and the flow from each clue by hand."""
     strengths = strengths or ClueStrengths()
-    module = LlamaForCausalLM(_config())
+    module = LlamaForCausalLM(hand_written_config(len(WORDS), num_layers=1, num_heads=1))
     _write_weights(module, strengths)
     cast(module, dtype)
     attention: Attention = "causal" if kind == "arm" else "full"
@@ -80,23 +80,6 @@ def two_sided_reader(
             {clue: 2 * getattr(strengths, clue) / _num_visible(kind, example) for clue in CLUES}
             for example in examples
         ],
-    )
-
-
-def _config() -> LlamaConfig:
-    return LlamaConfig(
-        vocab_size=len(SPECIAL_TOKENS) + len(WORDS),
-        hidden_size=D_MODEL,
-        intermediate_size=2,
-        num_hidden_layers=1,
-        num_attention_heads=1,
-        num_key_value_heads=1,
-        head_dim=HEAD_DIM,
-        max_position_embeddings=32,
-        tie_word_embeddings=False,
-        pad_token_id=SPECIAL_TOKENS.index("<pad>"),
-        bos_token_id=BOS,
-        eos_token_id=None,
     )
 
 

@@ -178,9 +178,7 @@ def _of_model(stored: StoredTask, model: Kind) -> ModelFaithfulness:
                 model=model,
                 circuit=origin,
                 sizes=one.curve.sizes,
-                estimates=one.curve.interval(
-                    settings.level, num_resamples=settings.num_resamples, seed=settings.seed
-                ),
+                estimates=one.curve.estimates(one.draws, settings.level),
                 num_examples=one.curve.num_examples,
                 num_edges=one.curve.num_edges,
             )
