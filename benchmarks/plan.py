@@ -35,7 +35,6 @@ from mechshift.run.planning import MachineOptions, find_machine, plan_run
 from mechshift.run.planning.costs import (
     Work,
     circuits_work,
-    comparison_rows,
     comparison_work,
     path_passes,
     scoring_work,
@@ -138,8 +137,9 @@ def comparison_workload(machine: Machine, num_resamples: int) -> None:
                 start = time.perf_counter()
                 method("random", *scores, settings)
                 seconds = time.perf_counter() - start
-                made = comparison_rows(settings, 1, whole=method is compare_scores)
-                work = Work(host=comparison_work(made, num_examples, graph))
+                whole = method is compare_scores
+                host = comparison_work(settings, graph, num_examples, 1, whole=whole)
+                work = Work(host=host)
                 name = f"{method.__name__}, {graph.num_edges} edges, {num_examples} examples"
                 rows.append(row(name, machine.seconds(work), seconds))
     show("comparison [seconds]", ("", *COLUMNS), rows)

@@ -136,7 +136,7 @@ def ratio_of_identical_models(clusters, drawn, num_tables=12, num_edges=400, siz
     generator, ratios = np.random.default_rng(3), []
     for table in range(num_tables):
         effects = 0.5 * generator.standard_t(2, size=num_edges)
-        measured = MeasuredPair(
+        measured = MeasuredPair.of(
             arm_scores=clustered(generator, clusters, num_edges, 0.6, effects),
             mdm_scores=clustered(generator, clusters, num_edges, 0.6, effects),
             graph=GRAPH,

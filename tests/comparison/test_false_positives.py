@@ -41,7 +41,7 @@ def likeness_p(request: pytest.FixtureRequest) -> dict[str, np.ndarray]:
     for run in range(RUNS):
         arm, mdm = pool(run, shared=request.param)
         wanted = Wanted(edges=(SIZE,), beyond=(SIZE,))
-        pair = MeasuredPair(graph=GRAPH, arm_scores=arm, mdm_scores=mdm, wanted=wanted)
+        pair = MeasuredPair.of(graph=GRAPH, arm_scores=arm, mdm_scores=mdm, wanted=wanted)
         point = pair.on_pool()[SIZE]
         draws = pair.on_exchanges(exchange_masks(EXAMPLES, DRAWS, seed=run))[SIZE]
         for name, value in point.items():
@@ -82,7 +82,7 @@ def test_equal_models_have_moved_no_more_often_than_stated() -> None:
         swapped = exchange_masks(EXAMPLES, 39, seed=run)
         swapped = np.concatenate([np.zeros((1, EXAMPLES), dtype=bool), swapped])
         (half,) = split_halves(EXAMPLES, 1, seed=run)
-        pair = MeasuredPair(
+        pair = MeasuredPair.of(
             graph=GRAPH, arm_scores=arm, mdm_scores=mdm, wanted=Wanted(depth=(SIZE,))
         )
         sums = LayerSums(values=pair.on_exchanged_halves(swapped, half)[SIZE]["crossed"])
@@ -100,9 +100,9 @@ def test_circuits_alike_in_layout_alone_look_alike_beyond_it_no_more_often_than_
     for run in range(RUNS):
         arm, mdm = pool(run)
         mdm = mdm[:, order_within(groups, np.random.default_rng(10_000 + run))]
-        pair = MeasuredPair(
+        pair = MeasuredPair.of(
             graph=GRAPH, arm_scores=arm, mdm_scores=mdm, wanted=Wanted(edges=(SIZE,))
         )
-        draws = pair.on_shuffles(groups, 39, seed=run)[SIZE]["edges"]
+        draws = pair.on_shuffles(groups, num_draws=39, num_orders=0, seed=run)[SIZE]["edges"]
         p.append(float(permutation_p(pair.on_pool()[SIZE]["edges"][0], draws)[0]))
     assert_no_more_than_stated(np.array(p))

@@ -143,7 +143,7 @@ def test_sums_over_all_edges_are_those_of_their_ranges(monkeypatch) -> None:
     scores = np.random.default_rng(0).normal(size=(2, EXAMPLES, graph.num_edges))
     (half,) = split_halves(EXAMPLES, 1, seed=4)
     swapped = exchange_masks(EXAMPLES, 12, seed=3)
-    pair = MeasuredPair(
+    pair = MeasuredPair.of(
         graph=graph,
         arm_scores=scores[0],
         mdm_scores=scores[1],

@@ -13,6 +13,7 @@ from mechshift.comparison.depth import (
     SideProfiles,
     depth_profile,
 )
+from mechshift.comparison.draws import draws_over_all_edges
 from mechshift.comparison.flow_direction import (
     RIGHT_TO_LEFT,
     DirectionOfFlow,
@@ -31,6 +32,8 @@ from mechshift.comparison.measuring import (
 from mechshift.comparison.node_strengths import StrengthNull, strength_null
 from mechshift.comparison.noise_free import (
     LOWEST_CEILING,
+    NOISE_FREE_ROWS,
+    NUM_SIMULATED,
     NoiseFreeOverlap,
     noise_free_overlap,
 )
@@ -67,6 +70,8 @@ __all__ = [
     "MEASURING_BYTES",
     "MIN_EXAMPLES",
     "NARROW",
+    "NOISE_FREE_ROWS",
+    "NUM_SIMULATED",
     "RIGHT_TO_LEFT",
     "TAKEN_APART",
     "THIRDS",
@@ -85,7 +90,6 @@ __all__ = [
     "LayerProfile",
     "NoiseFreeOverlap",
     "StrengthNull",
-    "strength_null",
     "NumStepsSweep",
     "OverlapCurve",
     "ProfileDistance",
@@ -106,6 +110,7 @@ __all__ = [
     "default_sizes",
     "depth_profile",
     "direction_of_flow",
+    "draws_over_all_edges",
     "mean_scores",
     "node_jaccard",
     "node_names",
@@ -115,6 +120,7 @@ __all__ = [
     "overlap_sizes",
     "row_clusters",
     "step_profile",
+    "strength_null",
     "sweep_over_denoising_steps",
     "sweep_over_halves",
     "sweep_over_num_steps",

@@ -24,6 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from mechshift.comparison.resampling import column_ranges
+from mechshift.comparison.sources import group_sums
 from mechshift.statistics import Estimate, Estimates, cluster_columns
 
 
@@ -69,10 +70,10 @@ def _products(
     cluster: Int[np.ndarray, " example"],
 ) -> Float[np.ndarray, "product=3 cluster cluster"]:
     """Of clusters' summed scores: ARM with ARM, MDM with MDM, ARM with MDM."""
-    belongs = (np.arange(cluster.max() + 1)[:, None] == cluster).astype(np.float64)
-    products = np.zeros((3, len(belongs), len(belongs)))
+    num_clusters = cluster.max() + 1
+    products = np.zeros((3, num_clusters, num_clusters))
     for columns in column_ranges(*pair[0].shape):
-        arm, mdm = (belongs @ scores[:, columns] for scores in pair)
+        arm, mdm = (group_sums(scores[:, columns], cluster) for scores in pair)
         products += [arm @ arm.T, mdm @ mdm.T, arm @ mdm.T]
     return products
 

@@ -226,7 +226,7 @@ def depth_profile(
         destination=destination,
         unit=unit,
         num_examples=num_examples,
-        num_resamples=settings.num_resamples,
+        num_resamples=len(draws.resampled[size]["layers"]),
         level=settings.level,
     )
 
@@ -281,13 +281,14 @@ class DrawnSums:
     def of(cls, draws: MeasuredDraws, size: int) -> "DrawnSums":
         """Those of circuits of one size."""
         whole = [found[size]["layers"] for found in (draws.pool, draws.resampled)]
-        crossed = np.mean([found[size]["crossed"] for found in draws.crossed], axis=0)
+        halvings = [found[size] for found in draws.resampled_halves if size in found]
+        crossed = np.mean([one[size]["crossed"] for one in draws.crossed if size in one], axis=0)
         return cls(
             resampled=LayerSums(values=np.concatenate(whole)),
             exchanged=LayerSums(values=draws.exchanged[size]["layers"]),
             crossed=LayerSums(values=crossed),
             halves=HalfSums.of(draws.halves[size]),
-            resampled_halves=tuple(HalfSums.of(found[size]) for found in draws.resampled_halves),
+            resampled_halves=tuple(map(HalfSums.of, halvings)),
         )
 
     def check_depth(self) -> None:

@@ -27,7 +27,6 @@ from jaxtyping import Bool, Float
 
 from mechshift.comparison.draws import MeasuredDraws
 from mechshift.comparison.measures import Measure
-from mechshift.comparison.measuring import BySize
 from mechshift.statistics import Estimates, permutation_p, spread_of_draws
 
 
@@ -62,84 +61,101 @@ class AgreementCurve:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Likeness:
-    """One measure of the two models' circuits, on the pool and on all that is drawn from it."""
+    """One measure at one circuit size, on the pool and on all that is drawn from it."""
 
-    measure: Measure
-    pool: Float[np.ndarray, " size"]
-    resampled: Float[np.ndarray, "resample size"]
+    pool: Float[np.ndarray, " one"]
+    resampled: Float[np.ndarray, " resample"]
 
-    halves: Float[np.ndarray, "compared size"]
+    halves: Float[np.ndarray, " compared"]
     """ARM with itself, MDM with itself, one with the other; mean over halvings of the pool."""
 
-    resampled_halves: Float[np.ndarray, "compared resample size"]
+    resampled_halves: Float[np.ndarray, "compared resample"]
     """The same of each resample."""
 
-    shuffled: Float[np.ndarray, "shuffle size"]
-    exchanged: Float[np.ndarray, "exchange size"]
+    shuffled: Float[np.ndarray, " shuffle"]
+    exchanged: Float[np.ndarray, " exchange"]
 
-    @property
-    def ratio_draws(self) -> Float[np.ndarray, "resample size"]:
-        """The ratio to the ceilings in each resample; NaN where a ceiling is not above zero."""
-        return _ratio(self.resampled_halves)
-
-    def curve(self, level: float) -> AgreementCurve:
-        """Its value, ceilings and ratio with intervals, its null and p-values."""
-        lowest = self.measure.lowest
-        arm, mdm, cross = (
-            _estimates(value, draws, level, (lowest, 1.0))
-            for value, draws in zip(self.halves, self.resampled_halves, strict=True)
-        )
-        ratio_bounds = (-np.inf if lowest < 0 else 0.0, np.inf)
-        return AgreementCurve(
-            value=_estimates(self.pool, self.resampled, level, (lowest, 1.0)),
-            ceiling_arm=arm,
-            ceiling_mdm=mdm,
-            halves=cross,
-            ratio=_estimates(_ratio(self.halves), self.ratio_draws, level, ratio_bounds),
-            null=spread_of_draws(self.shuffled, level=level),
-            layout_p=permutation_p(self.pool, self.shuffled),
-            noise_p=permutation_p(-self.pool, -self.exchanged),
+    @classmethod
+    def of(cls, draws: MeasuredDraws, name: str, size: int) -> "Likeness":
+        """What was measured under this name."""
+        halves = [found for found in draws.resampled_halves if size in found]
+        return cls(
+            pool=draws.pool[size][name][:, 0],
+            resampled=draws.resampled[size][name][:, 0],
+            halves=_compared(draws.halves[size][name]).mean(axis=1),
+            resampled_halves=np.mean([_compared(found[size][name]) for found in halves], axis=0),
+            shuffled=draws.shuffled[size][name][:, 0],
+            exchanged=draws.exchanged[size][name][:, 0],
         )
 
-    def notes(self, sizes: tuple[int, ...], curve: AgreementCurve) -> list[str]:
-        """Why a value or a ratio, or its interval, is NaN; one line each."""
-        name = self.measure.name
-        words = {"edges": "edge overlap", "nodes": "node overlap"}.get(name, f"{name} agreement")
-        ratio_words = "ratio to the ceiling" if name == "edges" else f"ratio of {words}"
-        return [
-            *notes_on_undefined(sizes, curve.value, self.measure.undefined, words),
-            *notes_on_undefined(sizes, curve.ratio, "a split-half ceiling is 0", ratio_words),
-        ]
 
-
-def likeness_of(draws: MeasuredDraws, measure: Measure, sizes: Sequence[int]) -> Likeness:
-    """One measure at these sizes, on everything that was drawn from the pool."""
-    name = measure.name
-    return Likeness(
-        measure=measure,
-        pool=rows_of(draws.pool, name, sizes)[0, :, 0],
-        resampled=rows_of(draws.resampled, name, sizes)[..., 0],
-        halves=_compared_halves(draws.halves, name, sizes).mean(axis=1),
-        resampled_halves=np.mean(
-            [_compared_halves(split, name, sizes) for split in draws.resampled_halves], axis=0
+def agreement_curve(
+    draws: MeasuredDraws, measure: Measure, sizes: Sequence[int], level: float
+) -> AgreementCurve:
+    """One measure over circuit sizes: value, ceilings and ratio with intervals, null, p-values."""
+    found = [Likeness.of(draws, measure.name, size) for size in sizes]
+    bounds = measure.lowest, 1.0
+    arm, mdm, cross = (
+        estimates_at_points(
+            [(one.halves[[at]], one.resampled_halves[at]) for one in found],
+            level=level,
+            bounds=bounds,
+        )
+        for at in range(3)
+    )
+    null = [spread_of_draws(one.shuffled[:, None], level=level) for one in found]
+    return AgreementCurve(
+        value=estimates_at_points(
+            [(one.pool, one.resampled) for one in found], level=level, bounds=bounds
         ),
-        shuffled=rows_of(draws.shuffled, name, sizes)[..., 0],
-        exchanged=rows_of(draws.exchanged, name, sizes)[..., 0],
+        ceiling_arm=arm,
+        ceiling_mdm=mdm,
+        halves=cross,
+        ratio=estimates_at_points(
+            [(_ratio(one.halves[:, None]), _ratio(one.resampled_halves)) for one in found],
+            level=level,
+            bounds=(-np.inf if measure.lowest < 0 else 0.0, np.inf),
+        ),
+        null=Estimates.stack(null, level=level).sel(slice(None), 0),
+        layout_p=np.concatenate([permutation_p(one.pool, one.shuffled[:, None]) for one in found]),
+        noise_p=np.concatenate(
+            [permutation_p(-one.pool, -one.exchanged[:, None]) for one in found]
+        ),
     )
 
 
-def rows_of(
-    found: BySize, name: str, sizes: Sequence[int]
-) -> Float[np.ndarray, "row size *compared"]:
-    """What was measured under this name, size by size."""
-    return np.stack([found[size][name] for size in sizes], axis=1)
+def notes_on(measure: Measure, curve: AgreementCurve, sizes: tuple[int, ...]) -> list[str]:
+    """Why a value or a ratio of a measure, or its interval, is NaN; one line each."""
+    name = measure.name
+    words = {"edges": "edge overlap", "nodes": "node overlap"}.get(name, f"{name} agreement")
+    ratio_words = "ratio to the ceiling" if name == "edges" else f"ratio of {words}"
+    return [
+        *notes_on_undefined(sizes, curve.value, measure.undefined, words),
+        *notes_on_undefined(sizes, curve.ratio, "a split-half ceiling is 0", ratio_words),
+    ]
 
 
-def _compared_halves(
-    found: BySize, name: str, sizes: Sequence[int]
-) -> Float[np.ndarray, "compared=3 row size"]:
+def estimates_at_points(
+    found: Sequence[tuple[Float[np.ndarray, " one"], Float[np.ndarray, " _resample"]]],
+    *,
+    level: float,
+    bounds: tuple[float, float],
+) -> Estimates:
+    """A number at several circuit sizes, or points of a sweep, each on resamples of its own.
+
+    Args:
+        found: at each, the number on the pool and on every resample.
+        level: of the intervals.
+        bounds: range of the number.
+    """
+    rows = [np.concatenate(one)[:, None] for one in found]
+    parts = [Estimates.from_rows(one, level=level, bounds=bounds) for one in rows]
+    return Estimates.stack(parts, level=level).sel(slice(None), 0)
+
+
+def _compared(halves: Float[np.ndarray, "row pair=4"]) -> Float[np.ndarray, "compared=3 row"]:
     """ARM with itself, MDM with itself, and one with the other, the mean of both ways round."""
-    arm, mdm, one_way, other_way = np.moveaxis(rows_of(found, name, sizes), 2, 0)
+    arm, mdm, one_way, other_way = halves.T
     return np.stack([arm, mdm, (one_way + other_way) / 2])
 
 
@@ -160,20 +176,11 @@ def notes_on_undefined(
     return notes
 
 
-def _ratio(halves: Float[np.ndarray, "compared *row size"]) -> Float[np.ndarray, "*row size"]:
+def _ratio(halves: Float[np.ndarray, "compared row"]) -> Float[np.ndarray, " row"]:
     """Cross-model over within-model likeness; NaN where a ceiling is not above zero."""
     arm, mdm, cross = halves
     measurable = (arm > 0) & (mdm > 0)
     return cross / np.sqrt(np.where(measurable, arm * mdm, np.nan))
-
-
-def _estimates(
-    value: Float[np.ndarray, " size"],
-    draws: Float[np.ndarray, "resample size"],
-    level: float,
-    bounds: tuple[float, float],
-) -> Estimates:
-    return Estimates.from_rows(np.concatenate([value[None], draws]), level=level, bounds=bounds)
 
 
 def _listed(sizes: tuple[int, ...], chosen: Bool[np.ndarray, " size"]) -> str:

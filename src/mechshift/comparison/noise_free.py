@@ -31,7 +31,7 @@ from scipy.stats import t as student
 from mechshift.comparison.chosen_edges import Circuits
 from mechshift.comparison.measuring import Found, measured
 from mechshift.comparison.resampling import MeanRows, column_ranges
-from mechshift.comparison.sources import Source
+from mechshift.comparison.sources import Source, group_sums
 from mechshift.statistics import (
     Estimate,
     Interval,
@@ -55,6 +55,14 @@ NUM_SIMULATIONS = 39
 
 PARTS = (1.0, 0.5, 0.25)
 """Of the blocks, those that two halves hold together."""
+
+NOISE_FREE_ROWS = (
+    4 * 7 * (NUM_DEALS * NUM_ORDERS * (1 + NUM_BLOCKS) + NUM_SIMULATIONS * NUM_ORDERS // 2)
+)
+"""Circuits that are chosen: both halves of seven pairs in both models, in every order."""
+
+NUM_SIMULATED = 2 * NUM_BLOCKS * NUM_SIMULATIONS
+"""Random numbers that are drawn for each edge."""
 
 LOWEST_CEILING = 0.5
 """Jaccard of a model with itself on the other half of the examples, below which a line to a ceiling
@@ -123,7 +131,7 @@ def noise_free_overlap(
     shares, errors = [], []
     for _ in range(NUM_DEALS):
         block = deal_clusters(cluster, num_blocks, generator)
-        blocks = _blocks(_block_sums(arm_scores, block), _block_sums(mdm_scores, block))
+        blocks = _blocks(group_sums(arm_scores, block), group_sums(mdm_scores, block))
         orders = generator.permuted(np.tile(np.arange(num_blocks), (NUM_ORDERS, 1)), axis=1)
         shares.append(_shares(blocks, orders[None], size))
         errors.append(_standard_error(blocks, orders, size))
@@ -162,16 +170,6 @@ def _undefined(size: int, reason: str) -> NoiseFreeOverlap:
 def _jaccard(share: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Of two sets of one size that have this share of their elements in common."""
     return np.asarray(share / (2 - share))
-
-
-def _block_sums(
-    scores: Float[np.ndarray, "example edge"], block: Int[np.ndarray, " example"]
-) -> Float[np.ndarray, "block edge"]:
-    member = (np.arange(block.max() + 1)[:, None] == block).astype(np.float64)
-    sums = np.empty((len(member), scores.shape[1]))
-    for columns in column_ranges(*scores.shape):  # all at once they are copied to float64
-        sums[:, columns] = member @ scores[:, columns]
-    return sums
 
 
 def _blocks(arm: Float[np.ndarray, "block edge"], mdm: Float[np.ndarray, "block edge"]) -> Blocks:
@@ -274,7 +272,7 @@ def _by_rank(
     mean = scores.mean(axis=0, dtype=np.float64)
     variance = np.empty_like(mean)
     for columns in column_ranges(*scores.shape):
-        deviations = _block_sums(scores[:, columns], cluster) - counts[:, None] * mean[columns]
+        deviations = group_sums(scores[:, columns], cluster) - counts[:, None] * mean[columns]
         variance[columns] = (deviations**2).sum(axis=0)
     variance *= num_clusters / (num_clusters - 1) / num_examples**2
     order = np.argsort(-np.abs(mean), kind="stable")

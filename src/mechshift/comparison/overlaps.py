@@ -15,12 +15,19 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
+from mechshift.comparison.draws import (
+    MeasuredDraws,
+    Wanted,
+    draws_over_all_edges,
+    measure_draws,
+    wide_sizes,
+)
 from mechshift.comparison.likeness import (
     AgreementCurve,
-    likeness_of,
+    agreement_curve,
+    estimates_at_points,
+    notes_on,
     notes_on_undefined,
-    rows_of,
 )
 from mechshift.comparison.measures import edge_measure, measures_beyond_edges, node_measure
 from mechshift.comparison.scores import Unit, check_scores, unit_notes
@@ -157,12 +164,14 @@ def overlap_curve(
     if draws is None:
         wanted = wanted_for_overlap(graph, settings)
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
-    found = likeness_of(draws, edge_measure(), sizes)
-    edges = found.curve(settings.level)
+    edges = agreement_curve(draws, edge_measure(), sizes, settings.level)
     nodes = _node_overlap(draws, sizes, settings.level)
-    bootstrap_arm, bootstrap_mdm = (
-        spread_of_draws(of_model, level=settings.level)
-        for of_model in np.moveaxis(rows_of(draws.resampled, "neighbours", sizes), 2, 0)
+    bootstrap = Estimates.stack(
+        [
+            spread_of_draws(draws.resampled[size]["neighbours"], level=settings.level)
+            for size in sizes
+        ],
+        level=settings.level,
     )
     return OverlapCurve(
         sizes=np.array(sizes),
@@ -171,8 +180,8 @@ def overlap_curve(
         nodes=nodes,
         ceiling_arm=edges.ceiling_arm,
         ceiling_mdm=edges.ceiling_mdm,
-        bootstrap_arm=bootstrap_arm,
-        bootstrap_mdm=bootstrap_mdm,
+        bootstrap_arm=bootstrap.sel(slice(None), 0),
+        bootstrap_mdm=bootstrap.sel(slice(None), 1),
         halves=edges.halves,
         ratio=edges.ratio,
         null=edges.null,
@@ -187,9 +196,10 @@ def overlap_curve(
         level=settings.level,
         notes=(
             *unit_notes(unit),
+            *notes_on_fewer_draws(graph, settings, sizes),
             *_notes_on_zeros(sizes, arm_scores, mdm_scores),
             *notes_on_undefined(sizes, nodes, node_measure(graph).undefined, "node overlap"),
-            *found.notes(sizes, edges),
+            *notes_on(edge_measure(), edges, sizes),
         ),
     )
 
@@ -224,8 +234,8 @@ def agreement(
     if draws is None:
         wanted = wanted_for_agreement(graph, settings)
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
-    found = [likeness_of(draws, measure, sizes) for measure in measures_beyond_edges(graph)]
-    curves = {one.measure.name: one.curve(settings.level) for one in found}
+    measures = measures_beyond_edges(graph)
+    curves = {one.name: agreement_curve(draws, one, sizes, settings.level) for one in measures}
     return Agreement(
         sizes=np.array(sizes),
         num_edges=graph.num_edges,
@@ -234,12 +244,13 @@ def agreement(
         num_examples=len(arm_scores),
         num_resamples=settings.num_resamples,
         num_splits=settings.num_splits,
-        num_shuffles=settings.num_shuffles,
+        num_shuffles=draws_over_all_edges(graph, settings).num_shuffles,
         num_exchanges=settings.num_exchanges,
         level=settings.level,
         notes=(
             *unit_notes(unit),
-            *(note for one in found for note in one.notes(sizes, curves[one.measure.name])),
+            *notes_on_fewer_draws(graph, settings, sizes),
+            *(note for one in measures for note in notes_on(one, curves[one.name], sizes)),
         ),
     )
 
@@ -257,8 +268,25 @@ def wanted_for_agreement(graph: Graph, settings: ComparisonSettings) -> Wanted:
 
 def _node_overlap(draws: MeasuredDraws, sizes: Sequence[int], level: float) -> Estimates:
     """Node overlap over the sizes of the curve; its ceilings are taken at fewer (`agreement`)."""
-    found = [rows_of(drawn, "nodes", sizes)[..., 0] for drawn in (draws.pool, draws.resampled)]
-    return Estimates.from_rows(np.concatenate(found), level=level, bounds=(0.0, 1.0))
+    found = [
+        (draws.pool[size]["nodes"][:, 0], draws.resampled[size]["nodes"][:, 0]) for size in sizes
+    ]
+    return estimates_at_points(found, level=level, bounds=(0.0, 1.0))
+
+
+def notes_on_fewer_draws(
+    graph: Graph, settings: ComparisonSettings, sizes: Sequence[int]
+) -> tuple[str, ...]:
+    """Which sizes were measured on fewer draws than the settings say, and why."""
+    wide = sorted(wide_sizes(graph, settings, set(sizes)))
+    if not wide:
+        return ()
+    drawn = draws_over_all_edges(graph, settings)
+    return (
+        f"Circuits of {', '.join(f'{size:,}' for size in wide)} edges are measured on"
+        f" {drawn.num_resamples:,} resamples and {drawn.num_exchanges:,} exchanges: each takes all"
+        " edges, and nothing is tested there.",
+    )
 
 
 def _notes_on_zeros(

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from mechshift.comparison.chosen_edges import circuits_of
-from mechshift.comparison.draws import Measures
+from mechshift.comparison.draws import Measures, draws_over_all_edges
 from mechshift.comparison.layer_sums import SIDES
 from mechshift.comparison.measuring import measured
 from mechshift.comparison.resampling import MeanRows
@@ -130,7 +130,8 @@ def _shares(
     measures = Measures(graph=graph, sums=(size,))
     found = [measures(size, circuits) for _, circuits in circuits_of([pool_mean(scores)], [size])]
     if len(scores) >= MIN_EXAMPLES:
-        weights = bootstrap_weights(clusters, settings.num_resamples, settings.seed)
+        num_resamples = draws_over_all_edges(graph, settings).num_resamples
+        weights = bootstrap_weights(clusters, num_resamples, settings.seed)
         drawn = (MeanRows(weights={0: weights}),)
         found.append(measured([Source(scores=scores)], drawn, measures)[size])
     layers = np.concatenate([rows["layers"] for rows in found])

@@ -51,9 +51,10 @@ class Source:
     @cached_property
     def size(self) -> float:
         """Norm of the examples' summed scores; an exchange brings models to one scale by it."""
-        parts = [pool_mean(self.take(columns)) for columns in self.ranges(COLUMNS)]
-        num_examples = len(self.scores) if self.examples is None else self.examples.sum()
-        return float(np.linalg.norm(np.concatenate(parts, axis=1)) * num_examples)
+        total = np.zeros(self.num_edges)
+        for example in self._chosen:
+            total += self.scores[example]
+        return float(np.linalg.norm(total))
 
     @cached_property
     def spread(self) -> Spread:
@@ -61,14 +62,41 @@ class Source:
         found = np.empty((3, self.num_edges))
 
         def measure(columns: slice) -> None:
-            part = self.take(columns).astype(np.float64)
-            mean = part.mean(axis=0)
-            norms = [np.sqrt(np.einsum("ne,ne->e", one, one)) for one in (part - mean, part)]
-            found[:, columns] = [mean, *norms]
+            # Example by example, what is added up stays in the processor's cache.
+            mean, deviation, norm = found[:, columns]
+            found[:, columns] = 0
+            for example in self._chosen:
+                mean += self.scores[example, columns]
+                norm += np.square(self.scores[example, columns], dtype=np.float64)
+            mean /= len(self._chosen)
+            for example in self._chosen:
+                deviation += np.square(self.scores[example, columns] - mean)
 
         for _ in in_order(measure, self.ranges(COLUMNS)):
             pass
+        np.sqrt(found[1:], out=found[1:])
         return Spread(mean=found[0], deviation=found[1], norm=found[2])
+
+    @cached_property
+    def _chosen(self) -> Int[np.ndarray, " chosen"]:
+        """Numbers of the examples."""
+        chosen = np.ones(len(self.scores), dtype=bool) if self.examples is None else self.examples
+        return np.flatnonzero(chosen)
+
+
+def group_sums(
+    scores: Float[np.ndarray, "example edge"], group: Int[np.ndarray, " example"]
+) -> Float[np.ndarray, "group edge"]:
+    """Summed scores of the examples of each group, in float64.
+
+    Args:
+        scores: of each example.
+        group: number of each example's group, from 0 on.
+    """
+    sums = np.zeros((group.max() + 1, scores.shape[1]))
+    for number, example in zip(group, scores, strict=True):
+        sums[number] += example
+    return sums
 
 
 def pool_mean(scores: Float[np.ndarray, "example edge"]) -> Float[np.ndarray, "1 edge"]:

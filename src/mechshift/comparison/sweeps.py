@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 
 from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
 from mechshift.comparison.layer_sums import SHIFTS, SIDES, LayerSums, shift_rows
+from mechshift.comparison.likeness import estimates_at_points
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,
@@ -91,7 +92,10 @@ class Point:
     num_examples: int
 
     shifts: Float[np.ndarray, "row side shift"] | None
-    """MDM minus ARM on the pool, on its resamples, and on exchanges; None if not measured."""
+    """MDM minus ARM on the pool, then on its resamples; None if not measured."""
+
+    exchanged: Float[np.ndarray, "exchange side shift"] | None
+    """The same on exchanges."""
 
 
 def sweep_over_sizes(
@@ -124,7 +128,7 @@ def sweep_over_sizes(
     if draws is None:
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     points = [
-        Point(at=size, size=size, num_examples=len(arm_scores), shifts=_shifts(draws, size))
+        _point(at=size, size=size, num_examples=len(arm_scores), draws=draws)
         for size in wanted.shift
     ]
     return _sweep("circuit_size", points, graph, settings, unit)
@@ -156,13 +160,11 @@ def sweep_over_denoising_steps(
         # All examples are looked at where they lie: a copy is as large as a pool's scores.
         chosen = slice(None) if present.all() else present
         arm_scores, mdm_scores = (scores.values[chosen, step] for scores in (arm, mdm))
-        shifts = None
+        draws = None
         if present.sum() >= MIN_EXAMPLES and arm_scores.any() and mdm_scores.any():
-            shifts = _measured_shifts(
-                graph, arm_scores, mdm_scores, size, settings, clusters[present]
-            )
+            draws = _drawn_shifts(graph, arm_scores, mdm_scores, size, settings, clusters[present])
         del arm_scores, mdm_scores  # before the next step's are made
-        points.append(Point(at=step, size=size, num_examples=int(present.sum()), shifts=shifts))
+        points.append(_point(at=step, size=size, num_examples=int(present.sum()), draws=draws))
     return _sweep("denoising_step", points, graph, settings, unit)
 
 
@@ -190,33 +192,39 @@ def sweep_over_halves(
     (first,) = split_halves(clusters, 1, settings.seed)
     points = []
     for at, half in enumerate((first, ~first), start=1):
-        shifts = None
+        draws = None
         if half.sum() >= MIN_EXAMPLES:
-            shifts = _measured_shifts(
+            draws = _drawn_shifts(
                 graph, arm_scores[half], mdm_scores[half], size, settings, clusters[half]
             )
-        points.append(Point(at=at, size=size, num_examples=int(half.sum()), shifts=shifts))
+        points.append(_point(at=at, size=size, num_examples=int(half.sum()), draws=draws))
     return _sweep("half", points, graph, settings, unit)
 
 
-def _measured_shifts(
+def _drawn_shifts(
     graph: Graph,
     arm_scores: Float[np.ndarray, "example edge"],
     mdm_scores: Float[np.ndarray, "example edge"],
     size: int,
     settings: ComparisonSettings,
     clusters: Int[np.ndarray, " example"],
-) -> Float[np.ndarray, "row side shift"]:
-    """`Point.shifts` for circuits of one size."""
+) -> MeasuredDraws:
+    """What a point needs measured of circuits of one size."""
     wanted = Wanted(shift=(size,))
-    draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
-    return _shifts(draws, size)
+    return measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
 
 
-def _shifts(draws: MeasuredDraws, size: int) -> Float[np.ndarray, "row side shift"]:
-    found = (draws.pool, draws.resampled, draws.exchanged)
-    sums = LayerSums(values=np.concatenate([drawn[size]["layers"] for drawn in found]))
-    return _both_sides(sums)
+def _point(*, at: int, size: int, num_examples: int, draws: MeasuredDraws | None) -> Point:
+    if draws is None:
+        return Point(at=at, size=size, num_examples=num_examples, shifts=None, exchanged=None)
+    of_pool, of_resamples = (drawn[size]["layers"] for drawn in (draws.pool, draws.resampled))
+    return Point(
+        at=at,
+        size=size,
+        num_examples=num_examples,
+        shifts=_both_sides(LayerSums(values=np.concatenate([of_pool, of_resamples]))),
+        exchanged=_both_sides(LayerSums(values=draws.exchanged[size]["layers"])),
+    )
 
 
 def _both_sides(sums: LayerSums) -> Float[np.ndarray, "row side shift"]:
@@ -231,11 +239,8 @@ def _sweep(
     unit: Unit,
 ) -> DepthSweep:
     """Put the points together; one that was not measured is NaN."""
-    num_rows = 1 + settings.num_resamples + settings.num_exchanges
-    missing = np.full((num_rows, len(SIDES), len(SHIFTS)), np.nan)
-    shifts = np.stack([missing if p.shifts is None else p.shifts for p in points], axis=1)
     source, destination = (
-        _curve(shifts[:, :, side], settings, deepest=graph.num_layers - 1.0)
+        _curve(points, side, settings.level, deepest=graph.num_layers - 1.0)
         for side in range(len(SIDES))
     )
     places = np.array([point.at for point in points])
@@ -254,22 +259,27 @@ def _sweep(
     )
 
 
-def _curve(
-    shifts: Float[np.ndarray, "row point shift"], settings: ComparisonSettings, *, deepest: float
-) -> ShiftCurve:
+def _curve(points: Sequence[Point], side: int, level: float, *, deepest: float) -> ShiftCurve:
     """One side of all points, from the pool, its resamples and exchanges."""
-    rows, exchanged = np.split(shifts, [1 + settings.num_resamples])
+    unmeasured = np.full((1, len(SIDES), len(SHIFTS)), np.nan)
 
     def estimates(name: str, lowest: float, highest: float) -> Estimates:
-        column = rows[:, :, SHIFTS.index(name)]
-        return Estimates.from_rows(column, level=settings.level, bounds=(lowest, highest))
+        shift = SHIFTS.index(name)
+        rows = [(unmeasured if p.shifts is None else p.shifts)[:, side, shift] for p in points]
+        return estimates_at_points(
+            [(row[:1], row[1:]) for row in rows], level=level, bounds=(lowest, highest)
+        )
 
-    noise = exchanged[:, :, SHIFTS.index("distance")]
+    at = SHIFTS.index("distance")
+    exchanged = [
+        (unmeasured if p.exchanged is None else p.exchanged)[:, side, at, None] for p in points
+    ]
+    noise = [spread_of_draws(rows, level=level) for rows in exchanged]
     return ShiftCurve(
         early_share=estimates("early", -1.0, 1.0),
         centre_of_mass=estimates("centre_of_mass", -deepest, deepest),
         distance=estimates("distance", 0.0, deepest),
-        noise_distance=spread_of_draws(noise, level=settings.level),
+        noise_distance=Estimates.stack(noise, level=level).sel(slice(None), 0),
     )
 
 

@@ -8,12 +8,12 @@ from safetensors.numpy import load_file
 
 from mechshift.ablation import AblationSettings
 from mechshift.ablation._standard_plans import max_num_plans
-from mechshift.comparison import NARROW, ComparisonSettings
+from mechshift.comparison import NARROW, ComparisonSettings, draws_over_all_edges
 from mechshift.graph import Graph
 from mechshift.models import PAIRS, local_tokenizer, pair_shape
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
 from mechshift.run.folders import KINDS, scores_folder
-from mechshift.run.planning.costs import SEVERAL_SIZES, comparison_rows, comparison_work
+from mechshift.run.planning.costs import comparison_rows, comparison_work
 from mechshift.run.planning.stages import make_workload
 from mechshift.run.planning.workload import run_members, task_lengths
 from mechshift.run.settings import AlternativesSettings, SweepSettings
@@ -182,28 +182,31 @@ def test_the_rows_of_a_comparison_are_counted_by_hand():
         num_resamples=3, num_splits=5, num_splits_per_resample=2, num_shuffles=7, num_exchanges=11
     )
     # Two models in resamples, both sides of exchanges from both models; two halves of both models;
-    # and two halvings of 1 + 11 exchanges, which are added up unranked. Shuffles are not products.
+    # and two halvings of 1 + 11 exchanges, which are added up unranked.
     halves = 4 * (5 + 2 * 3)
-    shift = comparison_rows(settings, 1, whole=False)
-    assert shift.made == 2 * 3 + 4 * 11 + halves + 4 * 2 * 12
-    assert shift.ranked == 2 * (3 + 11 + 7) + halves
-    whole = comparison_rows(settings, 4, whole=True)
-    assert whole.made == shift.made + 4 * 2 * 3  # resamples of each model's four steps
-    assert whole.ranked == SEVERAL_SIZES * shift.ranked
+    rows = comparison_rows(settings)
+    assert rows.made == 2 * 3 + 4 * 11 + halves + 4 * 2 * 12
+    assert rows.ranked == 2 * (3 + 11) + halves
 
 
-def test_circuits_of_a_large_graph_are_compared_on_a_part_of_its_edges():
-    settings, rows = ComparisonSettings(), 100
+def test_a_large_graph_is_compared_on_fewer_draws_and_on_a_part_of_its_edges():
+    settings, scored = ComparisonSettings(), 100
     large, small = (
         Graph(num_layers=layers, num_heads=8, num_key_value_groups=8) for layers in (28, 2)
     )
-    for graph, part in ((large, NARROW), (small, 1)):
+    rows, few = map(comparison_rows, (settings, draws_over_all_edges(large, settings)))
+    assert few.made < rows.made / 4
+    for graph, part in ((large, NARROW), (small, 1.0)):
         shift, whole = (
-            comparison_work(comparison_rows(settings, 0, whole=kind), rows, graph)
-            for kind in (False, True)
+            comparison_work(settings, graph, scored, 0, whole=kind) for kind in (False, True)
         )
-        assert shift.flops == part * whole.flops
-        assert shift.elements == part * whole.elements / SEVERAL_SIZES
+        pairs = 8 * scored**2 * graph.num_edges
+        assert shift.flops == 2 * rows.made * scored * part * graph.num_edges + pairs
+        if graph is large:
+            assert whole.flops == shift.flops + 2 * few.made * scored * graph.num_edges
+        else:  # the same rows, ranked for several sizes
+            assert whole.flops == shift.flops
+        assert whole.elements > shift.elements
 
 
 def test_the_members_of_a_planned_run_are_those_that_are_loaded(pair):

@@ -31,7 +31,14 @@ from mechshift.attribution import (
     path_points,
 )
 from mechshift.attribution._eap import ENDS
-from mechshift.comparison import NARROW, TAKEN_APART, ComparisonSettings
+from mechshift.comparison import (
+    NARROW,
+    NOISE_FREE_ROWS,
+    NUM_SIMULATED,
+    TAKEN_APART,
+    ComparisonSettings,
+    draws_over_all_edges,
+)
 from mechshift.denoising import COMPARED_WITH_CLEAN
 from mechshift.evaluation import NUM_REDISCOVERED
 from mechshift.graph import KEY, QUERY, VALUE, Graph, third_of_layers
@@ -48,6 +55,9 @@ DECODING_BATCH_SIZE: int = signature(build_pool).parameters["batch_size"].defaul
 
 SEVERAL_SIZES = 6
 """What ranking a row's edges for circuits of several sizes takes, over ranking them for one."""
+
+ORDER = 2
+"""What shuffling a row's edges and choosing a circuit of them takes, over the same."""
 
 
 Sum = TypeVar("Sum", bound="Summed")
@@ -347,35 +357,60 @@ class ComparedRows:
     """By a product of weights with scores."""
     ranked: int
     """As if each were ranked for circuits of one size."""
-    screened: bool
-    """Whether they are made of the edges alone that can be in a circuit (`screening.py`)."""
 
 
-def comparison_rows(settings: ComparisonSettings, num_steps: int, *, whole: bool) -> ComparedRows:
-    """Rows of mean scores that comparing two members makes and ranks.
-
-    Args:
-        settings: how many resamples, halvings, shuffles and exchanges.
-        num_steps: denoising steps of both.
-        whole: `compare`; otherwise `circuit_shift`, as of controls.
-    """
+def comparison_rows(settings: ComparisonSettings) -> ComparedRows:
+    """Rows of mean scores that comparing two members makes and ranks, at the same sizes in each."""
     resamples, exchanges = settings.num_resamples, settings.num_exchanges
     few = settings.num_splits_per_resample
     halves = 4 * (settings.num_splits + few * resamples)
     # A side of an exchange is a product with both models' scores, of a half with half of them.
-    made = 2 * resamples + 4 * exchanges + halves + 4 * few * (1 + exchanges)
-    ranked = 2 * (resamples + exchanges + settings.num_shuffles) + halves
+    return ComparedRows(
+        made=2 * resamples + 4 * exchanges + halves + 4 * few * (1 + exchanges),
+        ranked=2 * (resamples + exchanges) + halves,
+    )
+
+
+def comparison_work(
+    settings: ComparisonSettings, graph: Graph, num_scored: int, num_steps: int, *, whole: bool
+) -> HostWork:
+    """Of comparing two members.
+
+    Args:
+        settings: how many resamples, halvings, shuffles and exchanges.
+        graph: of both.
+        num_scored: examples, or shards, with scores.
+        num_steps: denoising steps of both.
+        whole: `compare`; otherwise `circuit_shift`, as of controls.
+    """
+    large = graph.num_edges >= TAKEN_APART
+    narrow = graph.num_edges * (NARROW if large else 1.0)  # at most
+    drawn = comparison_rows(settings)
+    work = _work_of_rows(drawn, narrow, num_scored) + _noise_free_work(graph, narrow, num_scored)
     if not whole:
-        return ComparedRows(made=made, ranked=ranked, screened=True)
-    steps = 2 * num_steps * resamples
-    return ComparedRows(made=made + steps, ranked=SEVERAL_SIZES * ranked, screened=False)
+        return work
+    fewer = draws_over_all_edges(graph, settings)
+    wide = comparison_rows(fewer)
+    orders = settings.num_shuffles + fewer.num_shuffles
+    ranked = SEVERAL_SIZES * wide.ranked - (0 if large else drawn.ranked) + ORDER * orders
+    made = (wide.made if large else 0) + 2 * num_steps * fewer.num_resamples
+    rows = ComparedRows(made=made, ranked=ranked)
+    return work + _work_of_rows(rows, float(graph.num_edges), num_scored)
 
 
-def comparison_work(rows: ComparedRows, num_scored: int, graph: Graph) -> HostWork:
-    """Of these rows, made from the scores of so many examples, or shards."""
-    num_edges = float(graph.num_edges)
-    if rows.screened and num_edges >= TAKEN_APART:
-        num_edges *= NARROW  # at most
+def _work_of_rows(rows: ComparedRows, num_edges: float, num_scored: int) -> HostWork:
     return HostWork(
         elements=rows.ranked * num_edges, flops=2.0 * rows.made * num_scored * num_edges
+    )
+
+
+def _noise_free_work(graph: Graph, narrow: float, num_scored: int) -> HostWork:
+    """Of overlap without noise, and of the products of all pairs of examples in float64.
+
+    Two of the three matrices of products are symmetric, and a product in float64 takes as long as
+    two in float32.
+    """
+    products = 2 * 2 * 2.0 * num_scored**2 * graph.num_edges
+    return HostWork(
+        elements=NOISE_FREE_ROWS * narrow + NUM_SIMULATED * graph.num_edges, flops=products
     )

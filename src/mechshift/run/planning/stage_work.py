@@ -27,7 +27,6 @@ from mechshift.run.planning.costs import (
     HostWork,
     Work,
     circuits_work,
-    comparison_rows,
     comparison_work,
     flow_work,
     forward_work,
@@ -184,14 +183,18 @@ def _ablation(asked: Asked) -> Work:
 
 def _comparison(asked: Asked) -> Work:
     whole = asked.model.model == "mdm"
-    settings, num_steps = asked.settings.comparison, asked.model.num_steps
-    rows = comparison_rows(settings, num_steps, whole=whole)
-    return Work(host=comparison_work(rows, asked.model.num_rows, asked.model.graph))
+    return Work(host=_compared(asked, asked.model.num_steps, whole=whole))
+
+
+def _compared(asked: Asked, num_steps: int, *, whole: bool) -> HostWork:
+    model = asked.model
+    return comparison_work(
+        asked.settings.comparison, model.graph, model.num_rows, num_steps, whole=whole
+    )
 
 
 def _sweep(asked: Asked) -> Work:
     model, pool, work = asked.model, asked.settings.pool, Work()
-    rows = comparison_rows(asked.settings.comparison, 1, whole=False)
     for num_steps in model.swept:
         if not model.has_num_steps(num_steps):
             chunk = asked.settings.sweep.chunk_size
@@ -200,7 +203,7 @@ def _sweep(asked: Asked) -> Work:
             batches = model.canvases(pool.num_examples, asked.batch_size, chunk, num_steps)
             work += _scoring(asked, batches)
             work += Work(disk_bytes=_stored_scores(asked, num_steps))
-        work += Work(host=comparison_work(rows, asked.model.num_rows, model.graph))
+        work += Work(host=_compared(asked, 1, whole=False))
     return work
 
 
