@@ -69,6 +69,7 @@ def test_the_command_stores_the_scores_of_the_methods_own_function(
             "method": name,
             "metric": "logit_diff",
             "grouped": False,
+            "steps": "grouped",
             "examples_per_shard": 1,
         }
         config = read_manifest(scores_folder(run, "ioi", kind)).config

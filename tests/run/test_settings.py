@@ -50,6 +50,7 @@ def test_a_manifest_holds_the_methods_own_options_and_defaults_stand_as_if_set(s
         "method": settings.method,
         "metric": None,
         "grouped": False,
+        "steps": "grouped",
         "examples_per_shard": 1,
     }
     assert settings.manifest_config() == shared | own

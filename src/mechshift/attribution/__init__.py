@@ -31,4 +31,7 @@ from mechshift.attribution.position_flow_record import (
 )
 from mechshift.attribution.score_record import concatenate_scores as concatenate_scores
 from mechshift.attribution.shards import average_over_shards as average_over_shards
+from mechshift.attribution.step_sums import NUM_GROUPS as NUM_GROUPS
+from mechshift.attribution.step_sums import step_groups as step_groups
+from mechshift.attribution.step_sums import sum_over_steps as sum_over_steps
 from mechshift.axes import DIRECTIONS as DIRECTIONS

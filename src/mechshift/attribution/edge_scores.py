@@ -1,11 +1,13 @@
 """The record of edge scores: one for every example (or shard of them), step and edge."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
-from mechshift.attribution.score_record import ScoreRecord
+from mechshift.attribution.score_record import Allocate, ScoreRecord
 from mechshift.errors import AttributionError
 
 
@@ -17,12 +19,16 @@ class EdgeScores(ScoreRecord):
     was for every example.
     """
 
-    values: Float[np.ndarray, "row step edge"]
+    values: Float[np.ndarray, "row stored_step edge"]
     input_score: Float[np.ndarray, "example step"]
     """Sum over destinations of score(input -> destination)."""
     by_source: Float[np.ndarray, "example source"] | None = None
     """What `source_scores` gives, kept from before averaging; None where rows are examples, whose
     values still tell it."""
+    step_sums: Float[np.ndarray, "group step edge"] | None = None
+    """Where `values` are summed over steps: scores at each step, summed over groups of rows."""
+    step_groups: Int[np.ndarray, " row"] | None = None
+    """Number of the group of each row; None where there are no step sums."""
 
     def __post_init__(self) -> None:
         num_edges = self.values.shape[2]
@@ -33,6 +39,29 @@ class EdgeScores(ScoreRecord):
         super().__post_init__()
         self._check_stepwise("input_score")
         assert (self.by_source is None) == (self.examples_per_shard == 1)
+        if self.step_sums is not None:
+            assert self.step_groups is not None
+            num_groups = len(np.unique(self.step_groups))
+            assert self.step_sums.shape[:2] == (num_groups, self.clean_metric.shape[1])
+
+    def joined_steps(self, chunks: Sequence[ScoreRecord], allocate: Allocate) -> dict[str, Any]:
+        """Step sums of all chunks, which may have groups in common."""
+        parts = [chunk for chunk in chunks if isinstance(chunk, EdgeScores)]
+        known = [one.step_groups for one in parts if one.step_groups is not None]
+        if not known:
+            return {}
+        numbers = [np.unique(groups) for groups in known]
+        groups = np.unique(np.concatenate(numbers))
+        num_steps = max(one.clean_metric.shape[1] for one in parts)
+        joined = allocate((len(groups), num_steps, self.graph.num_edges), self.values.dtype)
+        for group, sums in zip(groups, joined, strict=True):
+            total = np.zeros(sums.shape)  # in float64, as those of the chunks are
+            for one, of_chunk in zip(parts, numbers, strict=True):
+                for place in np.flatnonzero(of_chunk == group):
+                    assert one.step_sums is not None
+                    total[: one.step_sums.shape[1]] += one.step_sums[place]
+            sums[:] = total
+        return {"step_groups": np.concatenate(known), "step_sums": joined}
 
     @property
     def completeness_gap(self) -> Float[np.ndarray, "example step"]:

@@ -20,9 +20,10 @@ class ScoreRecord:
     """
 
     graph: Graph
-    values: Float[np.ndarray, "row step *unit"]
+    values: Float[np.ndarray, "row stored_step *unit"]
     """Units of the metric. Positive: corrupting this hurts. 0 at steps that an example does not
-    have. float32 unless the model is float64."""
+    have. float32 unless the model is float64. The step axis is of length 1 where scores were summed
+    over steps (`step_sums.py`)."""
     examples_per_shard: int = 1
     """Consecutive examples of which a row is the mean (`shards.py`); 1: a row is an example."""
     clusters: Int[np.ndarray, " example"] | None = None
@@ -33,7 +34,7 @@ class ScoreRecord:
     corrupted_metric: Float[np.ndarray, "example step"]
 
     def __post_init__(self) -> None:
-        num_rows, num_steps = self.values.shape[:2]
+        num_rows, num_steps = len(self.values), self._num_steps
         num_examples = num_rows * self.examples_per_shard
         if len(self.num_steps) != num_examples or self.num_steps.max(initial=0) > num_steps:
             raise AttributionError(
@@ -46,10 +47,16 @@ class ScoreRecord:
             self._check_stepwise(name)
 
     def _check_stepwise(self, name: str) -> None:
-        expected = self.num_examples, self.values.shape[1]
+        expected = self.num_examples, self._num_steps
         shape = getattr(self, name).shape
         if shape != expected:
             raise AttributionError(f"{name} has shape {shape}, not {expected} as its scores.")
+
+    @property
+    def _num_steps(self) -> int:
+        """Of the example that has most, also where scores are summed over them."""
+        stored = self.values.shape[1]
+        return stored if stored != 1 else self.clean_metric.shape[1]
 
     @property
     def num_examples(self) -> int:
@@ -59,6 +66,10 @@ class ScoreRecord:
     def drawn(self) -> Drawn:
         """What resamples of the examples draw from."""
         return self.num_examples if self.clusters is None else self.clusters
+
+    def joined_steps(self, chunks: Sequence["ScoreRecord"], allocate: "Allocate") -> dict[str, Any]:
+        """Fields of a joined record that are no tables of rows; this record is the first chunk."""
+        return {}
 
     def mean(self) -> Float[np.ndarray, "*unit"]:
         """Score of each unit: summed over an example's steps, averaged over examples."""
@@ -107,6 +118,7 @@ def concatenate_scores(chunks: Sequence[Record], allocate: Allocate = np.zeros) 
         )
         for name in _tables(chunks[0])
     }
+    joined |= chunks[0].joined_steps(chunks, allocate)
     return replace(
         chunks[0],
         clusters=joined_clusters([chunk.clusters for chunk in chunks]),
@@ -127,7 +139,7 @@ def joined_clusters(
 def _tables(record: ScoreRecord) -> list[str]:
     """The fields that are arrays of several axes, the first one examples or rows of them."""
     values = {field.name: getattr(record, field.name) for field in fields(record)}
-    return [name for name, value in values.items() if np.ndim(value) > 1]
+    return [name for name, value in values.items() if np.ndim(value) > 1 and name != "step_sums"]
 
 
 def _join(parts: Sequence[np.ndarray], allocate: Allocate) -> np.ndarray:

@@ -40,7 +40,15 @@ from mechshift.comparison.noise_free import (
 from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
 from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
 from mechshift.comparison.resampling import CHUNK_BYTES, mean_scores
-from mechshift.comparison.scores import MIN_EXAMPLES, Flow, Scores, Unit, row_clusters
+from mechshift.comparison.scores import (
+    MIN_EXAMPLES,
+    Flow,
+    Scores,
+    Unit,
+    drawn_together,
+    row_clusters,
+    shard_clusters,
+)
 from mechshift.comparison.screening import NARROW
 from mechshift.comparison.settings import (
     ComparisonSettings,
@@ -110,6 +118,7 @@ __all__ = [
     "default_sizes",
     "depth_profile",
     "direction_of_flow",
+    "drawn_together",
     "draws_over_all_edges",
     "mean_scores",
     "node_jaccard",
@@ -119,6 +128,7 @@ __all__ = [
     "overlap_curve",
     "overlap_sizes",
     "row_clusters",
+    "shard_clusters",
     "step_profile",
     "strength_null",
     "sweep_over_denoising_steps",

@@ -4,6 +4,7 @@
 their fields, which are NumPy arrays, so that it needs no torch.
 """
 
+from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
@@ -43,8 +44,19 @@ class Scores(Protocol):
         """The computation graph whose edges are scored."""
 
     @property
-    def values(self) -> Float[np.ndarray, "row step edge"]:
-        """Score [metric units]; positive: corrupting this edge hurts. 0 beyond `num_steps`."""
+    def values(self) -> Float[np.ndarray, "row stored_step edge"]:
+        """Score [metric units]; positive: corrupting this edge hurts. 0 beyond `num_steps`.
+
+        One step where scores are summed over them.
+        """
+
+    @property
+    def step_sums(self) -> Float[np.ndarray, "group step edge"] | None:
+        """Scores at each step, summed over groups of rows; None where `values` are not summed."""
+
+    @property
+    def step_groups(self) -> Int[np.ndarray, " row"] | None:
+        """Number of each row's group; None as above."""
 
     @property
     def examples_per_shard(self) -> int:
@@ -145,11 +157,17 @@ def example_clusters(scores: Scores | Flow) -> Int[np.ndarray, " example"]:
 
 def row_clusters(scores: Scores) -> Int[np.ndarray, " row"]:
     """Number of the cluster that each row moves with: shards that share a cluster are one."""
-    clusters = example_clusters(scores)
-    if scores.examples_per_shard == 1:
+    return shard_clusters(example_clusters(scores), scores.examples_per_shard)
+
+
+def shard_clusters(
+    clusters: Int[np.ndarray, " example"], examples_per_shard: int
+) -> Int[np.ndarray, " row"]:
+    """Number of the cluster that each shard moves with, from the clusters of its examples."""
+    if examples_per_shard == 1:
         return clusters
     of_example, count = cluster_columns(clusters)
-    shard = np.arange(len(clusters)) // scores.examples_per_shard
+    shard = np.arange(len(clusters)) // examples_per_shard
     holds = sparse.csr_array(
         (np.ones(len(shard)), (shard, of_example)), shape=(shard[-1] + 1, count)
     )
@@ -163,7 +181,11 @@ def drawn_rows(scores: Scores) -> Int[np.ndarray, " row"]:
     Of one cluster nothing could be drawn. Rows are, to have intervals at all; but the clusters that
     are counted stay one, and so few decide nothing.
     """
-    clusters = row_clusters(scores)
+    return drawn_together(row_clusters(scores))
+
+
+def drawn_together(clusters: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
+    """These clusters, or single rows where all are of one."""
     return clusters if num_clusters(clusters) > 1 else np.arange(len(clusters))
 
 
@@ -174,10 +196,41 @@ def rows_with_step(scores: Scores) -> Bool[np.ndarray, "row step"]:
     return np.asarray(grouped.any(axis=1))
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StepScores:
+    """Scores of one model at one denoising step."""
+
+    values: Float[np.ndarray, "unit edge"]
+    """Of every row that has the step, or sums over groups of rows; the mean up to a factor."""
+    clusters: Int[np.ndarray, " unit"]
+    """Numbers of what is drawn together."""
+
+
+def scores_at_step(
+    scores: Scores, step: int, rows: Bool[np.ndarray, " row"] | None = None
+) -> StepScores:
+    """The scores at a step that some row has.
+
+    Args:
+        scores: of one model.
+        step: which.
+        rows: those that are asked for; by default all that have it.
+    """
+    has_step = rows_with_step(scores)[:, step] if rows is None else rows
+    if scores.step_sums is None:
+        # All rows are looked at where they lie: a copy is as large as a pool's scores.
+        chosen = slice(None) if has_step.all() else has_step
+        return StepScores(values=scores.values[chosen, step], clusters=drawn_rows(scores)[has_step])
+    assert scores.step_groups is not None
+    present = np.unique(np.unique(scores.step_groups, return_inverse=True)[1][has_step])
+    chosen = slice(None) if len(present) == len(scores.step_sums) else present
+    return StepScores(values=scores.step_sums[chosen, step], clusters=present)
+
+
 def examples_with_step(scores: Scores) -> Bool[np.ndarray, "example step"]:
     """Which examples have each step."""
     num_steps: Int[np.ndarray, "example one"] = scores.num_steps[:, None]
-    has_step: Bool[np.ndarray, "example step"] = np.arange(scores.values.shape[1]) < num_steps
+    has_step: Bool[np.ndarray, "example step"] = np.arange(scores.clean_metric.shape[1]) < num_steps
     return has_step
 
 
@@ -237,14 +290,19 @@ def check_same_examples(arm: Scores, mdm: Scores) -> None:
         raise ComparisonError(
             "the ARM's examples are not in the clusters of the MDM's; score both on the same pool."
         )
+    if (arm.step_sums is None) != (mdm.step_sums is None):
+        raise ComparisonError(
+            "one model's scores are of every denoising step and the other's are summed over them;"
+            " score both with the same --attribution.steps."
+        )
     for name, scores in (("ARM", arm), ("MDM", mdm)):
         num_without = int((scores.num_steps < 1).sum())
         if num_without:
             raise ComparisonError(f"{num_without} examples of the {name} have no denoising step.")
-        if scores.num_steps.max() != scores.values.shape[1]:
+        if scores.num_steps.max() != scores.clean_metric.shape[1]:
             raise ComparisonError(
-                f"the {name}'s scores have {scores.values.shape[1]} steps, but no example has more"
-                f" than {scores.num_steps.max()}."
+                f"the {name}'s scores have {scores.clean_metric.shape[1]} steps, but no example has"
+                f" more than {scores.num_steps.max()}."
             )
 
 

@@ -23,10 +23,11 @@ from mechshift.comparison.resampling import MeanRows
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,
-    drawn_rows,
+    StepScores,
     example_clusters,
     examples_with_step,
     rows_with_step,
+    scores_at_step,
 )
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.comparison.sources import Source, pool_mean
@@ -84,14 +85,9 @@ def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
     examples.
     """
     has_step, rows = examples_with_step(scores), rows_with_step(scores)
-    clusters, moved = example_clusters(scores), drawn_rows(scores)
+    clusters = example_clusters(scores)
     shares = [
-        _shares(
-            scores.graph,
-            scores.values[slice(None) if of_step.all() else of_step, step],
-            settings,
-            moved[of_step],
-        )
+        _shares(scores.graph, scores_at_step(scores, step), int(of_step.sum()), settings)
         for step, of_step in enumerate(rows.T)
     ]
     return StepProfile(
@@ -120,20 +116,19 @@ def completeness(scores: Scores, settings: ComparisonSettings) -> Completeness:
 
 
 def _shares(
-    graph: Graph,
-    scores: Float[np.ndarray, "example edge"],
-    settings: ComparisonSettings,
-    clusters: Int[np.ndarray, " example"],
+    graph: Graph, scores: StepScores, num_rows: int, settings: ComparisonSettings
 ) -> Estimates:
-    """Share of |mean score| by destination layer at one step, all edges."""
+    """Share of |mean score| by destination layer at one step that so many rows have, all edges."""
     size = graph.num_edges
     measures = Measures(graph=graph, sums=(size,))
-    found = [measures(size, circuits) for _, circuits in circuits_of([pool_mean(scores)], [size])]
-    if len(scores) >= MIN_EXAMPLES:
+    found = [
+        measures(size, circuits) for _, circuits in circuits_of([pool_mean(scores.values)], [size])
+    ]
+    if num_rows >= MIN_EXAMPLES:
         num_resamples = draws_over_all_edges(graph, settings).num_resamples
-        weights = bootstrap_weights(clusters, num_resamples, settings.seed)
+        weights = bootstrap_weights(scores.clusters, num_resamples, settings.seed)
         drawn = (MeanRows(weights={0: weights}),)
-        found.append(measured([Source(scores=scores)], drawn, measures)[size])
+        found.append(measured([Source(scores=scores.values)], drawn, measures)[size])
     layers = np.concatenate([rows["layers"] for rows in found])
     sums = layers[:, 0, SIDES.index("destination")]
     whole = sums.sum(axis=1, keepdims=True)

@@ -21,8 +21,8 @@ from mechshift.comparison.scores import (
     Scores,
     Unit,
     check_scores,
-    drawn_rows,
     rows_with_step,
+    scores_at_step,
 )
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
 from mechshift.graph import Graph
@@ -153,17 +153,14 @@ def sweep_over_denoising_steps(
     """
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
-    clusters = drawn_rows(arm)
     points = []
-    for step in range(min(arm.values.shape[1], mdm.values.shape[1])):
+    for step in range(min(scores.clean_metric.shape[1] for scores in (arm, mdm))):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
-        # All examples are looked at where they lie: a copy is as large as a pool's scores.
-        chosen = slice(None) if present.all() else present
-        arm_scores, mdm_scores = (scores.values[chosen, step] for scores in (arm, mdm))
+        ours, theirs = (scores_at_step(scores, step, present) for scores in (arm, mdm))
         draws = None
-        if present.sum() >= MIN_EXAMPLES and arm_scores.any() and mdm_scores.any():
-            draws = _drawn_shifts(graph, arm_scores, mdm_scores, size, settings, clusters[present])
-        del arm_scores, mdm_scores  # before the next step's are made
+        if present.sum() >= MIN_EXAMPLES and ours.values.any() and theirs.values.any():
+            draws = _drawn_shifts(graph, ours.values, theirs.values, size, settings, ours.clusters)
+        del ours, theirs  # before the next step's are made
         points.append(_point(at=step, size=size, num_examples=int(present.sum()), draws=draws))
     return _sweep("denoising_step", points, graph, settings, unit)
 

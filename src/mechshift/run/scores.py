@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,12 @@ from mechshift.attribution import (
     attribute,
     average_over_shards,
     concatenate_scores,
+    step_groups,
+    sum_over_steps,
 )
 from mechshift.comparison import MIN_EXAMPLES as MIN_SHARDS
-from mechshift.denoising import Canvas, Schedule, build_canvases
+from mechshift.comparison import drawn_together, shard_clusters
+from mechshift.denoising import Canvas, Schedule, build_canvases, example_clusters
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
@@ -112,11 +116,20 @@ def score_work(
             progress=advance,
             **settings.options(),
         )
-        return average_over_shards(scores, settings.examples_per_shard)
+        scores = average_over_shards(scores, settings.examples_per_shard)
+        if groups is None:
+            return scores
+        start = canvases[0].example // settings.examples_per_shard
+        return sum_over_steps(scores, groups[start : start + len(scores.values)])
 
+    canvases = build_canvases(model, pooled_examples(pool, model), schedule)
+    groups = None
+    if settings.steps == "grouped" and schedule.num_steps > 1:
+        clusters = shard_clusters(example_clusters(canvases), settings.examples_per_shard)
+        groups = step_groups(drawn_together(clusters))
     return ChunkedWork(
         title=title,
-        canvases=build_canvases(model, pooled_examples(pool, model), schedule),
+        canvases=canvases,
         chunk_size=settings.examples_per_chunk,
         compute=compute,
         read=read_scores,
@@ -126,7 +139,10 @@ def score_work(
 
 def _joined(chunks: Sequence[EdgeScores], scratch: Path) -> EdgeScores:
     """The scores of all examples, in a file: they may not fit in memory where a chunk does."""
-    return concatenate_scores(chunks, allocate=partial(array_in_file, scratch / "joined.npy"))
+    names = (scratch / f"joined-{number}.npy" for number in count())
+    return concatenate_scores(
+        chunks, allocate=lambda shape, dtype: array_in_file(next(names), shape, dtype)
+    )
 
 
 def array_in_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

@@ -175,6 +175,10 @@ class AttributionSettings:
     """Of exact: edges in a forward pass; changes time and memory, not scores; by default 16."""
     grouped: bool = False
     """One k and one v destination per KV head instead of one per query head."""
+    steps: Literal["grouped", "each"] = "grouped"
+    """What is kept of denoising steps. Scores summed over them are kept for every example; those at
+    each step as sums over at most 24 groups of examples, which curves over steps rest on. `each`:
+    every step of every example, which takes as many times the disk as there are steps."""
     batch_size: int = 32
     """Canvases per forward pass; changes time and memory, not scores."""
     chunk_size: int = 50
@@ -222,6 +226,7 @@ class AttributionSettings:
             "method": self.method,
             "metric": self.metric,
             "grouped": self.grouped,
+            "steps": self.steps,
             "examples_per_shard": self.examples_per_shard,
         }
         resolved = method_options(self.method) | self.options()

@@ -117,6 +117,7 @@ def read_record(
             " it and run its stage again."
         )
     arrays = {name: artifact.arrays[name] for name in artifact.arrays if name not in in_file}
+    in_file = [name for name in in_file if name in artifact.arrays]
     if in_file:
         # Of safetensors' readers only torch's maps a file instead of copying it.
         with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
@@ -283,7 +284,7 @@ def read_scores(folder: Path) -> EdgeScores:
     Raises:
         ArtifactError: missing or damaged.
     """
-    return read_record(EdgeScores, folder, stage=SCORES, in_file=("values",))
+    return read_record(EdgeScores, folder, stage=SCORES, in_file=("values", "step_sums"))
 
 
 def read_control_answers(run: Path, task: str, control: str) -> Bool[np.ndarray, " example"]:

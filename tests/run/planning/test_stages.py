@@ -227,8 +227,9 @@ def test_the_members_of_a_planned_run_are_those_that_are_loaded(pair):
 def test_the_scores_of_a_run_are_as_large_as_planned(workload, counted):
     _, run = counted
     for model in workload.models:
-        values = read_scores(scores_folder(run, model.task, model.model)).values
-        assert model.score_bytes == values.nbytes
+        scores = read_scores(scores_folder(run, model.task, model.model))
+        of_steps = 0 if scores.step_sums is None else scores.step_sums.nbytes
+        assert model.score_bytes == scores.values.nbytes + of_steps
 
 
 def test_harder_tasks_decode_more_rounds_up_to_the_limit(workload):

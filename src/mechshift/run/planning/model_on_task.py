@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from mechshift.attribution import NUM_GROUPS
 from mechshift.denoising.samplers import Sampler, sampler_named
 from mechshift.denoising.schedule import step_sizes
 from mechshift.graph import Graph
@@ -154,7 +155,13 @@ class ModelOnTask:
     @property
     def score_bytes(self) -> int:
         """All scores, on disk: those of a shard are as many as of an example."""
-        return self.num_rows * self.example_bytes
+        return self.stored_numbers(self.num_steps) * self.graph.num_edges * WIDE
+
+    def stored_numbers(self, num_steps: int) -> int:
+        """Scores that are kept of each edge in so many denoising steps."""
+        if num_steps == 1 or self.settings.attribution.steps == "each":
+            return self.num_rows * num_steps
+        return self.num_rows + min(NUM_GROUPS, self.num_rows) * num_steps
 
     @property
     def chunk_bytes(self) -> int:
@@ -163,11 +170,18 @@ class ModelOnTask:
         Chunks are joined in a file, which is mapped where it is read, so no more are held at once.
         Those of single examples are held until a chunk's shards are averaged.
         """
+        chunk = self.settings.attribution.examples_per_chunk
+        return self.bytes_of_chunk(min(chunk, self.settings.pool.num_examples))
+
+    def bytes_of_chunk(self, num_examples: int) -> int:
+        """The same of so many examples."""
         attribution = self.settings.attribution
-        chunk = min(attribution.examples_per_chunk, self.settings.pool.num_examples)
         per_shard = attribution.examples_per_shard
-        averaged = chunk // per_shard if per_shard > 1 else 0
-        return (chunk + averaged) * self.example_bytes
+        averaged = num_examples // per_shard if per_shard > 1 else 0
+        grouped = 0
+        if self.num_steps > 1 and attribution.steps == "grouped":  # in float64; groups at most
+            grouped = 2 * min(NUM_GROUPS, num_examples // per_shard)
+        return (num_examples + averaged + grouped) * self.example_bytes
 
     @property
     def comparison_bytes(self) -> int:

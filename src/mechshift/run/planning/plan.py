@@ -319,9 +319,11 @@ def _check_host(workload: Workload, machine: Machine, remake: Remake) -> None:
 def _smaller_chunk(workload: Workload, model: ModelOnTask, room: int) -> str:
     """The largest chunk of whole shards that fits."""
     per_shard = workload.settings.attribution.examples_per_shard
-    shard = (per_shard + (per_shard > 1)) * model.example_bytes
-    if fitting := room // shard:
-        return f"use --attribution.chunk-size {fitting * per_shard}"
+    chunk = workload.settings.attribution.examples_per_chunk
+    while chunk and model.bytes_of_chunk(chunk) > room:
+        chunk -= per_shard
+    if chunk:
+        return f"use --attribution.chunk-size {chunk}"
     smaller = "smaller shards, " if per_shard > 1 else ""
     return f"use {smaller}fewer steps, --pool.num-steps, or a host with more memory"
 

@@ -97,8 +97,8 @@ def _scoring(asked: Asked, batches: Iterable[Batch]) -> Work:
 
 def _stored_scores(asked: Asked, num_steps: int) -> int:
     """With both metrics and the sum out of `input` of every example and step."""
-    edges = asked.model.num_rows * asked.model.graph.num_edges * WIDE
-    return num_steps * (edges + asked.settings.pool.num_examples * 3 * 8)
+    edges = asked.model.stored_numbers(num_steps) * asked.model.graph.num_edges * WIDE
+    return edges + num_steps * asked.settings.pool.num_examples * 3 * 8
 
 
 def _answers(asked: Asked) -> Work:
