@@ -16,7 +16,7 @@ from types import EllipsisType
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from mechshift.errors import ConfigError, MechshiftError
 
@@ -63,12 +63,20 @@ class Estimate:
 
     def at_level(self, level: float) -> "Estimate":
         """With the interval of another level, as if the estimate scattered normally."""
-        scale = _normal_reach(level) / _normal_reach(self.interval.level)
+        _check_level(level)
+        return self.reaching(_normal_reach(level))
+
+    def reaching(self, errors: float) -> "Estimate":
+        """With an interval of so many standard errors to either side, if it scatters normally.
+
+        Beyond some eight of them its level is the largest number below 1.
+        """
+        scale = errors / _normal_reach(self.interval.level)
         low, high = self.interval.low, self.interval.high
         interval = Interval(
             low=self.value - scale * (self.value - low),
             high=self.value + scale * (high - self.value),
-            level=level,
+            level=min(1 - 2 * float(ndtr(-errors)), math.nextafter(1.0, 0.0)),
         )
         return Estimate(value=self.value, interval=interval)
 

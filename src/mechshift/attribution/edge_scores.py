@@ -1,9 +1,9 @@
 """The record of edge scores: one for every example (or shard of them), step and edge."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from mechshift.attribution.score_record import ScoreRecord
 from mechshift.errors import AttributionError
@@ -33,6 +33,24 @@ class EdgeScores(ScoreRecord):
         super().__post_init__()
         self._check_stepwise("input_score")
         assert (self.by_source is None) == (self.examples_per_shard == 1)
+
+    def of_examples(self, examples: Int[np.ndarray, " some"]) -> "EdgeScores":
+        """The scores of some examples alone, without steps that none of them has.
+
+        Args:
+            examples: their places, where every row is an example.
+        """
+        assert self.examples_per_shard == 1
+        most = int(self.num_steps[examples].max())
+        return replace(
+            self,
+            num_steps=self.num_steps[examples],
+            clusters=None if self.clusters is None else self.clusters[examples],
+            values=self.values[examples, :most],
+            clean_metric=self.clean_metric[examples, :most],
+            corrupted_metric=self.corrupted_metric[examples, :most],
+            input_score=self.input_score[examples, :most],
+        )
 
     @property
     def completeness_gap(self) -> Float[np.ndarray, "example step"]:

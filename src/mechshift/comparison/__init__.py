@@ -31,9 +31,11 @@ from mechshift.comparison.measuring import (
 )
 from mechshift.comparison.node_strengths import StrengthNull, strength_null
 from mechshift.comparison.noise_free import (
+    BRIEF,
     LOWEST_CEILING,
     NOISE_FREE_ROWS,
     NUM_SIMULATED,
+    Effort,
     NoiseFreeOverlap,
     noise_free_overlap,
 )
@@ -57,11 +59,13 @@ from mechshift.comparison.sweeps import (
     sweep_over_halves,
     sweep_over_sizes,
 )
+from mechshift.comparison.variance_split import VarianceSplit, variance_split
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
     "ARRAYS_OF_BLOCK",
     "BLOCK_BYTES",
+    "BRIEF",
     "CHUNK_BYTES",
     "CORE",
     "CROSS_FITTED",
@@ -86,10 +90,10 @@ __all__ = [
     "DepthProfiles",
     "DepthSweep",
     "DirectionOfFlow",
+    "Effort",
     "Flow",
     "LayerProfile",
     "NoiseFreeOverlap",
-    "StrengthNull",
     "NumStepsSweep",
     "OverlapCurve",
     "ProfileDistance",
@@ -99,7 +103,9 @@ __all__ = [
     "SideProfiles",
     "SpanFlow",
     "StepProfile",
+    "StrengthNull",
     "Unit",
+    "VarianceSplit",
     "WeightLikeness",
     "agreement",
     "agreement_sizes",
@@ -127,5 +133,6 @@ __all__ = [
     "sweep_over_sizes",
     "third_of_layers",
     "top_edges",
+    "variance_split",
     "weight_likeness",
 ]
