@@ -61,6 +61,12 @@ class Estimate:
         """Whether the interval decides that the truth is not `value`."""
         return not self.interval.contains(value)
 
+    @property
+    def error(self) -> float:
+        """Standard error, if the estimate scatters normally and the interval is symmetric."""
+        half = (self.interval.high - self.interval.low) / 2
+        return half / _normal_reach(self.interval.level)
+
     def at_level(self, level: float) -> "Estimate":
         """With the interval of another level, as if the estimate scattered normally."""
         _check_level(level)
@@ -87,9 +93,7 @@ class Estimate:
             level: of the interval, which is as wide as this one but for its level.
             power: the share of repetitions; the estimate is taken to scatter normally.
         """
-        half = (self.interval.high - self.interval.low) / 2
-        reach = _normal_reach(level) + float(ndtri(power))
-        return half / _normal_reach(self.interval.level) * reach
+        return self.error * (_normal_reach(level) + float(ndtri(power)))
 
 
 @dataclass(frozen=True, kw_only=True)

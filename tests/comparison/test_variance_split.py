@@ -52,7 +52,9 @@ def test_a_p_value_over_templates_is_that_of_the_wider_interval() -> None:
     """Four standard errors over examples are two over templates, if these make three quarters."""
     found, p = balanced(), 2 * float(norm.sf(4.0))
     assert found.p_over_templates(p) == pytest.approx(2 * student.sf(2.0, 2))
-    certain = VarianceSplit(levels={"examples": 0.0, "templates": 0.0}, num_templates=5, between=0.0)
+    certain = VarianceSplit(
+        levels={"examples": 0.0, "templates": 0.0}, num_templates=5, between=0.0
+    )
     assert certain.p_over_templates(p) == p and np.isnan(certain.share("templates"))
 
 

@@ -151,7 +151,8 @@ class Measured:
     """Why nothing is decided on the estimate, whatever its interval; empty where something may
     be."""
     scatter: Scatter | None = None
-    """Of an estimate without draws; None: that of the draws."""
+    """Of an estimate whose interval does not tell it; None: that of the draws, or without draws of
+    the interval."""
 
     def __post_init__(self) -> None:
         assert (self.estimate is None) == bool(self.reason)
@@ -160,8 +161,10 @@ class Measured:
         """Value and standard error; None where there is no estimate."""
         if self.estimate is None or self.scatter is not None:
             return self.scatter
-        assert self.draws is not None  # an estimate without either cannot be split
-        return Scatter(value=self.estimate.value, error=float(np.nanstd(self.draws, ddof=1)))
+        error = self.estimate.error
+        if self.draws is not None:
+            error = float(np.nanstd(self.draws, ddof=1))
+        return Scatter(value=self.estimate.value, error=error)
 
 
 @dataclass(frozen=True, kw_only=True)

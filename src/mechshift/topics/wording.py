@@ -192,9 +192,9 @@ def _exhibits(task: TaskResults) -> Iterable[Exhibit]:
         ),
     )
     for name, shown, examples, title, fold in groups:
-        rows = wording_rows(task, found.templates, shown, examples)
-        if not any(one is not None for of_row in rows.values() for one in of_row.values()):
+        if not any(_num_known(one) for one in shown):
             continue
+        rows = wording_rows(task, found.templates, shown, examples)
         few = [
             template
             for template, count in zip(found.templates, examples.num_clusters, strict=True)
@@ -234,7 +234,7 @@ class SplitRow:
 
 
 def split_rows(task: TaskResults, found: Wording) -> tuple[SplitRow, ...]:
-    """Every quantity's variance, split."""
+    """The variance of every quantity that is known of a template, split."""
     return tuple(
         _split_row(task, found, one, examples)
         for shown, examples in (
@@ -242,7 +242,7 @@ def split_rows(task: TaskResults, found: Wording) -> tuple[SplitRow, ...]:
             (found.faithfulness, found.held_out),
         )
         for one in shown
-        if whole(task, one).estimate is not None
+        if _num_known(one) and whole(task, one).estimate is not None
     )
 
 
@@ -269,9 +269,8 @@ def _split_row(
 
 def _parts(task: TaskResults) -> tuple[Part, ...]:
     found = wording_of(task)
-    if found is None or len(found.templates) < 2:
-        return ()
-    return (Part(template="wording.html.j2", content={"rows": split_rows(task, found)}),)
+    rows = () if found is None else split_rows(task, found)
+    return (Part(template="wording.html.j2", content={"rows": rows}),) if rows else ()
 
 
 def _findings(task: TaskResults) -> tuple[Finding, ...]:
