@@ -245,10 +245,12 @@ def with_record(task: TaskResults, record: Wording) -> TaskResults:
     return replace(task, records={**task.records, NAME: record})
 
 
-def known(values: list[float], error: float, on_all: Measured, name: str = EARLY) -> Wording:
-    """A record of one quantity, whose values on the templates are known."""
+def known(values: list[float], by_chance: float, name: str = EARLY) -> Wording:
+    """A record of one quantity, whose values on templates of 30 examples are known."""
     counts = np.full(len(values), 30)
-    examples = TemplateExamples(num_examples=counts, num_clusters=counts)
+    examples = TemplateExamples(
+        num_examples=counts, num_clusters=counts, num_units=30 * len(values)
+    )
     return Wording(
         templates=tuple(f"t{place}" for place in range(len(values))),
         discovery=examples,
@@ -259,11 +261,12 @@ def known(values: list[float], error: float, on_all: Measured, name: str = EARLY
                 unit="",
                 neutral=0.0,
                 at_a_glance=True,
-                on_all=on_all,
+                on_all=None,
+                by_chance=by_chance,
                 by_template=tuple(
                     Measured(
-                        estimate=normal(value, error),
-                        scatter=Scatter(value=value, error=error),
+                        estimate=normal(value, 0.05),
+                        scatter=Scatter(value=value, error=0.05),
                     )
                     for value in values
                 ),
@@ -279,24 +282,24 @@ def normal(value: float, error: float) -> Estimate:
     return Estimate(value=value, interval=interval)
 
 
-def early_shift(task: TaskResults, value: float, error: float) -> tuple[TaskResults, Measured]:
-    """The task with this shift of the early share, and the shift."""
+def with_early_shift(task: TaskResults, value: float, error: float) -> TaskResults:
+    """The task with this shift of the early share."""
     measured = Measured(estimate=normal(value, error), scatter=Scatter(value=value, error=error))
     mdm = replace(task.mdm, measured={**task.mdm.measured, EARLY: measured})
-    return replace(task, mdm=mdm), measured
+    return replace(task, mdm=mdm)
 
 
 def test_a_verdict_speaks_of_the_task_if_templates_agree_and_else_of_them(
     planted: Callable[..., TaskResults],
 ) -> None:
-    """A shift of 0.5 ± 0.02; six templates that scatter as their noise of 0.05 does, or by 1."""
-    task, shift = early_shift(planted("moved"), 0.5, 0.02)
+    """A shift of 0.5 ± 0.02; six templates scatter as random groups do, or by 1."""
+    task = with_early_shift(planted("moved"), 0.5, 0.02)
     agree, differ = [0.45, 0.55, 0.5, 0.46, 0.54, 0.5], [-0.9, 1.9, 0.5, 1.5, -0.5, 0.5]
     for values, population, answer in (
         (agree, ON_TASK, "yes"),
         (differ, ON_TEMPLATES, NOT_DECIDED),
     ):
-        worded = with_record(task, known(values, 0.05, shift))
+        worded = with_record(task, known(values, 0.002))
         depth = registry.verdicts([worded])[0].of("depth")
         assert depth.verdict == "front-loaded" and depth.quantity == EARLY
         assert depth.population == population
@@ -319,8 +322,8 @@ def test_an_estimate_without_draws_scatters_as_its_interval_says() -> None:
 def test_a_verdict_without_a_number_by_template_speaks_of_these_templates(
     planted: Callable[..., TaskResults],
 ) -> None:
-    task, shift = early_shift(planted("moved"), 0.5, 0.02)
-    worded = with_record(task, known([0.5] * 6, 0.05, shift, name=SHARE))
+    task = with_early_shift(planted("moved"), 0.5, 0.02)
+    worded = with_record(task, known([0.5] * 6, 0.002, name=SHARE))
     assert registry.verdicts([worded])[0].of("depth").population == ON_TEMPLATES
     assert registry.verdicts([task])[0].of("depth").population == ""  # not told apart
 
@@ -328,8 +331,8 @@ def test_a_verdict_without_a_number_by_template_speaks_of_these_templates(
 def test_four_templates_are_too_few_to_speak_of_the_task(
     planted: Callable[..., TaskResults],
 ) -> None:
-    task, shift = early_shift(planted("moved"), 0.5, 0.02)
-    record = known([0.5] * 4, 0.05, shift)
+    task = with_early_shift(planted("moved"), 0.5, 0.02)
+    record = known([0.5] * 4, 0.002)
     worded = with_record(task, record)
     assert p_over_templates(worded, EARLY, 1e-9) == 1.0
     assert split_rows(worded, record)[0].on_task.text == "too few templates (4)"
@@ -341,14 +344,14 @@ def test_four_templates_are_too_few_to_speak_of_the_task(
 
 
 def test_a_hand_made_split_is_shown_with_its_shares(planted: Callable[..., TaskResults]) -> None:
-    """Values 0.1 apart in pairs: dispersion .0025, less .0001 and plus .0001 / 6, over 5/6."""
-    task, shift = early_shift(planted("moved"), 0.5, 0.01 / 6**0.5)
-    record = known([0.45, 0.55] * 3, 0.01, shift)
+    """Values 0.1 apart in pairs disperse by .0025, and as many of 180 examples by .0001."""
+    task = with_early_shift(planted("moved"), 0.5, 0.01 / 6**0.5)
+    record = known([0.45, 0.55] * 3, 0.0001)
     worded = with_record(task, record)
     split = split_of(worded, record.quantities[0], record.discovery)
     assert split is not None
-    assert split.between == pytest.approx(0.0029)
-    templates, examples = 0.0029 / 6, 1e-4 / 6
+    assert split.between == pytest.approx(0.0024 / (5 / 6) / (1 - 5 / 179))
+    templates, examples = split.between / 6, 1e-4 / 6
     assert split.share("templates") == pytest.approx(templates / (templates + examples))
     (row,) = split_rows(worded, record)
     assert (row.of_templates, row.of_examples) == (

@@ -35,6 +35,7 @@ from mechshift.comparison.noise_free import (
     LOWEST_CEILING,
     NOISE_FREE_ROWS,
     NUM_SIMULATED,
+    VALUE,
     Effort,
     NoiseFreeOverlap,
     noise_free_overlap,
@@ -59,7 +60,13 @@ from mechshift.comparison.sweeps import (
     sweep_over_halves,
     sweep_over_sizes,
 )
-from mechshift.comparison.variance_split import VarianceSplit, variance_split
+from mechshift.comparison.variance_split import (
+    Groups,
+    Regrouped,
+    VarianceSplit,
+    regrouped,
+    variance_split,
+)
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
@@ -79,6 +86,7 @@ __all__ = [
     "RIGHT_TO_LEFT",
     "TAKEN_APART",
     "THIRDS",
+    "VALUE",
     "Agreement",
     "AgreementCurve",
     "CircuitShift",
@@ -92,11 +100,13 @@ __all__ = [
     "DirectionOfFlow",
     "Effort",
     "Flow",
+    "Groups",
     "LayerProfile",
     "NoiseFreeOverlap",
     "NumStepsSweep",
     "OverlapCurve",
     "ProfileDistance",
+    "Regrouped",
     "RightToLeft",
     "Scores",
     "ShiftCurve",
@@ -124,6 +134,7 @@ __all__ = [
     "noise_free_overlap",
     "overlap_curve",
     "overlap_sizes",
+    "regrouped",
     "row_clusters",
     "step_profile",
     "strength_null",

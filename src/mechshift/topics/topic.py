@@ -162,7 +162,7 @@ class Measured:
         if self.estimate is None or self.scatter is not None:
             return self.scatter
         error = self.estimate.error
-        if self.draws is not None:
+        if self.draws is not None and np.isfinite(self.draws).sum() > 1:
             error = float(np.nanstd(self.draws, ddof=1))
         return Scatter(value=self.estimate.value, error=error)
 

@@ -20,7 +20,7 @@ from functools import partial
 import numpy as np
 import polars as pl
 
-from mechshift.comparison import VarianceSplit, variance_split
+from mechshift.comparison import Groups, VarianceSplit, variance_split
 from mechshift.page.elements import Definition, Exhibit, Finding, Part
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, estimate_cell, percentage
 from mechshift.statistics import Estimate
@@ -30,6 +30,7 @@ from mechshift.topics.by_template import (
     WordedQuantity,
     Wording,
     measure_by_template,
+    values_of,
 )
 from mechshift.topics.controls import Rows, quantity_panels
 from mechshift.topics.decisions import MIN_CLUSTERS, TOO_FEW
@@ -67,14 +68,12 @@ def split_of(
 ) -> VarianceSplit | None:
     """The split of a quantity's variance; None where it is known of fewer than two templates."""
     scatter = whole(task, one).scattered()
-    known = [place for place, found in enumerate(one.by_template) if found.scatter is not None]
-    if scatter is None or len(known) < 2:
+    if scatter is None or not np.isfinite(one.by_chance):
         return None
-    scatters = [found.scatter for found in one.by_template if found.scatter is not None]
     return variance_split(
-        np.array([found.value for found in scatters]),
-        np.array([found.error**2 for found in scatters]),
-        examples.num_examples[known],
+        Groups(values=values_of(one.by_template), num_examples=examples.num_examples),
+        one.by_chance,
+        examples.num_units,
         scatter.error**2,
     )
 
@@ -357,9 +356,9 @@ def wording_topic(quantities: Sequence[Quantity]) -> Topic[Wording]:
                 term="Wording",
                 meaning="The MDM's numbers on the examples of each template, on fewer resamples"
                 f" than on all; none where these are of fewer than {MIN_TEMPLATE_CLUSTERS}"
-                " clusters. The variance between templates is what their numbers scatter beyond"
-                " the noise of their examples (method of moments, as in a random-effects"
-                " meta-analysis; below 0 counts as 0). It is added to the variance over examples"
+                " clusters. The variance between templates is what their numbers scatter"
+                " beyond those of random groups of the same examples, as large as they are (method"
+                " of moments; below 0 counts as 0). It is added to the variance over examples"
                 " for the interval with other templates, Student's t with one degree of freedom"
                 " less than templates. Faithfulness: held-out examples alone, circuits as they"
                 " are, so the templates of discovery do not vary in it.",
