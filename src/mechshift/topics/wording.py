@@ -339,7 +339,7 @@ def wording_topic(quantities: Sequence[Quantity]) -> Topic[Wording]:
         record_type=Wording,
         conclude=partial(measure_by_template, quantities=quantities),
         reads=("flow", "faithfulness"),
-        absent="Templates are not told apart on {tasks}: its examples name none, or its scores are"
+        absent="Templates are not told apart on {tasks}, where examples name none or scores are"
         " means over shards of examples.",
         findings=_findings,
         exhibits=_exhibits,
