@@ -87,7 +87,7 @@ def row_of(found: Sequence[Found]) -> list[str]:
     shares = [one.split.share("templates") for one in found]
     plain = [not one.estimate.excludes(values.mean()) for one in found]
     wide = [not one.split.widened(one.estimate).excludes(values.mean()) for one in found]
-    scatter = values.var(ddof=1)
+    scatter = values.var(ddof=1) if len(values) > 1 else 0.0
     if scatter == 0:
         return ["none", "", "", ""]
     return [

@@ -60,7 +60,7 @@ from mechshift.comparison.sweeps import (
     sweep_over_halves,
     sweep_over_sizes,
 )
-from mechshift.comparison.variance_split import (
+from mechshift.comparison.variance_levels import (
     Groups,
     Regrouped,
     VarianceSplit,
