@@ -50,14 +50,6 @@ makes the jackknife's error larger: by a half with a quarter of them."""
 PARTS = (1.0, 0.5, 0.25)
 """Of the blocks, those that two halves hold together."""
 
-NOISE_FREE_ROWS = (
-    4 * 7 * (NUM_DEALS * NUM_ORDERS * (1 + NUM_BLOCKS) + NUM_SIMULATIONS * NUM_ORDERS // 2)
-)
-"""Circuits that are chosen: both halves of seven pairs in both models, in every order."""
-
-NUM_SIMULATED = 2 * NUM_BLOCKS * NUM_SIMULATIONS
-"""Random numbers that are drawn for each edge."""
-
 LOWEST_CEILING = 0.5
 """Jaccard of a model with itself on the other half of the examples, below which a line to a ceiling
 of 1 is too long to be drawn."""
@@ -80,6 +72,14 @@ class Effort:
 
 WHOLE = Effort(num_blocks=16, num_deals=2, num_simulations=39)
 """Of 39 simulations, the lowest has a p-value of 0.025."""
+
+NOISE_FREE_ROWS = (
+    2 * 7 * NUM_ORDERS * (2 * WHOLE.num_deals * (1 + WHOLE.num_blocks) + WHOLE.num_simulations)
+)
+"""Circuits that are chosen: both halves of seven pairs in both models, in every order."""
+
+NUM_SIMULATED = 2 * WHOLE.num_blocks * WHOLE.num_simulations
+"""Random numbers that are drawn for each edge."""
 
 BRIEF = Effort(num_blocks=MIN_BLOCKS, num_deals=1, num_simulations=0)
 """A sixth of the time, for numbers that are measured many times over and on which no verdict

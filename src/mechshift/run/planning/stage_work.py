@@ -47,7 +47,7 @@ Members = Literal["all", "pair", "controls", "with the ARM", "mdm"]
 CONCLUSION_SECONDS = 1.0
 """Of one member's quantities on one task, beside reading its scores: a guess."""
 
-SHIFTS_BY_TEMPLATE = 4
+SHIFTS_BY_TEMPLATE = 2
 """Shifts of one control that take as many rows as the MDM by template: as counted for eight
 templates, their noise-free overlaps and as many random groups."""
 
@@ -236,9 +236,11 @@ def _conclusions(asked: Asked) -> Work:
     read = 2 * _stored_scores(asked, asked.model.num_steps)
     work = Work(host=HostWork(seconds=CONCLUSION_SECONDS + read / READ_BYTES))
     if asked.model.model == "mdm" and asked.settings.attribution.examples_per_shard == 1:
-        rows = comparison_rows(asked.settings.comparison, 1, whole=False)
-        once = Work(host=comparison_work(rows, asked.model.num_rows, asked.model.graph))
-        work += once * SHIFTS_BY_TEMPLATE
+        model = asked.model
+        once = comparison_work(
+            asked.settings.comparison, model.graph, model.num_rows, 1, whole=False
+        )
+        work += Work(host=once * SHIFTS_BY_TEMPLATE)
     return work
 
 
