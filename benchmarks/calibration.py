@@ -522,7 +522,7 @@ def reading(
     """What a rule makes of a number."""
     p = None
     if found is not None:
-        p = p_of_decision(lambda level: decide(found.at_level(level)), found.interval.level)
+        p = p_of_decision(lambda errors: decide(found.reaching(errors)), found.interval.level)
     return Reading(
         verdict=decide(found),
         right=right,

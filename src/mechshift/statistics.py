@@ -16,7 +16,7 @@ from types import EllipsisType
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from mechshift.errors import ConfigError, MechshiftError
 
@@ -61,14 +61,28 @@ class Estimate:
         """Whether the interval decides that the truth is not `value`."""
         return not self.interval.contains(value)
 
+    @property
+    def error(self) -> float:
+        """Standard error, if the estimate scatters normally and the interval is symmetric."""
+        half = (self.interval.high - self.interval.low) / 2
+        return half / _normal_reach(self.interval.level)
+
     def at_level(self, level: float) -> "Estimate":
         """With the interval of another level, as if the estimate scattered normally."""
-        scale = _normal_reach(level) / _normal_reach(self.interval.level)
+        _check_level(level)
+        return self.reaching(_normal_reach(level))
+
+    def reaching(self, errors: float) -> "Estimate":
+        """With an interval of so many standard errors to either side, if it scatters normally.
+
+        Beyond some eight of them its level is the largest number below 1.
+        """
+        scale = errors / _normal_reach(self.interval.level)
         low, high = self.interval.low, self.interval.high
         interval = Interval(
             low=self.value - scale * (self.value - low),
             high=self.value + scale * (high - self.value),
-            level=level,
+            level=min(1 - 2 * float(ndtr(-errors)), math.nextafter(1.0, 0.0)),
         )
         return Estimate(value=self.value, interval=interval)
 
@@ -79,9 +93,7 @@ class Estimate:
             level: of the interval, which is as wide as this one but for its level.
             power: the share of repetitions; the estimate is taken to scatter normally.
         """
-        half = (self.interval.high - self.interval.low) / 2
-        reach = _normal_reach(level) + float(ndtri(power))
-        return half / _normal_reach(self.interval.level) * reach
+        return self.error * (_normal_reach(level) + float(ndtri(power)))
 
 
 @dataclass(frozen=True, kw_only=True)

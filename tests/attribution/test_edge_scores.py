@@ -90,3 +90,15 @@ def test_a_metric_of_another_shape_is_refused_by_its_name(name, shapes_unchecked
     message = rf"{name} has shape \(1, 3\), not \(1, 2\) as its scores"
     with pytest.raises(AttributionError, match=message):
         scores_of(np.zeros((1, 2, 8)), [2], **{name: np.zeros((1, 3))})
+
+
+def test_scores_of_some_examples_are_theirs_without_steps_that_none_has():
+    values = np.arange(4 * 3 * 8, dtype=np.float64).reshape(4, 3, 8)
+    metric = np.arange(12, dtype=np.float64).reshape(4, 3)
+    scores = scores_of(
+        values, [3, 1, 2, 1], clean_metric=metric, clusters=np.array([7, 7, 8, 9])
+    ).of_examples(np.array([3, 2]))
+    np.testing.assert_array_equal(scores.values, values[[3, 2], :2])
+    assert scores.clean_metric.tolist() == [[9, 10], [6, 7]]
+    assert scores.corrupted_metric.shape == scores.input_score.shape == (2, 2)
+    assert scores.num_steps.tolist() == [1, 2] and scores.clusters.tolist() == [9, 8]

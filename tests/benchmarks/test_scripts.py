@@ -29,6 +29,8 @@ ARGUMENTS = {
     "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],
     "side_by_side": [*TINY, "--problem.key-value-heads", "2", "--rounds", "1"],
+    "wording": ["--runs", "2", "--num-examples", "40", "--num-templates", "2"]
+    + ["--resamples", "20", "--spreads", "0.5"],
 }
 EXPECTED = {
     "attribution": ["bare passes, m = 2", "EAP-IG, m = 8"],
@@ -42,6 +44,7 @@ EXPECTED = {
     "scaling": ["4 examples, m = 2", "2 examples, m = 4"],
     "shards": ["shift of `moved`", "ratio to ceiling"],
     "side_by_side": ["skipped: auto-circuit cannot be imported", "TransformerLens 4.3"],
+    "wording": ["2 pools, factors of templates scatter by 0.5", "centre of mass shift"],
 }
 
 

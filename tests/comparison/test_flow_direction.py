@@ -69,6 +69,20 @@ def test_a_share_is_the_ratio_of_sums_over_examples(make_flow, quick: Comparison
         assert found.by_step.value[step] == pytest.approx(of_step[..., 0].sum() / of_step.sum())
 
 
+def test_flow_of_some_examples_has_their_shares(make_flow, quick: ComparisonSettings) -> None:
+    """The last ten have one step each, the first four two."""
+    flow = directions(0)
+    whole = make_flow(by_direction=flow)
+    some = np.arange(1, 11)
+    found = direction_of_flow(*[whole.of_examples(some)] * 2, quick)
+    np.testing.assert_allclose(
+        found.mdm.overall.value, flow[1:].sum(axis=(0, 1, 2, 3)) / flow[1:].sum()
+    )
+    late = whole.of_examples(np.arange(4, 11))
+    assert late.clean_metric.shape == (7, 1) and late.net.shape[:2] == (7, 1)
+    assert late.num_steps.tolist() == [1] * 7
+
+
 def test_an_arms_share_from_right_to_left_is_zero_with_an_interval_from_zero_to_zero(
     quick: ComparisonSettings,
 ) -> None:

@@ -7,6 +7,8 @@ import pytest
 
 from mechshift.comparison import ComparisonSettings, overlap_curve
 from mechshift.comparison.noise_free import (
+    BRIEF,
+    VALUE,
     NoiseFreeOverlap,
     _by_rank,
     _extrapolated,
@@ -53,6 +55,19 @@ def test_without_noise_the_overlap_is_that_of_the_two_circuits(shared: int) -> N
     assert overlap is not None
     numbers = overlap.value, overlap.interval.low, overlap.interval.high
     assert numbers == pytest.approx((jaccard(shared),) * 3)
+
+
+def test_with_less_effort_the_overlap_is_about_the_same_and_its_value_needs_no_jackknife() -> None:
+    effects = circuits(20)
+    arm, mdm = (drawn(one, 80, 2.0, seed) for seed, one in enumerate(effects))
+    whole = noise_free_overlap(arm, mdm, SIZE)
+    brief, value = (noise_free_overlap(arm, mdm, SIZE, effort=one) for one in (BRIEF, VALUE))
+    assert whole.overlap and brief.overlap and value.overlap
+    assert abs(brief.overlap.value - whole.overlap.value) < 2 * whole.overlap.error
+    assert brief.one_circuit is None and brief.share_error > 0
+    assert value.share == brief.share and value.share_error == 0
+    assert value.overlap.interval.low == value.overlap.interval.high == brief.overlap.value
+    assert brief.overlap.value == pytest.approx(brief.share / (2 - brief.share))
 
 
 def test_a_model_and_itself_in_another_unit_overlap_fully() -> None:

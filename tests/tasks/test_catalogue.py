@@ -73,3 +73,7 @@ def test_wordings_are_drawn_by_name_and_by_default_all_that_the_tokenizer_can_wr
     one = sorted(every)[0]
     assert drawn(one, "another task's") == {one}
     assert drawn("another task's") == every
+    unwritten = next(template for template in task.templates if template not in every)
+    message = f"does not know some word .* '{unwritten}' of task '{name}'; it can write .*{one}"
+    with pytest.raises(TaskError, match=message):
+        drawn(one, unwritten)

@@ -1,7 +1,7 @@
 """The record of edge scores: one for every example (or shard of them), step and edge."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -62,6 +62,28 @@ class EdgeScores(ScoreRecord):
                     total[: one.step_sums.shape[1]] += one.step_sums[place]
             sums[:] = total
         return {"step_groups": np.concatenate(known), "step_sums": joined}
+
+    def of_examples(self, examples: Int[np.ndarray, " some"]) -> "EdgeScores":
+        """The scores of some examples alone, without steps that none of them has.
+
+        Sums at each step are of all examples, and are left out.
+
+        Args:
+            examples: their places, where every row is an example.
+        """
+        assert self.examples_per_shard == 1
+        most = int(self.num_steps[examples].max())
+        return replace(
+            self,
+            num_steps=self.num_steps[examples],
+            clusters=None if self.clusters is None else self.clusters[examples],
+            values=self.values[examples, :most],
+            clean_metric=self.clean_metric[examples, :most],
+            corrupted_metric=self.corrupted_metric[examples, :most],
+            input_score=self.input_score[examples, :most],
+            step_sums=None,
+            step_groups=None,
+        )
 
     @property
     def completeness_gap(self) -> Float[np.ndarray, "example step"]:

@@ -1,7 +1,7 @@
 """The record of position flow: scores by span, for every example and step."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -62,6 +62,20 @@ class PositionFlow:
                     f"{name} has shape {shape}, not {expected} as {num_spans} spans and the"
                     " metrics need."
                 )
+
+    def of_examples(self, examples: Int[np.ndarray, " some"]) -> "PositionFlow":
+        """The flow of some examples alone, by their places; steps that none has are left out."""
+        most = int(self.num_steps[examples].max())
+        tables = {
+            name: getattr(self, name)[examples, :most]
+            for name in (*FLOWS, *READS, "clean_metric", "corrupted_metric")
+        }
+        return replace(
+            self,
+            num_steps=self.num_steps[examples],
+            clusters=None if self.clusters is None else self.clusters[examples],
+            **tables,
+        )
 
     @property
     def num_examples(self) -> int:

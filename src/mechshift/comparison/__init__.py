@@ -31,9 +31,12 @@ from mechshift.comparison.measuring import (
 )
 from mechshift.comparison.node_strengths import StrengthNull, strength_null
 from mechshift.comparison.noise_free import (
+    BRIEF,
     LOWEST_CEILING,
     NOISE_FREE_ROWS,
     NUM_SIMULATED,
+    VALUE,
+    Effort,
     NoiseFreeOverlap,
     noise_free_overlap,
 )
@@ -65,11 +68,19 @@ from mechshift.comparison.sweeps import (
     sweep_over_halves,
     sweep_over_sizes,
 )
+from mechshift.comparison.variance_levels import (
+    Groups,
+    Regrouped,
+    VarianceSplit,
+    regrouped,
+    variance_split,
+)
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
     "ARRAYS_OF_BLOCK",
     "BLOCK_BYTES",
+    "BRIEF",
     "CHUNK_BYTES",
     "CORE",
     "CROSS_FITTED",
@@ -83,6 +94,7 @@ __all__ = [
     "RIGHT_TO_LEFT",
     "TAKEN_APART",
     "THIRDS",
+    "VALUE",
     "Agreement",
     "AgreementCurve",
     "CircuitShift",
@@ -94,20 +106,24 @@ __all__ = [
     "DepthProfiles",
     "DepthSweep",
     "DirectionOfFlow",
+    "Effort",
     "Flow",
+    "Groups",
     "LayerProfile",
     "NoiseFreeOverlap",
-    "StrengthNull",
     "NumStepsSweep",
     "OverlapCurve",
     "ProfileDistance",
+    "Regrouped",
     "RightToLeft",
     "Scores",
     "ShiftCurve",
     "SideProfiles",
     "SpanFlow",
     "StepProfile",
+    "StrengthNull",
     "Unit",
+    "VarianceSplit",
     "WeightLikeness",
     "agreement",
     "agreement_sizes",
@@ -127,6 +143,7 @@ __all__ = [
     "noise_free_overlap",
     "overlap_curve",
     "overlap_sizes",
+    "regrouped",
     "row_clusters",
     "shard_clusters",
     "step_profile",
@@ -137,5 +154,6 @@ __all__ = [
     "sweep_over_sizes",
     "third_of_layers",
     "top_edges",
+    "variance_split",
     "weight_likeness",
 ]

@@ -13,7 +13,7 @@ from mechshift.comparison.by_weight import WeightLikeness, weight_likeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile, wanted_for_depth
 from mechshift.comparison.draws import measure_draws
 from mechshift.comparison.node_strengths import StrengthNull, strength_null
-from mechshift.comparison.noise_free import NoiseFreeOverlap, noise_free_overlap
+from mechshift.comparison.noise_free import Effort, NoiseFreeOverlap, noise_free_overlap
 from mechshift.comparison.overlaps import (
     Agreement,
     OverlapCurve,
@@ -166,7 +166,14 @@ def compare(
         arm_scores=arm_mean,
         mdm_scores=mdm_mean,
         overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
-        noise_free=_noise_free(ours, theirs, graph, settings, clusters),
+        noise_free=noise_free_overlap(
+            ours,
+            theirs,
+            settings.circuit_size_in(graph.num_edges),
+            clusters=clusters,
+            level=settings.level,
+            seed=settings.seed,
+        ),
         by_weight=_by_weight(ours, theirs, settings, clusters),
         strength_null=strength_null(
             graph,
@@ -197,8 +204,17 @@ def circuit_shift(
     arm: Scores,
     other: Scores,
     settings: ComparisonSettings | None = None,
+    *,
+    effort: Effort | None = None,
 ) -> CircuitShift:
     """Overlap and depth of two models' circuits.
+
+    Args:
+        task: its name.
+        arm: scores of the ARM.
+        other: scores of the other model on the same examples in the same order.
+        settings: circuit size, resamples, level and seed.
+        effort: how much is drawn for the noise-free overlap; by default all of it.
 
     Raises:
         ComparisonError: the scores do not belong together, or nothing is scored.
@@ -218,28 +234,19 @@ def circuit_shift(
         graph=graph,
         settings=settings,
         overlap=overlap_curve(graph, ours, theirs, settings, unit=unit, draws=draws),
-        noise_free=_noise_free(ours, theirs, graph, settings, clusters),
+        noise_free=noise_free_overlap(
+            ours,
+            theirs,
+            size,
+            clusters=clusters,
+            level=settings.level,
+            seed=settings.seed,
+            effort=effort,
+        ),
         by_weight=_by_weight(ours, theirs, settings, clusters),
         circuit_depth=depth_profile(
             graph, ours, theirs, settings, scope="circuit", unit=unit, draws=draws
         ),
-    )
-
-
-def _noise_free(
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
-    graph: Graph,
-    settings: ComparisonSettings,
-    clusters: Int[np.ndarray, " example"],
-) -> NoiseFreeOverlap:
-    return noise_free_overlap(
-        arm_scores,
-        mdm_scores,
-        settings.circuit_size_in(graph.num_edges),
-        clusters=clusters,
-        level=settings.level,
-        seed=settings.seed,
     )
 
 

@@ -22,7 +22,7 @@ Source of 1 to 3: disattenuation, Spearman 1904; extrapolation over added noise,
 over 291 kinds of noise and effects with ceilings from 0.5, and a line in c by 0.020 (0.075).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -40,33 +40,53 @@ from mechshift.statistics import (
     spread_of_draws,
 )
 
-NUM_BLOCKS = 16
-"""Blocks into which clusters of examples are dealt, with at least two clusters each; fewer clusters
-make half as many blocks."""
-
-NUM_DEALS = 2
-"""Times that they are dealt anew; standard errors are averaged."""
+MIN_BLOCKS = 8
+"""Fewer blocks cannot be halved thrice."""
 
 NUM_ORDERS = 16
-"""Random orders of the blocks, each of which is cut into halves."""
-
-NUM_SIMULATIONS = 39
-"""Simulated pairs with one circuit; of 39, the lowest has a p-value of 0.025."""
+"""Random orders of the blocks, each of which is cut into halves. With fewer, chance between orders
+makes the jackknife's error larger: by a half with a quarter of them."""
 
 PARTS = (1.0, 0.5, 0.25)
 """Of the blocks, those that two halves hold together."""
 
-NOISE_FREE_ROWS = (
-    4 * 7 * (NUM_DEALS * NUM_ORDERS * (1 + NUM_BLOCKS) + NUM_SIMULATIONS * NUM_ORDERS // 2)
-)
-"""Circuits that are chosen: both halves of seven pairs in both models, in every order."""
-
-NUM_SIMULATED = 2 * NUM_BLOCKS * NUM_SIMULATIONS
-"""Random numbers that are drawn for each edge."""
-
 LOWEST_CEILING = 0.5
 """Jaccard of a model with itself on the other half of the examples, below which a line to a ceiling
 of 1 is too long to be drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How much is drawn."""
+
+    num_blocks: int
+    """Blocks into which clusters of examples are dealt, with at least two clusters each; fewer
+    clusters make `MIN_BLOCKS`."""
+    num_deals: int
+    """Times that they are dealt anew; standard errors are averaged."""
+    num_simulations: int
+    """Simulated pairs with one circuit; 0: what they read is not asked."""
+    jackknife: bool = True
+    """Whether there is a standard error; without, the interval has no width."""
+
+
+WHOLE = Effort(num_blocks=16, num_deals=2, num_simulations=39)
+"""Of 39 simulations, the lowest has a p-value of 0.025."""
+
+NOISE_FREE_ROWS = (
+    2 * 7 * NUM_ORDERS * (2 * WHOLE.num_deals * (1 + WHOLE.num_blocks) + WHOLE.num_simulations)
+)
+"""Circuits that are chosen: both halves of seven pairs in both models, in every order."""
+
+NUM_SIMULATED = 2 * WHOLE.num_blocks * WHOLE.num_simulations
+"""Random numbers that are drawn for each edge."""
+
+BRIEF = Effort(num_blocks=MIN_BLOCKS, num_deals=1, num_simulations=0)
+"""A sixth of the time, for numbers that are measured many times over and on which no verdict
+rests."""
+
+VALUE = replace(BRIEF, jackknife=False)
+"""The value of `BRIEF` by itself, in a ninth of its time."""
 
 Blocks = tuple[Source, Source]
 """Scores of the ARM and of the MDM, summed over the examples of each block."""
@@ -93,7 +113,14 @@ class NoiseFreeOverlap:
 
     one_circuit: Estimate | None
     """What `overlap` reads of one circuit with these two models' noise: mean and spread over
-    simulated pairs; None as above."""
+    simulated pairs; None as above, and where none was simulated."""
+
+    share: float
+    """The noise-free share of which `overlap` is made, before it is brought into [0, 1]; NaN where
+    there is none."""
+
+    share_error: float
+    """Its standard error."""
 
     reason: str
     """Why there is no overlap; empty where there is one."""
@@ -112,6 +139,7 @@ def noise_free_overlap(
     clusters: Int[np.ndarray, " example"] | None = None,
     level: float = 0.95,
     seed: int = 0,
+    effort: Effort | None = None,
 ) -> NoiseFreeOverlap:
     """Overlap of the two models' circuits without sampling noise; the module says how.
 
@@ -122,25 +150,32 @@ def noise_free_overlap(
         clusters: which examples stay in one block; None: each by itself.
         level: of the interval.
         seed: of blocks, orders and simulations.
+        effort: how much is drawn; by default `WHOLE`.
     """
+    effort = effort or WHOLE
     generator = np.random.default_rng(seed)
     cluster, num_clusters = cluster_columns(len(arm_scores) if clusters is None else clusters)
-    num_blocks = NUM_BLOCKS if num_clusters >= 2 * NUM_BLOCKS else NUM_BLOCKS // 2
+    num_blocks = effort.num_blocks if num_clusters >= 2 * effort.num_blocks else MIN_BLOCKS
     if num_clusters < num_blocks:
         return _undefined(size, f"{num_clusters} clusters of examples cannot be halved thrice")
     shares, errors = [], []
-    for _ in range(NUM_DEALS):
+    for _ in range(effort.num_deals):
         block = deal_clusters(cluster, num_blocks, generator)
         blocks = _blocks(group_sums(arm_scores, block), group_sums(mdm_scores, block))
         orders = generator.permuted(np.tile(np.arange(num_blocks), (NUM_ORDERS, 1)), axis=1)
         shares.append(_shares(blocks, orders[None], size))
-        errors.append(_standard_error(blocks, orders, size))
+        errors.append(_standard_error(blocks, orders, size) if effort.jackknife else 0.0)
     mean = np.mean(shares, axis=0)
     value, error = float(_extrapolated(mean)[0]), float(np.sqrt(np.mean(np.square(errors))))
     if not np.isfinite([value, error]).all():
         return _undefined(size, "circuits of halves of the examples share no edge")
-    simulated = _one_circuit((arm_scores, mdm_scores), cluster, size, num_blocks, generator)
-    expected = spread_of_draws(_jaccard(np.clip(simulated, 0, 1))[:, None], level=level).at(0)
+    expected = None
+    if effort.num_simulations:
+        pair = arm_scores, mdm_scores
+        simulated = _one_circuit(
+            pair, cluster, size, (effort.num_simulations, num_blocks), generator
+        )
+        expected = spread_of_draws(_jaccard(np.clip(simulated, 0, 1))[:, None], level=level).at(0)
     far = float(student.ppf((1 + level) / 2, num_blocks - 1)) * error
     low, middle, high = _jaccard(np.clip([value - far, value, value + far], 0, 1)).tolist()
     return NoiseFreeOverlap(
@@ -150,6 +185,8 @@ def noise_free_overlap(
         ratio=_ratio(mean)[:, 0],
         overlap=Estimate(value=middle, interval=Interval(low=low, high=high, level=level)),
         one_circuit=expected,
+        share=value,
+        share_error=error,
         reason="",
     )
 
@@ -163,6 +200,8 @@ def _undefined(size: int, reason: str) -> NoiseFreeOverlap:
         ratio=nothing,
         overlap=None,
         one_circuit=None,
+        share=float("nan"),
+        share_error=float("nan"),
         reason=reason,
     )
 
@@ -284,13 +323,22 @@ def _one_circuit(
     pair: tuple[Float[np.ndarray, "example edge"], Float[np.ndarray, "example edge"]],
     cluster: Int[np.ndarray, " example"],
     size: int,
-    num_blocks: int,
+    counts: tuple[int, int],
     generator: np.random.Generator,
 ) -> Float[np.ndarray, " simulation"]:
-    """The noise-free share of simulated pairs in which the edge of each rank is the same edge."""
+    """The noise-free share of simulated pairs in which the edge of each rank is the same edge.
+
+    Args:
+        pair: scores of both models.
+        cluster: place of each example's cluster.
+        size: edges in each circuit.
+        counts: of simulations, and of blocks in each.
+        generator: of all that is drawn.
+    """
+    num_simulations, num_blocks = counts
     models = [_by_rank(scores, cluster) for scores in pair]
     found = []
-    for _ in range(NUM_SIMULATIONS):
+    for _ in range(num_simulations):
         arm, mdm = (
             effect + error * np.sqrt(num_blocks) * generator.normal(size=(num_blocks, len(effect)))
             for effect, error in models

@@ -63,6 +63,17 @@ class CircuitMetrics:
             metric=self.metric[circuits],
         )
 
+    def of_examples(self, examples: Int[np.ndarray, " some"]) -> "CircuitMetrics":
+        """The same for some of the examples, by their places."""
+        return replace(
+            self,
+            metric=self.metric[:, examples],
+            full=self.full[examples],
+            empty=self.empty[examples],
+            num_steps=self.num_steps[examples],
+            clusters=None if self.clusters is None else self.clusters[examples],
+        )
+
     def curve(self, step: int | None = None) -> FaithfulnessCurve:
         """Faithfulness against size: of all steps together, or of one step.
 

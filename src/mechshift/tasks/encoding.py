@@ -64,16 +64,22 @@ def usable_templates(
         task: its name.
 
     Raises:
-        TaskError: the tokenizer can write none of them.
+        TaskError: the tokenizer can write none of them, or not one that was chosen.
     """
-    wanted = [name for name in samples if name in chosen] or list(samples)
-    usable = [name for name in wanted if has_words(tokenizer, samples[name])]
+    usable = [name for name, text in samples.items() if has_words(tokenizer, text)]
     if not usable:
         raise TaskError(
             f"task '{task}' does not fit this tokenizer: it does not know some word or mark of"
-            f" each of the templates {', '.join(wanted)}; use others, or another task."
+            f" each of the templates {', '.join(samples)}; use another task."
         )
-    return usable
+    wanted = [name for name in samples if name in chosen]
+    unwritten = [name for name in wanted if name not in usable]
+    if unwritten:  # left out without a word, a result would seem to speak of it
+        raise TaskError(
+            f"this tokenizer does not know some word or mark of the template '{unwritten[0]}' of"
+            f" task '{task}'; it can write {', '.join(usable)}."
+        )
+    return wanted or usable
 
 
 def encode_example(

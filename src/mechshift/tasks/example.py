@@ -94,7 +94,7 @@ class Task(Protocol):
         can write.
 
         Raises:
-            TaskError: the tokenizer cannot express the task.
+            TaskError: the tokenizer cannot express the task, or not a template that was asked for.
         """
 
     def is_correct(self, example: Example, completion: str) -> bool:

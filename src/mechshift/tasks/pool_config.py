@@ -29,7 +29,8 @@ class PoolConfig:
     published sampler with its published settings."""
     templates: tuple[str, ...] = ()
     """Wordings to use, by name, of one task or several; a task of which none is named uses all that
-    the tokenizer can write."""
+    the tokenizer can write. One that it cannot write is refused. With fewer than five no verdict
+    speaks of the task."""
     num_steps: int | None = None
     """Denoising steps; None is one token per step."""
     seed: int = 0

@@ -20,6 +20,7 @@ One training a side says nothing on what diffusion does in general, so no verdic
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -86,6 +87,28 @@ CONTROL_MEANINGS = {
 
 ACCURACY = "accuracy"
 
+
+@runtime_checkable
+class Panel(Protocol):
+    """What a panel shows of a quantity: `Quantity`, or alike."""
+
+    @property
+    def name(self) -> str:
+        """Title of the panel."""
+
+    @property
+    def unit(self) -> str:
+        """Of its axis; empty for a share."""
+
+    @property
+    def neutral(self) -> float | None:
+        """Where no change would lie."""
+
+    @property
+    def at_a_glance(self) -> bool:
+        """Whether it has a panel."""
+
+
 Rows = Mapping[str, Mapping[str, Estimate | None]]
 """For each row its quantities by name."""
 
@@ -95,7 +118,7 @@ ROW_HEIGHT = 34
 
 def quantity_panels(
     rows: Rows,
-    quantities: Sequence[Quantity],
+    quantities: Sequence[Panel],
     *,
     title: str,
     subtitle: str,
@@ -165,7 +188,7 @@ def quantity_panels_table(rows: Rows, quantities: Sequence[Quantity]) -> pl.Data
     return pl.DataFrame(lines, schema={"row": pl.String, "quantity": pl.String, **numbers})
 
 
-def _neutral_line(rows: Rows, quantity: Quantity) -> Trace:
+def _neutral_line(rows: Rows, quantity: Panel) -> Trace:
     """A trace and not a shape, so that the axis always reaches it."""
     return scatter(
         x=[quantity.neutral] * len(rows),
@@ -177,7 +200,7 @@ def _neutral_line(rows: Rows, quantity: Quantity) -> Trace:
     )
 
 
-def _points(rows: Rows, quantity: Quantity, undecided: Sequence[str]) -> Trace:
+def _points(rows: Rows, quantity: Panel, undecided: Sequence[str]) -> Trace:
     known = {row: one for row, found in rows.items() if (one := found[quantity.name]) is not None}
     neutral = quantity.neutral
     assert neutral is not None  # what is shown at a glance has one
@@ -287,10 +310,10 @@ def _cause(quantity: Quantity, mdm: Measured, controls: Sequence[MemberResults])
         if (found := contrast(mdm, one.measured[quantity.name])) is not None
     }
 
-    def decide(level: float) -> str:
-        if not shift.at_level(level).excludes(0.0):  # then there is nothing to explain
+    def decide(errors: float) -> str:
+        if not shift.reaching(errors).excludes(0.0):  # then there is nothing to explain
             return NOT_DECIDED
-        wider = {name: one.at_level(level) for name, one in beyond.items()}
+        wider = {name: one.reaching(errors) for name, one in beyond.items()}
         return _words_for(wider, shift.value)
 
     decided = _words_for(beyond, shift.value)

@@ -7,7 +7,7 @@ are ours, and stand here. Whatever a rule says, nothing is decided on too few cl
 from collections.abc import Callable
 
 import numpy as np
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from mechshift.comparison import LOWEST_CEILING, NoiseFreeOverlap, OverlapCurve, WeightLikeness
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, UNDEFINED
@@ -39,8 +39,8 @@ TOO_NOISY = "too noisy"
 TOO_FEW = "too few"
 """What begins the words for a number that rests on too few of something."""
 
-FARTHEST = 7.0
-"""Standard errors beyond which the normal distribution is not followed: a p-value of 3e-12."""
+FARTHEST = 37.0
+"""Standard errors beyond which the normal distribution has no p-value that a computer can hold."""
 
 
 def given_clusters(decided: str, num_clusters: int) -> str:
@@ -69,17 +69,17 @@ def p_of_decision(decide: Callable[[float], str], level: float) -> float:
     decision: where it is wrong, p is below any level at most as often as the intervals miss.
 
     Args:
-        decide: the rule's words, with all intervals of a given level.
+        decide: the rule's words, with all intervals of so many standard errors to either side.
         level: at which it decides.
     """
-    words = decide(level)
+    words = decide(float(ndtri((1 + level) / 2)))
     if not decides(words):
         return 1.0
-    # Intervals only widen with the level, so words that have changed stay changed.
+    # Intervals only widen, so words that have changed stay changed.
     near, far = 0.0, FARTHEST
     while far - near > 1e-6:
         middle = (near + far) / 2
-        if decide(1 - 2 * float(ndtr(-middle))) == words:
+        if decide(middle) == words:
             near = middle
         else:
             far = middle

@@ -371,6 +371,7 @@ DEPTH: Topic[None] = Topic(
     rules=(
         Rule(
             axis="depth",
+            quantity=EARLY,
             words="early share, MDM minus ARM, cross-fitted: above 0 front-loaded, below 0"
             " back-loaded",
             decide=_decide,

@@ -265,6 +265,7 @@ FLOW: Topic[DirectionOfFlow] = Topic(
     rules=(
         Rule(
             axis="direction",
+            quantity=SHARE,
             words=f"share of k/v flow from right to left in the MDM: above {MATERIAL_SHARE}, or"
             " hardly any",
             decide=_direction,

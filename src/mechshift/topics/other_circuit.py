@@ -70,7 +70,9 @@ def other_circuit(stored: StoredTask, model: Kind, size: int) -> OtherCircuit:
     Raises:
         EvaluationError: faithfulness, or its interval, is undefined.
     """
-    metrics = {owner: _of_size(one, size) for owner, one in stored.circuit_metrics(model).items()}
+    metrics = {
+        owner: metrics_of_size(one, size) for owner, one in stored.circuit_metrics(model).items()
+    }
     own, other = metrics[model], metrics[OTHER[model]]
     if own is None or other is None:
         return _not_measured(Measured(reason=f"no circuit of {size:,} edges was run"))
@@ -115,7 +117,7 @@ def rediscovered(
     )
 
 
-def _of_size(metrics: CircuitMetrics, size: int) -> CircuitMetrics | None:
+def metrics_of_size(metrics: CircuitMetrics, size: int) -> CircuitMetrics | None:
     """Those of the one circuit of this size."""
     places = np.flatnonzero(metrics.sizes == size)
     return metrics.subset(slice(places[0], places[0] + 1)) if len(places) else None

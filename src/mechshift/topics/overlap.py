@@ -67,6 +67,7 @@ from mechshift.topics.topic import (
     Measured,
     Quantity,
     Rule,
+    Scatter,
     Statement,
     StoredMember,
     TaskResults,
@@ -161,7 +162,13 @@ def index_at_size(comparison: Comparison | CircuitShift) -> int:
 
 def _measure_noise_free(member: StoredMember) -> Measured:
     found = member.shift().noise_free
-    return Measured(estimate=found.overlap, reason=found.reason)
+    if found.overlap is None:
+        return Measured(reason=found.reason)
+    # share / (2 - share), and beyond 1 its tangent, since chance may take a share far there.
+    share, slope = found.share, 2 / (2 - min(found.share, 1.0)) ** 2
+    value = share / (2 - share) if share < 1 else 1 + 2 * (share - 1)
+    scatter = Scatter(value=value, error=slope * found.share_error)
+    return Measured(estimate=found.overlap, scatter=scatter)
 
 
 def _measure_by_weight(member: StoredMember) -> Measured:
@@ -348,6 +355,7 @@ OVERLAP: Topic[None] = Topic(
     rules=(
         Rule(
             axis="structure",
+            quantity=NOISE_FREE,
             words=f"overlap without noise: from {RETAINED} retained, from {REWIRED} modest change,"
             " below rewired, if one circuit with this noise would not read so and each ceiling is"
             f" {LOWEST_CEILING} or more; kept by weight: cosine without noise above {SAME_WEIGHTS}",

@@ -42,6 +42,7 @@ from mechshift.topics.spread import SPREAD
 from mechshift.topics.stability import STABILITY
 from mechshift.topics.steps import STEPS
 from mechshift.topics.topic import Quantity, Rule, Statement, TaskResults, Topic
+from mechshift.topics.wording import ON_TASK, p_over_templates, population, wording_topic
 
 VERDICTS_NAME = "verdicts.json"
 
@@ -77,6 +78,7 @@ def _quantities(topics: Sequence[Topic[Any]], of: str) -> tuple[Quantity, ...]:
 
 TOPICS: tuple[Topic[Any], ...] = (
     *_MEASURING,
+    wording_topic(_quantities(_MEASURING, "members")),
     controls_topic(_quantities(_MEASURING, "members")),
 )
 
@@ -120,20 +122,27 @@ def verdicts(tasks: Sequence[TaskResults]) -> tuple[Verdict, ...]:
     The p-values of all statements of these tasks are adjusted together by Holm's method, so that a
     run says anything that is not so as rarely as its level allows. A statement that does not
     survive becomes `not decided`, and its sentence keeps what it would be by itself. One without a
-    number to decide on is no test.
+    number to decide on is no test. One that survives says whether it does so too with the p-values
+    that count templates as drawn (`wording`), corrected in the same way.
     """
     alone = [_by_itself(task) for task in tasks]
     given = [statement.p for one in alone for statement in one.statements]
     p = np.array([np.nan if one is None else one for one in given])
     num_tests, corrected = int(np.isfinite(p).sum()), iter(holm(p).tolist())
+    wide = [
+        np.nan if s.p is None else p_over_templates(task, s.quantity, s.p)
+        for task, one in zip(tasks, alone, strict=True)
+        for s in one.statements
+    ]
+    over_templates = iter(holm(np.array(wide)).tolist())
+
+    def decided(task: TaskResults, statement: Statement) -> Statement:
+        level = task.comparison.settings.level
+        found = _corrected(statement, next(corrected), num_tests, level)
+        return _with_population(found, task, next(over_templates))
+
     return tuple(
-        replace(
-            one,
-            statements=tuple(
-                _corrected(statement, next(corrected), num_tests, task.comparison.settings.level)
-                for statement in one.statements
-            ),
-        )
+        replace(one, statements=tuple(decided(task, s) for s in one.statements))
         for task, one in zip(tasks, alone, strict=True)
     )
 
@@ -143,7 +152,7 @@ def _by_itself(task: TaskResults) -> Verdict:
     return Verdict(
         task=task.task,
         statements=tuple(
-            _given_clusters(statement, num_clusters(topic, task))
+            replace(_given_clusters(statement, num_clusters(topic, task)), quantity=rule.quantity)
             for topic in TOPICS
             for rule in topic.rules
             for statement in rule.decide(task)
@@ -187,6 +196,18 @@ def _corrected(statement: Statement, p: float, num_tests: int, level: float) -> 
     if not decides(statement.verdict) or p <= 1 - level + ROUNDING:
         return statement
     return _said_instead(statement, NOT_DECIDED, f"{NOT_DECIDED} ({statement.verdict} by itself)")
+
+
+def _with_population(statement: Statement, task: TaskResults, p: float) -> Statement:
+    """With what a decided verdict speaks of, by its p-value if templates were drawn again."""
+    least = population(task)
+    if not least or not decides(statement.verdict):
+        return statement
+    on_task = p <= 1 - task.comparison.settings.level + ROUNDING  # NaN, of no test, is not
+    said = ON_TASK if on_task else least
+    return replace(
+        statement, population=said, sentence=f"{statement.sentence.removesuffix('.')}, {said}."
+    )
 
 
 def _said_instead(statement: Statement, verdict: str, words: str) -> Statement:
@@ -269,7 +290,8 @@ def _statement_cell(statements: Sequence[Statement]) -> Cell:
     p = [one.corrected_p for one in statements if one.corrected_p is not None]
     note = ""
     if p and decides(text):
-        note = f"corrected {p_value(min(p))}"
+        spoken = dict.fromkeys(one.population for one in statements if one.population)
+        note = ", ".join((f"corrected {p_value(min(p))}", *spoken))
     elif detectable is not None:
         note = f"would find {number(detectable)}"
     return Cell(text=text, interval="" if estimate is None else in_words(estimate), note=note)

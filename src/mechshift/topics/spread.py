@@ -295,6 +295,7 @@ SPREAD: Topic[Spread] = Topic(
     rules=(
         Rule(
             axis="specialisation",
+            quantity=SHIFT,
             words="effective number of components without noise, MDM minus ARM: above 0 more"
             " distributed, below 0 sharper, if neither model is more than"
             f" {LARGEST_NOISE_RATIO} times as noisy as the other and the sign holds at equal"

@@ -226,6 +226,7 @@ STABILITY: Topic[CircuitStability] = Topic(
             meaning="share of the edges that are in the ARM's circuit in nearly all resamples which"
             " this model's circuit holds",
             measure=_measure_kept,
+            by_template=False,
         ),
     ),
     rules=(

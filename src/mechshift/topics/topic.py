@@ -129,6 +129,15 @@ class StoredMember(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Scatter:
+    """A number as it scatters over samples, before it is brought into its range."""
+
+    value: float
+    error: float
+    """Its standard error."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Measured:
     """One number of one member, or why there is none."""
 
@@ -141,9 +150,21 @@ class Measured:
     caution: str = ""
     """Why nothing is decided on the estimate, whatever its interval; empty where something may
     be."""
+    scatter: Scatter | None = None
+    """Of an estimate whose interval does not tell it; None: that of the draws, or without draws of
+    the interval."""
 
     def __post_init__(self) -> None:
         assert (self.estimate is None) == bool(self.reason)
+
+    def scattered(self) -> Scatter | None:
+        """Value and standard error; None where there is no estimate."""
+        if self.estimate is None or self.scatter is not None:
+            return self.scatter
+        error = self.estimate.error
+        if self.draws is not None and np.isfinite(self.draws).sum() > 1:
+            error = float(np.nanstd(self.draws, ddof=1))
+        return Scatter(value=self.estimate.value, error=error)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +183,9 @@ class Quantity:
     """Whether it has a panel in the figure of the whole pair."""
     explained: bool = False
     """Whether a decided shift of it is held against the controls for a cause."""
+    by_template: bool = True
+    """Whether it is measured on the examples of each template: not if fewer examples alone make it
+    another number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -185,6 +209,11 @@ class Statement:
     detectable: float | None = None
     """How far from a threshold of its rule the number must lie for the corrected verdict to be
     decided in 80 % of runs with intervals of this width [unit of the number]."""
+    quantity: str = ""
+    """Name of the quantity that it rests on; empty where that is none of the MDM's."""
+    population: str = ""
+    """Of a decided verdict: whether it speaks of the task or of the templates alone (`wording`);
+    empty where templates are not told apart."""
 
     @staticmethod
     def of(
@@ -216,7 +245,7 @@ class Statement:
             estimate=estimate,
             sentence=f"{words.format(numbers)}: {decided}.",
             p=p_of_decision(
-                lambda level: decide(estimate.at_level(level)), estimate.interval.level
+                lambda errors: decide(estimate.reaching(errors)), estimate.interval.level
             ),
         )
 
@@ -262,6 +291,8 @@ class Rule:
     axis: str
     words: str
     """The rule, in words."""
+    quantity: str = ""
+    """Name of the quantity on whose interval it rests; empty where that is none of the MDM's."""
     decide: Callable[[TaskResults], tuple[Statement, ...]]
 
 

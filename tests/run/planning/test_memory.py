@@ -327,8 +327,9 @@ def test_a_comparison_takes_what_is_planned_and_little_less(num_steps, per_shard
         for module in (resampling, measuring, planning_memory):
             monkeypatch.setattr(module, name, limit, raising=False)
     monkeypatch.setattr(workers, "num_workers", lambda: 2)
-    for number in ("NUM_DEALS", "NUM_SIMULATIONS"):  # one after the other, they take time only
-        monkeypatch.setattr(noise_free, number, 1)
+    # One after the other, they take time only.
+    once = replace(noise_free.WHOLE, num_deals=1, num_simulations=1)
+    monkeypatch.setattr(noise_free, "WHOLE", once)
     pair = [average_over_shards(random_scores(seed, 240, num_steps), per_shard) for seed in (0, 1)]
     tracemalloc.start()
     compare("t", *pair, SETTINGS)

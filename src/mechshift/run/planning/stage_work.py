@@ -47,6 +47,10 @@ Members = Literal["all", "pair", "controls", "with the ARM", "mdm"]
 CONCLUSION_SECONDS = 1.0
 """Of one member's quantities on one task, beside reading its scores: a guess."""
 
+SHIFTS_BY_TEMPLATE = 2
+"""Shifts of one control that take as many rows as the MDM by template: as counted for eight
+templates, their noise-free overlaps and as many random groups."""
+
 READ_BYTES = 1e9
 """Of stored scores that are read and added up in a second: a guess for a disk that is not slow."""
 
@@ -225,9 +229,19 @@ def _alternatives(asked: Asked) -> Work:
 
 
 def _conclusions(asked: Asked) -> Work:
-    """Every quantity of the MDM or a control; its scores and the ARM's are read once more."""
+    """Every quantity of the MDM or a control; its scores and the ARM's are read once more.
+
+    The MDM is measured by template too, unless scores are means over shards.
+    """
     read = 2 * _stored_scores(asked, asked.model.num_steps)
-    return Work(host=HostWork(seconds=CONCLUSION_SECONDS + read / READ_BYTES))
+    work = Work(host=HostWork(seconds=CONCLUSION_SECONDS + read / READ_BYTES))
+    if asked.model.model == "mdm" and asked.settings.attribution.examples_per_shard == 1:
+        model = asked.model
+        once = comparison_work(
+            asked.settings.comparison, model.graph, model.num_rows, 1, whole=False
+        )
+        work += Work(host=once * SHIFTS_BY_TEMPLATE)
+    return work
 
 
 STAGE_WORK: Mapping[str, tuple[Members, Callable[[Asked], Work]]] = {
