@@ -90,7 +90,7 @@ def test_time_is_operations_over_speed_and_halves_on_a_machine_twice_as_fast(dre
 def test_the_comparison_is_timed_by_the_edges_that_the_host_ranks(dream):
     (stage,) = (stage for stage in dream.stages if stage.cost.stage == "comparison")
     host = stage.cost.host
-    assert host.elements > 935_747 * 100_000 and stage.cost.flops.total == 0
+    assert host.elements > 935_747 * 20_000 and stage.cost.flops.total == 0
     faster = plan_run(DREAM, replace(H100, host_elements=1e9))
     (other,) = (stage for stage in faster.stages if stage.cost.stage == "comparison")
     assert stage.seconds - other.seconds == pytest.approx(host.elements * (1 / 4e7 - 1 / 1e9))
