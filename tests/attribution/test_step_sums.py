@@ -2,17 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 
 from mechshift.attribution import (
     NUM_GROUPS,
     EdgeScores,
     concatenate_scores,
+    eap,
+    eap_ig,
+    exact_edge_scores,
     step_groups,
     sum_over_steps,
 )
 from mechshift.comparison import ComparisonSettings, step_profile, sweep_over_denoising_steps
+from mechshift.denoising import as_one_step, build_canvases, left_to_right
 from mechshift.errors import AttributionError
 from mechshift.graph import Graph
+from mechshift.testing import random_examples, random_language_model
 
 GRAPH = Graph(num_layers=2, num_heads=2, num_key_value_groups=2)
 NUM_STEPS = 3
@@ -115,3 +121,37 @@ def test_summed_scores_are_not_summed_again() -> None:
     summed = sum_over_steps(scores_of(4, seed=6), np.arange(4))
     with pytest.raises(AttributionError, match="already"):
         sum_over_steps(summed, np.arange(4))
+
+
+@pytest.mark.parametrize("method", [eap, eap_ig, exact_edge_scores])
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+def test_scored_as_one_step_is_the_sum_of_the_scores_of_every_step(kind, method) -> None:
+    model = random_language_model("llama", kind, dtype=torch.float64)
+    lengths = (1, 3, 2)
+    examples = [
+        random_examples(1, kind=kind, num_targets=length, seed=length)[0] for length in lengths
+    ]
+    canvases = build_canvases(model, examples, left_to_right(lengths))
+    every = method(model, canvases, metric="logit_diff", batch_size=2)
+    summed = method(model, list(map(as_one_step, canvases)), metric="logit_diff", batch_size=2)
+    assert every.values.shape[1] == 3
+    assert summed.num_steps.tolist() == [1, 1, 1]
+    for name in ("values", "clean_metric", "corrupted_metric", "input_score"):
+        of_steps = getattr(every, name).sum(axis=1)
+        np.testing.assert_allclose(getattr(summed, name)[:, 0], of_steps, rtol=1e-9, atol=1e-12)
+
+
+def test_an_arm_whose_steps_count_as_one_takes_one_backward_pass_a_point(monkeypatch) -> None:
+    model = random_language_model("llama", "arm")
+    canvases = build_canvases(model, random_examples(1, num_targets=3), left_to_right([3]))
+    passes = []
+    backward = torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *args, **given: passes.append(1) or backward(*args, **given)
+    )
+    counts = []
+    for asked in (canvases, list(map(as_one_step, canvases))):
+        passes.clear()
+        eap_ig(model, asked, metric="logit_diff", ig_steps=2)
+        counts.append(len(passes))
+    assert counts == [2 * 3, 2]

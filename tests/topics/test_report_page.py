@@ -249,7 +249,7 @@ def test_a_task_of_one_step_has_no_view_step_by_step_and_says_so(
     for task in tasks:
         shown = [exhibit.name for topic in TOPICS for exhibit in topic.exhibits(task)]
         assert shown == exhibit_names(task.task)
-    assert page.text.count("Both models answer this task in one denoising step") == 1
+    assert page.text.count("both models answer this task in one denoising step") == 1
 
 
 def test_every_topic_that_shows_something_has_a_heading(made: Report) -> None:

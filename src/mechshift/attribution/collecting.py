@@ -76,7 +76,7 @@ class ScoreCollector:
         clean_metric: Float[Tensor, "batch slot"],
         corrupted_metric: Float[Tensor, "batch slot"],
     ) -> None:
-        """Put a batch's scores and metrics where their examples and steps belong.
+        """Add a batch's scores and metrics where their examples and steps belong.
 
         Raises:
             AttributionError: a score is infinite or not a number.
@@ -87,11 +87,14 @@ class ScoreCollector:
                 f"the scores of example {batch.example[~finite].min()} (pool row) are not finite:"
                 " the model's activations overflow on it; load the model in float32 or bfloat16."
             )
-        row, slot = np.nonzero(batch.step >= 0)
-        cell = batch.example[row] - self._first_example, batch.step[row, slot]
-        self.values[cell] = scores.cpu().numpy()[row, slot]
-        self.clean_metric[cell] = clean_metric.double().cpu().numpy()[row, slot]
-        self.corrupted_metric[cell] = corrupted_metric.double().cpu().numpy()[row, slot]
+        on_host = scores.cpu().numpy()
+        clean, corrupted = (one.double().cpu().numpy() for one in (clean_metric, corrupted_metric))
+        # One after the other: canvases of one example may count as one step (`as_one_step`).
+        for row, slot in zip(*np.nonzero(batch.step >= 0), strict=True):
+            cell = batch.example[row] - self._first_example, batch.step[row, slot]
+            self.values[cell] += on_host[row, slot]
+            self.clean_metric[cell] += clean[row, slot]
+            self.corrupted_metric[cell] += corrupted[row, slot]
 
     def collected(self) -> dict[str, Any]:
         """What every record of scores holds beside its graph, once every batch has been added."""

@@ -4,6 +4,7 @@ from mechshift.axes import GENERAL_SPANS as GENERAL_SPANS
 from mechshift.denoising.canvas import Canvas as Canvas
 from mechshift.denoising.canvas import CanvasBatch as CanvasBatch
 from mechshift.denoising.canvas import Readout as Readout
+from mechshift.denoising.canvas import as_one_step as as_one_step
 from mechshift.denoising.canvas import batch_canvases as batch_canvases
 from mechshift.denoising.canvas import build_canvases as build_canvases
 from mechshift.denoising.canvas import example_clusters as example_clusters

@@ -12,7 +12,7 @@ knows the logit shift.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -116,6 +116,14 @@ def build_canvases(
         else:
             canvases.extend(_masked_canvases(model, row, clusters[row], example, commit_step))
     return canvases
+
+
+def as_one_step(canvas: Canvas) -> Canvas:
+    """The same canvas, all of whose tokens count as one step's: its scores are sums over steps.
+
+    An ARM's steps share a canvas, so it then takes one backward pass in place of one a step.
+    """
+    return replace(canvas, readouts=tuple(replace(one, step=0, slot=0) for one in canvas.readouts))
 
 
 def _teacher_forced_canvas(

@@ -26,7 +26,13 @@ from mechshift.attribution import (
 )
 from mechshift.comparison import MIN_EXAMPLES as MIN_SHARDS
 from mechshift.comparison import drawn_together, shard_clusters
-from mechshift.denoising import Canvas, Schedule, build_canvases, example_clusters
+from mechshift.denoising import (
+    Canvas,
+    Schedule,
+    as_one_step,
+    build_canvases,
+    example_clusters,
+)
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
@@ -123,6 +129,8 @@ def score_work(
         return sum_over_steps(scores, groups[start : start + len(scores.values)])
 
     canvases = build_canvases(model, pooled_examples(pool, model), schedule)
+    if settings.steps == "summed":
+        canvases = [as_one_step(canvas) for canvas in canvases]
     groups = None
     if settings.steps == "grouped" and schedule.num_steps > 1:
         clusters = shard_clusters(example_clusters(canvases), settings.examples_per_shard)

@@ -182,7 +182,8 @@ def _notes(task: TaskResults) -> tuple[str, ...]:
     if has_steps(task.comparison):
         return ()
     return (
-        "Both models answer this task in one denoising step, so there is no view step by step.",
+        "There is no view step by step: both models answer this task in one denoising step, or"
+        " scores were summed over steps (--attribution.steps summed).",
     )
 
 

@@ -148,18 +148,16 @@ class ModelOnTask:
         return self.settings.pool.num_examples // self.settings.attribution.examples_per_shard
 
     @property
-    def example_bytes(self) -> int:
-        """Scores of one example."""
-        return self.num_steps * self.graph.num_edges * WIDE
-
-    @property
     def score_bytes(self) -> int:
         """All scores, on disk: those of a shard are as many as of an example."""
         return self.stored_numbers(self.num_steps) * self.graph.num_edges * WIDE
 
     def stored_numbers(self, num_steps: int) -> int:
         """Scores that are kept of each edge in so many denoising steps."""
-        if num_steps == 1 or self.settings.attribution.steps == "each":
+        steps = self.settings.attribution.steps
+        if steps == "summed":
+            return self.num_rows
+        if num_steps == 1 or steps == "each":
             return self.num_rows * num_steps
         return self.num_rows + min(NUM_GROUPS, self.num_rows) * num_steps
 
@@ -181,7 +179,9 @@ class ModelOnTask:
         grouped = 0
         if self.num_steps > 1 and attribution.steps == "grouped":  # in float64; groups at most
             grouped = 2 * min(NUM_GROUPS, num_examples // per_shard)
-        return (num_examples + averaged + grouped) * self.example_bytes
+        num_steps = 1 if attribution.steps == "summed" else self.num_steps
+        rows = num_examples + averaged + grouped
+        return rows * num_steps * self.graph.num_edges * WIDE
 
     @property
     def comparison_bytes(self) -> int:

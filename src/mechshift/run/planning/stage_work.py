@@ -94,6 +94,8 @@ def _scores(asked: Asked) -> Work:
 
 def _scoring(asked: Asked, batches: Iterable[Batch]) -> Work:
     model = asked.model
+    if asked.settings.attribution.steps == "summed":
+        batches = (replace(batch, slots=1) for batch in batches)
     return asked.on(
         batches, lambda batch: scoring_work(model.shape, model.graph, model.passes, batch)
     )
