@@ -64,7 +64,7 @@ def _pieces(
             config={
                 "task": task.name,
                 "position": position,
-                "pair": asdict(options),
+                "pair": options.manifest_config(),
                 "pool": asdict(config),
             },
             inputs=pair_inputs(pair.arm) | pair_inputs(pair.mdm) | _task_file(task),
