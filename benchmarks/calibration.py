@@ -150,14 +150,17 @@ TRAININGS = {
         with_diffusion=with_diffusion * np.hypot(1.0, sd),
         without=without * np.hypot(1.0, sd),
         kind_share=kind_share,
+        training_sd_without=sd_without,
     )
-    for words, with_diffusion, without, kind_share in (
-        ("no difference", SHIFT, SHIFT, 0.4),
-        ("no difference, own noise alone", SHIFT, SHIFT, 0.0),
-        ("no shift at all", 0.0, 0.0, 0.4),
-        ("half without", SHIFT, SHIFT / 2, 0.4),
-        ("difference 2", 2.0, 0.0, 0.4),
-        ("difference 4", 4.0, 0.0, 0.4),
+    for words, with_diffusion, without, kind_share, sd_without in (
+        ("no difference", SHIFT, SHIFT, 0.4, None),
+        ("no difference, own noise alone", SHIFT, SHIFT, 0.0, None),
+        ("a small shift, no difference", 2.0, 2.0, 0.4, None),
+        ("no shift at all", 0.0, 0.0, 0.4, None),
+        ("no shift at all, MDMs alone scatter", 0.0, 0.0, 0.4, 0.0),
+        ("half without", SHIFT, SHIFT / 2, 0.4, None),
+        ("difference 2", 2.0, 0.0, 0.4, None),
+        ("difference 4", 4.0, 0.0, 0.4, None),
     )
     for num in (3, 4, 6)
     for sd in (0.0, 1.0, 3.0)

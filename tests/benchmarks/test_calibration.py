@@ -42,7 +42,7 @@ def test_verdicts_are_false_no_more_often_than_they_say_and_right_where_they_can
         assert all(pool[rule].verdict == pool[rule].right for pool in pools), rule
 
 
-TRAINING_POOLS = 60
+TRAINING_POOLS = 40
 
 
 @pytest.mark.parametrize("num", [3, 4, 6])

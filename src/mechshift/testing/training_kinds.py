@@ -33,6 +33,8 @@ class TrainingKinds:
     """The same of ARMs trained on."""
     training_sd: float = 1.0
     """Standard deviation between trainings of one kind."""
+    training_sd_without: float | None = None
+    """Between those without diffusion; None: the same."""
     arm_share: float = 0.3
     """Of the variance over examples, what all trainings share."""
     kind_share: float = 0.4
@@ -64,10 +66,14 @@ def simulated_trainings(
     of_arm = np.sqrt(kinds.arm_share) * generator.normal(size=NUM_EXAMPLES)
     own_share = 1 - kinds.arm_share - kinds.kind_share
     measured: list[list[Measured]] = []
-    for truth in (kinds.with_diffusion, kinds.without):
+    sd_without = kinds.training_sd_without
+    for truth, sd in (
+        (kinds.with_diffusion, kinds.training_sd),
+        (kinds.without, kinds.training_sd if sd_without is None else sd_without),
+    ):
         of_kind = np.sqrt(kinds.kind_share) * generator.normal(size=NUM_EXAMPLES)
         own = np.sqrt(own_share) * generator.normal(size=(kinds.num_trainings, NUM_EXAMPLES))
-        seeds = kinds.training_sd * generator.normal(size=(kinds.num_trainings, 1))
+        seeds = sd * generator.normal(size=(kinds.num_trainings, 1))
         numbers = truth + seeds + np.sqrt(NUM_EXAMPLES) * (of_arm + of_kind + own)
         measured.append([_measured(row, weights, level) for row in numbers])
     (mdm, *others), trained_on = measured

@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import polars as pl
 
 from mechshift.models import ARM_CONTINUED, control_role
-from mechshift.page.elements import Exhibit, Part
+from mechshift.page.elements import Definition, Exhibit, Part
 from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.formats import (
     NOT_MEASURED,
@@ -40,6 +40,7 @@ from mechshift.topics.topic import (
 )
 from mechshift.topics.trainings import MIN_TRAININGS
 from mechshift.topics.trainings_table import (
+    TRAININGS,
     QuantitiesTable,
     over_trainings,
     trainings_frame,
@@ -302,7 +303,7 @@ def _parts(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Part, ...
 
 def _tables(task: TaskResults, quantities: Sequence[Quantity]) -> Mapping[str, pl.DataFrame]:
     rows = over_trainings(task, quantities)
-    return {"trainings": trainings_frame(rows)} if rows else {}
+    return {TRAININGS: trainings_frame(rows)} if rows else {}
 
 
 def controls_topic(quantities: Sequence[Quantity]) -> Topic[None]:
@@ -335,5 +336,15 @@ def controls_topic(quantities: Sequence[Quantity]) -> Topic[None]:
         ),
         exhibits=lambda task: _exhibits(task, quantities),
         tables=lambda task: _tables(task, quantities),
+        terms=(
+            Definition(
+                term="Trainings",
+                meaning="Models of one recipe and other seeds: the MDM and MDMs of other seeds with"
+                " diffusion, ARMs trained on without it. Their spread is the standard deviation"
+                " between them, less what the noise of examples makes of it. An interval over"
+                " trainings says where the difference of two recipes would lie with other examples"
+                f" and other seeds; it takes {MIN_TRAININGS} trainings of either.",
+            ),
+        ),
         parts=lambda task: _parts(task, quantities),
     )

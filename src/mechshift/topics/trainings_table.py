@@ -15,6 +15,9 @@ from mechshift.topics.causes import can_do_the_task, trainings_of_kinds
 from mechshift.topics.topic import Quantity, TaskResults
 from mechshift.topics.trainings import MIN_TRAININGS, Trainings, trainings_difference
 
+TRAININGS = "trainings"
+"""Name of the table beside the page."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class QuantitiesTable:
@@ -28,6 +31,8 @@ class QuantitiesTable:
     """Name and meaning."""
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     """Quantity, and a cell for every column."""
+    csv: str = ""
+    """Name of the table of its numbers beside the page; empty: a figure's holds them."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -52,7 +57,7 @@ class QuantityOverTrainings:
 def over_trainings(
     task: TaskResults, quantities: Sequence[Quantity]
 ) -> tuple[QuantityOverTrainings, ...]:
-    """Every quantity over trainings; empty where either kind has but one."""
+    """Every quantity over trainings that has resamples of some; empty where no kind has two."""
     roles = [role[0] for one in task.controls if (role := control_role(one.name)) is not None]
     if MDM_OTHER_SEED not in roles and roles.count(ARM_CONTINUED) < 2:
         return ()
@@ -60,9 +65,9 @@ def over_trainings(
     found = []
     for quantity in quantities:
         kinds = trainings_of_kinds({one.name: one.measured[quantity.name] for one in members})
-        found.append(
-            QuantityOverTrainings(name=quantity.name, with_diffusion=kinds[0], without=kinds[1])
-        )
+        row = QuantityOverTrainings(name=quantity.name, with_diffusion=kinds[0], without=kinds[1])
+        if any(kind is not None for kind in kinds):
+            found.append(row)
     return tuple(found)
 
 
@@ -84,6 +89,7 @@ def trainings_table(rows: Sequence[QuantityOverTrainings]) -> QuantitiesTable:
 
     return QuantitiesTable(
         name="trainings-table",
+        csv=TRAININGS,
         corner="Over trainings",
         columns=tuple(columns),
         rows=tuple(
