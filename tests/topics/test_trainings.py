@@ -157,3 +157,25 @@ def test_a_resample_without_a_number_widens_the_interval_and_too_many_leave_none
     assert whole is not None and some is not None
     assert some.high - some.low > whole.high - whole.low
     assert interval(30) is None
+
+
+def test_examples_and_trainings_add_up_as_a_root_of_squares() -> None:
+    """The means differ by 2; seeds have a variance of 1, of which three leave a third."""
+    shared = np.linspace(-1.0, 4.0, 401)
+    one = trainings(*(measured(value, *(value + shared)) for value in (1.0, 2.0, 3.0)))
+    other = trainings(measured(0.0, *np.zeros(401)))
+    found = trainings_difference(one, other)
+    assert found is not None
+    low, high = found.examples.interval.low, found.examples.interval.high
+    assert found.degrees_of_freedom == pytest.approx(2.0)
+    of_trainings = student(2).ppf(0.975) * 3**-0.5
+    interval = found.estimate.interval
+    assert interval.low == pytest.approx(2 - ((2 - low) ** 2 + of_trainings**2) ** 0.5)
+    assert interval.high == pytest.approx(2 + ((high - 2) ** 2 + of_trainings**2) ** 0.5)
+    # At another level either part reaches as far as its own distribution does.
+    wider = found.at_level(0.99)
+    examples = found.examples.at_level(0.99).interval
+    of_trainings = student(2).ppf(0.995) * 3**-0.5
+    assert wider.interval.high == pytest.approx(
+        2 + ((examples.high - 2) ** 2 + of_trainings**2) ** 0.5
+    )

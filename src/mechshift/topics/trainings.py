@@ -3,21 +3,23 @@
 For the rule of causes. With diffusion are the MDM and MDMs of other seeds, without it are the ARMs
 that were trained on. All of them are measured against one ARM on the same resamples.
 
-1. The difference is that of the two kinds' means over their trainings. Its variance over resamples
-   is what another sample of examples would change: what the kinds share cancels, and what the
-   trainings of one kind share does not.
+1. The difference is that of the two kinds' means over their trainings, and its interval over
+   examples is that of the difference's draws: what the kinds share cancels, and what the trainings
+   of one kind share does not.
 2. The variance of training is the sample variance of a kind's numbers, minus what examples alone
    make of it (the mean over resamples of the sample variance of draws, each training's about its
-   own mean), and never below 0.
-3. The variance of the difference is that of 1, plus the variance of training over the number of
-   trainings for each kind. Student's t has degrees of freedom by Satterthwaite's formula from the
-   kinds' sample variances, as in Welch's test.
+   own mean), and never below 0. To the variance of the difference each kind adds its variance of
+   training over the number of its trainings.
+3. The interval reaches as far as both together, as the root of the sum of squares: of its reach
+   over examples, and of Student's t times the standard deviation of 2, with degrees of freedom by
+   Satterthwaite's formula from the kinds' parts, as in Welch's test.
 
 So trainings that agree add nothing, and a single model that no training made (the ARM, read as the
-MDM is) can stand on one side. Taken for examples alone, or with trainings drawn again from three,
-the interval is too narrow (docs/validity.md).
+MDM is) can stand on one side. Without 2, or with trainings drawn again from three, the interval is
+too narrow; with degrees of freedom for the whole variance it is so where one kind alone scatters
+(docs/validity.md).
 
-Source: Welch 1947; Satterthwaite 1946.
+Source: Satterthwaite 1946; Welch 1947.
 """
 
 from collections.abc import Mapping
@@ -25,7 +27,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import ndtri, stdtrit
+from scipy.special import stdtrit
 
 from mechshift.statistics import Estimate, Estimates, Interval
 from mechshift.topics.topic import Measured
@@ -104,19 +106,16 @@ class TrainingsDifference:
     training_variance: float
     """What drawing other trainings adds to the difference's variance."""
     degrees_of_freedom: float
-    """Of Student's t; infinite where trainings agree."""
+    """Of that part; infinite where it is 0."""
 
     def at_level(self, level: float) -> Estimate:
         """With the interval over examples and trainings."""
-        tail = (1 - level) / 2
-        reach = float(-stdtrit(self.degrees_of_freedom, tail))
-        errors = float(-ndtri((1 - self.examples.interval.level) / 2))
-        value, interval = self.examples.value, self.examples.interval
-
-        def half(of_examples: float) -> float:
-            return reach * float(np.sqrt((of_examples / errors) ** 2 + self.training_variance))
-
-        low, high = value - half(value - interval.low), value + half(interval.high - value)
+        examples = self.examples.at_level(level)
+        reach = float(-stdtrit(self.degrees_of_freedom, (1 - level) / 2))
+        of_trainings = reach * self.training_variance**0.5
+        value, interval = examples.value, examples.interval
+        low = value - float(np.hypot(value - interval.low, of_trainings))
+        high = value + float(np.hypot(interval.high - value, of_trainings))
         return Estimate(value=value, interval=Interval(low=low, high=high, level=level))
 
     @property
@@ -132,15 +131,13 @@ def trainings_difference(one: Trainings, other: Trainings) -> TrainingsDifferenc
     examples = Estimates.from_rows(rows, level=one.level).at(0)
     if examples is None:
         return None
-    kinds = [kind for kind in (one, other) if len(kind.names) > 1]
-    added = sum(kind.training_variance / len(kind.names) for kind in kinds)
-    variance = float(np.nanvar(draws)) + added
-    spread = sum(
-        (kind.sample_variance / len(kind.names)) ** 2 / (len(kind.names) - 1) for kind in kinds
-    )
-    freedom = float("inf")
-    if spread > 0:  # no fewer than Welch's test can have
-        freedom = max(variance**2 / spread, min(len(kind.names) for kind in kinds) - 1.0)
+    added, spread = 0.0, 0.0
+    for kind in (one, other):
+        if (num := len(kind.names)) > 1:
+            added += kind.training_variance / num
+            spread += (kind.training_variance / num) ** 2 / (num - 1)
     return TrainingsDifference(
-        examples=examples, training_variance=float(added), degrees_of_freedom=freedom
+        examples=examples,
+        training_variance=added,
+        degrees_of_freedom=added**2 / spread if spread > 0 else float("inf"),
     )
