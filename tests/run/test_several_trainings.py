@@ -96,4 +96,4 @@ def test_the_pool_names_all_their_paths(run):
     manifest = json.loads((run / "pool" / "ioi" / "manifest.json").read_text(encoding="utf-8"))
     pair = manifest["config"]["pair"]
     assert len(pair["continued_arm"]) == 3
-    assert pair["other_mdm"].endswith("other-mdm")
+    assert pair["other_mdm"][0].endswith("other-mdm")

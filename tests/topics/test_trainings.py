@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 from scipy.stats import t as student
 
 from mechshift.statistics import Estimate, Estimates, Interval
@@ -16,6 +17,11 @@ def measured(value: float, *draws: float) -> Measured:
     """A number with these draws; its interval matters only where the test says so."""
     interval = Interval(low=value - 1, high=value + 1, level=0.95)
     return Measured(estimate=Estimate(value=value, interval=interval), draws=np.array(draws))
+
+
+def errors_of(level: float) -> float:
+    """Standard errors of a normal distribution that an interval of this level reaches."""
+    return float(norm.ppf((1 + level) / 2))
 
 
 def trainings(*numbers: Measured) -> Trainings:
@@ -55,10 +61,10 @@ def test_without_noise_of_examples_the_interval_is_that_of_welchs_test() -> None
     assert found.degrees_of_freedom == pytest.approx(2.0)
     for level in (0.95, 0.99):
         reach = student(2).ppf((1 + level) / 2) * 3**-0.5
-        interval = found.at_level(level).interval
+        interval = found.reaching(errors_of(level)).interval
         assert (interval.low, interval.high) == pytest.approx((2 - reach, 2 + reach))
-        assert interval.level == level
-    assert found.estimate == found.at_level(0.95)
+        assert interval.level == pytest.approx(level)
+    assert found.estimate == found.reaching(errors_of(0.95))
 
 
 def test_degrees_of_freedom_follow_satterthwaite() -> None:
@@ -87,7 +93,7 @@ def test_identical_trainings_add_no_variance() -> None:
     assert found.training_variance == 0.0
     assert found.degrees_of_freedom == float("inf")
     for level in (0.9, 0.95, 0.999):
-        one, other = found.at_level(level), alone.at_level(level)
+        one, other = found.reaching(errors_of(level)), alone.at_level(level)
         assert one.value == pytest.approx(other.value)
         assert one.interval.low == pytest.approx(other.interval.low)
         assert one.interval.high == pytest.approx(other.interval.high)
@@ -173,7 +179,7 @@ def test_examples_and_trainings_add_up_as_a_root_of_squares() -> None:
     assert interval.low == pytest.approx(2 - ((2 - low) ** 2 + of_trainings**2) ** 0.5)
     assert interval.high == pytest.approx(2 + ((high - 2) ** 2 + of_trainings**2) ** 0.5)
     # At another level either part reaches as far as its own distribution does.
-    wider = found.at_level(0.99)
+    wider = found.reaching(errors_of(0.99))
     examples = found.examples.at_level(0.99).interval
     of_trainings = student(2).ppf(0.995) * 3**-0.5
     assert wider.interval.high == pytest.approx(

@@ -64,7 +64,7 @@ def _pieces(
             config={
                 "task": task.name,
                 "position": position,
-                "pair": options.manifest_config(),
+                "pair": asdict(options),
                 "pool": asdict(config),
             },
             inputs=pair_inputs(pair.arm) | pair_inputs(pair.mdm) | _task_file(task),

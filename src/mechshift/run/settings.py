@@ -157,30 +157,22 @@ class PairOptions:
         """The tasks that are compared where none are named."""
         return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
 
-    def manifest_config(self) -> dict[str, Any]:
-        """As a pool's manifest names them: of several paths none as null, and one by itself."""
-        config = asdict(self)
-        for name in SEVERAL_VALUES:
-            paths = config[name]
-            config[name] = list(paths) if len(paths) > 1 else next(iter(paths), None)
-        return config
-
 
 def stored_pair_options(config: Mapping[str, Any]) -> PairOptions:
-    """The options of which `PairOptions.manifest_config` is.
+    """The options that a pool's manifest names, whose lists are tuples.
 
     Raises:
         ConfigError: options that do not go together.
         TypeError: an option that does not exist.
     """
-    several = {name: _listed(config.get(name)) for name in SEVERAL_VALUES}
-    return PairOptions(**(dict(config) | several))
+    values = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+    }
+    return PairOptions(**values)
 
 
 SEVERAL = ("continued_arm", "other_mdm")
 """Options of which there may be several models, one a training."""
-
-SEVERAL_VALUES = (*SEVERAL, *(f"{name}_adapter" for name in SEVERAL))
 
 NO_ADAPTER = "none"
 """What stands in a list of adapters for a model without one."""

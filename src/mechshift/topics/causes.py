@@ -30,6 +30,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import numpy as np
+from scipy.special import ndtri
 
 from mechshift.models import ARM_CONTINUED, ARM_FULL, MDM_OTHER_SEED, control_role
 from mechshift.page.formats import NOT_DECIDED, UNDEFINED, in_words, number
@@ -130,10 +131,10 @@ def _over_trainings(
         if (found := trainings_difference(with_diffusion, other)) is not None
     }
 
-    def decide(level: float) -> str:
-        if not own.at_level(level).excludes(0.0) or own.value * shift <= 0:
+    def decide(errors: float) -> str:
+        if not own.reaching(errors).excludes(0.0) or own.value * shift <= 0:
             return NOT_DECIDED  # there is nothing to explain, or other trainings shift otherwise
-        differences = {name: one.at_level(level) for name, one in beyond.items()}
+        differences = {name: one.reaching(errors) for name, one in beyond.items()}
         if same := [name for name, one in differences.items() if alike(one, shift)]:
             return f"also without diffusion ({', '.join(same)})"
         if _number_of(without) in differences and all(
@@ -143,7 +144,7 @@ def _over_trainings(
         return NOT_DECIDED
 
     level = own.interval.level
-    decided = decide(level)
+    decided = decide(float(ndtri((1 + level) / 2)))
     return _statement(
         decided,
         _over_trainings_in_words(quantity, with_diffusion, without, beyond) + f": {decided}.",
@@ -183,10 +184,10 @@ def _of_checkpoint(quantity: str, measured: Mapping[str, Measured]) -> Statement
         name: found for name, one in controls.items() if (found := contrast(mdm, one)) is not None
     }
 
-    def decide(level: float) -> str:
-        if not shift.at_level(level).excludes(0.0):  # then there is nothing to explain
+    def decide(errors: float) -> str:
+        if not shift.reaching(errors).excludes(0.0):  # then there is nothing to explain
             return NOT_DECIDED
-        return _words_for({name: one.at_level(level) for name, one in beyond.items()}, shift.value)
+        return _words_for({name: one.reaching(errors) for name, one in beyond.items()}, shift.value)
 
     decided = _words_for(beyond, shift.value)
     return _statement(

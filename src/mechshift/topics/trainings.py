@@ -23,13 +23,13 @@ Source: Satterthwaite 1946; Welch 1947.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
-from scipy.special import stdtrit
+from scipy.special import ndtr, ndtri, stdtrit
 
-from mechshift.statistics import Estimate, Estimates, Interval
+from mechshift.statistics import Estimate, Estimates
 from mechshift.topics.topic import Measured
 
 MIN_TRAININGS = 3
@@ -108,20 +108,20 @@ class TrainingsDifference:
     degrees_of_freedom: float
     """Of that part; infinite where it is 0."""
 
-    def at_level(self, level: float) -> Estimate:
-        """With the interval over examples and trainings."""
-        examples = self.examples.at_level(level)
-        reach = float(-stdtrit(self.degrees_of_freedom, (1 - level) / 2))
+    def reaching(self, errors: float) -> Estimate:
+        """With the interval over examples and trainings of `Estimate.reaching`'s level."""
+        examples = self.examples.reaching(errors)
+        reach = float(-stdtrit(self.degrees_of_freedom, ndtr(-errors)))
         of_trainings = reach * self.training_variance**0.5
         value, interval = examples.value, examples.interval
         low = value - float(np.hypot(value - interval.low, of_trainings))
         high = value + float(np.hypot(interval.high - value, of_trainings))
-        return Estimate(value=value, interval=Interval(low=low, high=high, level=level))
+        return Estimate(value=value, interval=replace(interval, low=low, high=high))
 
     @property
     def estimate(self) -> Estimate:
         """At the level of the interval over examples."""
-        return self.at_level(self.examples.interval.level)
+        return self.reaching(float(ndtri((1 + self.examples.interval.level) / 2)))
 
 
 def trainings_difference(one: Trainings, other: Trainings) -> TrainingsDifference | None:
