@@ -165,7 +165,7 @@ def stored_pair_options(config: Mapping[str, Any]) -> PairOptions:
         ConfigError: options that do not go together.
         TypeError: an option that does not exist.
     """
-    values = {
+    values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
     }
     return PairOptions(**values)
