@@ -47,7 +47,9 @@ from mechshift.statistics import (
     centred_estimate,
     holm,
 )
-from mechshift.testing import additive_runs
+from mechshift.testing import TrainingKinds, additive_runs, simulated_trainings
+from mechshift.testing.training_kinds import QUANTITY
+from mechshift.topics.causes import alike, cause, further, trainings_of_kinds
 from mechshift.topics.decisions import (
     HOME_ADVANTAGE,
     TOO_NOISY,
@@ -61,7 +63,8 @@ from mechshift.topics.decisions import (
 )
 from mechshift.topics.other_circuit import rediscovered
 from mechshift.topics.spread import caution
-from mechshift.topics.topic import KINDS
+from mechshift.topics.topic import KINDS, MemberResults
+from mechshift.topics.trainings import Trainings, trainings_difference
 
 GRAPH = Graph(num_layers=6, num_heads=3, num_key_value_groups=3)
 
@@ -134,7 +137,36 @@ SCENARIOS = {
     "effects to the power .9": Scenario(power=0.9),
     "effects to the power .7": Scenario(power=0.7),
 }
-"""By default what docs/validity.md shows."""
+"""Pools of two models' scores; by default what docs/validity.md shows."""
+
+SHIFT = 8.0
+"""Of trainings with diffusion and without it that do not differ, in standard deviations of one
+training's number; where they differ, those without do not shift."""
+
+TRAININGS = {
+    f"{num} trainings a side, sd {sd:g}, {words}": TrainingKinds(
+        num_trainings=num,
+        training_sd=sd,
+        with_diffusion=with_diffusion * np.hypot(1.0, sd),
+        without=without * np.hypot(1.0, sd),
+        kind_share=kind_share,
+        training_sd_without=sd_without,
+    )
+    for words, with_diffusion, without, kind_share, sd_without in (
+        ("no difference", SHIFT, SHIFT, 0.4, None),
+        ("no difference, own noise alone", SHIFT, SHIFT, 0.0, None),
+        ("a small shift, no difference", 2.0, 2.0, 0.4, None),
+        ("no shift at all", 0.0, 0.0, 0.4, None),
+        ("no shift at all, MDMs alone scatter", 0.0, 0.0, 0.4, 0.0),
+        ("half without", SHIFT, SHIFT / 2, 0.4, None),
+        ("difference 2", 2.0, 0.0, 0.4, None),
+        ("difference 4", 4.0, 0.0, 0.4, None),
+    )
+    for num in (3, 4, 6)
+    for sd in (0.0, 1.0, 3.0)
+}
+"""Trainings with diffusion and without it; standard deviation between trainings in standard errors
+of one over examples."""
 
 
 @dataclass(frozen=True)
@@ -176,10 +208,10 @@ class Reading:
 
 
 def main(options: Options) -> None:
-    """Draw what is missing, and print two tables."""
+    """Draw what is missing, and print what became of it."""
     chosen = [
         name
-        for name in SCENARIOS
+        for name in (*SCENARIOS, *TRAININGS)
         if not options.scenarios or any(words in name for words in options.scenarios)
     ]
     done = read(options.file)
@@ -195,7 +227,9 @@ def main(options: Options) -> None:
     pools = {name: [done[key] for key in keys if key[0] == name] for name in chosen}
     console = Console(width=150)
     console.print(table_of(pools))
-    console.print(table_of_runs(pools, options.level))
+    of_scores = {name: found for name, found in pools.items() if name in SCENARIOS}
+    if of_scores:
+        console.print(table_of_runs(of_scores, options.level))
 
 
 def draw(options: Options, keys: Sequence[tuple[str, int]]) -> Iterator[dict[str, Reading]]:
@@ -222,7 +256,16 @@ def read(file: Path) -> dict[tuple[str, int], dict[str, Reading]]:
 def table_of(pools: dict[str, list[dict[str, Reading]]]) -> Table:
     """One row for each scenario and rule; * where false decisions exceed chance at 5 %."""
     table = Table()
-    for column in ("scenario", "rule", "false", "right", "truth", "bias", "coverage"):
+    for column in (
+        "scenario",
+        "rule",
+        "false",
+        "right",
+        "not decided",
+        "truth",
+        "bias",
+        "coverage",
+    ):
         table.add_column(column)
     for name, of_scenario in pools.items():
         for rule in of_scenario[0]:
@@ -254,7 +297,7 @@ def table_of_runs(pools: dict[str, list[dict[str, Reading]]], level: float) -> T
 
 
 def cells(readings: Sequence[Reading]) -> Iterable[str]:
-    """False and right decisions, truth, bias and coverage."""
+    """False and right decisions and none, truth, bias and coverage."""
     num = len(readings)
     false = sum(one.false for one in readings)
     right = sum(one.decided for one in readings) - false
@@ -263,6 +306,7 @@ def cells(readings: Sequence[Reading]) -> Iterable[str]:
     covers = [one.covers for one in readings if one.covers is not None]
     yield f"{false} of {num}{more_than_chance}"
     yield str(right)
+    yield str(num - false - right)
     yield f"{np.mean([one.truth for one in readings]):.2f}"
     yield f"{np.mean([one.value - one.truth for one in defined]):+.3f}" if defined else "none"
     yield f"{np.mean(covers):.2f} of {len(covers)}" if covers else "none"
@@ -271,6 +315,8 @@ def cells(readings: Sequence[Reading]) -> Iterable[str]:
 def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
     """Every rule, old and new, on one pool of a scenario."""
     name, seed = key
+    if name in TRAININGS:
+        return cause_readings(TRAININGS[name], options, seed)
     scenario = SCENARIOS[name]
     generator = np.random.default_rng([seed, len(name), scenario.num_examples])
     effects = effects_of(scenario, generator)
@@ -500,6 +546,70 @@ def inheritance_readings(pool: Pool, held_out: np.ndarray) -> dict[str, Reading]
             by_held_out, by_held_out(exactly(truth)), fixed, truth
         ),
     }
+
+
+def cause_readings(kinds: TrainingKinds, options: Options, seed: int) -> dict[str, Reading]:
+    """The cause of a shift over trainings, and by two rules with less noise in the interval.
+
+    The first holds trainings fixed. The second draws them again, with replacement, as examples are.
+    Nothing is decided where the MDM's own shift is not.
+    """
+    drawn = simulated_trainings(
+        kinds, seed=seed, num_resamples=options.resamples, level=options.level
+    )
+    members = (drawn.mdm, *drawn.controls)
+    found = trainings_of_kinds({one.name: one.measured[QUANTITY] for one in members})
+    one, other = (kind for kind in found if kind is not None)
+    difference = trainings_difference(one, other)
+    own = drawn.mdm.estimate(QUANTITY)
+    assert difference is not None and own is not None
+    also = f"also without diffusion ({kinds.num_trainings} trainings)"
+    right = also if kinds.with_diffusion == kinds.without else "diffusion's"
+    truth = kinds.with_diffusion - kinds.without
+
+    def decide(found: Estimate | None) -> str:
+        """At the level of the interval."""
+        assert found is not None
+        if not own.at_level(found.interval.level).excludes(0.0) or own.value * one.mean <= 0:
+            return "not decided"
+        if alike(found, one.mean):
+            return also
+        return "diffusion's" if further(found, one.mean) else "not decided"
+
+    statement = cause(QUANTITY, drawn.mdm, drawn.controls)
+    explained = own.excludes(0.0)
+    by_rule = Reading(
+        verdict=statement.verdict if explained else "not decided",
+        right=right,
+        value=difference.estimate.value,
+        truth=truth,
+        covers=difference.estimate.interval.contains(truth),
+        p=statement.p,
+    )
+    again = trainings_drawn_again(members, (one, other), options, seed)
+    return {
+        "cause": by_rule,
+        "cause, trainings held fixed": reading(decide, right, difference.examples, truth),
+        "cause, trainings drawn again": reading(decide, right, again, truth),
+    }
+
+
+def trainings_drawn_again(
+    members: Sequence[MemberResults],
+    kinds: tuple[Trainings, Trainings],
+    options: Options,
+    seed: int,
+) -> Estimate:
+    """The difference of means, with trainings drawn with replacement on each resample."""
+    generator = np.random.default_rng([seed, 2])
+    draws = {one.name: one.measured[QUANTITY].draws for one in members}
+    means = []
+    for kind in kinds:
+        rows = np.array([draws[name] for name in kind.names])
+        drawn = generator.integers(len(rows), size=(rows.shape[1], len(rows)))
+        means.append(rows[drawn, np.arange(rows.shape[1])[:, None]].mean(axis=1))
+    value = kinds[0].mean - kinds[1].mean
+    return centred_estimate(value, means[0] - means[1], level=options.level)
 
 
 def early_share(effects: np.ndarray, size: int) -> float:

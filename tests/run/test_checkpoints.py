@@ -22,7 +22,7 @@ def entry(tmp_path, link_model, tiny):
         name="own",
         arm=ModelSource(path=str(tiny / "arm")),
         mdm=ModelSource(path=str(tmp_path / "mdm")),
-        continued_arm=ModelSource(path=str(tmp_path / "control")),
+        continued_arms=(ModelSource(path=str(tmp_path / "control")),),
         shift=True,
     )
 
@@ -62,7 +62,7 @@ def test_copies_of_both_ends_among_the_checkpoints_count_once(entry, tmp_path, l
 
 
 def swap(entry):
-    return replace(entry, mdm=entry.continued_arm, continued_arm=entry.mdm)
+    return replace(entry, mdm=entry.continued_arms[0], continued_arms=(entry.mdm,))
 
 
 def change_recipe(folder, **values):
@@ -139,7 +139,12 @@ def test_the_two_trainings_cannot_be_taken_for_each_other(entry):
     with pytest.raises(ModelError, match="objective 'ar', and --mdm asks for one of diffusion"):
         found(swap(entry))
     with pytest.raises(ModelError, match="objective 'mdm', and --continued-arm asks for 'ar'"):
-        found(replace(entry, continued_arm=entry.mdm))
+        found(replace(entry, continued_arms=(entry.mdm,)))
+
+
+def test_several_controls_are_refused_by_a_trajectory_which_follows_one(entry):
+    with pytest.raises(ModelError, match="follows one control, and --continued-arm names 2 "):
+        found(replace(entry, continued_arms=entry.continued_arms * 2))
 
 
 def test_an_adapter_on_one_of_the_models_is_refused(entry):

@@ -1,12 +1,16 @@
+import json
+from dataclasses import asdict
 from importlib.resources import as_file, files
 
 import pytest
 import torch
+import tyro
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
 from mechshift.errors import AttributionError, ConfigError
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
+from mechshift.run.settings import stored_pair_options
 
 
 def test_a_pair_brings_the_tasks_that_it_can_do():
@@ -112,18 +116,18 @@ def test_impossible_settings_are_refused(make, message):
 ADAPTED = dict(
     arm="base",
     mdm="base",
-    continued_arm="base",
-    other_mdm="base",
+    continued_arm=("base",),
+    other_mdm=("base",),
     arm_adapter="a",
     mdm_adapter="b",
-    continued_arm_adapter="c",
-    other_mdm_adapter="d",
+    continued_arm_adapter=("c",),
+    other_mdm_adapter=("d",),
 )
 
 
 def test_each_model_of_ones_own_gets_its_adapter():
     entry = PairOptions(**ADAPTED, tokenizer="t").entry()
-    sources = (entry.arm, entry.mdm, entry.continued_arm, entry.other_mdm)
+    sources = (entry.arm, entry.mdm, *entry.continued_arms, *entry.other_mdms)
     assert [source.adapter for source in sources] == ["a", "b", "c", "d"]
     assert [source.tokenizer_path for source in sources] == [None, "t", None, "t"]
 
@@ -132,18 +136,58 @@ def test_each_model_of_ones_own_gets_its_adapter():
 def test_an_adapter_without_its_model_is_refused(name):
     option = f"--{name.replace('_', '-')}"
     said = f"{option}-adapter x needs the model .*: give {option} with --arm and --mdm"
+    several = name in ("continued_arm", "other_mdm")
+    adapter = {f"{name}_adapter": ("x",) if several else "x"}
     with pytest.raises(ConfigError, match=said):
-        PairOptions(pair="tiny", **{f"{name}_adapter": "x"})
-    if name in ("continued_arm", "other_mdm"):
+        PairOptions(pair="tiny", **adapter)
+    if several:
         with pytest.raises(ConfigError, match=said):
-            PairOptions(arm="a", mdm="m", **{f"{name}_adapter": "x"})
+            PairOptions(arm="a", mdm="m", **adapter)
+
+
+def test_adapters_stand_in_the_order_of_their_models_or_share_one_base():
+    own = dict(arm="a", mdm="m")
+    entry = PairOptions(
+        **own,
+        continued_arm=("b", "c"),
+        continued_arm_adapter=("none", "x"),
+        other_mdm=("d",),
+        other_mdm_adapter=("y", "z"),
+        tokenizer="t",
+    ).entry()
+    assert [(one.path, one.adapter) for one in entry.continued_arms] == [("b", None), ("c", "x")]
+    assert [(one.path, one.adapter, one.tokenizer_path) for one in entry.other_mdms] == [
+        ("d", "y", "t"),
+        ("d", "z", "t"),
+    ]
+    with pytest.raises(ConfigError, match="names 2 models and --continued-arm-adapter 3 adapters"):
+        PairOptions(**own, continued_arm=("b", "c"), continued_arm_adapter=("x", "y", "z"))
+    with pytest.raises(ConfigError, match="names 2 models and --other-mdm-adapter 1 adapters"):
+        PairOptions(**own, other_mdm=("b", "c"), other_mdm_adapter=("x",))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"continued_arm": ("c", "d"), "other_mdm": ("e",), "other_mdm_adapter": ("x", "y")}],
+)
+def test_options_come_back_from_a_manifest_as_they_were(options):
+    given = PairOptions(arm="a", mdm="m", **options)
+    assert stored_pair_options(json.loads(json.dumps(asdict(given)))) == given
+
+
+def test_several_paths_follow_one_option_on_the_command_line():
+    words = "--arm a --mdm m --continued-arm b c --other-mdm d --other-mdm-adapter x none y"
+    settings = tyro.cli(RunSettings, args=words.split())
+    assert settings.models.continued_arm == ("b", "c")
+    assert settings.models.other_mdm == ("d",)
+    assert [one.adapter for one in settings.models.entry().other_mdms] == ["x", None, "y"]
 
 
 @pytest.mark.parametrize(
     "option, value",
     [
-        ("continued_arm", "c"),
-        ("other_mdm", "o"),
+        ("continued_arm", ("c",)),
+        ("other_mdm", ("o", "p")),
         ("tokenizer", "t"),
         ("shift", False),
         ("attention", "block-causal"),
@@ -166,18 +210,23 @@ def test_a_pair_is_made_of_one_base_and_two_adapters(tmp_path):
         adapted = get_peft_model(module, LoraConfig(r=2, lora_alpha=4, target_modules=["v_proj"]))
         name = "base_model.model.model.layers.0.self_attn.v_proj.lora_B.default.weight"
         before = module.get_parameter("model.layers.0.self_attn.v_proj.base_layer.weight").clone()
-        torch.nn.init.ones_(adapted.get_parameter(name))
         down = adapted.get_parameter(name.replace("lora_B", "lora_A")).detach()
-        adapted.save_pretrained(tmp_path / "lora")
-        lora = str(tmp_path / "lora")
+        for up in (1.0, 2.0, 3.0):
+            torch.nn.init.constant_(adapted.get_parameter(name), up)
+            adapted.save_pretrained(tmp_path / f"lora-{up:.0f}")
+        loras = [str(tmp_path / f"lora-{up}") for up in (1, 2, 3)]
         options = PairOptions(
-            arm=base, mdm=base, mdm_adapter=lora, other_mdm=base, other_mdm_adapter=lora
+            arm=base,
+            mdm=base,
+            mdm_adapter=loras[0],
+            other_mdm=(base,),
+            other_mdm_adapter=(loras[1], loras[2]),
         )
         pair = options.load("cpu", controls=True)
-    wanted = before + 2 * torch.ones(len(before), 2) @ down
-    for model in (pair.mdm, pair.controls["mdm-other-seed"]):
+    further = (pair.controls[name] for name in ("mdm-other-seed", "mdm-other-seed-2"))
+    for up, model in enumerate((pair.mdm, *further), start=1):
         weight = model.module.get_parameter("model.layers.0.self_attn.v_proj.weight")
-        torch.testing.assert_close(weight, wanted)
+        torch.testing.assert_close(weight, before + 2 * up * torch.ones(len(before), 2) @ down)
         assert model.weights_hash != pair.arm.weights_hash
     assert torch.equal(
         pair.arm.module.get_parameter("model.layers.0.self_attn.v_proj.weight"), before

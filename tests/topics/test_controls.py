@@ -1,6 +1,5 @@
-"""Controls: whose doing a shift is, and panels and table of every quantity beside the MDM's."""
+"""Controls: panels and table of every quantity beside the MDM's."""
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -8,23 +7,20 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import ComparisonSettings
-from mechshift.page.formats import NOT_DECIDED, Cell, estimate_cell, percentage_cell
+from mechshift.page.formats import Cell, estimate_cell, percentage_cell
 from mechshift.page.theme import NEUTRAL_COLOUR, PAIR_COLOUR
-from mechshift.statistics import Estimate, Estimates, Interval, proportion_interval, share_correct
+from mechshift.statistics import Estimate, Interval, proportion_interval, share_correct
 from mechshift.topics.controls import (
     ACCURACY,
-    causes,
     controls_table,
     controls_topic,
     quantity_panels,
     quantity_panels_table,
 )
-from mechshift.topics.depth import EARLY
 from mechshift.topics.registry import quantities
 from mechshift.topics.topic import (
     Measured,
     MemberResults,
-    Statement,
     StoredMember,
     TaskResults,
 )
@@ -58,154 +54,6 @@ def found(shift: float) -> dict[str, Estimate | None]:
 @pytest.fixture
 def rows() -> dict[str, dict[str, Estimate | None]]:
     return {"ioi": found(0.05), "infilling": found(0.5)}
-
-
-def cause(task: TaskResults) -> Statement:
-    """Of the shift in the early share, which comes first."""
-    (rule,) = CONTROLS.rules
-    statements = rule.decide(task)
-    assert statements == causes(task, QUANTITIES)
-    assert {one.axis for one in statements} == {rule.axis} == {"cause"}
-    assert "early share shift" in statements[0].sentence
-    return statements[0]
-
-
-def test_a_shift_that_no_control_shares_is_this_checkpoints(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    decided = cause(planted("moved", control_of("arm-continued", "identical")))
-    assert decided.verdict == "this checkpoint's"
-    assert decided.estimate is None
-    assert re.search(
-        r"early share shift is beyond a control's by \+0\.\d\d \[\+0\.\d\d, \+0\.\d\d\]"
-        r" \(arm-continued\): this checkpoint's\.$",
-        decided.sentence,
-    )
-
-
-def test_a_shift_that_training_without_diffusion_shares_is_not(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    controls = (control_of("arm-full", "identical"), control_of("arm-continued", "moved"))
-    decided = cause(planted("moved", *controls))
-    assert decided.verdict == "also without diffusion (arm-continued)"
-
-
-def with_shift(member: MemberResults, draws: np.ndarray) -> MemberResults:
-    """The member with an early share shift of these draws, which its interval is made from."""
-    rows = np.concatenate([[draws.mean()], draws])[:, None]
-    measured = Measured(estimate=Estimates.from_rows(rows).at(0), draws=draws)
-    return replace(member, measured={**member.measured, EARLY: measured})
-
-
-@pytest.mark.parametrize(
-    ("shared", "own_control", "verdict"),
-    [
-        (0.10, 0.18, "this checkpoint's"),
-        (0.00, 0.18, NOT_DECIDED),
-        (0.10, 0.30, "also without diffusion (arm-continued)"),
-        (0.00, 0.30, NOT_DECIDED),
-    ],
-)
-def test_a_cause_rests_on_the_paired_difference_and_not_on_two_intervals(
-    planted: Planted,
-    control_of: ControlOf,
-    shared: float,
-    own_control: float,
-    verdict: str,
-) -> None:
-    """The MDM shifts by 0.3; both scatter by 0.1, of which `shared` comes from the ARM.
-
-    Shared, it cancels, and a difference of 0.12 excludes 0 though the intervals overlap, or one of
-    0 lies within half of 0.3. Not shared, the same two intervals decide nothing: neither that the
-    shift is the MDM's alone, nor that training without diffusion does as much.
-    """
-    generator = np.random.default_rng(0)
-    common = generator.normal(size=2000)
-    mdm, control = (
-        value + shared * common + np.sqrt(0.1**2 - 0.98 * shared**2) * generator.normal(size=2000)
-        for value in (0.3, own_control)
-    )
-    task = planted("moved", with_shift(control_of("arm-continued", "identical"), control))
-    task = replace(task, mdm=with_shift(task.mdm, mdm))
-    assert cause(task).verdict == verdict
-
-
-def test_a_control_that_training_never_touched_leaves_the_cause_open(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    """What the mask alone does not do may still be what any training does."""
-    assert cause(planted("moved", control_of("arm-full", "identical"))).verdict == NOT_DECIDED
-
-
-def test_a_control_that_shifts_further_than_the_mdm_leaves_the_cause_open(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    task = planted("moved")
-    draws = task.mdm.measured[EARLY].draws
-    assert draws is not None
-    control = with_shift(control_of("arm-continued", "identical"), 2 * draws)
-    assert cause(replace(task, controls=(control,))).verdict == NOT_DECIDED
-
-
-def test_an_mdm_of_another_seed_reaches_the_shift_and_takes_nothing_from_it(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    controls = (control_of("arm-continued", "identical"), control_of("mdm-other-seed", "moved"))
-    decided = cause(planted("moved", *controls))
-    assert decided.verdict == "this checkpoint's"
-    assert "(mdm-other-seed)" in decided.sentence
-
-
-def test_a_shift_that_an_mdm_of_another_seed_does_not_reach_is_this_seeds(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    controls = (
-        control_of("arm-continued", "identical"),
-        control_of("mdm-other-seed", "identical"),
-    )
-    assert cause(planted("moved", *controls)).verdict == "this seed's"
-
-
-def test_without_a_control_that_lacks_diffusion_a_cause_is_not_decided(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    task = planted("moved", control_of("mdm-other-seed", "moved"))
-    assert cause(task).verdict == "not decided"
-
-
-def test_a_shift_without_any_control_has_an_open_cause(planted: Planted) -> None:
-    decided = cause(planted("moved"))
-    assert decided.verdict == "not decided"
-    assert "not held against any control that can do the task" in decided.sentence
-
-
-def test_nothing_is_explained_that_did_not_shift(planted: Planted, control_of: ControlOf) -> None:
-    assert causes(planted("rewired", control_of("arm-full", "moved")), QUANTITIES) == ()
-
-
-def test_a_control_that_cannot_do_the_task_explains_nothing(
-    planted: Planted, control_of: ControlOf
-) -> None:
-    lost = replace(control_of("arm-full", "moved"), accuracy=estimate(0.1, 0.05, 0.2))
-    task = planted("moved", lost, control_of("arm-continued", "identical"))
-    assert cause(task).verdict == "this checkpoint's"
-
-
-@pytest.mark.parametrize("name", ["arm-full", "arm-continued", "mdm-other-seed"])
-def test_an_undefined_control_proves_nothing(
-    planted: Planted, control_of: ControlOf, name: str
-) -> None:
-    """Not that a shift is this checkpoint's, nor that it is this seed's."""
-    defined = control_of(name, "identical")
-    undefined = Measured(reason="scores on one half do not carry over to the other half")
-    lost = replace(defined, measured={**defined.measured, EARLY: undefined})
-    controls = [lost]
-    if name == "mdm-other-seed":
-        controls.append(control_of("arm-continued", "identical"))
-    found = cause(planted("moved", *controls))
-    assert found.verdict == ("this checkpoint's" if name == "mdm-other-seed" else NOT_DECIDED)
-    assert name not in found.sentence
 
 
 def test_every_panel_has_a_line_of_no_change_and_the_rows_that_were_measured(rows) -> None:
@@ -289,7 +137,9 @@ def test_a_control_that_was_not_asked_has_no_accuracy(
     table = controls_table(planted("moved", control), QUANTITIES)
     assert dict(table.rows)["solves of what both solve"][1] == Cell(text="not measured")
     # And explains nothing.
-    assert "not held against any" in cause(planted("moved", control)).sentence
+    (rule,) = CONTROLS.rules
+    statement = rule.decide(planted("moved", control))[0]
+    assert "not held against any" in statement.sentence
 
 
 def test_a_task_without_controls_shows_none(planted: Planted, ioi: TaskResults) -> None:

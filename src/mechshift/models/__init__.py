@@ -7,8 +7,14 @@ from mechshift.models.catalogue import load_mdm as load_mdm
 from mechshift.models.catalogue import load_pair as load_pair
 from mechshift.models.catalogue import local_tokenizer as local_tokenizer
 from mechshift.models.catalogue import pair_shape as pair_shape
+from mechshift.models.controls import ARM_CONTINUED as ARM_CONTINUED
+from mechshift.models.controls import ARM_FULL as ARM_FULL
 from mechshift.models.controls import CONTROLS as CONTROLS
+from mechshift.models.controls import MDM_CAUSAL as MDM_CAUSAL
+from mechshift.models.controls import MDM_OTHER_SEED as MDM_OTHER_SEED
 from mechshift.models.controls import Controls as Controls
+from mechshift.models.controls import control_name as control_name
+from mechshift.models.controls import control_role as control_role
 from mechshift.models.controls import load_controls as load_controls
 from mechshift.models.fetched import cache_folder as cache_folder
 from mechshift.models.folders import ModelSource as ModelSource

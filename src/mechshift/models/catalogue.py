@@ -258,6 +258,6 @@ def on_this_machine(entry: PairEntry, stack: ExitStack) -> PairEntry:
         entry,
         arm=located(entry.arm),
         mdm=located(entry.mdm),
-        continued_arm=entry.continued_arm and located(entry.continued_arm),
-        other_mdm=entry.other_mdm and located(entry.other_mdm),
+        continued_arms=tuple(map(located, entry.continued_arms)),
+        other_mdms=tuple(map(located, entry.other_mdms)),
     )

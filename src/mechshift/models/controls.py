@@ -6,10 +6,12 @@
                      training without diffusion
     mdm-other-seed   an MDM of the same recipe and another seed: how far chance goes
 
-The first two need no further weights. The last two exist where a pair names them.
+The first two need no further weights. The last two exist where a pair names them; further trainings
+of either are called `arm-continued-2`, `mdm-other-seed-2` and so on.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -20,6 +22,7 @@ from mechshift.models.catalogue import (
     load_entry_mdm,
     on_this_machine,
 )
+from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import LanguageModel
 from mechshift.models.published import PairEntry
 from mechshift.models.rereading import read_like
@@ -32,6 +35,29 @@ ARM_FULL, MDM_CAUSAL, ARM_CONTINUED, MDM_OTHER_SEED = (
 )
 
 CONTROLS = (ARM_FULL, MDM_CAUSAL, ARM_CONTINUED, MDM_OTHER_SEED)
+"""What a control can be, its *role*."""
+
+NUMBERED = re.compile(rf"({ARM_CONTINUED}|{MDM_OTHER_SEED})(?:-([1-9][0-9]*))?")
+
+
+def control_name(role: str, training: int) -> str:
+    """Name of a control in a run: that of its role, numbered from its second training on.
+
+    Args:
+        role: of `CONTROLS`.
+        training: counted from 1.
+    """
+    return role if training == 1 else f"{role}-{training}"
+
+
+def control_role(name: str) -> tuple[str, int] | None:
+    """Role and training of a control; None where a member of a run is none."""
+    if name in CONTROLS:
+        return name, 1
+    found = NUMBERED.fullmatch(name)
+    if found is None or found[2] == "1":  # which no training is called
+        return None
+    return found[1], int(found[2])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -39,7 +65,7 @@ class Controls:
     """The controls of a pair."""
 
     models: Mapping[str, LanguageModel]
-    """By name, in the order of `CONTROLS`."""
+    """By name, by the order of their roles in `CONTROLS`."""
     missing: Mapping[str, str]
     """Why the others are not there, by name."""
 
@@ -48,7 +74,8 @@ def load_controls(pair: ModelPair, entry: PairEntry) -> Controls:
     """Every control that this pair can have, on the pair's device and in its precision.
 
     Raises:
-        ModelError: a control that the entry names cannot be loaded, or does not match the pair.
+        ModelError: a control that the entry names cannot be loaded, or does not match the pair, or
+            is a copy of another model.
     """
     models: dict[str, LanguageModel] = {}
     missing: dict[str, str] = {}
@@ -62,19 +89,42 @@ def load_controls(pair: ModelPair, entry: PairEntry) -> Controls:
             missing[name] = str(error)
     with ExitStack() as stack:
         located = on_this_machine(entry, stack)
-        if located.continued_arm is None:
+        if not located.continued_arms:
             missing[ARM_CONTINUED] = "the pair names no ARM that was trained on"
-        else:
-            models[ARM_CONTINUED] = load_entry_arm(
-                located.continued_arm, f"{pair.name}-{ARM_CONTINUED}", **_like(pair)
-            )
-        if located.other_mdm is None:
+        for name, source in _named(ARM_CONTINUED, located.continued_arms):
+            models[name] = load_entry_arm(source, f"{pair.name}-{name}", **_like(pair))
+            _check_no_copy(name, source, models, pair)
+        if not located.other_mdms:
             missing[MDM_OTHER_SEED] = "the pair names no MDM of another seed"
-        else:
-            other_seed = replace(located, mdm=located.other_mdm)
+        for name, source in _named(MDM_OTHER_SEED, located.other_mdms):
+            other_seed = replace(located, mdm=source)
             model = load_entry_mdm(other_seed, pair.arm.tokenizer, **_like(pair))
-            models[MDM_OTHER_SEED] = replace(model, name=f"{pair.name}-{MDM_OTHER_SEED}")
+            models[name] = replace(model, name=f"{pair.name}-{name}")
+            _check_no_copy(name, source, models, pair)
     return Controls(models=models, missing=missing)
+
+
+def _named(role: str, sources: Sequence[ModelSource]) -> Iterator[tuple[str, ModelSource]]:
+    for training, source in enumerate(sources, start=1):
+        yield control_name(role, training), source
+
+
+def _check_no_copy(
+    name: str, source: ModelSource, models: Mapping[str, LanguageModel], pair: ModelPair
+) -> None:
+    """Refuse a training whose weights are those of another: it says nothing on chance.
+
+    Raises:
+        ModelError: they are, byte by byte.
+    """
+    others = {"arm": pair.arm, "mdm": pair.mdm, **models}
+    for other, model in others.items():
+        if other != name and model.weights_hash == models[name].weights_hash:
+            where = source.path if source.adapter is None else f"{source.path} + {source.adapter}"
+            raise ModelError(
+                f"{name} ({where}) holds the weights of {other}: a copy is no further training;"
+                " give a model of another seed, or leave it out."
+            )
 
 
 def _like(pair: ModelPair) -> dict[str, str]:

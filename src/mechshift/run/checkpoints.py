@@ -149,9 +149,9 @@ def _check_no_adapters(entry: PairEntry) -> None:
     for option, source in (
         ("--arm", entry.arm),
         ("--mdm", entry.mdm),
-        ("--continued-arm", entry.continued_arm),
+        *(("--continued-arm", source) for source in entry.continued_arms),
     ):
-        if source is not None and source.adapter is not None:
+        if source.adapter is not None:
             raise ModelError(
                 f"a trajectory follows whole models, and {option}-adapter {source.adapter} would"
                 f" change {option} alone; leave it out, and give the folder that the training"
@@ -160,9 +160,15 @@ def _check_no_adapters(entry: PairEntry) -> None:
 
 
 def _final_source(entry: PairEntry, training: Training) -> ModelSource:
-    final = entry.mdm if training == "diffusion" else entry.continued_arm
-    assert final is not None
-    return final
+    if training == "diffusion":
+        return entry.mdm
+    if len(entry.continued_arms) > 1:
+        given = ", ".join(source.path for source in entry.continued_arms)
+        raise ModelError(
+            f"a trajectory follows one control, and --continued-arm names"
+            f" {len(entry.continued_arms)} ({given}); give one of them."
+        )
+    return entry.continued_arms[0]
 
 
 def _folder(source: ModelSource, option: str) -> Path:

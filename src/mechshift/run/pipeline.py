@@ -9,7 +9,7 @@ from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import CONTROLS
 from mechshift.run.pools import pair_inputs
 from mechshift.run.reporting import report_page
-from mechshift.run.settings import PairOptions, RunSettings
+from mechshift.run.settings import RunSettings, stored_pair_options
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import pool_manifests
@@ -65,7 +65,7 @@ def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False)
     if any(pair != pairs[0] for pair in pairs):
         raise ArtifactError(f"{run} holds pools of different pairs; use one run folder a pair.")
     try:
-        options = PairOptions(**pairs[0])
+        options = stored_pair_options(pairs[0])
     except TypeError as error:
         raise ConfigError(f"the pool in {run} names its pair in an unknown way: {error}.") from None
     pair = options.load(device, controls=controls)

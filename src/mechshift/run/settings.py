@@ -1,5 +1,6 @@
 """Settings of a run: one record a stage, from which the command line is made."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from typing import Annotated, Any, Literal
@@ -60,17 +61,19 @@ class PairOptions:
     """Folder or hub id of your autoregressive model."""
     mdm: str | None = None
     """Folder or hub id of the diffusion model post-trained from it."""
-    continued_arm: str | None = None
-    """Control: your ARM trained on with its own objective on the data of your MDM."""
-    other_mdm: str | None = None
-    """Control: an MDM that you made as the first one, with another seed."""
+    continued_arm: tuple[str, ...] = ()
+    """Control: your ARM trained on with its own objective on the data of your MDM. Several: one a
+    seed; three of them and three MDMs say what diffusion does, and not this checkpoint alone."""
+    other_mdm: tuple[str, ...] = ()
+    """Control: an MDM that you made as the first one, with another seed; several, as above."""
     arm_adapter: str | None = None
     """Folder or hub id of a LoRA adapter that is merged into --arm when it is loaded."""
     mdm_adapter: str | None = None
     """The same for --mdm."""
-    continued_arm_adapter: str | None = None
-    """The same for --continued-arm."""
-    other_mdm_adapter: str | None = None
+    continued_arm_adapter: tuple[str, ...] = ()
+    """The same for --continued-arm: one for each model in their order, `none` for a model without;
+    or several for one model that all of them were trained on."""
+    other_mdm_adapter: tuple[str, ...] = ()
     """The same for --other-mdm."""
     tokenizer: str | None = None
     """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
@@ -89,21 +92,25 @@ class PairOptions:
             raise ConfigError("--arm and --mdm belong together; give both, or name a --pair.")
         for name in ("arm", "mdm", "continued_arm", "other_mdm"):
             # A known pair ignores the paths of one's own, and would ignore their adapters.
-            if getattr(self, f"{name}_adapter") is not None and (
-                self.arm is None or getattr(self, name) is None
-            ):
-                option = f"--{name.replace('_', '-')}"
+            adapters = _listed(getattr(self, f"{name}_adapter"))
+            if adapters and (self.arm is None or not getattr(self, name)):
                 raise ConfigError(
-                    f"{option}-adapter {getattr(self, f'{name}_adapter')} needs the model that it"
-                    f" was trained on: give {option} with --arm and --mdm."
+                    f"{_flag(name)}-adapter {' '.join(adapters)} needs the model that it was"
+                    f" trained on: give {_flag(name)} with --arm and --mdm."
+                )
+        for name in SEVERAL:
+            models, adapters = getattr(self, name), getattr(self, f"{name}_adapter")
+            if len(adapters) not in (0, len(models)) and len(models) != 1:
+                raise ConfigError(
+                    f"{_flag(name)} names {len(models)} models and {_flag(name)}-adapter"
+                    f" {len(adapters)} adapters; give one adapter a model, `{NO_ADAPTER}` for one"
+                    " without, or one model for all of them."
                 )
 
         given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
         own = [name for name in given if name not in ("pair", "dtype")]
         if self.arm is None and own:
-            options = ", ".join(
-                f"--no-{name}" if name == "shift" else f"--{name.replace('_', '-')}" for name in own
-            )
+            options = ", ".join("--no-shift" if name == "shift" else _flag(name) for name in own)
             raise ConfigError(
                 f"{options}: said of a model of your own, and pair '{self.pair}' has its own;"
                 " give --arm and --mdm too, or leave it out."
@@ -122,8 +129,8 @@ class PairOptions:
                 mdm=ModelSource(
                     path=self.mdm, tokenizer_path=self.tokenizer, adapter=self.mdm_adapter
                 ),
-                continued_arm=_source(self.continued_arm, None, self.continued_arm_adapter),
-                other_mdm=_source(self.other_mdm, self.tokenizer, self.other_mdm_adapter),
+                continued_arms=_sources(self.continued_arm, None, self.continued_arm_adapter),
+                other_mdms=_sources(self.other_mdm, self.tokenizer, self.other_mdm_adapter),
                 shift=self.shift,
                 attention=self.attention,
                 block_length=self.block_length,
@@ -149,6 +156,38 @@ class PairOptions:
     def default_tasks(self) -> tuple[str, ...]:
         """The tasks that are compared where none are named."""
         return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
+
+
+def stored_pair_options(config: Mapping[str, Any]) -> PairOptions:
+    """The options that a pool's manifest names, whose lists are tuples.
+
+    Raises:
+        ConfigError: options that do not go together.
+        TypeError: an option that does not exist.
+    """
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+    }
+    return PairOptions(**values)
+
+
+SEVERAL = ("continued_arm", "other_mdm")
+"""Options of which there may be several models, one a training."""
+
+NO_ADAPTER = "none"
+"""What stands in a list of adapters for a model without one."""
+
+
+def _flag(name: str) -> str:
+    """An option as it is written on the command line."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _listed(value: str | Sequence[str] | None) -> tuple[str, ...]:
+    """None, one or several values as a tuple."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 MAX_IG_STEPS = 1_000
@@ -418,10 +457,20 @@ def find_device(device: str) -> str:
     return device
 
 
-def _source(path: str | None, tokenizer: str | None, adapter: str | None) -> ModelSource | None:
-    if path is None:
-        return None
-    return ModelSource(path=path, tokenizer_path=tokenizer, adapter=adapter)
+def _sources(
+    paths: Sequence[str], tokenizer: str | None, adapters: Sequence[str]
+) -> tuple[ModelSource, ...]:
+    """One a training; a single path is the base of all adapters."""
+    if adapters and len(paths) == 1:
+        paths = [paths[0]] * len(adapters)
+    return tuple(
+        ModelSource(
+            path=path,
+            tokenizer_path=tokenizer,
+            adapter=None if adapter == NO_ADAPTER else adapter,
+        )
+        for path, adapter in zip(paths, adapters or [NO_ADAPTER] * len(paths), strict=True)
+    )
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -35,8 +35,7 @@ from mechshift.evaluation import (
     Rediscovery,
 )
 from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
-from mechshift.models import CONTROLS as CONTROL_MEMBERS
-from mechshift.models import Kind, LanguageModel
+from mechshift.models import Kind, LanguageModel, control_role
 from mechshift.run.folders import (
     ABLATION,
     ALTERNATIVES,
@@ -140,7 +139,7 @@ def pool_manifests(run: Path) -> dict[str, Manifest]:
 
 
 def scored_members(run: Path, task: str) -> list[str]:
-    """The members whose edges are scored: `arm`, `mdm`, then controls by name.
+    """The members whose edges are scored: `arm`, `mdm`, then controls by role and training.
 
     Checkpoints of a trajectory are scored too, and are compared by themselves (`trajectory.py`).
 
@@ -154,7 +153,8 @@ def scored_members(run: Path, task: str) -> list[str]:
             f"{run} holds no scores of the {missing[0].upper()} on '{task}'; run"
             f" `mechshift attribute {run}` first."
         )
-    return [*KINDS, *sorted(found & set(CONTROL_MEMBERS))]
+    controls = {name: role for name in found if (role := control_role(name)) is not None}
+    return [*KINDS, *sorted(controls, key=controls.__getitem__)]
 
 
 def scored_metric(run: Path, task: str) -> str:

@@ -105,7 +105,7 @@ def run_trajectory(
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     with hold_folder(run), ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
-        trainings = TRAININGS if entry.continued_arm is not None else TRAININGS[:1]
+        trainings = TRAININGS if entry.continued_arms else TRAININGS[:1]
         found = find_checkpoints(entry, settings.steps, trainings=trainings)
         parent = _start(run, settings, tasks, device, quiet)
         checkpoints = _in_order([*parent_checkpoints(parent, trainings), *found])
@@ -146,7 +146,7 @@ def _with_checkpoints(entry: PairEntry, run: Path) -> PairEntry:
         entry,
         arm=unpacked(entry.arm),
         mdm=unpacked(entry.mdm),
-        continued_arm=entry.continued_arm and unpacked(entry.continued_arm),
+        continued_arms=tuple(map(unpacked, entry.continued_arms)),
     )
 
 

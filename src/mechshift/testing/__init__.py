@@ -18,6 +18,9 @@ from mechshift.testing.planted_scores import planted_pair as planted_pair
 from mechshift.testing.random_models import ARCHITECTURES as ARCHITECTURES
 from mechshift.testing.random_models import random_examples as random_examples
 from mechshift.testing.random_models import random_language_model as random_language_model
+from mechshift.testing.training_kinds import SimulatedTrainings as SimulatedTrainings
+from mechshift.testing.training_kinds import TrainingKinds as TrainingKinds
+from mechshift.testing.training_kinds import simulated_trainings as simulated_trainings
 from mechshift.testing.two_sided import ClueStrengths as ClueStrengths
 from mechshift.testing.two_sided import TwoSidedReader as TwoSidedReader
 from mechshift.testing.two_sided import two_sided_reader as two_sided_reader

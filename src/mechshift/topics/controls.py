@@ -1,38 +1,22 @@
 """Controls: what mask, training and chance do without diffusion, held against the MDM's shift.
 
 For readers who ask whose doing a shift is. Every quantity of every topic is measured of the
-controls as of the MDM, against the same ARM.
-
-Rule of causes, for each decided shift that is explained. What the MDM shifts more than a control is
-a paired difference: both were measured against one ARM on the same resamples, so it is a
-subtraction of their draws.
-
-1. Where that difference from a control without diffusion lies within half of the MDM's shift, the
-   shift is there also without diffusion.
-2. Where the control that was trained on without diffusion was measured, and the MDM shifts further
-   than each control without diffusion, the shift is this checkpoint's; or this seed's, if it shifts
-   further than an MDM of another seed as well.
-3. Anything else is not decided. A control that cannot do the task, or of which the quantity is
-   undefined, proves nothing.
-
-One training a side says nothing on what diffusion does in general, so no verdict here speaks of it.
+controls as of the MDM, against the same ARM. `causes` holds the rule that reads them, and
+`trainings` how several seeds of one control count.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-import numpy as np
 import polars as pl
 
-from mechshift.page.elements import Exhibit, Part
+from mechshift.models import ARM_CONTINUED, control_role
+from mechshift.page.elements import Definition, Exhibit, Part
 from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.formats import (
-    NOT_DECIDED,
     NOT_MEASURED,
     Cell,
     estimate_cell,
-    in_words,
     percentage_cell,
 )
 from mechshift.page.theme import (
@@ -42,33 +26,26 @@ from mechshift.page.theme import (
     panels,
     stacked,
 )
-from mechshift.statistics import Estimate, Estimates
-from mechshift.topics.decisions import MIN_CLUSTERS, p_of_decision
+from mechshift.statistics import Estimate
+from mechshift.topics.causes import ALIKE, causes
+from mechshift.topics.decisions import MIN_CLUSTERS
 from mechshift.topics.topic import (
     Measured,
     MemberResults,
     Quantity,
     Rule,
-    Statement,
     StoredMember,
     TaskResults,
     Topic,
 )
-
-MIN_ACCURACY = 0.5
-"""A control counts that solves this share of what both models solve, up to its interval."""
-
-OTHER_SEED = "mdm-other-seed"
-"""The control that diffusion made too; what it does not reach may be chance."""
-
-TRAINED_ON = "arm-continued"
-"""The control that was trained as long as the MDM, without diffusion."""
-
-WITHOUT_DIFFUSION = ("arm-full", TRAINED_ON)
-"""Controls whose weights never saw a mask."""
-
-ALIKE = 0.5
-"""Share of the MDM's shift within which a control's shift is the same; ours."""
+from mechshift.topics.trainings import MIN_TRAININGS
+from mechshift.topics.trainings_table import (
+    TRAININGS,
+    QuantitiesTable,
+    over_trainings,
+    trainings_frame,
+    trainings_table,
+)
 
 CONTROL_NAMES = {
     "arm-full": "ARM, sees both sides",
@@ -76,7 +53,7 @@ CONTROL_NAMES = {
     "arm-continued": "ARM, trained on",
     "mdm-other-seed": "MDM, other seed",
 }
-"""How the page calls a control."""
+"""How the page calls the controls of a role, in the order of its columns."""
 
 CONTROL_MEANINGS = {
     "arm-full": "the ARM's weights with the MDM's attention and masks",
@@ -230,28 +207,38 @@ def _points(rows: Rows, quantity: Panel, undecided: Sequence[str]) -> Trace:
     )
 
 
+def control_title(name: str) -> str:
+    """How the page calls a control: further trainings by their number."""
+    role, training = _role(name)
+    return CONTROL_NAMES[role] if training == 1 else f"{CONTROL_NAMES[role]} ({training})"
+
+
+def _role(name: str) -> tuple[str, int]:
+    found = control_role(name)
+    assert found is not None  # no other member is a control
+    return found
+
+
+def _place(name: str) -> tuple[int, int]:
+    """Of a control among the columns."""
+    role, training = _role(name)
+    return list(CONTROL_NAMES).index(role), training
+
+
 def member_estimates(member: MemberResults) -> dict[str, Estimate | None]:
     """Each quantity by name; None where it is undefined or was not measured."""
     return {name: one.estimate for name, one in member.measured.items()}
 
 
-@dataclass(frozen=True, kw_only=True)
-class ControlsTable:
-    """Weights by attention, and further controls: a column each."""
-
-    columns: tuple[tuple[str, str], ...]
-    """Name and meaning."""
-    rows: tuple[tuple[str, tuple[Cell, ...]], ...]
-    """Quantity, and a cell for every column."""
-
-
-def controls_table(task: TaskResults, quantities: Sequence[Quantity]) -> ControlsTable:
-    """Every quantity of every control."""
+def controls_table(task: TaskResults, quantities: Sequence[Quantity]) -> QuantitiesTable:
+    """Every quantity of weights by attention, and of further controls: a column each."""
     by_name = {one.name: one for one in task.controls}
-    members = ["arm", *(name for name in CONTROL_NAMES if name in by_name)]
-    members.insert(1 + members.count("arm-full") + members.count("mdm-causal"), "mdm")
+    ordered = sorted(by_name, key=_place)
+    without_training = sum(_place(name)[0] < _place(ARM_CONTINUED)[0] for name in ordered)
+    members = ["arm", *ordered]
+    members.insert(1 + without_training, "mdm")
     titles = {"arm": ("ARM", "as it is"), "mdm": ("MDM", "as it is")}
-    titles |= {name: (CONTROL_NAMES[name], CONTROL_MEANINGS[name]) for name in by_name}
+    titles |= {name: (control_title(name), CONTROL_MEANINGS[_role(name)[0]]) for name in by_name}
 
     def cell(member: str, quantity: Quantity) -> Cell:
         if member == "arm":
@@ -267,100 +254,12 @@ def controls_table(task: TaskResults, quantities: Sequence[Quantity]) -> Control
         return Cell(text=NOT_MEASURED) if accuracy is None else percentage_cell(accuracy)
 
     numbers = [(one.name, tuple(cell(member, one) for member in members)) for one in quantities]
-    return ControlsTable(
+    return QuantitiesTable(
+        name="controls-table",
+        corner="Against the ARM",
         columns=tuple(titles[member] for member in members),
         rows=(("solves of what both solve", tuple(map(solved, members))), *numbers),
     )
-
-
-def causes(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Statement, ...]:
-    """A statement for each decided shift of a quantity that is explained."""
-    controls = [
-        one
-        for one in task.controls
-        if one.accuracy is not None and one.accuracy.interval.high >= MIN_ACCURACY
-    ]
-    return tuple(
-        _cause(quantity, task.mdm.measured[quantity.name], controls)
-        for quantity in quantities
-        if quantity.explained
-        and (shift := task.mdm.estimate(quantity.name)) is not None
-        and shift.excludes(0.0)
-        and not task.mdm.measured[quantity.name].caution
-    )
-
-
-def contrast(mdm: Measured, control: Measured) -> Estimate | None:
-    """How much more the MDM shifts than a control; None where one is undefined, or uncertain."""
-    if mdm.estimate is None or control.estimate is None or mdm.caution or control.caution:
-        return None
-    if mdm.draws is None or control.draws is None:
-        return None
-    value = mdm.estimate.value - control.estimate.value
-    rows = np.concatenate([[value], mdm.draws - control.draws])
-    return Estimates.from_rows(rows[:, None], level=mdm.estimate.interval.level).at(0)
-
-
-def _cause(quantity: Quantity, mdm: Measured, controls: Sequence[MemberResults]) -> Statement:
-    assert mdm.estimate is not None
-    shift = mdm.estimate
-    beyond = {
-        one.name: found
-        for one in controls
-        if (found := contrast(mdm, one.measured[quantity.name])) is not None
-    }
-
-    def decide(errors: float) -> str:
-        if not shift.reaching(errors).excludes(0.0):  # then there is nothing to explain
-            return NOT_DECIDED
-        wider = {name: one.reaching(errors) for name, one in beyond.items()}
-        return _words_for(wider, shift.value)
-
-    decided = _words_for(beyond, shift.value)
-    return Statement(
-        axis="cause",
-        verdict=decided,
-        by_itself=decided,
-        estimate=None,
-        sentence=_shown(quantity, beyond, decided),
-        p=p_of_decision(decide, shift.interval.level),
-    )
-
-
-def _words_for(beyond: Mapping[str, Estimate], shift: float) -> str:
-    """The cause of the MDM's shift, given how far it lies beyond that of each control."""
-    without = {name: found for name, found in beyond.items() if name in WITHOUT_DIFFUSION}
-    alike = [name for name, found in without.items() if _alike(found, shift)]
-    if alike:
-        return f"also without diffusion ({', '.join(alike)})"
-    if TRAINED_ON not in without or not all(_further(one, shift) for one in without.values()):
-        return NOT_DECIDED
-    if OTHER_SEED in beyond and _further(beyond[OTHER_SEED], shift):
-        return "this seed's"
-    return "this checkpoint's"
-
-
-def _shown(quantity: Quantity, beyond: Mapping[str, Estimate], decided: str) -> str:
-    if not beyond:
-        return (
-            f"The MDM's {quantity.name} is not held against any control that can do the task:"
-            f" {decided}."
-        )
-    differences = ", ".join(
-        f"{in_words(found, signed=True)} ({name})" for name, found in beyond.items()
-    )
-    return f"The MDM's {quantity.name} is beyond a control's by {differences}: {decided}."
-
-
-def _alike(difference: Estimate, shift: float) -> bool:
-    """Whether the whole interval lies within the margin of the MDM's shift."""
-    margin = ALIKE * abs(shift)
-    return -margin <= difference.interval.low and difference.interval.high <= margin
-
-
-def _further(difference: Estimate, shift: float) -> bool:
-    """Whether the MDM shifts further than the control, in the direction of its own shift."""
-    return difference.excludes(0.0) and difference.value * shift > 0
 
 
 def _measure_accuracy(member: StoredMember) -> Measured:
@@ -374,7 +273,7 @@ def _exhibits(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Exhibi
     if not task.controls:
         return ()
     rows = {"MDM": member_estimates(task.mdm)}
-    rows |= {CONTROL_NAMES[one.name]: member_estimates(one) for one in task.controls}
+    rows |= {control_title(one.name): member_estimates(one) for one in task.controls}
     return (
         Exhibit(
             name="controls",
@@ -396,8 +295,15 @@ def _exhibits(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Exhibi
 def _parts(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Part, ...]:
     if not task.controls:
         return ()
-    table = controls_table(task, quantities)
-    return (Part(template="controls.html.j2", content={"controls": table}),)
+    tables = [controls_table(task, quantities)]
+    if rows := over_trainings(task, quantities):
+        tables.append(trainings_table(rows))
+    return tuple(Part(template="quantities.html.j2", content={"table": one}) for one in tables)
+
+
+def _tables(task: TaskResults, quantities: Sequence[Quantity]) -> Mapping[str, pl.DataFrame]:
+    rows = over_trainings(task, quantities)
+    return {TRAININGS: trainings_frame(rows)} if rows else {}
 
 
 def controls_topic(quantities: Sequence[Quantity]) -> Topic[None]:
@@ -422,10 +328,23 @@ def controls_topic(quantities: Sequence[Quantity]) -> Topic[None]:
                 words="MDM minus a control that can do the task, on the same resamples: this"
                 " checkpoint's where it shifts further than the ARM trained on and every other"
                 " control without diffusion; also without diffusion where the difference lies"
-                f" within {ALIKE} of the shift",
+                f" within {ALIKE} of the shift; with {MIN_TRAININGS} and more trainings with"
+                " diffusion and as many without, their means, other trainings in the interval:"
+                " diffusion's, or also without diffusion",
                 decide=lambda task: causes(task, quantities),
             ),
         ),
         exhibits=lambda task: _exhibits(task, quantities),
+        tables=lambda task: _tables(task, quantities),
+        terms=(
+            Definition(
+                term="Trainings",
+                meaning="Models of one recipe and other seeds: the MDM and MDMs of other seeds with"
+                " diffusion, ARMs trained on without it. Their spread is the standard deviation"
+                " between them, less what the noise of examples makes of it. An interval over"
+                " trainings says where the difference of two recipes would lie with other examples"
+                f" and other seeds; it takes {MIN_TRAININGS} trainings of either.",
+            ),
+        ),
         parts=lambda task: _parts(task, quantities),
     )

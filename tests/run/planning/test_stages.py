@@ -222,6 +222,11 @@ def test_the_members_of_a_planned_run_are_those_that_are_loaded(pair):
     assert [member.name for member in alone] == ["arm", "mdm"]
     unshifted = run_members(PAIRS["a2d-qwen3-0.6b-mdlm"])
     assert [member.name for member in unshifted] == ["arm", "mdm"]
+    more = replace(PAIRS["tiny"], other_mdms=PAIRS["tiny"].other_mdms * 3)
+    assert [(one.name, one.kind, one.loaded) for one in run_members(more)[-2:]] == [
+        ("mdm-other-seed-2", "mdm", True),
+        ("mdm-other-seed-3", "mdm", True),
+    ]
 
 
 def test_the_scores_of_a_run_are_as_large_as_planned(workload, counted):

@@ -22,8 +22,15 @@ from transformers import PreTrainedTokenizerFast
 from mechshift.axes import GENERAL_SPANS
 from mechshift.denoising.samplers import Sampler, StepState
 from mechshift.denoising.schedule import step_sizes
-from mechshift.models import Kind, PairEntry
-from mechshift.models.controls import ARM_CONTINUED, ARM_FULL, MDM_CAUSAL, MDM_OTHER_SEED
+from mechshift.models import (
+    ARM_CONTINUED,
+    ARM_FULL,
+    MDM_CAUSAL,
+    MDM_OTHER_SEED,
+    Kind,
+    PairEntry,
+    control_name,
+)
 from mechshift.posttraining import tiny_tokenizer
 from mechshift.tasks import Example, Task, TaskFile, encode_example
 
@@ -56,10 +63,11 @@ def run_members(entry: PairEntry, skip: Sequence[str] = ()) -> tuple[Member, ...
     if entry.shift:
         members.append(Member(name=ARM_FULL, kind="mdm", weights="arm", loaded=False))
         members.append(Member(name=MDM_CAUSAL, kind="arm", weights="mdm", loaded=False))
-    if entry.continued_arm is not None:
-        members.append(Member(name=ARM_CONTINUED, kind="arm", weights="arm"))
-    if entry.other_mdm is not None:
-        members.append(Member(name=MDM_OTHER_SEED, kind="mdm", weights="mdm"))
+    kinds: tuple[Kind, Kind] = ("arm", "mdm")
+    named = (ARM_CONTINUED, entry.continued_arms), (MDM_OTHER_SEED, entry.other_mdms)
+    for kind, (role, sources) in zip(kinds, named, strict=True):
+        names = (control_name(role, training) for training in range(1, len(sources) + 1))
+        members += [Member(name=name, kind=kind, weights=kind) for name in names]
     return tuple(members)
 
 

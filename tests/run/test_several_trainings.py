@@ -1,0 +1,99 @@
+"""A small real run with several trainings of a kind, from their paths to the page."""
+
+import json
+
+import polars as pl
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mechshift.ablation import AblationSettings
+from mechshift.comparison import ComparisonSettings
+from mechshift.run import (
+    AttributionSettings,
+    EvaluationSettings,
+    PairOptions,
+    RunSettings,
+    run_experiment,
+)
+from mechshift.run.pipeline import load_stored_pair
+from mechshift.run.store import read_control_answers, read_control_shift, scored_members
+from mechshift.tasks import PoolConfig
+
+TRAINED_ON = ("arm-continued", "arm-continued-2", "arm-continued-3")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, tiny, link_model):
+    """The embedded pair with three ARMs trained on: two are the first with noise on its weights."""
+    root = tmp_path_factory.mktemp("trainings")
+    paths = [tiny / "continued-arm"]
+    for seed in (1, 2):
+        folder = root / f"continued-{seed}"
+        link_model(folder, "continued-arm")
+        weights = load_file(folder / "model.safetensors")
+        generator = torch.Generator().manual_seed(seed)
+        noisy = {
+            name: values + 0.02 * values.std() * torch.randn(values.shape, generator=generator)
+            for name, values in weights.items()
+        }
+        (folder / "model.safetensors").unlink()
+        save_file(noisy, folder / "model.safetensors", metadata={"format": "pt"})
+        paths.append(folder)
+    settings = RunSettings(
+        models=PairOptions(
+            arm=str(tiny / "arm"),
+            mdm=str(tiny / "mdm"),
+            continued_arm=tuple(map(str, paths)),
+            other_mdm=(str(tiny / "other-mdm"),),
+        ),
+        tasks=("ioi",),
+        pool=PoolConfig(num_examples=24, num_held_out=10),
+        attribution=AttributionSettings(ig_steps=2),
+        evaluation=EvaluationSettings(fractions=(0.1,), num_random=1, rediscover=False),
+        comparison=ComparisonSettings(
+            num_resamples=50, num_splits=10, num_shuffles=5, num_exchanges=20
+        ),
+        ablation=AblationSettings(kinds=("heads",)),
+        skip=("flow", "semantics", "ablation"),
+    )
+    folder = root / "run"
+    run_experiment(folder, settings, device="cpu", quiet=True)
+    return folder
+
+
+def test_every_training_is_a_member_with_numbers_of_its_own(run):
+    members = scored_members(run, "ioi")
+    assert members == ["arm", "mdm", *TRAINED_ON, "arm-full", "mdm-causal", "mdm-other-seed"]
+    shifts = [read_control_shift(run, "ioi", name) for name in TRAINED_ON]
+    early = [shift.circuit_depth.source.cross_fitted_shift("early") for shift in shifts]
+    assert len({one.value for one in early if one is not None}) == 3
+    assert all(read_control_answers(run, "ioi", name).mean() > 0.5 for name in TRAINED_ON)
+    assert list(load_stored_pair(run, "cpu", controls=True).members) == [
+        "arm",
+        "mdm",
+        "arm-full",
+        "mdm-causal",
+        *TRAINED_ON,
+        "mdm-other-seed",
+    ]
+
+
+def test_the_page_shows_the_trainings_and_how_they_spread(run):
+    page = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert 'id="ioi-trainings-table"' in page
+    assert "ARM, trained on (3)" in page
+    table = pl.read_csv(run / "report" / "ioi-trainings.csv")
+    rows = table.filter(pl.col("quantity") == "core kept").rows(named=True)
+    assert [row["trainings"] for row in rows] == ["mdm mdm-other-seed", " ".join(TRAINED_ON)]
+    assert all(row["training_sd"] is not None for row in rows)
+    assert all(row["difference"] is None for row in rows)  # two with diffusion are too few
+    controls = pl.read_csv(run / "report" / "ioi-controls.csv")
+    assert "ARM, trained on (2)" in controls["row"].to_list()
+
+
+def test_the_pool_names_all_their_paths(run):
+    manifest = json.loads((run / "pool" / "ioi" / "manifest.json").read_text(encoding="utf-8"))
+    pair = manifest["config"]["pair"]
+    assert len(pair["continued_arm"]) == 3
+    assert pair["other_mdm"][0].endswith("other-mdm")
