@@ -16,7 +16,7 @@ from mechshift.attribution import (
 )
 from mechshift.comparison import ComparisonSettings, step_profile, sweep_over_denoising_steps
 from mechshift.denoising import as_one_step, build_canvases, left_to_right
-from mechshift.errors import AttributionError
+from mechshift.errors import AttributionError, ComparisonError
 from mechshift.graph import Graph
 from mechshift.testing import random_examples, random_language_model
 
@@ -155,3 +155,10 @@ def test_an_arm_whose_steps_count_as_one_takes_one_backward_pass_a_point(monkeyp
         eap_ig(model, asked, metric="logit_diff", ig_steps=2)
         counts.append(len(passes))
     assert counts == [2 * 3, 2]
+
+
+def test_steps_of_scores_of_two_kinds_are_not_compared() -> None:
+    every = scores_of(12, seed=7)
+    summed = concatenate_scores([sum_over_steps(every, step_groups(np.arange(12)))])
+    with pytest.raises(ComparisonError, match=r"the same --attribution\.steps"):
+        sweep_over_denoising_steps(every, summed, ComparisonSettings(num_resamples=10))

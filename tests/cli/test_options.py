@@ -10,7 +10,7 @@ SHARED = """
     arm arm-adapter attention attribution.batch-size attribution.chunk-size
     attribution.edges-per-pass attribution.examples-per-shard attribution.gim
     attribution.gradient-at attribution.grouped attribution.ig-steps attribution.method
-    attribution.metric attribution.no-gim attribution.no-grouped attribution.rule
+    attribution.metric attribution.no-gim attribution.no-grouped attribution.rule attribution.steps
     block-length comparison.circuit-size comparison.level comparison.num-exchanges
     comparison.num-resamples comparison.num-shuffles comparison.num-splits
     comparison.num-splits-per-resample comparison.seed comparison.sizes continued-arm

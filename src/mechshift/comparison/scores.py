@@ -290,11 +290,6 @@ def check_same_examples(arm: Scores, mdm: Scores) -> None:
         raise ComparisonError(
             "the ARM's examples are not in the clusters of the MDM's; score both on the same pool."
         )
-    if (arm.step_sums is None) != (mdm.step_sums is None):
-        raise ComparisonError(
-            "one model's scores are of every denoising step and the other's are summed over them;"
-            " score both with the same --attribution.steps."
-        )
     for name, scores in (("ARM", arm), ("MDM", mdm)):
         num_without = int((scores.num_steps < 1).sum())
         if num_without:

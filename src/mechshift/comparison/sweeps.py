@@ -25,6 +25,7 @@ from mechshift.comparison.scores import (
     scores_at_step,
 )
 from mechshift.comparison.settings import ComparisonSettings, overlap_sizes
+from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
 from mechshift.statistics import Estimates, split_halves, spread_of_draws
 
@@ -149,10 +150,16 @@ def sweep_over_denoising_steps(
     all zero.
 
     Raises:
+        ComparisonError: one model's scores are summed over steps, the other's are not.
         ConfigError: the circuit size exceeds the graph.
     """
     graph = arm.graph
     size = settings.circuit_size_in(graph.num_edges)
+    if (arm.step_sums is None) != (mdm.step_sums is None):
+        raise ComparisonError(
+            "one model's scores are of every denoising step and the other's are summed over them;"
+            " score both with the same --attribution.steps."
+        )
     points = []
     for step in range(min(scores.clean_metric.shape[1] for scores in (arm, mdm))):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
