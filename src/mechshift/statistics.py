@@ -162,6 +162,34 @@ class Estimates:
             return None
         return Estimate(value=value, interval=Interval(low=low, high=high, level=self.level))
 
+    def at_once(
+        self,
+        samples: Float[np.ndarray, "resample entry"],
+        *,
+        bounds: tuple[float, float] = (-np.inf, np.inf),
+    ) -> "Estimates":
+        """With intervals that hold all truths at once, not each by itself, and are no narrower.
+
+        Args:
+            samples: the entries on every resample, of which each reaches `simultaneous_reach`
+                standard errors.
+            bounds: their range; intervals are clipped to it.
+        """
+        if len(samples) < 2:
+            return self
+        defined = np.isfinite(samples)
+        count = np.maximum(defined.sum(axis=0), 2)
+        mean = np.where(defined, samples, 0.0).sum(axis=0) / count
+        centred = np.where(defined, samples - mean, 0.0)
+        error = np.sqrt((centred**2).sum(axis=0) / (count - 1))
+        reach = simultaneous_reach(samples, level=self.level) * error
+        return Estimates(
+            value=self.value,
+            low=np.maximum(np.minimum(self.low, self.value - reach), bounds[0]),
+            high=np.minimum(np.maximum(self.high, self.value + reach), bounds[1]),
+            level=self.level,
+        )
+
     def sel(self, *index: int | slice | EllipsisType | Int[np.ndarray, " entry"]) -> "Estimates":
         """The entries at these indices, slices or arrays of indices, undefined ones too."""
         value, low, high = (np.asarray(a[index]) for a in (self.value, self.low, self.high))
@@ -392,13 +420,23 @@ def simultaneous_estimates(
     low, high = np.full((2, *value.shape), np.nan)
     known = np.isfinite(value) & np.isfinite(samples).all(axis=0)
     if len(samples) > 1 and known.any():
-        centred = samples[:, known] - samples[:, known].mean(axis=0)
-        error = centred.std(axis=0, ddof=1)
-        varies = error > 0
-        t = np.abs(centred[:, varies]) / error[varies]
-        reach = np.quantile(t.max(axis=1, initial=0.0), level)
+        error = samples[:, known].std(axis=0, ddof=1)
+        reach = simultaneous_reach(samples[:, known], level=level)
         low[known], high[known] = value[known] - reach * error, value[known] + reach * error
     return Estimates(value=value, low=low, high=high, level=level)
+
+
+def simultaneous_reach(samples: Float[np.ndarray, "resample entry"], *, level: float) -> float:
+    """Standard errors within which all entries lie at once in `level` of the resamples.
+
+    An entry that does not vary, or is undefined (NaN) in a resample, does not count; 0 if none
+    does.
+    """
+    known = samples[:, np.isfinite(samples).all(axis=0)]
+    centred = known - known.mean(axis=0)
+    error = centred.std(axis=0, ddof=1)
+    t = np.abs(centred[:, error > 0]) / error[error > 0]
+    return float(np.quantile(t.max(axis=1, initial=0.0), level))
 
 
 def spread_of_draws(draws: Float[np.ndarray, "draw ..."], *, level: float = 0.95) -> Estimates:

@@ -238,7 +238,7 @@ def test_every_overlap_curve_shows_its_numbers_and_interval(comparison: Comparis
     overlap = comparison.overlap
     figure = overlap_curve(overlap).to_plotly()
     shown = {
-        "edges, ARM and MDM": overlap.edges,
+        "edges, ARM and MDM": overlap.edges_band,
         "nodes, ARM and MDM": overlap.nodes,
         "ceiling: ARM with itself": overlap.ceiling_arm,
         "ceiling: MDM with itself": overlap.ceiling_mdm,
@@ -255,6 +255,9 @@ def test_every_overlap_curve_shows_its_numbers_and_interval(comparison: Comparis
         assert curve(figure, f"{name} interval").fill == "toself"
     np.testing.assert_array_equal(curve(figure, "ratio to ceiling", "x2").y, overlap.ratio.value)
     assert len(figure.data) == 2 * (len(shown) + 1)
+    np.testing.assert_array_equal(overlap.edges_band.value, overlap.edges.value)
+    assert not (overlap.edges_band.low > overlap.edges.low).any()  # some are undefined
+    assert not (overlap.ratio_band.high < overlap.ratio.high).any()
 
 
 def test_the_overlap_table_has_every_curve_and_leaves_the_undefined_empty(

@@ -49,6 +49,12 @@ class AgreementCurve:
     ratio: Estimates
     """`halves` over the geometric mean of the ceilings; 1: as alike as noise lets one see."""
 
+    value_band: Estimates
+    """`value`, with intervals that hold all sizes at once."""
+
+    ratio_band: Estimates
+    """The same of `ratio`."""
+
     null: Estimates
     """Likeness after shuffling within layer pair and edge type; low and high over shuffles."""
 
@@ -104,18 +110,25 @@ def agreement_curve(
         for at in range(3)
     )
     null = [spread_of_draws(one.shuffled[:, None], level=level) for one in found]
+    values = [(one.pool, one.resampled) for one in found]
+    value, value_band = (
+        estimates_at_points(values, level=level, bounds=bounds, at_once=at_once)
+        for at_once in (False, True)
+    )
+    ratios = [(_ratio(one.halves[:, None]), _ratio(one.resampled_halves)) for one in found]
+    of_ratio = (-np.inf if measure.lowest < 0 else 0.0, np.inf)
+    ratio, ratio_band = (
+        estimates_at_points(ratios, level=level, bounds=of_ratio, at_once=at_once)
+        for at_once in (False, True)
+    )
     return AgreementCurve(
-        value=estimates_at_points(
-            [(one.pool, one.resampled) for one in found], level=level, bounds=bounds
-        ),
+        value=value,
         ceiling_arm=arm,
         ceiling_mdm=mdm,
         halves=cross,
-        ratio=estimates_at_points(
-            [(_ratio(one.halves[:, None]), _ratio(one.resampled_halves)) for one in found],
-            level=level,
-            bounds=(-np.inf if measure.lowest < 0 else 0.0, np.inf),
-        ),
+        ratio=ratio,
+        value_band=value_band,
+        ratio_band=ratio_band,
         null=Estimates.stack(null, level=level).sel(slice(None), 0),
         layout_p=np.concatenate([permutation_p(one.pool, one.shuffled[:, None]) for one in found]),
         noise_p=np.concatenate(
@@ -140,6 +153,7 @@ def estimates_at_points(
     *,
     level: float,
     bounds: tuple[float, float],
+    at_once: bool = False,
 ) -> Estimates:
     """A number at several circuit sizes, or points of a sweep, each on resamples of its own.
 
@@ -147,10 +161,19 @@ def estimates_at_points(
         found: at each, the number on the pool and on every resample.
         level: of the intervals.
         bounds: range of the number.
+        at_once: whether the intervals hold all truths at once, and not each by itself; resamples
+            that only some points have do not count then.
     """
     rows = [np.concatenate(one)[:, None] for one in found]
     parts = [Estimates.from_rows(one, level=level, bounds=bounds) for one in rows]
-    return Estimates.stack(parts, level=level).sel(slice(None), 0)
+    estimates = Estimates.stack(parts, level=level).sel(slice(None), 0)
+    counts = [len(draws) for _, draws in found if len(draws)]
+    if not (at_once and counts):
+        return estimates
+    samples = np.full((min(counts), len(found)), np.nan)  # NaN where a point was not measured
+    for point, (_, draws) in enumerate(found):
+        samples[:, point] = draws[: len(samples)] if len(draws) else np.nan
+    return estimates.at_once(samples, bounds=bounds)
 
 
 def _compared(halves: Float[np.ndarray, "row pair=4"]) -> Float[np.ndarray, "compared=3 row"]:

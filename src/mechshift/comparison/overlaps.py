@@ -71,6 +71,12 @@ class OverlapCurve:
     ratio: Estimates
     """`halves` over the geometric mean of the ceilings; 1: as alike as noise lets one see."""
 
+    edges_band: Estimates
+    """`edges`, with intervals that hold all sizes at once, so that the curve may be read as one."""
+
+    ratio_band: Estimates
+    """The same of `ratio`."""
+
     null: Estimates
     """Jaccard after shuffling within layer pair and edge type; low and high over shuffles."""
 
@@ -184,6 +190,8 @@ def overlap_curve(
         bootstrap_mdm=bootstrap.sel(slice(None), 1),
         halves=edges.halves,
         ratio=edges.ratio,
+        edges_band=edges.value_band,
+        ratio_band=edges.ratio_band,
         null=edges.null,
         layout_p=edges.layout_p,
         noise_p=edges.noise_p,

@@ -34,7 +34,11 @@ Over = Literal["circuit_size", "denoising_step", "half", "num_steps"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ShiftCurve:
-    """Shifts along a sweep, on one side of the edges; every array has axis `point`."""
+    """Shifts along a sweep, on one side of the edges; every array has axis `point`.
+
+    Intervals of a sweep over sizes, steps or halves hold all its points at once; those over numbers
+    of steps, which are compared one by one, each point by itself.
+    """
 
     early_share: Estimates
     """MDM's minus ARM's share of the first third of the layers, in [-1, 1]."""
@@ -270,9 +274,8 @@ def _curve(points: Sequence[Point], side: int, level: float, *, deepest: float) 
     def estimates(name: str, lowest: float, highest: float) -> Estimates:
         shift = SHIFTS.index(name)
         rows = [(unmeasured if p.shifts is None else p.shifts)[:, side, shift] for p in points]
-        return estimates_at_points(
-            [(row[:1], row[1:]) for row in rows], level=level, bounds=(lowest, highest)
-        )
+        found = [(row[:1], row[1:]) for row in rows]
+        return estimates_at_points(found, level=level, bounds=(lowest, highest), at_once=True)
 
     at = SHIFTS.index("distance")
     exchanged = [

@@ -61,6 +61,14 @@ AXES = {
     "half": "half of the examples",
     "num_steps": "number of denoising steps S",
 }
+AT_ONCE = {
+    "circuit_size": "for all sizes at once",
+    "denoising_step": "for all steps at once",
+    "half": "for both halves at once",
+    "num_steps": "for each number by itself",
+}
+"""What the intervals of a sweep hold."""
+
 TITLES = {
     "circuit_size": "Shift in depth against circuit size",
     "denoising_step": "Shift in depth step by step",
@@ -103,7 +111,7 @@ def depth_sweep(sweep: DepthSweep) -> Figure:
         TITLES[sweep.over],
         "early share above 0, centre of mass below 0: the MDM works earlier;"
         f" n = {n} {sweep.unit}s; plain {percent(sweep.level)} bootstrap intervals"
-        f" ({sweep.num_resamples:,} resamples)",
+        f" ({sweep.num_resamples:,} resamples), {AT_ONCE[sweep.over]}",
         wide=panels((0.0, 0.28, 0.0, 1.0), (0.36, 0.64, 0.0, 1.0), (0.72, 1.0, 0.0, 1.0))
         | {"height": 430, "margin.b": 110},
         narrow=stacked(3, gap=0.12) | {"height": 1050, "margin.b": 180},

@@ -95,6 +95,8 @@ TABLE_FIELDS = (
     "bootstrap_mdm",
     "halves",
     "ratio",
+    "edges_band",
+    "ratio_band",
     "null",
 )
 
@@ -104,9 +106,10 @@ def overlap_curve(overlap: OverlapCurve) -> Figure:
     figure = Figure(("overlap", "edge overlap relative to its ceiling"), columns=2)
     sizes = overlap.sizes.astype(np.float64)
     ratio = ("ratio", "ratio to ceiling", PAIR_COLOUR, "solid", "square")
+    at_once = {"edges": overlap.edges_band, "ratio": overlap.ratio_band}
     for column, curves in ((1, CURVES), (2, (ratio,))):
         for field, name, colour, dash, symbol in curves:
-            estimates = getattr(overlap, field)
+            estimates = at_once.get(field, getattr(overlap, field))
             figure.add(band(sizes, estimates, colour, group=name), column=column)
             figure.add(
                 scatter(
@@ -133,8 +136,8 @@ def overlap_curve(overlap: OverlapCurve) -> Figure:
         figure,
         "Overlap of the two circuits",
         f"n = {overlap.num_examples} {overlap.unit}s; bands: {percent(overlap.level)} bootstrap"
-        f" intervals ({overlap.num_resamples:,} resamples), for the null the spread of"
-        f" {overlap.num_shuffles:,} shuffles",
+        f" intervals ({overlap.num_resamples:,} resamples), of edges and ratio for all sizes at"
+        f" once; for the null the spread of {overlap.num_shuffles:,} shuffles",
         wide=panels((0.0, 0.56, 0.0, 1.0), (0.66, 1.0, 0.0, 1.0))
         | {"height": 450, "margin.b": 110},
         narrow=stacked(2, gap=0.19) | {"height": 900, "margin.b": 260},
