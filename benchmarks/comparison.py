@@ -4,8 +4,8 @@ The scores are heavy-tailed noise on the edges of a real model's graph: what the
 what they cost is what real ones do. The least that a comparison needs is every set of mean scores
 once, sorted once: of resamples and of their halves for both models, of exchanges of examples and of
 their halves for both sides. In a large graph these are of the edges alone that can be in a circuit
-of at most a 64th of the edges (or of the circuit size, for `shift`), and of all edges, with shuffles
-of them, on a quarter of the draws.
+of at most a 64th of the edges (or of the circuit size, for `shift`), and of all edges, with
+shuffles of them, on a quarter of the draws.
 
 `compare` is what is measured of the MDM, `shift` what is measured of a control: the overlap and
 depth of circuits of one size. Seconds are the processor's, all threads together, beside those of a
@@ -129,10 +129,10 @@ def least_seconds(
     fewer = draws_over_all_edges(graph, settings)
     if fewer == settings:  # a small graph
         return (rows + settings.num_shuffles) * seconds_of_a_row(scores, settings.seed)
-    narrow = [
-        size for size in overlap_sizes(settings, graph.num_edges) if size <= WIDE * len(scores.T)
-    ]
-    size = max(narrow) if whole else settings.circuit_size_in(graph.num_edges)
+    size = settings.circuit_size_in(graph.num_edges)
+    if whole:
+        sizes = overlap_sizes(settings, graph.num_edges)
+        size = max(size, *(one for one in sizes if one <= WIDE * graph.num_edges))
     weights = bootstrap_weights(len(scores), settings.num_resamples, settings.seed)
     drawn = (MeanRows(weights={0: weights}),)
     few = candidates([Source(scores=scores)], drawn, size)

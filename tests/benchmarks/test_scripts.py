@@ -36,7 +36,7 @@ EXPECTED = {
     "attribution": ["bare passes, m = 2", "EAP-IG, m = 8"],
     "calibration": ["one circuit, 60 examples", "structure, ratio to ceiling", "0 of 1"],
     "circuit_run": ["forward pass", "top, 20 edges", "random, 20 edges"],
-    "comparison": ["embedded pair, shift", "mean rows"],
+    "comparison": ["embedded pair, shift", "x least"],
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
     "plan": ["EAP-IG, random model", "faithfulness: passes"],
