@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from mechshift.comparison import ComparisonSettings, overlap_curve
+from mechshift.comparison import ComparisonSettings, noise_free, overlap_curve
 from mechshift.comparison.noise_free import (
     BRIEF,
     VALUE,
@@ -188,3 +188,24 @@ def test_too_few_clusters_and_circuits_of_nothing_in_common_have_no_overlap() ->
     alone = np.eye(32, GRAPH.num_edges)  # every example has an edge of its own
     apart = noise_free_overlap(alone, alone, 1)
     assert apart.reason == "circuits of halves of the examples share no edge"
+
+
+def test_in_a_large_graph_one_circuit_is_simulated_on_the_edges_that_can_be_in_it(monkeypatch):
+    """The others would not have been chosen: mean and spread are those of all edges."""
+    graph = Graph(num_layers=10, num_heads=6, num_key_value_groups=6)
+    effects = 10 * np.random.default_rng(0).standard_t(1.2, size=graph.num_edges)
+    pair = [
+        effects * (1 + 0.5 * np.random.default_rng(seed).normal(size=(64, graph.num_edges)))
+        for seed in (1, 2)
+    ]
+    effect, error = noise_free._by_rank(pair[0], np.arange(64))
+    few = noise_free._within_reach(effect, error, 20, 16)
+    assert 4 * 20 < few.sum() < 0.5 * graph.num_edges
+    found = {}
+    for taken_apart in (10**9, 1):
+        monkeypatch.setattr(noise_free, "TAKEN_APART", taken_apart)
+        found[taken_apart] = noise_free_overlap(*pair, 20, seed=3).one_circuit
+    whole, apart = found.values()
+    spread = (whole.interval.high - whole.interval.low) / 4
+    assert whole != apart  # other random numbers
+    assert abs(whole.value - apart.value) < 4 * spread * np.sqrt(2 / 39)

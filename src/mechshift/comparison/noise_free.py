@@ -29,8 +29,9 @@ from jaxtyping import Bool, Float, Int
 from scipy.stats import t as student
 
 from mechshift.comparison.chosen_edges import Circuits
-from mechshift.comparison.measuring import Found, measured
+from mechshift.comparison.measuring import TAKEN_APART, Found, measured
 from mechshift.comparison.resampling import MeanRows, column_ranges
+from mechshift.comparison.screening import STRONGEST
 from mechshift.comparison.sources import Source, group_sums
 from mechshift.statistics import (
     Estimate,
@@ -46,6 +47,13 @@ MIN_BLOCKS = 8
 NUM_ORDERS = 16
 """Random orders of the blocks, each of which is cut into halves. With fewer, chance between orders
 makes the jackknife's error larger: by a half with a quarter of them."""
+
+REACH = 7.0
+"""Standard errors by which no simulated edge of a large graph is taken to miss its effect: one of a
+million edges in a thousand halves does with a chance of 0.003."""
+
+SPARE = 100
+"""Edges beyond `STRONGEST` circuits, so that small circuits have enough of them too."""
 
 PARTS = (1.0, 0.5, 0.25)
 """Of the blocks, those that two halves hold together."""
@@ -319,6 +327,22 @@ def _by_rank(
     return effect[order], np.sqrt(variance[order])
 
 
+def _within_reach(
+    effect: Float[np.ndarray, " rank"],
+    error: Float[np.ndarray, " rank"],
+    size: int,
+    num_blocks: int,
+) -> Bool[np.ndarray, " rank"]:
+    """Edges of which `REACH` standard errors of the noisiest half could make one of a circuit.
+
+    Half of the edges with a larger effect than the floor, or more, stay above it, and these are
+    several times as many as a circuit holds; so no circuit's last edge lies below it.
+    """
+    floor = effect[min(STRONGEST * size + SPARE, len(effect) - 1)]
+    smallest = max(1, round(min(PARTS) * num_blocks / 2))
+    return effect + REACH * error * np.sqrt(num_blocks / smallest) >= floor
+
+
 def _one_circuit(
     pair: tuple[Float[np.ndarray, "example edge"], Float[np.ndarray, "example edge"]],
     cluster: Int[np.ndarray, " example"],
@@ -337,6 +361,9 @@ def _one_circuit(
     """
     num_simulations, num_blocks = counts
     models = [_by_rank(scores, cluster) for scores in pair]
+    if len(models[0][0]) >= TAKEN_APART:
+        few = np.any([_within_reach(*one, size, num_blocks) for one in models], axis=0)
+        models = [(effect[few], error[few]) for effect, error in models]
     found = []
     for _ in range(num_simulations):
         arm, mdm = (
