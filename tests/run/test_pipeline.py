@@ -81,6 +81,7 @@ ALWAYS_CONCLUDED = (
     "/examples",
     "/ablation",
     "/single-ablations",
+    "/wording",
 )
 CONCLUDED = {"ioi": (*ALWAYS_CONCLUDED, "/num-steps"), "infilling": ALWAYS_CONCLUDED}
 """Topics with a record of their own. A task of single tokens has its one number of steps; CPR and
@@ -114,8 +115,16 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
 def test_both_models_are_scored_on_the_same_examples_and_steps(small_run):
     for task, num_steps in (("ioi", 1), ("infilling", 2)):
         arm, mdm = (read_scores(scores_folder(small_run, task, kind)) for kind in KINDS)
-        assert arm.values.shape == mdm.values.shape == (12, num_steps, arm.graph.num_edges)
+        assert arm.values.shape == mdm.values.shape == (12, 1, arm.graph.num_edges)
+        assert arm.clean_metric.shape == mdm.clean_metric.shape == (12, num_steps)
         assert np.array_equal(arm.num_steps, mdm.num_steps)
+        if num_steps == 1:
+            assert arm.step_sums is None and mdm.step_sums is None
+            continue
+        for scores in (arm, mdm):  # both ways to add up a group's examples and steps
+            for group, of_steps in enumerate(scores.step_sums):
+                added = scores.values[scores.step_groups == group, 0].sum(axis=0)
+                np.testing.assert_allclose(of_steps.sum(axis=0), added, rtol=1e-3, atol=1e-4)
 
 
 def test_the_pooled_examples_are_those_that_both_models_get_right(small_run):
