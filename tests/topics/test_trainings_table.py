@@ -37,27 +37,32 @@ def test_the_table_shows_both_kinds_their_spread_and_their_difference(
 ) -> None:
     table = trainings_table(over_trainings(three_each, QUANTITIES))
     assert [name for name, _ in table.columns] == [
+        "Difference",
         "With diffusion: mean",
         "With diffusion: spread of trainings",
         "With diffusion: noise of examples",
         "Without diffusion: mean",
         "Without diffusion: spread of trainings",
         "Without diffusion: noise of examples",
-        "Difference",
     ]
+    meanings = dict(table.columns)
+    assert (
+        meanings["Without diffusion: mean"]
+        == "over arm-continued, arm-continued-2, arm-continued-3"
+    )
     members = (three_each.mdm, *three_each.controls)
     one, other = trainings_of_kinds({member.name: member.measured[EARLY] for member in members})
     assert one is not None and other is not None
     found = trainings_difference(one, other)
     assert found is not None
     cells = dict(table.rows)[EARLY]
-    assert [cell.text for cell in cells[1:3]] == [
+    assert [cell.text for cell in cells[2:4]] == [
         f"{one.training_sd:.3f}",
         f"{one.example_error:.3f}",
     ]
-    assert cells[3].note == "arm-continued, arm-continued-2, arm-continued-3"
-    assert cells[4].text == "0.000"  # the same model three times
-    assert cells[6] == estimate_cell(found.estimate, signed=True)
+    assert cells[4].note == ""  # the trainings that the column names
+    assert cells[5].text == "0.000"  # the same model three times
+    assert cells[0] == estimate_cell(found.estimate, signed=True)
 
 
 def test_the_numbers_behind_the_table_are_a_row_for_each_kind(three_each: TaskResults) -> None:
@@ -84,21 +89,18 @@ def test_a_training_that_cannot_do_the_task_does_not_count(three_each: TaskResul
         over_trainings(replace(three_each, controls=tuple(controls)), QUANTITIES)
     )
     cells = dict(table.rows)[EARLY]
-    assert cells[3].note == "arm-continued, arm-continued-3"
-    assert cells[6] == Cell(text="not measured", note="takes 3 trainings each")
+    assert dict(table.columns)["Without diffusion: mean"] == "over arm-continued, arm-continued-3"
+    assert cells[0] == Cell(text="not measured", note="takes 3 trainings each")
 
 
 def test_one_training_of_a_kind_has_no_spread(planted: Planted, control_of: ControlOf) -> None:
     task = planted(
         "moved", control_of("arm-continued", "identical"), control_of("mdm-other-seed", "moved")
     )
-    (cells,) = [
-        cells
-        for name, cells in trainings_table(over_trainings(task, QUANTITIES)).rows
-        if name == EARLY
-    ]
-    assert cells[0].note == "mdm, mdm-other-seed"
-    assert cells[4] == Cell(text="not measured", note="one training")
+    table = trainings_table(over_trainings(task, QUANTITIES))
+    cells = dict(table.rows)[EARLY]
+    assert dict(table.columns)["With diffusion: mean"] == "over mdm, mdm-other-seed"
+    assert cells[5] == Cell(text="not measured", note="one training")
 
 
 def test_one_training_of_either_kind_has_no_table(planted: Planted, control_of: ControlOf) -> None:
@@ -149,11 +151,25 @@ def test_a_quantity_that_is_undefined_in_one_kind_has_no_difference(
     )
     task = replace(three_each, controls=controls)
     cells = dict(trainings_table(over_trainings(task, QUANTITIES)).rows)[EARLY]
-    assert "not measured" not in {cell.text for cell in cells[:3]}
-    assert {cell.text for cell in cells[3:]} == {"not measured"}
+    assert "not measured" not in {cell.text for cell in cells[1:4]}
+    assert {cell.text for cell in (cells[0], *cells[4:])} == {"not measured"}
     (line,) = (
         trainings_frame(over_trainings(task, QUANTITIES))
         .filter(quantity=EARLY, diffusion="without")
         .rows(named=True)
     )
     assert (line["trainings"], line["mean"], line["difference"]) == ("", None, None)
+
+
+def test_a_quantity_that_a_training_lacks_says_over_which_it_is(three_each: TaskResults) -> None:
+    lacking = [
+        replace(one, measured={**one.measured, EARLY: Measured(reason="undefined")})
+        if one.name == "arm-continued-2"
+        else one
+        for one in three_each.controls
+    ]
+    rows = over_trainings(replace(three_each, controls=tuple(lacking)), QUANTITIES)
+    table = trainings_table(rows)
+    assert dict(table.rows)[EARLY][4].note == "over arm-continued, arm-continued-3"
+    others = [cells[4].note for name, cells in table.rows if name != EARLY]
+    assert set(others) == {""}

@@ -73,14 +73,17 @@ def over_trainings(
 
 def trainings_table(rows: Sequence[QuantityOverTrainings]) -> QuantitiesTable:
     """Mean and spread over the trainings of either kind, and the noise of examples beside it."""
-    of_a_kind = (
-        ("mean", "over its trainings"),
-        ("spread of trainings", "standard deviation, without the noise of examples"),
-        ("noise of examples", "standard error of one training"),
-    )
-    kinds = ("With diffusion", "Without diffusion")
-    columns = [(f"{kind}: {name}", meaning) for kind in kinds for name, meaning in of_a_kind]
-    columns.append(("Difference", "other examples and other trainings in the interval"))
+    usual = [
+        max((one.names for one in kind if one is not None), key=len, default=())
+        for kind in ([row.with_diffusion for row in rows], [row.without for row in rows])
+    ]
+    columns = [("Difference", "of the means; other examples and other trainings in the interval")]
+    for kind, names in zip(("With diffusion", "Without diffusion"), usual, strict=True):
+        columns += [
+            (f"{kind}: mean", f"over {', '.join(names)}" if names else "of no training"),
+            (f"{kind}: spread of trainings", "standard deviation, without the noise of examples"),
+            (f"{kind}: noise of examples", "standard error of one training"),
+        ]
 
     def difference(row: QuantityOverTrainings) -> Cell:
         if row.difference is not None:
@@ -96,9 +99,9 @@ def trainings_table(rows: Sequence[QuantityOverTrainings]) -> QuantitiesTable:
             (
                 row.name,
                 (
-                    *_cells_of_kind(row.with_diffusion),
-                    *_cells_of_kind(row.without),
                     difference(row),
+                    *_cells_of_kind(row.with_diffusion, usual[0]),
+                    *_cells_of_kind(row.without, usual[1]),
                 ),
             )
             for row in rows
@@ -106,14 +109,16 @@ def trainings_table(rows: Sequence[QuantityOverTrainings]) -> QuantitiesTable:
     )
 
 
-def _cells_of_kind(trainings: Trainings | None) -> tuple[Cell, Cell, Cell]:
+def _cells_of_kind(trainings: Trainings | None, usual: tuple[str, ...]) -> tuple[Cell, Cell, Cell]:
+    """Which trainings they are is only said where they are not those of the other rows."""
     if trainings is None:
         return (Cell(text=NOT_MEASURED),) * 3
     spread = Cell(text=NOT_MEASURED, note="one training")
     if len(trainings.names) > 1:
         spread = Cell(text=number(trainings.training_sd, 3))
+    others = "" if trainings.names == usual else f"over {', '.join(trainings.names)}"
     return (
-        Cell(text=number(trainings.mean), note=", ".join(trainings.names)),
+        Cell(text=number(trainings.mean), note=others),
         spread,
         Cell(text=number(trainings.example_error, 3)),
     )
