@@ -244,6 +244,9 @@ class _StoredArrays(Mapping[str, np.ndarray]):
             )
         return array
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._names  # a mapping's own way to tell would read the array
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
