@@ -59,7 +59,9 @@ def by_example(sharded, tmp_path_factory):
     """The same pool, scored example by example in the same chunks."""
     run = tmp_path_factory.mktemp("by-example") / "run"
     shutil.copytree(sharded / "pool", run / "pool")
-    settings = AttributionSettings(method="eap", chunk_size=IN_SHARDS.examples_per_chunk)
+    settings = AttributionSettings(
+        method="eap", steps="each", chunk_size=IN_SHARDS.examples_per_chunk
+    )
     score_edges(run, load_stored_pair(run, "cpu"), settings, quiet=True)
     return run
 
@@ -72,10 +74,13 @@ def test_stored_shards_are_the_means_of_what_is_stored_of_single_examples(sharde
     for kind in KINDS:
         expected = average_over_shards(read_scores(scores_folder(by_example, TASK, kind)), 4)
         found = read_scores(scores_folder(sharded, TASK, kind))
-        assert found.values.shape == (10, 2, found.graph.num_edges)
         assert (found.examples_per_shard, found.num_examples) == (4, 40)
-        for name in ("values", "by_source", "num_steps", "clean_metric", "input_score"):
+        for name in ("by_source", "num_steps", "clean_metric", "input_score"):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        np.testing.assert_array_equal(found.values[:, 0], expected.values.sum(axis=1))
+        for group, of_steps in enumerate(found.step_sums):
+            of_group = expected.values[found.step_groups == group].sum(axis=0, dtype=np.float64)
+            np.testing.assert_allclose(of_steps, of_group, rtol=1e-5, atol=1e-7)
 
 
 def test_nodes_are_analysed_example_by_example(sharded, by_example):

@@ -31,6 +31,7 @@ def average_over_shards(scores: EdgeScores, examples_per_shard: int) -> EdgeScor
         AttributionError: the last shard would be smaller than the others.
     """
     assert scores.examples_per_shard == 1
+    assert scores.step_sums is None
     if examples_per_shard == 1:
         return scores
     if examples_per_shard < 1 or scores.num_examples % examples_per_shard:
