@@ -133,11 +133,11 @@ def quantity_panels(
     height = ROW_HEIGHT * max(2, len(rows))
     across = [index / len(shown) for index in range(len(shown))]
     wide = panels(*((left, left + 0.8 / len(shown), 0.0, 1.0) for left in across))
-    wide |= {"height": height + 150, "margin.b": 58, "margin.l": 128}
+    wide |= {"height": height + 150, "margin.b": 58, "margin.l": 144}
     below = 84  # ticks and unit of a panel, title of the next
     drawn = len(shown) * (height + below) - below
     narrow = stacked(len(shown), gap=below / drawn)
-    narrow |= {"height": drawn + 150, "margin.b": 58, "margin.l": 128}
+    narrow |= {"height": drawn + 150, "margin.b": 58, "margin.l": 144}
     for index in range(2, len(shown) + 1):
         wide[f"yaxis{index}.showticklabels"] = False
         narrow[f"yaxis{index}.showticklabels"] = True
