@@ -332,11 +332,12 @@ def measure_draws(
     """
     examples = len(arm_scores) if clusters is None else clusters
     pair = MeasuredPair.of(graph, arm_scores, mdm_scores, wanted)
+    fewer = draws_over_all_edges(graph, settings)
     wide = wide_sizes(graph, settings, wanted.sizes)
     narrow = wanted.sizes - wide
     parts = [
         _measured_draws(replace(pair, wanted=wanted.at(sizes)), examples, of_sizes)
-        for sizes, of_sizes in ((narrow, settings), (wide, draws_over_all_edges(graph, settings)))
+        for sizes, of_sizes in ((narrow, settings), (wide, fewer))
         if sizes
     ]
     drawn = reduce(MeasuredDraws.joined, parts)
@@ -345,7 +346,7 @@ def measure_draws(
     shuffled = pair.on_shuffles(
         edge_groups(graph),
         num_draws=settings.num_shuffles,
-        num_orders=draws_over_all_edges(graph, settings).num_shuffles,
+        num_orders=fewer.num_shuffles,
         seed=settings.seed,
     )
     return replace(drawn, shuffled=shuffled)

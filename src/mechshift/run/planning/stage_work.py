@@ -238,11 +238,7 @@ def _conclusions(asked: Asked) -> Work:
     read = 2 * _stored_scores(asked, asked.model.num_steps)
     work = Work(host=HostWork(seconds=CONCLUSION_SECONDS + read / READ_BYTES))
     if asked.model.model == "mdm" and asked.settings.attribution.examples_per_shard == 1:
-        model = asked.model
-        once = comparison_work(
-            asked.settings.comparison, model.graph, model.num_rows, 1, whole=False
-        )
-        work += Work(host=once * SHIFTS_BY_TEMPLATE)
+        work += Work(host=_compared(asked, 1, whole=False) * SHIFTS_BY_TEMPLATE)
     return work
 
 
