@@ -111,24 +111,18 @@ def agreement_curve(
     )
     null = [spread_of_draws(one.shuffled[:, None], level=level) for one in found]
     values = [(one.pool, one.resampled) for one in found]
-    value, value_band = (
-        estimates_at_points(values, level=level, bounds=bounds, at_once=at_once)
-        for at_once in (False, True)
-    )
+    value = estimates_at_points(values, level=level, bounds=bounds)
     ratios = [(_ratio(one.halves[:, None]), _ratio(one.resampled_halves)) for one in found]
     of_ratio = (-np.inf if measure.lowest < 0 else 0.0, np.inf)
-    ratio, ratio_band = (
-        estimates_at_points(ratios, level=level, bounds=of_ratio, at_once=at_once)
-        for at_once in (False, True)
-    )
+    ratio = estimates_at_points(ratios, level=level, bounds=of_ratio)
     return AgreementCurve(
         value=value,
         ceiling_arm=arm,
         ceiling_mdm=mdm,
         halves=cross,
         ratio=ratio,
-        value_band=value_band,
-        ratio_band=ratio_band,
+        value_band=at_once(value, values, bounds=bounds),
+        ratio_band=at_once(ratio, ratios, bounds=of_ratio),
         null=Estimates.stack(null, level=level).sel(slice(None), 0),
         layout_p=np.concatenate([permutation_p(one.pool, one.shuffled[:, None]) for one in found]),
         noise_p=np.concatenate(
@@ -153,7 +147,6 @@ def estimates_at_points(
     *,
     level: float,
     bounds: tuple[float, float],
-    at_once: bool = False,
 ) -> Estimates:
     """A number at several circuit sizes, or points of a sweep, each on resamples of its own.
 
@@ -161,14 +154,27 @@ def estimates_at_points(
         found: at each, the number on the pool and on every resample.
         level: of the intervals.
         bounds: range of the number.
-        at_once: whether the intervals hold all truths at once, and not each by itself; resamples
-            that only some points have do not count then.
     """
     rows = [np.concatenate(one)[:, None] for one in found]
     parts = [Estimates.from_rows(one, level=level, bounds=bounds) for one in rows]
-    estimates = Estimates.stack(parts, level=level).sel(slice(None), 0)
+    return Estimates.stack(parts, level=level).sel(slice(None), 0)
+
+
+def at_once(
+    estimates: Estimates,
+    found: Sequence[tuple[Float[np.ndarray, " one"], Float[np.ndarray, " _resample"]]],
+    *,
+    bounds: tuple[float, float],
+) -> Estimates:
+    """The same with intervals that hold all points at once, and not each by itself.
+
+    Args:
+        estimates: `estimates_at_points`.
+        found: of which they are; resamples that only some points have do not count.
+        bounds: range of the number.
+    """
     counts = [len(draws) for _, draws in found if len(draws)]
-    if not (at_once and counts):
+    if not counts:
         return estimates
     samples = np.full((min(counts), len(found)), np.nan)  # NaN where a point was not measured
     for point, (_, draws) in enumerate(found):

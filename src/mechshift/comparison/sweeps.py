@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
 from mechshift.comparison.layer_sums import SHIFTS, SIDES, LayerSums, shift_rows
-from mechshift.comparison.likeness import estimates_at_points
+from mechshift.comparison.likeness import at_once, estimates_at_points
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,
@@ -275,7 +275,9 @@ def _curve(points: Sequence[Point], side: int, level: float, *, deepest: float) 
         shift = SHIFTS.index(name)
         rows = [(unmeasured if p.shifts is None else p.shifts)[:, side, shift] for p in points]
         found = [(row[:1], row[1:]) for row in rows]
-        return estimates_at_points(found, level=level, bounds=(lowest, highest), at_once=True)
+        bounds = lowest, highest
+        plain = estimates_at_points(found, level=level, bounds=bounds)
+        return at_once(plain, found, bounds=bounds)
 
     at = SHIFTS.index("distance")
     exchanged = [
