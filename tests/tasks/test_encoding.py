@@ -60,6 +60,10 @@ def task(request, tokenizer, countdown_for):
 def test_every_task_reads_with_every_tokenizer_as_that_tokenizer_reads_the_whole_text(
     task, tokenizer
 ):
+    reads_as_the_whole_text(task, tokenizer)
+
+
+def reads_as_the_whole_text(task, tokenizer):
     examples = task.generate(tokenizer, split="discovery", num_examples=NUM_EXAMPLES, seed=0)
     assert len(examples) == NUM_EXAMPLES
     for example, kind in product(examples, ("arm", "mdm")):
@@ -77,6 +81,16 @@ def test_every_task_reads_with_every_tokenizer_as_that_tokenizer_reads_the_whole
         assert tokenizer.mask_token_id not in ids
         assert task.is_correct(example, tokenizer.decode(list(encoded.target_ids)))
         assert not task.is_correct(example, tokenizer.decode(list(encoded.distractor_ids)))
+
+
+@pytest.mark.parametrize("name", ["ioi", "countdown", "infilling"])
+def test_a_vocabulary_of_three_digits_a_token_has_every_task_but_the_years(
+    name, tokenizer_of, countdown_for
+):
+    deepseek = tokenizer_of("deepseek")
+    assert deepseek.tokenize("1732") == ["173", "2"]
+    tasks = (IndirectObject(), countdown_for(deepseek), Infilling())
+    reads_as_the_whole_text({task.name: task for task in tasks}[name], deepseek)
 
 
 def test_bos_stands_before_a_text_and_eos_never_after_one(tokenizer_of):

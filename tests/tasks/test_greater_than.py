@@ -67,7 +67,7 @@ def test_where_two_digits_are_one_token_all_later_years_stand_against_all_others
     assert spelled(tokenizer, contrast.negative) == [f"{year:02d}" for year in range(33)]
 
 
-@pytest.mark.parametrize("kind", ["qwen-like", "llama2-like", "t5-like"])
+@pytest.mark.parametrize("kind", ["qwen-like", "llama2-like", "t5-like", "qwen", "mistral"])
 @pytest.mark.parametrize(
     ("start", "first", "second"),
     [
@@ -109,6 +109,20 @@ def test_years_that_are_one_token_with_their_century_are_left_out(tokenizer_of):
         assert (century, example.distractor) != (18, "00")
 
 
+def test_the_real_gpt2_has_no_year_00_and_cuts_some_years_within_the_century(tokenizer_of):
+    """There 1100 to 1900 are one token each, and 1102 is 110 and 2."""
+    gpt2 = tokenizer_of("gpt2")
+    assert gpt2.tokenize(" 1700") == ["Ġ1700"] and gpt2.tokenize(" 1102") == ["Ġ110", "2"]
+    (contrast,) = TASK.contrasts(starting_in(32), gpt2)
+    assert spelled(gpt2, contrast.negative) == [f"{year:02d}" for year in range(33)]
+    examples = examples_of(gpt2, num_examples=100)
+    assert len(examples) == 100
+    for example in examples:
+        for prompt in (example.prompt, example.corrupted_prompt):
+            century, start, _ = years_in(prompt)
+            assert gpt2.tokenize(f" {century}{start:02d}") == [f"Ġ{century}", f"{start:02d}"]
+
+
 def test_a_tokenizer_that_splits_years_otherwise_is_refused(tokenizer_of):
     message = (
         "task 'greater-than' needs a tokenizer that writes every two-digit year as one token or as"
@@ -116,6 +130,8 @@ def test_a_tokenizer_that_splits_years_otherwise_is_refused(tokenizer_of):
     )
     with pytest.raises(TaskError, match=message):
         examples_of(tokenizer_of("llama3-like"))
+    with pytest.raises(TaskError, match=message):
+        examples_of(tokenizer_of("deepseek"))
     with pytest.raises(TaskError, match=message):
         examples_of(toy_tokenizer(["The", "war", "1732", "17"]))
 
