@@ -14,6 +14,7 @@ import tyro
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
+from scipy.stats import binomtest
 
 from mechshift.circuits.edge_groups import edge_groups, order_within
 from mechshift.comparison import (
@@ -23,7 +24,7 @@ from mechshift.comparison import (
     depth_profile,
     overlap_curve,
 )
-from mechshift.statistics import Estimate, holm, proportion_interval
+from mechshift.statistics import Estimate, holm
 from mechshift.testing import Noise, PlantedPair, planted_pair
 
 NULLS = {
@@ -162,7 +163,7 @@ def familywise(runs: list[Run], test: str, alpha: float) -> list[bool]:
 
 def add_row(table: Table, null: str, test: str, rejections: list[bool]) -> None:
     count, runs = int(np.sum(rejections)), len(rejections)
-    interval = proportion_interval(count, runs)
+    interval = binomtest(count, runs).proportion_ci(method="wilson")
     table.add_row(
         null,
         test,

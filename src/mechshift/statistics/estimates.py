@@ -1,13 +1,4 @@
-"""Statistics of means over examples: resampling weights, intervals and p-values.
-
-Resampling is expressed as weights, so that any mean over examples, of any shape, becomes one
-matrix product: `weights @ values`. Two models scored on the same examples must be resampled with
-the same weights, which pairs them.
-
-Examples that share what decides their answer are near-copies of each other: a *cluster*. Everything
-that is drawn here (resamples, halves, exchanges) takes whole clusters, in the order of their
-numbers, so that an example's draws follow its cluster wherever it stands in the pool.
-"""
+"""Estimates: numbers with their intervals, one or an array of them, from resampled values."""
 
 import math
 from collections.abc import Sequence
@@ -19,10 +10,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.special import ndtr, ndtri
 
 from mechshift.errors import ConfigError, MechshiftError
-
-Drawn = int | Int[np.ndarray, " example"]
-"""What is drawn from: so many examples that are each a cluster of their own, or the number of each
-example's cluster."""
+from mechshift.statistics.resampling import Drawn, cluster_columns
 
 MIN_DRAWS = 20
 """Random draws (circuits, structures) below which an interval over draws says too little of how far
@@ -205,144 +193,6 @@ def _bounds_of(part: Estimates | Estimate | None) -> list[np.ndarray]:
     return [np.array(x) for x in (part.value, part.interval.low, part.interval.high)]
 
 
-def cluster_numbers(names: Sequence[str]) -> Int[np.ndarray, " example"]:
-    """The cluster of each example as a number, counted from 0 as they first appear.
-
-    Args:
-        names: of each example's cluster; an example of no name is a cluster of its own.
-    """
-    known: dict[str | int, int] = {}
-    numbers = [known.setdefault(name or row, len(known)) for row, name in enumerate(names)]
-    return np.array(numbers, dtype=np.int64)
-
-
-def num_clusters(examples: Drawn) -> int:
-    """How many clusters there are to draw."""
-    return cluster_columns(examples)[1]
-
-
-def cluster_columns(examples: Drawn) -> tuple[Int[np.ndarray, " example"], int]:
-    """Each example's place among the clusters, which are in order of number; and their count."""
-    if isinstance(examples, int):
-        return np.arange(examples), examples
-    numbers, cluster = np.unique(examples, return_inverse=True)
-    return cluster, len(numbers)
-
-
-def bootstrap_weights(
-    examples: Drawn, num_resamples: int, seed: int
-) -> Float[np.ndarray, "resample example"]:
-    """How much each example weighs in each bootstrap resample; every row sums to 1.
-
-    A row draws as many clusters as there are, with replacement; an example weighs as often as its
-    cluster was drawn, over the number of examples drawn.
-
-    Raises:
-        ConfigError: there are no examples or no resamples.
-    """
-    cluster, count = cluster_columns(examples)
-    if count < 1 or num_resamples < 1:
-        raise ConfigError(
-            "a bootstrap needs at least one example and one resample, not"
-            f" {len(cluster)} and {num_resamples}."
-        )
-    generator = np.random.default_rng(seed)
-    probabilities = np.full(count, 1.0 / count)
-    counts = generator.multinomial(count, probabilities, size=num_resamples)[:, cluster]
-    return counts / counts.sum(axis=1, keepdims=True)
-
-
-def split_halves(examples: Drawn, num_splits: int, seed: int) -> Bool[np.ndarray, "split example"]:
-    """Random halves of the clusters: True marks the examples in the first half of each split.
-
-    Every cluster is equally likely to fall into the first half, which holds half of them, rounded
-    down; with an odd number the second half is larger by one.
-
-    Raises:
-        ConfigError: fewer than two clusters, or no split, was asked for.
-    """
-    cluster, count = cluster_columns(examples)
-    if count < 2 or num_splits < 1:
-        raise ConfigError(
-            "split halves need at least two clusters of examples and one split, not"
-            f" {count} and {num_splits}."
-        )
-    generator = np.random.default_rng(seed)
-    order = np.tile(np.arange(count), (num_splits, 1))
-    first: Bool[np.ndarray, "split cluster"] = generator.permuted(order, axis=1) < count // 2
-    return first[:, cluster]
-
-
-def deal_clusters(
-    cluster: Int[np.ndarray, " example"], num_groups: int, generator: np.random.Generator
-) -> Int[np.ndarray, " example"]:
-    """The group of each example: clusters in random order, dealt one by one.
-
-    Args:
-        cluster: place of each example's cluster, from `cluster_columns`.
-        num_groups: at most as many as there are clusters.
-        generator: of the order.
-    """
-    places = generator.permutation(cluster.max() + 1) % num_groups
-    group: Int[np.ndarray, " example"] = places[cluster]
-    return group
-
-
-def exchange_masks(
-    examples: Drawn, num_exchanges: int, seed: int
-) -> Bool[np.ndarray, "exchange example"]:
-    """Which examples swap their two models: each cluster as a whole, with probability 1/2.
-
-    Raises:
-        ConfigError: there are no examples or no exchanges.
-    """
-    cluster, count = cluster_columns(examples)
-    if count < 1 or num_exchanges < 1:
-        raise ConfigError(
-            "an exchange of models needs at least one example and one exchange, not"
-            f" {len(cluster)} and {num_exchanges}."
-        )
-    generator = np.random.default_rng(seed)
-    return (generator.random((num_exchanges, count)) < 0.5)[:, cluster]
-
-
-def permutation_p(
-    value: Float[np.ndarray, "..."], draws: Float[np.ndarray, "draw ..."]
-) -> Float[np.ndarray, "..."]:
-    """How often chance gives a statistic at least as large, the observed one counted in.
-
-    (1 + draws at least as large) / (1 + draws): never 0, and below any level at most that often
-    where the observed value is one more draw (Phipson and Smyth 2010). Give negatives for the
-    lower tail and absolute values for both. Draws that rounding alone keeps below the value count
-    as equal to it. Undefined draws (NaN) are left out; an undefined value has no p-value (NaN).
-
-    Raises:
-        MechshiftError: there is no draw.
-    """
-    if not len(draws):
-        raise MechshiftError("a p-value needs at least one draw, and there is none.")
-    defined = np.isfinite(draws)
-    as_large = (draws >= value - ROUNDING) & defined
-    p = (1 + as_large.sum(axis=0)) / (1 + defined.sum(axis=0))
-    return np.where(np.isfinite(value) & defined.any(axis=0), p, np.nan)
-
-
-def holm(p: Float[np.ndarray, " test"]) -> Float[np.ndarray, " test"]:
-    """P-values of several tests, adjusted so that any false rejection is as rare as the level.
-
-    Sorted upwards, the i-th of m is multiplied by m - i + 1, kept ascending and at most 1. Makes no
-    assumption on how the tests depend on each other. NaN is no test and stays NaN.
-
-    Source: Holm 1979.
-    """
-    adjusted = np.full(len(p), np.nan)
-    tests = np.flatnonzero(np.isfinite(p))
-    order = tests[np.argsort(p[tests], kind="stable")]
-    scaled = p[order] * np.arange(len(order), 0, -1)
-    adjusted[order] = np.minimum(np.maximum.accumulate(scaled), 1.0)
-    return adjusted
-
-
 def percentile_interval(samples: Float[np.ndarray, " resample"], level: float = 0.95) -> Interval:
     """The central `level` of resampled values of one statistic.
 
@@ -495,21 +345,11 @@ def share_correct(
     return Estimate(value=share, interval=interval)
 
 
-def proportion_interval(num_successes: int, num_trials: int, level: float = 0.95) -> Interval:
-    """Wilson's score interval for a proportion; sound at 0 and at 1 too.
-
-    Raises:
-        MechshiftError: no trial, or more successes than trials.
+def _wilson(share: float, num_trials: float, level: float) -> Interval:
+    """Of a share of so many trials, which need be no whole number, as SciPy's must.
 
     Source: Wilson 1927; Brown, Cai and DasGupta 2001.
     """
-    if not 0 <= num_successes <= num_trials or num_trials == 0:
-        raise MechshiftError(f"{num_successes} successes in {num_trials} trials is no proportion.")
-    return _wilson(num_successes / num_trials, float(num_trials), level)
-
-
-def _wilson(share: float, num_trials: float, level: float) -> Interval:
-    """Of a share of so many trials, which need be no whole number."""
     _check_level(level)
     z = _normal_reach(level)
     pull = z**2 / num_trials
