@@ -5,14 +5,17 @@ with the functions of a run, and counts for every verdict, and for the rule that
 decisions, right ones, bias, and how often the interval holds the truth. Every pool is written to a
 file, and those that stand there are not drawn again. docs/validity.md holds the table.
 
+Scores that a run has stored are split too: one half of the examples against the other, as if they
+were two models'. These have one circuit, whatever it is.
+
     python benchmarks/calibration.py --help
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +33,11 @@ from mechshift.comparison import (
     overlap_curve,
     weight_likeness,
 )
+from mechshift.comparison.scores import Scores, row_clusters, summed_over_steps
 from mechshift.graph import Graph, third_of_layers
 from mechshift.models import Kind
+from mechshift.run.folders import member_title, scores_folder
+from mechshift.run.store import pool_manifests, read_scores, scored_members
 from mechshift.semantics import (
     SemanticsSettings,
     concentration_shift,
@@ -177,6 +183,8 @@ class Options:
     """Where every pool is written, and read again."""
     scenarios: tuple[str, ...] = ()
     """Words that a scenario's name holds; none: all."""
+    run: Path | None = None
+    """A run folder whose scores are split against themselves, beside the scenarios."""
     num_pools: int = 20
     resamples: int = 200
     processes: int = 2
@@ -211,7 +219,7 @@ def main(options: Options) -> None:
     """Draw what is missing, and print what became of it."""
     chosen = [
         name
-        for name in (*SCENARIOS, *TRAININGS)
+        for name in (*SCENARIOS, *TRAININGS, *tables_of(options.run))
         if not options.scenarios or any(words in name for words in options.scenarios)
     ]
     done = read(options.file)
@@ -227,7 +235,7 @@ def main(options: Options) -> None:
     pools = {name: [done[key] for key in keys if key[0] == name] for name in chosen}
     console = Console(width=150)
     console.print(table_of(pools))
-    of_scores = {name: found for name, found in pools.items() if name in SCENARIOS}
+    of_scores = {name: found for name, found in pools.items() if name not in TRAININGS}
     if of_scores:
         console.print(table_of_runs(of_scores, options.level))
 
@@ -313,10 +321,42 @@ def cells(readings: Sequence[Reading]) -> Iterable[str]:
 
 
 def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
-    """Every rule, old and new, on one pool of a scenario."""
+    """What every rule makes of one pool of a scenario."""
     name, seed = key
     if name in TRAININGS:
         return cause_readings(TRAININGS[name], options, seed)
+    if name in SCENARIOS:
+        pool = planted_pool(name, options, seed)
+    else:
+        pool = split_pool(stored_scores(tables_of(options.run)[name]), options, seed)
+    return readings_of(pool)
+
+
+def readings_of(pool: "Pool") -> dict[str, Reading]:
+    """What every rule, old and new, makes of a pool."""
+    return {
+        **overlap_readings(pool),
+        **spread_readings(pool),
+        **depth_readings(pool),
+        **inheritance_readings(pool),
+    }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Pool:
+    """Two models' scores [example, edge], and the effects that they scatter around."""
+
+    graph: Graph
+    effects: tuple[np.ndarray, np.ndarray]
+    scores: tuple[np.ndarray, np.ndarray]
+    clusters: np.ndarray
+    held_out: np.ndarray
+    """What every edge contributes to the MDM's metric [example, edge], on other examples."""
+    settings: ComparisonSettings
+
+
+def planted_pool(name: str, options: Options, seed: int) -> Pool:
+    """Scores drawn as the scenario of this name says."""
     scenario = SCENARIOS[name]
     generator = np.random.default_rng([seed, len(name), scenario.num_examples])
     effects = effects_of(scenario, generator)
@@ -325,9 +365,21 @@ def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
         scores_of(scenario, effect, factor, clusters, generator)
         for effect, factor in zip(effects, (1.0, scenario.mdm_factor), strict=True)
     )
-    settings = ComparisonSettings(
-        circuit_size=size_of(scenario),
-        sizes=(size_of(scenario),),
+    return Pool(
+        graph=GRAPH,
+        effects=effects,
+        scores=(arm, mdm),
+        clusters=clusters,
+        held_out=held_out_of(scenario, effects[1], generator),
+        settings=settings_for(size_of(scenario), options, seed),
+    )
+
+
+def settings_for(size: int, options: Options, seed: int) -> ComparisonSettings:
+    """Of a comparison at one circuit size."""
+    return ComparisonSettings(
+        circuit_size=size,
+        sizes=(size,),
         num_resamples=options.resamples,
         num_splits=20,
         num_shuffles=1,
@@ -335,24 +387,54 @@ def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
         level=options.level,
         seed=seed,
     )
-    pool = Pool(effects=effects, scores=(arm, mdm), clusters=clusters, settings=settings)
-    held_out = held_out_of(scenario, effects[1], generator)
+
+
+@cache
+def tables_of(run: Path | None) -> Mapping[str, Path]:
+    """Name of a scenario -> folder of the scores of one model on one task."""
+    if run is None:
+        return {}
     return {
-        **overlap_readings(pool),
-        **spread_readings(pool),
-        **depth_readings(pool),
-        **inheritance_readings(pool, held_out),
+        f"{task}: {member_title(member)} against itself": scores_folder(run, task, member)
+        for task in pool_manifests(run)
+        for member in scored_members(run, task)
     }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Pool:
-    """Two models' scores [example, edge], and the effects that they scatter around."""
+@cache
+def stored_scores(folder: Path) -> Scores:
+    return read_scores(folder)
 
-    effects: tuple[np.ndarray, np.ndarray]
-    scores: tuple[np.ndarray, np.ndarray]
-    clusters: np.ndarray
-    settings: ComparisonSettings
+
+def split_pool(scores: Scores, options: Options, seed: int) -> Pool:
+    """Scores of one model, two fifths of its clusters against two others, the last held out.
+
+    Clusters of both sides are paired, and as many examples taken of one as of the other.
+    """
+    table, clusters = summed_over_steps(scores), row_clusters(scores)
+    order = np.random.default_rng(seed).permutation(np.unique(clusters))
+    num = 2 * len(order) // 5
+    pairs = [
+        [np.flatnonzero(clusters == cluster) for cluster in pair]
+        for pair in zip(order[:num], order[num : 2 * num], strict=True)
+    ]
+    sizes = [min(map(len, pair)) for pair in pairs]
+    arm, mdm = (
+        table[np.concatenate([pair[side][:size] for pair, size in zip(pairs, sizes, strict=True)])]
+        for side in range(2)
+    )
+    effects = table.mean(axis=0)
+    held_out = table[np.isin(clusters, order[2 * num :])]
+    return Pool(
+        graph=scores.graph,
+        effects=(effects, effects),
+        scores=(arm, mdm),
+        clusters=np.repeat(np.arange(num), sizes),
+        held_out=held_out * np.sign(effects),
+        settings=settings_for(
+            ComparisonSettings().circuit_size_in(scores.graph.num_edges), options, seed
+        ),
+    )
 
 
 def size_of(scenario: Scenario) -> int:
@@ -432,7 +514,7 @@ def held_out_of(
 
 def overlap_readings(pool: Pool) -> dict[str, Reading]:
     """Structure, whether edges changed, and weights; structure also by the ratio to the ceiling."""
-    settings, size = pool.settings, pool.settings.circuit_size_in(GRAPH.num_edges)
+    settings, size = pool.settings, pool.settings.circuit_size_in(pool.graph.num_edges)
     tops = [set(np.argsort(-np.abs(effects))[:size].tolist()) for effects in pool.effects]
     truth = len(tops[0] & tops[1]) / len(tops[0] | tops[1])
     arm, mdm = pool.effects
@@ -442,7 +524,7 @@ def overlap_readings(pool: Pool) -> dict[str, Reading]:
     )
     weights = bootstrap_weights(pool.clusters, settings.num_resamples, settings.seed)
     likeness = weight_likeness(*pool.scores, weights, clusters=pool.clusters, level=settings.level)
-    ratio = overlap_curve(GRAPH, *pool.scores, settings, clusters=pool.clusters).ratio.at(0)
+    ratio = overlap_curve(pool.graph, *pool.scores, settings, clusters=pool.clusters).ratio.at(0)
     right = structure(exactly(truth))
     return {
         "structure": reading(
@@ -474,8 +556,8 @@ def spread_readings(pool: Pool) -> dict[str, Reading]:
         level=pool.settings.level,
         seed=pool.settings.seed,
     )
-    arm, mdm = (by_component(scores) for scores in pool.scores)
-    effects = np.concatenate([by_component(effects[None]) for effects in pool.effects])
+    arm, mdm = (by_component(pool.graph, scores) for scores in pool.scores)
+    effects = np.concatenate([by_component(pool.graph, effects[None]) for effects in pool.effects])
     truth = float(np.diff(number_of(effects))[0])
     found = noise_free_number(arm, mdm, settings, clusters=pool.clusters)
     by_spread = partial(by_sign, above="more distributed", below="sharper", missing="undefined")
@@ -494,35 +576,37 @@ def spread_readings(pool: Pool) -> dict[str, Reading]:
     }
 
 
-def by_component(scores: np.ndarray) -> np.ndarray:
+def by_component(graph: Graph, scores: np.ndarray) -> np.ndarray:
     """Sum of each head's and MLP's outgoing edges [row, component]."""
-    sums = np.zeros((len(scores), GRAPH.num_sources))
-    np.add.at(sums.T, GRAPH.edge_source, scores.T)
+    sums = np.zeros((len(scores), graph.num_sources))
+    np.add.at(sums.T, graph.edge_source, scores.T)
     return sums[:, 1:]
 
 
 def depth_readings(pool: Pool) -> dict[str, Reading]:
     """Depth, cross-fitted."""
-    size = pool.settings.circuit_size_in(GRAPH.num_edges)
-    arm, mdm = (early_share(effects, size) for effects in pool.effects)
+    size = pool.settings.circuit_size_in(pool.graph.num_edges)
+    arm, mdm = (early_share(pool.graph, effects, size) for effects in pool.effects)
     truth = mdm - arm
-    profiles = depth_profile(GRAPH, *pool.scores, pool.settings, clusters=pool.clusters)
+    profiles = depth_profile(pool.graph, *pool.scores, pool.settings, clusters=pool.clusters)
     found = profiles.source.cross_fitted_shift("early")
     decide = partial(by_sign, above="front-loaded", below="back-loaded", missing=TOO_NOISY)
     return {"depth": reading(decide, decide(exactly(truth)), found, truth)}
 
 
-def inheritance_readings(pool: Pool, held_out: np.ndarray) -> dict[str, Reading]:
+def inheritance_readings(pool: Pool) -> dict[str, Reading]:
     """Whether the ARM's circuit serves the MDM, whose metric adds up over edges.
 
     And the same by an interval over held-out examples alone.
     """
-    settings, size = pool.settings, pool.settings.circuit_size_in(GRAPH.num_edges)
+    settings, size = pool.settings, pool.settings.circuit_size_in(pool.graph.num_edges)
     magnitudes = [np.abs(effects) for effects in pool.effects]
     kept = [magnitudes[1][np.argsort(-one)[:size]].sum() for one in magnitudes]
     truth = float((kept[0] - kept[1]) / magnitudes[1].sum())
     scores: dict[Kind, np.ndarray] = dict(zip(("arm", "mdm"), pool.scores, strict=True))
-    runs = additive_runs(GRAPH, scores, held_out, size, clusters=pool.clusters, seed=settings.seed)
+    runs = additive_runs(
+        pool.graph, scores, pool.held_out, size, clusters=pool.clusters, seed=settings.seed
+    )
     found = rediscovered(runs.metrics, runs.rediscovery, "mdm", settings)
     arms, own = (
         runs.metrics[kind]
@@ -612,11 +696,11 @@ def trainings_drawn_again(
     return centred_estimate(value, means[0] - means[1], level=options.level)
 
 
-def early_share(effects: np.ndarray, size: int) -> float:
+def early_share(graph: Graph, effects: np.ndarray, size: int) -> float:
     """Share of the circuit's effects that early layers write, of all that layers write."""
     circuit = np.argsort(-np.abs(effects))[:size]
-    layer, strength = GRAPH.source_layer[GRAPH.edge_source[circuit]], np.abs(effects[circuit])
-    early = np.flatnonzero(third_of_layers(GRAPH.num_layers)[0])
+    layer, strength = graph.source_layer[graph.edge_source[circuit]], np.abs(effects[circuit])
+    early = np.flatnonzero(third_of_layers(graph.num_layers)[0])
     return float(strength[np.isin(layer, early)].sum() / strength[layer >= 0].sum())
 
 

@@ -13,6 +13,7 @@ os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "disabled"  # transformer-lens imports wandb
 
+import jaxtyping
 import pytest
 import torch
 from filelock import FileLock
@@ -50,6 +51,23 @@ does whatever needs a whole run, by its fixtures."""
 
 OF_A_RUN = {"small_run", "results", "ioi", "infilling"}
 
+UNCHECKED = (
+    "test_documentation.py",
+    "benchmarks/",
+    "comparison/test_false_positives.py",
+    "comparison/test_planted_shifts.py",
+    "comparison/test_noise_free.py",
+    "comparison/test_workers.py",
+    "evaluation/test_alternative_circuits.py",
+    "pairs/",
+    "posttraining/test_resuming.py",
+    "posttraining/test_training_folder.py",
+    "run/",
+)
+"""Whole runs and simulations. Types and shapes of what functions take and give are not checked in
+them, which would take as long again: tests of each function check them, and `small_run` does so for
+all stages together."""
+
 
 def pytest_collection_modifyitems(items):
     """Mark the slow tests, and begin with them: a long one that is last keeps a core idle."""
@@ -58,9 +76,21 @@ def pytest_collection_modifyitems(items):
         place = item.path.relative_to(root).as_posix()
         if place.startswith(SLOW) or OF_A_RUN & set(item.fixturenames):
             item.add_marker("slow")
+        if place.startswith(UNCHECKED):
+            item.add_marker("unchecked")
     items.sort(
         key=lambda item: (item.get_closest_marker("slow") is None, item.path.name != LONGEST)
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    """Before the fixtures of the test."""
+    check_shapes(item.get_closest_marker("unchecked") is None)
+
+
+def check_shapes(on):
+    jaxtyping.config.update("jaxtyping_disable", not on)
 
 
 LONGEST = "test_documentation.py"
@@ -118,9 +148,13 @@ def small_run(made_once, small):
     """The folder of a finished run of these settings."""
     from mechshift.run import run_experiment
 
-    return made_once(
-        "small-run", lambda folder: run_experiment(folder, small, device="cpu", quiet=True)
-    )
+    def make(folder):
+        unchecked = jaxtyping.config.jaxtyping_disable
+        check_shapes(True)
+        run_experiment(folder, small, device="cpu", quiet=True)
+        check_shapes(not unchecked)
+
+    return made_once("small-run", make)
 
 
 class Endpoint:

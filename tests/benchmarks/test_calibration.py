@@ -2,11 +2,16 @@
 
 import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tyro
 from scipy.stats import binom
+
+from mechshift.comparison.scores import row_clusters, summed_over_steps
+from mechshift.testing import planted_pair
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 POOLS = 3
@@ -81,6 +86,35 @@ def test_an_interval_that_holds_trainings_fixed_misses_the_truth(calibration):
 def of_trainings(calibration, scenario, rule="cause"):
     options = calibration.Options(resamples=60)
     return [calibration.pool_of(options, (scenario, seed))[rule] for seed in range(TRAINING_POOLS)]
+
+
+def test_stored_scores_are_split_into_clusters_of_their_own(calibration):
+    """Two fifths against two others, the last for circuits to be run on; none in two parts."""
+    scores = planted_pair("identical", num_examples=80).arm
+    scores = replace(scores, clusters=np.random.default_rng(0).integers(50, size=80))
+    table, clusters = summed_over_steps(scores), row_clusters(scores)
+    options = calibration.Options(resamples=20)
+    pool = calibration.split_pool(scores, options, 1)
+    rows = [
+        [int(np.flatnonzero((table == row).all(axis=1))[0]) for row in part]
+        for part in (*pool.scores, pool.held_out * np.sign(pool.effects[0]))
+    ]
+    parts = [set(clusters[part].tolist()) for part in rows]
+    assert all(parts) and sum(map(len, parts)) == len(set.union(*parts)) == len(np.unique(clusters))
+    assert len(pool.clusters) == len(rows[0]) == len(rows[1])
+    for cluster in np.unique(pool.clusters):
+        for part in rows[:2]:
+            assert len(set(clusters[np.array(part)[pool.clusters == cluster]].tolist())) == 1
+    readings = calibration.readings_of(pool)
+    assert readings["structure"].truth == 1.0
+    assert readings["depth"].truth == readings["specialisation"].truth == 0.0
+
+
+def test_every_stored_table_of_a_run_is_a_scenario(calibration, small_run):
+    tables = calibration.tables_of(small_run)
+    assert {"ioi: ARM against itself", "infilling: MDM against itself"} <= tables.keys()
+    for folder in tables.values():
+        assert calibration.stored_scores(folder).graph.num_edges == 1108
 
 
 def test_a_pool_that_stands_in_the_file_is_not_drawn_again(
