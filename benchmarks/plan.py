@@ -236,7 +236,7 @@ def embedded_pair_workload(options: Options) -> None:
                 counts = [
                     stack.enter_context(counted_passes(model)) for model in pair.members.values()
                 ]
-                write_pieces(stage, stage.pieces(given), quiet=True)
+                write_pieces(run, stage, stage.pieces(given), quiet=True)
             seconds = time.perf_counter() - start
             passes = sum(s.cost.forward_passes + s.cost.backward_passes for s in own)
             measured = sum(count.forward + count.backward for count in counts)

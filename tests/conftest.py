@@ -3,6 +3,9 @@
 import json
 import os
 import shutil
+import subprocess
+import sys
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -155,6 +158,36 @@ def small_run(made_once, small):
         check_shapes(not unchecked)
 
     return made_once("small-run", make)
+
+
+HOLD = """
+import sys
+import time
+from pathlib import Path
+
+from mechshift.locks import hold_folder
+
+with hold_folder(Path(sys.argv[1])):
+    print("held", flush=True)
+    time.sleep(600)
+"""
+
+
+@pytest.fixture
+def held_elsewhere():
+    """A context in which another process, which it gives, holds a folder."""
+
+    @contextmanager
+    def hold(folder):
+        words = [sys.executable, "-c", HOLD, str(folder)]
+        process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+    return hold
 
 
 class Endpoint:

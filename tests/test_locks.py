@@ -5,8 +5,7 @@ import os
 import platform
 import re
 import signal
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -15,29 +14,12 @@ import pytest
 from mechshift.errors import ArtifactError, PosttrainingError
 from mechshift.locks import hold_folder
 
-HOLD = """
-import sys
-import time
-from pathlib import Path
-
-from mechshift.locks import hold_folder
-
-with hold_folder(Path(sys.argv[1])):
-    print("held", flush=True)
-    time.sleep(600)
-"""
-
 
 @pytest.fixture
-def holder(tmp_path):
+def holder(held_elsewhere, tmp_path):
     """Another process that holds `tmp_path/run`."""
-    words = [sys.executable, "-c", HOLD, str(tmp_path / "run")]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "held\n"
-    yield process
-    process.kill()
-    process.wait()
-    process.stdout.close()
+    with held_elsewhere(tmp_path / "run") as process:
+        yield process
 
 
 def names_in(folder):
@@ -70,12 +52,18 @@ def test_a_killed_process_locks_nobody_out(holder, tmp_path):
     assert names_in(tmp_path / "run") == []
 
 
-def test_a_process_that_holds_a_folder_cannot_hold_it_twice(tmp_path):
-    with hold_folder(tmp_path), pytest.raises(ArtifactError, match=f"process {os.getpid()} on"):
+def test_a_thread_may_hold_its_folder_again_and_another_thread_may_not(tmp_path):
+    def hold():
         with hold_folder(tmp_path):
-            pass
-    with hold_folder(tmp_path):
-        pass
+            return names_in(tmp_path)
+
+    with ThreadPoolExecutor(1) as other, hold_folder(tmp_path):
+        assert hold() == [".lock", ".lock-holder.json"]
+        assert names_in(tmp_path) == [".lock", ".lock-holder.json"], "held on"
+        with pytest.raises(ArtifactError, match=f"in use by process {os.getpid()} on"):
+            other.submit(hold).result()
+    assert names_in(tmp_path) == []
+    assert hold() == [".lock", ".lock-holder.json"]
 
 
 def test_a_holder_that_has_not_signed_yet_is_another_process(holder, tmp_path):

@@ -31,7 +31,8 @@ def hold_folder(folder: Path, *, error: type[MechshiftError] = ArtifactError) ->
     Also the check, before any wait, that the folder can be written. A folder that was made and is
     still empty at the end is removed again, with those that were made for it.
 
-    On a file system without locks the folder is not held, and all else is the same.
+    Within a hold the same thread may hold the folder again, as a run's stages do. On a file system
+    without locks the folder is not held, and all else is the same.
 
     Args:
         folder: where; its parents are made.
@@ -42,7 +43,8 @@ def hold_folder(folder: Path, *, error: type[MechshiftError] = ArtifactError) ->
             since when; or the folder cannot be made or written.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    lock = FileLock(folder / LOCK_NAME)
+    # A singleton counts how often its thread has acquired it.
+    lock = FileLock(folder.resolve() / LOCK_NAME, is_singleton=True)
     try:
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -61,7 +63,8 @@ def hold_folder(folder: Path, *, error: type[MechshiftError] = ArtifactError) ->
         yield
     finally:
         if lock.is_locked:
-            _remove(folder)
+            if lock.lock_counter == 1:
+                _remove(folder)
             lock.release()
         _remove_empty(made)
 

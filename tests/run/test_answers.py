@@ -39,7 +39,7 @@ def run(tmp_path, pair):
 
 def ask(run, model, tokenizer):
     piece = checkpoint_answers(run, TASK, "checkpoint", model, tokenizer=tokenizer)
-    write_pieces(CHECKPOINT_ANSWERS, [piece], quiet=True)
+    write_pieces(run, CHECKPOINT_ANSWERS, [piece], quiet=True)
 
 
 def test_a_checkpoint_is_asked_what_the_pool_asked_the_pair(run, pair):

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -192,8 +194,10 @@ def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
 
     def ask_for_it(*_arguments, **_options):
         held.append(sorted(path.name for path in run.iterdir()))
-        with pytest.raises(ArtifactError, match=r"run is in use by process \d+ on .* since"):
-            run_experiment(run, small, device="cpu", quiet=True)
+        again = partial(run_experiment, run, small, device="cpu", quiet=True)
+        with ThreadPoolExecutor(1) as other:
+            with pytest.raises(ArtifactError, match=r"run is in use by process \d+ on .* since"):
+                other.submit(again).result()
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mechshift.run.pipeline.write_pieces", ask_for_it)

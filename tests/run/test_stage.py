@@ -10,6 +10,7 @@ import pytest
 from mechshift.artifacts import read_manifest
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.errors import ArtifactError
+from mechshift.locks import hold_folder
 from mechshift.run.stage import ChunkedWork, Piece, Stage, Work, is_written_as, write_pieces
 from mechshift.run.store import Files, read_record
 from mechshift.testing import random_examples, random_language_model
@@ -48,7 +49,7 @@ def read(folder, stage="count"):
 def test_a_piece_is_made_once_and_its_manifest_says_from_what(tmp_path):
     made: list[str] = []
     for _ in range(2):
-        write_pieces(COUNT, [count_piece(tmp_path / "one", made)], quiet=True)
+        write_pieces(tmp_path, COUNT, [count_piece(tmp_path / "one", made)], quiet=True)
     assert made == ["one"] and read(tmp_path / "one") == [1.0]
     manifest = read_manifest(tmp_path / "one")
     assert (manifest.stage, manifest.config) == ("count", {"seed": 0})
@@ -56,7 +57,7 @@ def test_a_piece_is_made_once_and_its_manifest_says_from_what(tmp_path):
 
 
 def test_what_is_there_is_not_even_prepared(tmp_path):
-    write_pieces(COUNT, [count_piece(tmp_path / "one", [])], quiet=True)
+    write_pieces(tmp_path, COUNT, [count_piece(tmp_path / "one", [])], quiet=True)
 
     def refuse():
         raise AssertionError("prepared")
@@ -65,15 +66,15 @@ def test_what_is_there_is_not_even_prepared(tmp_path):
         folder=tmp_path / "one", config={"seed": 0}, inputs={"pool": "abc"}, prepare=refuse
     )
     assert is_written_as(COUNT, piece)
-    write_pieces(COUNT, [piece], quiet=True)
+    write_pieces(tmp_path, COUNT, [piece], quiet=True)
 
 
 def test_other_settings_are_refused_and_what_is_there_is_kept(tmp_path):
     made: list[str] = []
-    write_pieces(COUNT, [count_piece(tmp_path / "one", made)], quiet=True)
+    write_pieces(tmp_path, COUNT, [count_piece(tmp_path / "one", made)], quiet=True)
     other = count_piece(tmp_path / "one", made, seed=1, value=2.0)
     with pytest.raises(ArtifactError, match=r"other settings \(config.seed: 0 there, 1 now\)"):
-        write_pieces(COUNT, [other], quiet=True)
+        write_pieces(tmp_path, COUNT, [other], quiet=True)
     assert made == ["one"] and read(tmp_path / "one") == [1.0]
 
 
@@ -90,7 +91,7 @@ def test_pieces_that_were_finished_before_one_failed_are_kept(tmp_path):
         prepare=lambda: Work(title="fail", total=1, compute=fail),
     )
     with pytest.raises(ArtifactError, match="broken"):
-        write_pieces(COUNT, [count_piece(tmp_path / "one", made), broken], quiet=True)
+        write_pieces(tmp_path, COUNT, [count_piece(tmp_path / "one", made), broken], quiet=True)
     assert read(tmp_path / "one") == [1.0] and not (tmp_path / "two").exists()
 
 
@@ -100,14 +101,16 @@ def test_a_later_piece_is_asked_for_only_when_the_earlier_one_is_written(tmp_pat
         (value,) = read(tmp_path / "one")
         yield count_piece(tmp_path / "two", [], value=value + 1)
 
-    write_pieces(COUNT, pieces(), quiet=True)
+    write_pieces(tmp_path, COUNT, pieces(), quiet=True)
     assert read(tmp_path / "two") == [2.0]
 
 
 def test_a_stage_that_costs_seconds_makes_room_for_itself_unless_it_fails(tmp_path):
     made: list[str] = []
-    write_pieces(PAGE, [count_piece(tmp_path / "one", made)], quiet=True)
-    write_pieces(PAGE, [count_piece(tmp_path / "one", made, seed=1, value=2.0)], quiet=True)
+    write_pieces(tmp_path, PAGE, [count_piece(tmp_path / "one", made)], quiet=True)
+    write_pieces(
+        tmp_path, PAGE, [count_piece(tmp_path / "one", made, seed=1, value=2.0)], quiet=True
+    )
     assert made == ["one", "one"] and read(tmp_path / "one", "page") == [2.0]
 
     def fail(_advance):
@@ -120,7 +123,7 @@ def test_a_stage_that_costs_seconds_makes_room_for_itself_unless_it_fails(tmp_pa
         prepare=lambda: Work(title="fail", total=1, compute=fail),
     )
     with pytest.raises(ArtifactError, match="broken"):
-        write_pieces(PAGE, [broken], quiet=True)
+        write_pieces(tmp_path, PAGE, [broken], quiet=True)
     assert read(tmp_path / "one", "page") == [2.0]
 
 
@@ -129,27 +132,27 @@ def test_a_stage_that_is_remade_when_stale_is_kept_where_it_is_not(tmp_path):
     stage = replace(COUNT, remade="when stale")
     made: list[str] = []
     for seed in (0, 0, 1):
-        write_pieces(stage, [count_piece(tmp_path / "one", made, seed=seed)], quiet=True)
+        write_pieces(tmp_path, stage, [count_piece(tmp_path / "one", made, seed=seed)], quiet=True)
     assert len(made) == 2 and read_manifest(tmp_path / "one").config == {"seed": 1}
     (tmp_path / "one" / "manifest.json").write_text("{")
-    write_pieces(stage, [count_piece(tmp_path / "one", made, seed=1)], quiet=True)
+    write_pieces(tmp_path, stage, [count_piece(tmp_path / "one", made, seed=1)], quiet=True)
     assert len(made) == 3 and read(tmp_path / "one") == [1.0]
 
 
 def test_a_piece_that_has_nothing_to_store_leaves_no_folder_and_no_stale_one(tmp_path):
     stage = replace(COUNT, remade="when stale")
-    write_pieces(stage, [count_piece(tmp_path / "one", [])], quiet=True)
+    write_pieces(tmp_path, stage, [count_piece(tmp_path / "one", [])], quiet=True)
     empty = replace(
         count_piece(tmp_path / "one", [], seed=1),
         prepare=lambda: Work(title="count", total=1, compute=lambda _: None),
     )
-    write_pieces(stage, [empty], quiet=True)
+    write_pieces(tmp_path, stage, [empty], quiet=True)
     assert not (tmp_path / "one").exists()
 
 
 def test_pieces_that_take_no_time_share_one_bar(tmp_path, capsys):
     pieces = [count_piece(tmp_path / name, []) for name in ("one", "two", "three")]
-    write_pieces(replace(COUNT, together="count all"), pieces)
+    write_pieces(tmp_path, replace(COUNT, together="count all"), pieces)
     shown = capsys.readouterr().err
     assert "count all" in shown and "3/3" in shown
     assert read(tmp_path / "three") == [1.0]
@@ -164,7 +167,7 @@ def test_a_stage_that_writes_for_people_gives_its_files_as_they_are(tmp_path):
         prepare=lambda: Work(title="write", total=1, compute=lambda _: files),
         stage="other",
     )
-    write_pieces(PAGE, [piece], quiet=True)
+    write_pieces(tmp_path, PAGE, [piece], quiet=True)
     names = sorted(path.name for path in (tmp_path / "page").iterdir())
     assert names == ["manifest.json", "page.html"]
     assert read_manifest(tmp_path / "page").stage == "other"
@@ -206,15 +209,33 @@ def hashes(folder: Path):
 
 def test_work_that_was_stopped_goes_on_at_its_chunk_and_ends_with_the_same_bytes(chunked, tmp_path):
     whole: list[list[int]] = []
-    write_pieces(COUNT, [chunked(tmp_path / "whole", whole)], quiet=True)
+    write_pieces(tmp_path, COUNT, [chunked(tmp_path / "whole", whole)], quiet=True)
     assert whole == [[0, 1], [2, 3], [4]]
     assert read(tmp_path / "whole") == [0.0, 1.0, 2.0, 3.0, 4.0]
     made: list[list[int]] = []
     with pytest.raises(KeyboardInterrupt):
-        write_pieces(COUNT, [chunked(tmp_path / "part", made, stop_at=3)], quiet=True)
+        write_pieces(tmp_path, COUNT, [chunked(tmp_path / "part", made, stop_at=3)], quiet=True)
     assert made == [[0, 1]] and not (tmp_path / "part").exists()
     chunks = tmp_path / "part.chunks"
     assert [path.name for path in chunks.iterdir()] == ["000000-000001"]
-    write_pieces(COUNT, [chunked(tmp_path / "part", made)], quiet=True)
+    write_pieces(tmp_path, COUNT, [chunked(tmp_path / "part", made)], quiet=True)
     assert made == whole and not chunks.exists()
     assert hashes(tmp_path / "part") == hashes(tmp_path / "whole")
+
+
+def test_a_stage_is_done_while_no_other_process_writes_in_the_run_and_may_be_part_of_a_run(
+    tmp_path, held_elsewhere
+):
+    """The run holds the folder, and so does each of its stages."""
+    made: list[str] = []
+    with hold_folder(tmp_path / "run"):
+        write_pieces(tmp_path / "run", COUNT, [count_piece(tmp_path / "run" / "one", made)])
+        names = {path.name for path in (tmp_path / "run").iterdir()}
+        assert names == {"one", ".lock", ".lock-holder.json"}, "still held"
+    with held_elsewhere(tmp_path / "run") as process:
+        message = rf"run is in use by process {process.pid} on .*; wait until it has ended"
+        with pytest.raises(ArtifactError, match=message):
+            write_pieces(tmp_path / "run", COUNT, [count_piece(tmp_path / "run" / "two", made)])
+    assert made == ["one"]
+    write_pieces(tmp_path / "run", COUNT, [count_piece(tmp_path / "run" / "two", made)])
+    assert made == ["one", "two"]

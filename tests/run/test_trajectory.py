@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 
 from mechshift.cli.main import main
-from mechshift.locks import hold_folder
 from mechshift.run.store import read_circuit_metrics, read_comparison, read_pool, scored_members
 from mechshift.topics.registry import tracked_quantities
 
@@ -84,12 +83,12 @@ def test_the_table_has_a_row_for_each_checkpoint_and_quantity(run):
     assert pl.read_csv(run / "trajectory" / "trajectory.csv").height == table.height
 
 
-def test_a_folder_in_which_another_process_runs_is_refused(words, tmp_path, capsys):
+def test_a_folder_in_which_another_process_runs_is_refused(words, held_elsewhere, tmp_path, capsys):
     folder = tmp_path / "trajectory"
-    with hold_folder(folder):
+    with held_elsewhere(folder):
         assert main(["trajectory", str(folder), *words]) == 2
     assert "trajectory is in use by process" in capsys.readouterr().err
-    assert not folder.exists()
+    assert {path.name for path in folder.iterdir()} == {".lock", ".lock-holder.json"}
 
 
 def test_a_checkpoint_with_the_final_weights_measures_as_the_pair_does(run, small_run):

@@ -56,7 +56,7 @@ def ablate_pair(
         ConfigError: the circuit size exceeds the graph.
     """
     pieces = _pieces(run, pair, settings, circuit_size)
-    write_pieces(ABLATE, pieces, quiet=quiet)
+    write_pieces(run, ABLATE, pieces, quiet=quiet)
 
 
 def _pieces(

@@ -75,7 +75,7 @@ def find_alternatives(
         EvaluationError: a metric is not finite, or no mean to ablate with exists.
     """
     pieces = _pieces(run, pair, settings or AlternativesSettings())
-    write_pieces(ALTERNATIVES_STAGE, pieces, quiet=quiet)
+    write_pieces(run, ALTERNATIVES_STAGE, pieces, quiet=quiet)
 
 
 def _pieces(run: Path, pair: ModelPair, settings: AlternativesSettings) -> Iterator[Piece]:

@@ -63,7 +63,7 @@ def store_analysis_plan(run: Path, settings: ComparisonSettings, tasks: tuple[st
             title="analysis plan", total=1, compute=partial(_plan, run, settings, tasks)
         ),
     )
-    write_pieces(ANALYSIS, [piece], quiet=True)
+    write_pieces(run, ANALYSIS, [piece], quiet=True)
 
 
 def read_analysis_plan(run: Path) -> AnalysisPlan | None:

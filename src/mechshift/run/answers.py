@@ -32,7 +32,7 @@ def ask_controls(run: Path, pair: ModelPair, *, quiet: bool = False) -> None:
     Raises:
         ArtifactError: the run has no pool, or holds other answers.
     """
-    write_pieces(CONTROL_ANSWERS, _control_pieces(run, pair), quiet=quiet)
+    write_pieces(run, CONTROL_ANSWERS, _control_pieces(run, pair), quiet=quiet)
 
 
 def _control_pieces(run: Path, pair: ModelPair) -> Iterator[Piece]:

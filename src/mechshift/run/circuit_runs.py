@@ -89,7 +89,7 @@ def evaluate_pair(
         ArtifactError: scores are missing, or the run holds other evaluations.
         EvaluationError: a metric is not finite, or no mean to ablate with exists.
     """
-    write_pieces(EVALUATE, _pair_pieces(run, pair, settings, circuit_size), quiet=quiet)
+    write_pieces(run, EVALUATE, _pair_pieces(run, pair, settings, circuit_size), quiet=quiet)
 
 
 def _pair_pieces(

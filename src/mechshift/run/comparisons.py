@@ -30,7 +30,7 @@ def compare_pair(run: Path, settings: ComparisonSettings, *, quiet: bool = False
         ComparisonError: the scores cannot be compared.
         ConfigError: a circuit size exceeds the graph.
     """
-    write_pieces(COMPARE, _pieces(run, settings), quiet=quiet)
+    write_pieces(run, COMPARE, _pieces(run, settings), quiet=quiet)
 
 
 def _pieces(run: Path, settings: ComparisonSettings) -> Iterator[Piece]:

@@ -53,7 +53,7 @@ def conclude_run(run: Path, *, quiet: bool = False) -> None:
         ArtifactError: an earlier stage is missing or damaged.
         EvaluationError: faithfulness is undefined.
     """
-    write_pieces(CONCLUDE, _pieces(run), quiet=quiet)
+    write_pieces(run, CONCLUDE, _pieces(run), quiet=quiet)
 
 
 def _pieces(run: Path) -> Iterator[Piece]:

@@ -56,7 +56,7 @@ def explain_run(
                     f" `mechshift analyse {run}` first."
                 )
     text_model, weights = _text_model(settings, device)
-    write_pieces(EXPLAIN, _pieces(run, settings, text_model, weights), quiet=quiet)
+    write_pieces(run, EXPLAIN, _pieces(run, settings, text_model, weights), quiet=quiet)
 
 
 def _pieces(

@@ -45,7 +45,7 @@ def trace_flow(
         AttributionError: a batch does not fit in memory.
     """
     pieces = flow_pieces(run, pair.members, pool_manifests(run), settings)
-    write_pieces(FLOW_STAGE, pieces, quiet=quiet)
+    write_pieces(run, FLOW_STAGE, pieces, quiet=quiet)
 
 
 def flow_pieces(

@@ -49,7 +49,7 @@ def run_experiment(
         given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
         for stage in stages:
             assert stage.pieces is not None
-            write_pieces(stage, stage.pieces(given), quiet=quiet)
+            write_pieces(run, stage, stage.pieces(given), quiet=quiet)
     return report_page(run)
 
 

@@ -51,7 +51,7 @@ def make_pools(
         PoolError: too few examples that both models get right.
         ArtifactError: the run folder holds other pools.
     """
-    write_pieces(POOL_STAGE, _pieces(run, pair, options, tasks, config), quiet=quiet)
+    write_pieces(run, POOL_STAGE, _pieces(run, pair, options, tasks, config), quiet=quiet)
 
 
 def _pieces(

@@ -34,7 +34,7 @@ def write_report(run: Path, *, quiet: bool = False) -> Path:
         EvaluationError: faithfulness is undefined for a task.
     """
     conclude_run(run, quiet=quiet)
-    write_pieces(REPORT_STAGE, _pieces(run), quiet=True)
+    write_pieces(run, REPORT_STAGE, _pieces(run), quiet=True)
     return report_page(run)
 
 

@@ -55,7 +55,7 @@ def score_edges(
         AttributionError: a batch does not fit in memory, or the method refuses the metric.
     """
     pieces = score_pieces(run, pair.members, pool_manifests(run), settings)
-    write_pieces(ATTRIBUTE, pieces, quiet=quiet)
+    write_pieces(run, ATTRIBUTE, pieces, quiet=quiet)
 
 
 def score_pieces(

@@ -37,7 +37,7 @@ def analyse_pair(
         ArtifactError: scores are missing, or the run holds other semantics.
         SemanticsError: no component is attributed anything, or the vocabulary is too small.
     """
-    write_pieces(ANALYSE, _pieces(run, pair, settings), quiet=quiet)
+    write_pieces(run, ANALYSE, _pieces(run, pair, settings), quiet=quiet)
 
 
 def _pieces(run: Path, pair: ModelPair, settings: SemanticsSettings) -> Iterator[Piece]:

@@ -22,6 +22,7 @@ from mechshift.artifacts import is_current, write_artifact
 from mechshift.attribution import chunk_canvases
 from mechshift.denoising import Canvas
 from mechshift.errors import ArtifactError
+from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
 from mechshift.progress import Advance, progress_bar
 from mechshift.run.settings import RunSettings
@@ -129,21 +130,23 @@ class Stage:
         return wanted[self.when]
 
 
-def write_pieces(stage: Stage, pieces: Iterable[Piece], *, quiet: bool = False) -> None:
-    """Write the pieces that are missing, in their order.
+def write_pieces(run: Path, stage: Stage, pieces: Iterable[Piece], *, quiet: bool = False) -> None:
+    """Write the pieces of a run that are missing, in their order, while no other process does.
 
     Raises:
-        ArtifactError: a folder, or a chunk, holds something else; or the disk refuses.
+        ArtifactError: a folder, or a chunk, holds something else; another process writes in the
+            run; or the disk refuses.
     """
-    if not stage.together:
-        for piece in pieces:
-            _write_piece(stage, piece, quiet)
-        return
-    several = list(pieces)
-    with progress_bar(stage.together, len(several), quiet=quiet) as advance:
-        for piece in several:
-            _write_piece(stage, piece, quiet=True)
-            advance(1)
+    with hold_folder(run):
+        if not stage.together:
+            for piece in pieces:
+                _write_piece(stage, piece, quiet)
+            return
+        several = list(pieces)
+        with progress_bar(stage.together, len(several), quiet=quiet) as advance:
+            for piece in several:
+                _write_piece(stage, piece, quiet=True)
+                advance(1)
 
 
 def _write_piece(stage: Stage, piece: Piece, quiet: bool) -> None:

@@ -70,7 +70,7 @@ def sweep_num_steps(
         ArtifactError: the run is not scored or compared, or holds other results.
         AttributionError: a batch does not fit in memory.
     """
-    write_pieces(SWEEP_STAGE, _pieces(run, pair, settings or SweepSettings()), quiet=quiet)
+    write_pieces(run, SWEEP_STAGE, _pieces(run, pair, settings or SweepSettings()), quiet=quiet)
 
 
 def _pieces(run: Path, pair: ModelPair, settings: SweepSettings) -> Iterator[Piece]:

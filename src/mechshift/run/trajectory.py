@@ -191,10 +191,10 @@ class _Measuring:
         of_model, names = {member: model}, [task.name for task in tasks]
         attribution = self.settings.attribution
         scores = score_pieces(self.run, of_model, names, attribution)
-        write_pieces(ATTRIBUTE, scores, quiet=self.quiet)
+        write_pieces(self.run, ATTRIBUTE, scores, quiet=self.quiet)
         if self.with_flow:
             flow = flow_pieces(self.run, of_model, names, attribution)
-            write_pieces(FLOW_STAGE, flow, quiet=self.quiet)
+            write_pieces(self.run, FLOW_STAGE, flow, quiet=self.quiet)
 
     def measure(self, checkpoint: Checkpoint) -> None:
         """Write the points of a checkpoint that are missing.
@@ -217,7 +217,7 @@ class _Measuring:
                 model,
                 tokenizer=self.parent.mdm_tokenizer,
             )
-            write_pieces(CHECKPOINT_ANSWERS, [answers], quiet=self.quiet)
+            write_pieces(self.run, CHECKPOINT_ANSWERS, [answers], quiet=self.quiet)
             exchanged = exchanged_circuits(
                 self.run,
                 task.name,
@@ -227,8 +227,8 @@ class _Measuring:
                 circuit_size=self.settings.circuit_size(model),
                 batch_size=self.settings.attribution.batch_size,
             )
-            write_pieces(EXCHANGE, [exchanged], quiet=self.quiet)
-            write_pieces(POINT, [self.point(task, checkpoint)], quiet=self.quiet)
+            write_pieces(self.run, EXCHANGE, [exchanged], quiet=self.quiet)
+            write_pieces(self.run, POINT, [self.point(task, checkpoint)], quiet=self.quiet)
 
     def point(self, task: Task, checkpoint: Checkpoint) -> Piece:
         """The numbers of a checkpoint on one task."""

@@ -63,7 +63,7 @@ def write_trajectory(
             compute=lambda _: _files(run, tasks, checkpoints, settings, notes),
         ),
     )
-    write_pieces(TRAJECTORY_PAGE, [piece], quiet=True)
+    write_pieces(run, TRAJECTORY_PAGE, [piece], quiet=True)
     return run / TRAJECTORY / PAGE_NAME
 
 

@@ -84,7 +84,7 @@ def counted(pair, tmp_path_factory):
                     name: stack.enter_context(counted_passes(model))
                     for name, model in pair.members.items()
                 }
-                write_pieces(stage, stage.pieces(given), quiet=True)
+                write_pieces(run, stage, stage.pieces(given), quiet=True)
     return counts, run
 
 
