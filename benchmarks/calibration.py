@@ -52,12 +52,14 @@ from mechshift.statistics import (
     bootstrap_weights,
     centred_estimate,
     holm,
+    num_clusters,
 )
 from mechshift.testing import TrainingKinds, additive_runs, simulated_trainings
 from mechshift.testing.training_kinds import QUANTITY
 from mechshift.topics.causes import alike, cause, further, trainings_of_kinds
 from mechshift.topics.decisions import (
     HOME_ADVANTAGE,
+    MIN_CLUSTERS,
     TOO_NOISY,
     by_sign,
     decides,
@@ -333,13 +335,18 @@ def pool_of(options: Options, key: tuple[str, int]) -> dict[str, Reading]:
 
 
 def readings_of(pool: "Pool") -> dict[str, Reading]:
-    """What every rule, old and new, makes of a pool."""
-    return {
+    """What every rule, old and new, makes of a pool; of few clusters no verdict is decided."""
+    readings = {
         **overlap_readings(pool),
         **spread_readings(pool),
         **depth_readings(pool),
         **inheritance_readings(pool),
     }
+    if num_clusters(pool.clusters) < MIN_CLUSTERS:
+        readings |= {
+            rule: replace(readings[rule], verdict="not decided", p=None) for rule in VERDICTS
+        }
+    return readings
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
