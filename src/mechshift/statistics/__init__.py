@@ -27,6 +27,7 @@ from mechshift.statistics.resampling import (
     deal_clusters,
     exchange_masks,
     num_clusters,
+    num_drawn,
     split_halves,
 )
 
@@ -46,6 +47,7 @@ __all__ = [
     "exchange_masks",
     "holm",
     "num_clusters",
+    "num_drawn",
     "percentile_estimates",
     "percentile_interval",
     "permutation_p",
