@@ -9,7 +9,7 @@ import pytest
 from mechshift.comparison import ComparisonSettings
 from mechshift.page.formats import Cell, estimate_cell, percentage_cell
 from mechshift.page.theme import NEUTRAL_COLOUR, PAIR_COLOUR
-from mechshift.statistics import Estimate, Interval, proportion_interval, share_correct
+from mechshift.statistics import Estimate, Interval, share_correct
 from mechshift.topics.controls import (
     ACCURACY,
     controls_table,
@@ -169,6 +169,6 @@ def test_a_checkpoints_accuracy_is_of_all_examples_that_it_was_asked() -> None:
     (quantity,) = CONTROLS.quantities
     assert (quantity.name, quantity.of, quantity.neutral) == (ACCURACY, "checkpoints", None)
     measured = quantity.measure(Checkpoint(True, False, True, True))
-    interval = proportion_interval(3, 4, 0.95)
-    assert measured == Measured(estimate=Estimate(value=0.75, interval=interval))
+    answered = np.array([True, False, True, True])
+    assert measured == Measured(estimate=share_correct(answered, 4, 0.95))
     assert quantity.measure(Checkpoint()).reason == "it was not asked the held-out examples"
