@@ -9,7 +9,14 @@ GPU = ["--dtype", "bfloat16", "--memory-gb", "80", "--matmul-tflops", "990"]
 def test_a_plan_shows_its_tables_its_assumptions_and_what_to_give_to_run(capsys):
     assert main([*DREAM, *GPU]) == 0
     shown = capsys.readouterr().out
-    for words in ("935,747 edges", "canvases", "backward", "gradient sums", "- speed: 40% of"):
+    for words in (
+        "935,747 edges",
+        "canvases",
+        "backward",
+        "gradients",
+        "weights GB",
+        "- speed: 40% of",
+    ):
         assert words in shown
     assert "Give mechshift run: --attribution.batch-size" in shown.splitlines()[-1]
 

@@ -14,8 +14,7 @@ from mechshift.run.planning import (
     stage_table,
     task_table,
 )
-from mechshift.run.planning.plan import SOLVED, gigabytes
-from mechshift.run.planning.tables import duration
+from mechshift.run.planning.plan import SOLVED, duration, gigabytes
 from mechshift.run.settings import Unprefixed
 
 
