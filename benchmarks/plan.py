@@ -26,8 +26,7 @@ from mechshift.attribution import eap_ig
 from mechshift.circuits import Circuit
 from mechshift.evaluation import circuit_sizes, evaluate_circuits
 from mechshift.graph import Graph
-from mechshift.models import LanguageModel, load_controls, load_pair, model_shape
-from mechshift.models.catalogue import PAIRS
+from mechshift.models import LanguageModel, model_shape
 from mechshift.run import AttributionSettings, RunSettings
 from mechshift.run.planning import MachineOptions, costs, find_machine, plan_run
 from mechshift.run.planning.costs import Work
@@ -132,7 +131,7 @@ def compare(
     with LiveBytes(*model.module.parameters()) as live:
         work()
     flops = planned.flops + planned.float32_flops
-    peak = max(peak.total_bytes for peak in planned.peaks if not peak.on_host)
+    peak = max(peak.total_bytes for peak in planned.peaks if peak.memory == "device")
     rows = [
         row(name, expected, measured)
         for name, expected, measured in (
@@ -167,8 +166,7 @@ def embedded_pair_workload(options: Options) -> None:
     print(plan.machine.note)
     for name, size in plan.batch_sizes.items():
         settings = replace(settings, **{name: replace(getattr(settings, name), batch_size=size)})
-    pair = load_pair("tiny")
-    pair = replace(pair, controls=load_controls(pair, PAIRS["tiny"]).models)
+    pair = settings.models.load("cpu", controls="controls" not in options.skip)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)

@@ -24,7 +24,7 @@ ARGUMENTS = {
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
     "graphs": ["--rounds", "1"],
     "plan": [*GROUPED, "--batches", "1", "--tasks", "ioi", "--examples", "10"]
-    + ["--also", "alternatives", "--skip", "flow", "semantics", "ablation", "controls"],
+    + ["--also", "--skip", "flow", "semantics", "ablation", "controls"],
     "precision": [*GROUPED, "--examples", "2", "--tasks", "infilling"],
     "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],

@@ -39,12 +39,12 @@ def dream():
 
 def test_a_7b_pair_is_planned_from_its_shape_alone(dream):
     assert dream.num_edges == 935_747
-    on_device = [peak for peak in dream.memory if not peak.on_host]
+    on_device = [peak for peak in dream.memory if peak.memory == "device"]
     assert {peak.weights_bytes for peak in on_device} == {2 * 2 * 7_615_616_512}
     assert " ".join(peak.phase for peak in dream.memory) == (
         "decode gradients contract chunk flow read circuits ablate compare"
     )
-    assert all(peak.total_bytes <= dream.machine.budget() for peak in on_device)
+    assert all(peak.total_bytes <= dream.machine.budget("device") for peak in on_device)
     assert {task.scores_bytes for task in dream.tasks} == {200 * 935_747 * 4}
     notes = " ".join(dream.notes)
     assert "tokens are estimated" in notes and "those of the published ARM" in notes
@@ -56,7 +56,7 @@ def test_the_chosen_batch_is_the_largest_power_of_two_that_fits():
     size = plan.batch_sizes["attribution"]
     assert 1 < size < 128 and size.bit_count() == 1
     (gradients,) = (peak for peak in plan.memory if peak.phase == "gradients")
-    assert gradients.weights_bytes + 2 * gradients.made_bytes > plan.machine.budget()
+    assert gradients.weights_bytes + 2 * gradients.made_bytes > plan.machine.budget("device")
 
 
 def test_more_memory_never_takes_smaller_batches():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import Literal
 
 import torch
 
@@ -95,9 +96,9 @@ class Machine:
     note: str
     """How the speed is known, in one line."""
 
-    def budget(self, on_host: bool = False) -> float:
-        """Bytes of the device, or of the host, that a plan may fill; infinity: not known."""
-        memory = self.host_memory if on_host else self.memory
+    def budget(self, of: Literal["device", "host"]) -> float:
+        """Bytes that a plan may fill; infinity: not known."""
+        memory = self.host_memory if of == "host" else self.memory
         return inf if memory is None else self.share_of_memory * memory
 
     def seconds(self, work: Work) -> float:

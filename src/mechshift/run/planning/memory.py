@@ -8,6 +8,7 @@ scores are compared.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -49,13 +50,13 @@ class Peak:
     made_bytes: int
     """Of everything that is made for the batch, and kept of the one before."""
     total_bytes: int
-    on_host: bool
-    """Whether it is the host's, whatever the models run on."""
+    memory: Literal["device", "host"]
+    """Whose it is."""
 
 
 def _peak(model: ModelOnTask, phase: str, batches: Bytes | int) -> Peak:
     largest, on_host = int(np.max(batches)), phase in ("chunk", "compare")
-    weights = 0 if on_host and not model.host_is_device else model.weights
+    weights = model.weights if model.host_is_device or not on_host else 0
     return Peak(
         phase=phase,
         task=model.task,
@@ -63,7 +64,7 @@ def _peak(model: ModelOnTask, phase: str, batches: Bytes | int) -> Peak:
         weights_bytes=weights,
         made_bytes=largest,
         total_bytes=weights + largest,
-        on_host=on_host,
+        memory="host" if on_host else "device",
     )
 
 

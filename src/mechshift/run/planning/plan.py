@@ -222,7 +222,7 @@ def _works(models: Models, name: str, batch_size: int) -> Iterator[tuple[ModelOn
 def _beyond(models: Models, name: str, batch_size: int, machine: Machine) -> Peak | None:
     """The largest of a stage's peaks that do not fit."""
     peaks = (peak for _, work in _works(models, name, batch_size) for peak in work.peaks)
-    beyond = [peak for peak in peaks if peak.total_bytes > machine.budget(peak.on_host)]
+    beyond = [peak for peak in peaks if peak.total_bytes > machine.budget(peak.memory)]
     return max(beyond, key=lambda peak: peak.total_bytes, default=None)
 
 
@@ -230,7 +230,7 @@ def _refusal(
     models: Models, name: str, peak: Peak, machine: Machine, remake: Remake
 ) -> ConfigError:
     """One line on what does not fit, with the first change of settings that makes it fit."""
-    smallest, where = peak.total_bytes, "host" if peak.on_host else "device"
+    smallest = peak.total_bytes
     for option, settings in _changes(models[0].settings, name):
         changed = remake(settings) if name in wanted_stages(settings) else []
         beyond = _beyond(changed, name, 1, machine)
@@ -240,12 +240,12 @@ def _refusal(
         smallest = min(smallest, beyond.total_bytes)
     else:
         free = gigabytes(smallest / machine.share_of_memory)
-        remedy = f"no setting makes it fit; take a {where} with {free} free"
-    budget, share = machine.budget(peak.on_host), machine.share_of_memory
+        remedy = f"no setting makes it fit; take a {peak.memory} with {free} free"
+    budget, share = machine.budget(peak.memory), machine.share_of_memory
     weights = f", {gigabytes(peak.weights_bytes)} of them for the weights of all models,"
     return ConfigError(
         f"{PLANNED[name].called} of '{peak.task}' by {member_title(peak.model)} needs"
-        f" {gigabytes(peak.total_bytes)} of the {where}'s memory at least"
+        f" {gigabytes(peak.total_bytes)} of the {peak.memory}'s memory at least"
         f"{weights if peak.weights_bytes else ''} and {gigabytes(budget)} may be filled"
         f" ({share:.0%} of {gigabytes(budget / share)} free): {remedy}."
     )
