@@ -43,6 +43,10 @@ def test_a_plan_as_json_holds_every_number(capsys):
     assert plan["seconds"] == sum(stage["seconds"] for stage in plan["stages"])
     assert plan["options"].startswith("--attribution.batch-size ")
     assert plan["machine"]["memory"] == 80 * 10**9
+    peaks = [peak for stage in plan["stages"] for peak in stage["work"]["peaks"]]
+    assert max(peak["total_bytes"] for peak in peaks) in (
+        peak["total_bytes"] for peak in plan["memory"]
+    )
 
 
 def test_what_does_not_fit_is_one_line_and_exit_status_2(capsys):

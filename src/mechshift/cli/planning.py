@@ -47,7 +47,8 @@ def plan(
 
 def _print_json(plan: RunPlan) -> None:
     whole = {"seconds": plan.seconds, "disk_bytes": plan.disk_bytes, "options": plan.options}
-    print(dumps(asdict(plan) | whole, indent=2))
+    memory = {"memory": [asdict(peak) for peak in plan.memory]}
+    print(dumps(asdict(plan) | memory | whole, indent=2))
 
 
 def _print_tables(plan: RunPlan) -> None:

@@ -1,5 +1,6 @@
 """Whole plans: batch sizes that fit, and refusals that say what would."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -197,9 +198,18 @@ def test_a_stage_that_does_not_fit_can_be_skipped():
         plan_run(settings, replace(H100, memory_gb=1.2))
 
 
-def test_a_measured_batch_says_how_fast_the_machine_is():
-    options = MachineOptions(device="cpu")
-    plan = plan_run(in_chunks(10, TINY), replace(options, measure=True))
+def test_a_measured_batch_of_a_task_file_says_how_fast_the_machine_is(tmp_path):
+    line = {
+        "prompt": "When Mary and John went to the store, John gave a drink to",
+        "corrupted_prompt": "When Mary and John went to the store, Mary gave a drink to",
+        "target": " Mary",
+        "distractor": " John",
+    }
+    path = tmp_path / "own.jsonl"
+    path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+    options, own = MachineOptions(device="cpu"), replace(in_chunks(10, TINY), tasks=(str(path),))
+    plan = plan_run(own, replace(options, measure=True))
+    assert plan.tasks[0].task == "own" and plan.tasks[0].target == 1
     seconds = float(re.search(r"one batch of scores took ([\d.]+) s", plan.machine.note)[1])
     assert 0 < seconds < 300
     guessed = plan_run(TINY, options)

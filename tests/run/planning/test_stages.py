@@ -57,7 +57,7 @@ CONTROL = "arm-full"
 def make(settings, solved=1.0):
     entry, tasks = PAIRS["tiny"], find_tasks(settings.task_names())
     tokenizer = local_tokenizer(entry)
-    examples = {task: sampled_examples(task, tokenizer) for task in tasks}
+    examples = [(task, sampled_examples(task, tokenizer)) for task in tasks]
     models = models_on_tasks(settings, entry, pair_shape(entry), examples, tokenizer, solved=solved)
     return {model.name: model for model in models}
 

@@ -161,7 +161,7 @@ def test_the_members_of_a_planned_run_are_those_that_are_loaded():
     loaded = sum(p.nbytes for module in modules.values() for p in module.parameters())
     settings = RunSettings(tasks=("ioi",), attribution=AttributionSettings(grouped=True))
     task, tokenizer = TASKS["ioi"], local_tokenizer(PAIRS["tiny"])
-    examples = {task: sampled_examples(task, tokenizer)}
+    examples = [(task, sampled_examples(task, tokenizer))]
     models = models_on_tasks(settings, PAIRS["tiny"], shapes, examples, tokenizer)
     assert {model.weights for model in models} == {loaded}
     assert models[0].graph == pair.arm.graph(grouped=True)

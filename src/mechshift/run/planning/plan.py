@@ -35,7 +35,7 @@ from mechshift.run.planning.workload import (
 )
 from mechshift.run.scores import check_shards, possible_shards
 from mechshift.run.settings import RunSettings, Skippable
-from mechshift.tasks import encode_example, find_task, find_tasks
+from mechshift.tasks import Task, encode_example, find_tasks
 
 SOLVED = 0.5
 """Share of candidates that both models are assumed to get right."""
@@ -152,7 +152,7 @@ def plan_run(
     entry, tasks = settings.models.entry(), find_tasks(settings.task_names())
     shapes, tokenizer = pair_shape(entry), local_tokenizer(entry)
     found = find_machine(options, DTYPES[settings.models.dtype])
-    examples = {task: sampled_examples(task, tokenizer) for task in tasks}
+    examples = [(task, sampled_examples(task, tokenizer)) for task in tasks]
 
     def remake(changed: RunSettings) -> Models:
         return models_on_tasks(
@@ -162,7 +162,7 @@ def plan_run(
     models = remake(settings)
     sizes = fitting_batch_sizes(models, found, remake)
     if options.measure:
-        found = _measured(models[0], sizes["attribution"], found, options)
+        found = _measured(models[0], tasks[0], sizes["attribution"], found, options)
     stages = [
         StagePlan(
             stage=name,
@@ -273,10 +273,10 @@ def _changes(settings: RunSettings, stage: str) -> Iterator[tuple[str, RunSettin
 
 
 def _measured(
-    model: ModelOnTask, batch_size: int, machine: Machine, options: MachineOptions
+    model: ModelOnTask, task: Task, batch_size: int, machine: Machine, options: MachineOptions
 ) -> Machine:
     """The machine at the speed at which it scores a batch of the ARM's, of the first task."""
-    settings, task = model.settings, find_task(model.task)
+    settings = model.settings
     arm = settings.models.load(options.device).arm
     batch_size = min(batch_size, settings.attribution.examples_per_chunk)
     sampled = sampled_examples(task, arm.tokenizer)

@@ -140,14 +140,10 @@ def _semantics(model: ModelOnTask, batch_size: int) -> Work:
 def circuit_sizes_run(
     settings: EvaluationSettings, sizes: Sequence[int], compared: int
 ) -> list[int]:
-    """Sizes of all circuits that one model runs.
+    """Sizes of all circuits that one model runs [edges].
 
-    Both models' circuits, baselines, and those found on parts of the discovery examples.
-
-    Args:
-        settings: how many random circuits stand beside each model's own, and at which sizes.
-        sizes: of each model's circuits.
-        compared: the size at which circuits are compared.
+    Both models' circuits, of `sizes`; baselines; and, at the compared size, those found on parts of
+    the discovery examples.
     """
     baseline_sizes = sizes if settings.baseline_sizes == "all" else [compared]
     # Random ones, and one chosen by activation.

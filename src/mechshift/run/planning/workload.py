@@ -9,7 +9,7 @@ them of tokens, chunk by chunk. So numbers of passes are exact where the lengths
 counted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from inspect import signature
@@ -319,7 +319,7 @@ def models_on_tasks(
     settings: RunSettings,
     entry: PairEntry,
     shapes: PairShape,
-    examples: Mapping[Task, Sequence[Example]],
+    examples: Sequence[tuple[Task, Sequence[Example]]],
     tokenizer: PreTrainedTokenizerBase | None,
     *,
     solved: float = 1.0,
@@ -345,7 +345,7 @@ def models_on_tasks(
     itemsize = DTYPES[settings.models.dtype].itemsize
     graph = shapes.arm.graph(grouped=settings.attribution.grouped)
     models = []
-    for task, own in examples.items():
+    for task, own in examples:
         spans = {name for example in own for name in example.spans}
         lengths = {
             reader: tuple(example_lengths(task, example, tokenizer, reader) for example in own)
