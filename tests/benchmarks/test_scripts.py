@@ -23,8 +23,8 @@ ARGUMENTS = {
     "comparison": ["--num-examples", "10", "--share", "0.002", "--shapes", "embedded pair"],
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
     "graphs": ["--rounds", "1"],
-    "plan": [*GROUPED, "--batches", "1", "--resamples", "2", "--tasks", "infilling"]
-    + ["--examples", "10"],
+    "plan": [*GROUPED, "--batches", "1", "--tasks", "ioi", "--examples", "10"]
+    + ["--also", "--skip", "flow", "semantics", "ablation", "controls"],
     "precision": [*GROUPED, "--examples", "2", "--tasks", "infilling"],
     "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],

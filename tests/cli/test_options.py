@@ -36,7 +36,7 @@ RUN_ONLY = """
 """
 
 PLAN_ONLY = """
-    float32-tflops host-elements host-memory-gb json matmul-tflops measure memory-gb no-json
+    float32-tflops host-memory-gb json matmul-tflops measure memory-gb no-json
     no-measure share-of-memory share-of-peak solved
 """
 """How fast and large the machine is, in place of --quiet."""

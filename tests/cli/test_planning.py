@@ -9,7 +9,14 @@ GPU = ["--dtype", "bfloat16", "--memory-gb", "80", "--matmul-tflops", "990"]
 def test_a_plan_shows_its_tables_its_assumptions_and_what_to_give_to_run(capsys):
     assert main([*DREAM, *GPU]) == 0
     shown = capsys.readouterr().out
-    for words in ("935,747 edges", "canvases", "backward", "gradient sums", "- speed: 40% of"):
+    for words in (
+        "935,747 edges",
+        "canvases",
+        "backward",
+        "gradients",
+        "weights GB",
+        "- speed: 40% of",
+    ):
         assert words in shown
     assert "Give mechshift run: --attribution.batch-size" in shown.splitlines()[-1]
 
@@ -36,6 +43,10 @@ def test_a_plan_as_json_holds_every_number(capsys):
     assert plan["seconds"] == sum(stage["seconds"] for stage in plan["stages"])
     assert plan["options"].startswith("--attribution.batch-size ")
     assert plan["machine"]["memory"] == 80 * 10**9
+    peaks = [peak for stage in plan["stages"] for peak in stage["work"]["peaks"]]
+    assert max(peak["total_bytes"] for peak in peaks) in (
+        peak["total_bytes"] for peak in plan["memory"]
+    )
 
 
 def test_what_does_not_fit_is_one_line_and_exit_status_2(capsys):

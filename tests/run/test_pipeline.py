@@ -33,7 +33,7 @@ from mechshift.run import (
 )
 from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import KINDS, scores_folder
-from mechshift.run.planning.costs import circuit_sizes_run
+from mechshift.run.planning.stages import circuit_sizes_run
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
 from mechshift.run.store import (

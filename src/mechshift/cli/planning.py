@@ -14,8 +14,7 @@ from mechshift.run.planning import (
     stage_table,
     task_table,
 )
-from mechshift.run.planning.plan import SOLVED, gigabytes
-from mechshift.run.planning.tables import duration
+from mechshift.run.planning.plan import SOLVED, duration, gigabytes
 from mechshift.run.settings import Unprefixed
 
 
@@ -48,7 +47,8 @@ def plan(
 
 def _print_json(plan: RunPlan) -> None:
     whole = {"seconds": plan.seconds, "disk_bytes": plan.disk_bytes, "options": plan.options}
-    print(dumps(asdict(plan) | whole, indent=2))
+    memory = {"memory": [asdict(peak) for peak in plan.memory]}
+    print(dumps(asdict(plan) | memory | whole, indent=2))
 
 
 def _print_tables(plan: RunPlan) -> None:

@@ -1,6 +1,39 @@
 import pytest
 
 from mechshift.denoising import Canvas, EncodedExample, Readout
+from mechshift.models import model_shape
+from mechshift.run import AttributionSettings, PairOptions, RunSettings
+from mechshift.run.planning.workload import Lengths, ModelOnTask
+from mechshift.semantics import SemanticsSettings
+
+
+@pytest.fixture
+def on_task():
+    """A function: a loaded model as a plan knows it, with settings of attribution."""
+
+    def make(model, metric="logit_diff", num_spans=5, **attribution):
+        settings = AttributionSettings(**attribution)
+        dtype = str(model.dtype).removeprefix("torch.")
+        shape = model_shape(model.module.config)
+        return ModelOnTask(
+            task="plain",
+            name=model.kind,
+            kind=model.kind,
+            shape=shape,
+            graph=model.graph(grouped=settings.grouped),
+            examples=(Lengths(7, 1, 0),),
+            num_spans=num_spans,
+            metric=metric,
+            settings=RunSettings(
+                models=PairOptions(dtype=dtype),
+                attribution=settings,
+                semantics=SemanticsSettings(ig_steps=2),
+            ),
+            weights=model.dtype.itemsize * shape.num_parameters,
+            host_is_device=False,
+        )
+
+    return make
 
 
 @pytest.fixture

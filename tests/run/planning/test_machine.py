@@ -11,7 +11,7 @@ def test_a_given_machine_is_what_it_is_said_to_be():
     options = MachineOptions(memory_gb=80.0, matmul_tflops=990.0, host_memory_gb=500.0)
     machine = find_machine(options, torch.bfloat16)
     assert (machine.memory, machine.host_memory) == (80 * 10**9, 500 * 10**9)
-    assert machine.budget == 64 * 10**9
+    assert (machine.budget("device"), machine.budget("host")) == (64 * 10**9, 400 * 10**9)
     assert not machine.shared and "cuda" in machine.device
     assert machine.flops == pytest.approx(0.4 * 990e12)
     assert machine.float32_flops == pytest.approx(0.4 * 990e12 / 16)
@@ -27,7 +27,7 @@ def test_float32_models_have_one_speed_and_a_given_one_is_taken():
 
 def test_the_host_of_a_given_device_is_not_known():
     machine = find_machine(MachineOptions(memory_gb=80.0, matmul_tflops=990.0), torch.bfloat16)
-    assert machine.host_memory is None
+    assert machine.host_memory is None and machine.budget("host") == inf
     machine = find_machine(
         MachineOptions(device="cpu", memory_gb=8.0, matmul_tflops=0.1), torch.float32
     )
@@ -50,7 +50,6 @@ def test_the_machine_at_hand_is_measured():
         ({"memory_gb": 0.0, "matmul_tflops": 1.0}, "memory_gb must be above 0 and finite, not 0.0"),
         ({"matmul_tflops": -1.0}, "matmul_tflops must be above 0 and finite, not -1.0"),
         ({"share_of_memory": 1.5}, r"share_of_memory lies in \(0, 1\], not 1.5"),
-        ({"host_elements": 0.0}, "host_elements must be above 0 and finite, not 0.0"),
         (
             {"measure": True, "memory_gb": 8.0, "matmul_tflops": 1.0},
             "--measure runs a batch on the machine at hand, and --memory-gb and --matmul-tflops",

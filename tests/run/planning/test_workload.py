@@ -3,28 +3,24 @@
 import json
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from mechshift.attribution import chunk_canvases
-from mechshift.denoising import SAMPLERS, batch_canvases, build_canvases, decode
-from mechshift.models import PAIRS, local_tokenizer
+from mechshift.denoising import batch_canvases, build_canvases, decode
+from mechshift.models import PAIRS, local_tokenizer, pair_shape
+from mechshift.run import AttributionSettings, PairOptions, RunSettings
 from mechshift.run.folders import KINDS
 from mechshift.run.planning.workload import (
-    NUM_SAMPLED,
-    Batch,
-    ExampleLengths,
-    canvas_batches,
-    commits,
-    decoding_batches,
+    Lengths,
+    example_lengths,
+    models_on_tasks,
+    run_members,
+    sampled_examples,
     stand_in_tokenizer,
-    task_lengths,
 )
-from mechshift.tasks import TASKS, encode_example, find_task
+from mechshift.tasks import TASKS, PoolConfig, encode_example, find_task
 from mechshift.testing import random_examples, random_language_model
 from mechshift.testing.measuring import counted_passes
-
-CONFIDENT = SAMPLERS["confidence"]
 
 
 def examples_of_many_lengths(kind):
@@ -36,22 +32,26 @@ def examples_of_many_lengths(kind):
     return [replace(example, id=str(row)) for row, example in enumerate(found)]
 
 
-def lengths_of(examples):
-    return [(len(e.prefix_ids), len(e.target_ids), len(e.suffix_ids)) for e in examples]
+@pytest.fixture
+def planned(on_task):
+    """A function: a model on these examples, decoded in so many steps."""
+
+    def make(model, examples, **pool):
+        lengths = [Lengths(*map(len, (e.prefix_ids, e.target_ids, e.suffix_ids))) for e in examples]
+        settings = RunSettings(pool=PoolConfig(num_examples=len(examples), **pool))
+        return replace(on_task(model), examples=tuple(lengths), settings=settings)
+
+    return make
 
 
-def sizes_of(batch):
-    return Batch(
-        rows=batch.num_rows,
-        positions=batch.clean_ids.shape[1],
-        slots=batch.num_slots,
-        readouts=len(batch.readout_row),
-    )
+def sizes_of(batches):
+    columns = (batches.rows, batches.positions, batches.slots, batches.readouts)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
 @pytest.mark.parametrize("num_steps", [None, 2])
-@pytest.mark.parametrize("kind", ["arm", "mdm"])
-def test_planned_batches_are_those_of_the_real_canvases(kind, num_steps):
+@pytest.mark.parametrize("kind", KINDS)
+def test_planned_batches_are_those_of_the_real_canvases(kind, num_steps, planned):
     model = random_language_model("qwen2", kind)
     mdm = random_language_model("qwen2", "mdm")
     examples = examples_of_many_lengths(kind)
@@ -60,84 +60,82 @@ def test_planned_batches_are_those_of_the_real_canvases(kind, num_steps):
     canvases = build_canvases(model, examples, schedule)
     for chunk_size in (None, 4):
         chunks = [canvases] if chunk_size is None else chunk_canvases(canvases, chunk_size)
-        real = [sizes_of(b) for chunk in chunks for b in batch_canvases(model, chunk, 3)]
-        planned = canvas_batches(
-            lengths_of(examples),
-            kind,
-            lambda target: commits(CONFIDENT, target, num_steps),
-            batch_size=3,
-            chunk_size=chunk_size,
-        )
-        assert list(planned) == real
+        real = [
+            (b.num_rows, b.clean_ids.shape[1], b.num_slots, len(b.readout_row))
+            for chunk in chunks
+            for b in batch_canvases(model, chunk, 3)
+        ]
+        found = planned(model, examples, num_steps=num_steps).discovery(3, chunk_size)
+        assert sizes_of(found) == real
 
 
 @pytest.mark.parametrize(
     ("kind", "order"),
-    [("arm", "confidence"), *(("mdm", order) for order in ("confidence", "dream-entropy"))],
+    [
+        ("arm", "confidence"),
+        ("mdm", "confidence"),
+        ("mdm", "llada-random"),
+        ("mdm", "dream-entropy"),
+    ],
 )
-def test_planned_decoding_is_the_real_one_pass_by_pass(kind, order):
+def test_planned_decoding_is_the_real_one_pass_by_pass(kind, order, planned):
     model = random_language_model("qwen2", kind)
     examples = examples_of_many_lengths(kind)
     with counted_passes(model) as count:
         decode(model, examples, num_steps=3, order=order, batch_size=4)
-    planned = list(decoding_batches(lengths_of(examples), kind, SAMPLERS[order], 3, batch_size=4))
-    assert [(call.rows, call.positions) for call in planned] == count.sizes
+    calls = planned(model, examples, num_steps=3, order=order).decoding(len(examples), 4)
+    found = list(zip(calls.rows.tolist(), calls.positions.tolist(), strict=True))
+    if order == "dream-entropy":  # commits unevenly, in no more steps that commit something
+        assert len(found) >= len(count.sizes)
+    else:
+        assert found == count.sizes
 
 
-def test_decoding_without_a_limit_takes_a_pass_for_each_token_of_the_longest_target():
-    lengths = [(5, 3, 2), (7, 3, 0)]
-    arm = list(decoding_batches(lengths, "arm", CONFIDENT, None, batch_size=2))
+def test_decoding_without_a_limit_takes_a_pass_for_each_token_of_the_longest_target(on_task):
+    lengths = (Lengths(3, 3, 2), Lengths(7, 3, 0))
+    arm, mdm = (
+        replace(on_task(random_language_model("qwen2", kind)), examples=lengths) for kind in KINDS
+    )
+    calls = arm.decoding(2, 2)
     # The prompts at once, then one token beside 7 and 8 keys and values.
-    assert arm == [
-        Batch(rows=2, positions=7, readouts=2),
-        Batch(rows=2, positions=1, cached=7, readouts=2),
-        Batch(rows=2, positions=1, cached=8, readouts=2),
-    ]
-    mdm = list(decoding_batches(lengths, "mdm", CONFIDENT, None, batch_size=2))
+    assert sizes_of(calls) == [(2, 7, 1, 2), (2, 1, 1, 2), (2, 1, 1, 2)]
+    assert calls.cached.tolist() == [0, 7, 8]
+    assert calls.pairs.tolist() == [2 * 7 * 7, 2 * 8, 2 * 9]
     # Logits are made for the positions that are still masked: 3, 2, 1 of each.
-    assert [(call.positions, call.readouts) for call in mdm] == [(10, 6), (10, 4), (10, 2)]
+    assert sizes_of(mdm.decoding(2, 2)) == [(2, 10, 1, 6), (2, 10, 1, 4), (2, 10, 1, 2)]
 
 
-def test_the_commits_of_a_sampler_add_up_to_the_target():
-    for name, sampler in SAMPLERS.items():
-        assert sum(commits(sampler, 6, 6)) == 6, name
-    assert commits(CONFIDENT, 7, 3) == (3, 2, 2)
-    assert commits(SAMPLERS["mdlm"], 3, 5) == (1, 1, 1)
+def lengths_of(task, tokenizer, kind):
+    examples = sampled_examples(task, tokenizer)
+    return [example_lengths(task, example, tokenizer, kind) for example in examples]
 
 
 def test_with_a_tokenizer_lengths_are_those_of_the_encoded_examples():
     task, tokenizer = TASKS["infilling"], local_tokenizer(PAIRS["tiny"])
-    examples = task.generate(tokenizer, split="train", num_examples=NUM_SAMPLED, seed=0)
-    found = task_lengths(task, tokenizer, KINDS)
     for kind in KINDS:
-        encoded = [encode_example(task, example, tokenizer, kind) for example in examples]
-        assert found[kind].prefix.tolist() == [len(e.prefix_ids) for e in encoded]
-        assert found[kind].target.tolist() == [len(e.target_ids) for e in encoded]
-        assert found[kind].suffix.tolist() == [len(e.suffix_ids) for e in encoded]
-    assert found["mdm"].suffix.min() > 0 == found["arm"].suffix.max()
+        encoded = [
+            encode_example(task, example, tokenizer, kind)
+            for example in sampled_examples(task, tokenizer)
+        ]
+        expected = [(len(e.prefix_ids), len(e.target_ids), len(e.suffix_ids)) for e in encoded]
+        assert lengths_of(task, tokenizer, kind) == expected
+        assert (min(suffix for _, _, suffix in expected) > 0) == (kind == "mdm")
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_can_be_estimated_without_a_tokenizer(name):
-    found = task_lengths(TASKS[name], None, KINDS)
-    assert found["arm"].target.tolist() == found["mdm"].target.tolist()
-    assert min(found["arm"].prefix.min(), found["arm"].target.min()) > 0
-
-
-@pytest.mark.parametrize("name", ["ioi", "greater-than", "infilling"])
-def test_estimates_are_close_to_what_a_tokenizer_of_words_and_digits_counts(name):
-    measured = task_lengths(TASKS[name], stand_in_tokenizer(), KINDS)
-    estimated = task_lengths(TASKS[name], None, KINDS)
+@pytest.mark.parametrize("name", ["ioi", "greater-than", "infilling", "countdown-3"])
+def test_estimates_are_what_a_tokenizer_of_words_and_digits_counts(name):
+    task = TASKS[name]
     for kind in KINDS:
-        assert np.abs(measured[kind].prefix - estimated[kind].prefix).max() <= 1
-        assert measured[kind].target.tolist() == estimated[kind].target.tolist()
+        estimated = lengths_of(task, None, kind)
+        assert estimated == lengths_of(task, stand_in_tokenizer(), kind)
+        assert min(min(one.prefix, one.target) for one in estimated) > 0
 
 
 def test_words_digits_and_marks_of_a_task_file_are_counted_by_hand(tmp_path):
     line = {
         "prompt": "In 1732, Mary",  # In, a space, 1 7 3 2 , Mary
         "corrupted_prompt": "In 1650, Mary",
-        "target": " met John",
+        "target": " met Zbigniew",
         "distractor": " met Paul",
         "suffix": " again.",
         "corrupted_suffix": " again.",
@@ -146,14 +144,38 @@ def test_words_digits_and_marks_of_a_task_file_are_counted_by_hand(tmp_path):
     }
     path = tmp_path / "own.jsonl"
     path.write_text(json.dumps(line) + "\n", encoding="utf-8")
-    found = task_lengths(find_task(str(path)), None, KINDS)
-    assert (found["mdm"].prefix[0], found["mdm"].target[0], found["mdm"].suffix[0]) == (8, 2, 2)
-    assert (found["arm"].prefix[0], found["arm"].suffix[0]) == (10, 0)
+    task = find_task(str(path))
+    assert lengths_of(task, None, "mdm") == [(8, 2, 2)]
+    assert lengths_of(task, None, "arm") == [(10, 2, 0)]
 
 
-def test_more_examples_than_were_looked_at_repeat_them_in_turn():
-    lengths = ExampleLengths(
-        prefix=np.array([5, 7]), target=np.array([1, 2]), suffix=np.array([0, 3])
-    )
-    assert lengths.repeated(3) == [(5, 1, 0), (7, 2, 3), (5, 1, 0)]
-    assert lengths.repeated(1) == [(5, 1, 0)]
+def test_the_members_of_a_planned_run_are_those_that_are_loaded():
+    pair, shapes = PairOptions().load("cpu", controls=True), pair_shape(PAIRS["tiny"])
+    members = run_members(PAIRS["tiny"])
+    assert [name for name, _, _ in members] == list(pair.members)
+    assert [kind for _, kind, _ in members] == [model.kind for model in pair.members.values()]
+    modules = {
+        next(model.module.parameters()).untyped_storage().data_ptr(): model.module
+        for model in pair.members.values()
+    }
+    loaded = sum(p.nbytes for module in modules.values() for p in module.parameters())
+    settings = RunSettings(tasks=("ioi",), attribution=AttributionSettings(grouped=True))
+    task, tokenizer = TASKS["ioi"], local_tokenizer(PAIRS["tiny"])
+    examples = [(task, sampled_examples(task, tokenizer))]
+    models = models_on_tasks(settings, PAIRS["tiny"], shapes, examples, tokenizer)
+    assert {model.weights for model in models} == {loaded}
+    assert models[0].graph == pair.arm.graph(grouped=True)
+
+
+def test_members_follow_from_the_entry_of_a_pair():
+    def names(entry, skip=()):
+        return [name for name, _, _ in run_members(entry, skip)]
+
+    assert names(PAIRS["tiny"], ("controls",)) == ["arm", "mdm"]
+    # Without a shift neither model's weights can be read as the other's.
+    assert names(PAIRS["a2d-qwen3-0.6b-mdlm"]) == ["arm", "mdm"]
+    more = replace(PAIRS["tiny"], other_mdms=PAIRS["tiny"].other_mdms * 3)
+    assert run_members(more)[-2:] == [
+        ("mdm-other-seed-2", "mdm", "mdm"),
+        ("mdm-other-seed-3", "mdm", "mdm"),
+    ]

@@ -4,7 +4,7 @@ from mechshift.run.planning.machine import Machine as Machine
 from mechshift.run.planning.machine import MachineOptions as MachineOptions
 from mechshift.run.planning.machine import find_machine as find_machine
 from mechshift.run.planning.plan import RunPlan as RunPlan
+from mechshift.run.planning.plan import memory_table as memory_table
 from mechshift.run.planning.plan import plan_run as plan_run
-from mechshift.run.planning.tables import memory_table as memory_table
-from mechshift.run.planning.tables import stage_table as stage_table
-from mechshift.run.planning.tables import task_table as task_table
+from mechshift.run.planning.plan import stage_table as stage_table
+from mechshift.run.planning.plan import task_table as task_table

@@ -1,4 +1,4 @@
-"""Costs of a run's stages: passes, operations, the host's work, and bytes on disk.
+"""Costs of passes over batches: calls of the decoder, operations, peaks of memory, host's time.
 
 A multiplication and an addition are two operations. Counted are matrix products, which take nearly
 all of the time in large models; elementwise work is not.
@@ -14,13 +14,11 @@ all of the time in large models; elementwise work is not.
 attention kernel.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from inspect import signature
-from typing import Any, TypeVar
 
 import numpy as np
+from jaxtyping import Float
 
 from mechshift.attribution import (
     CLEAN,
@@ -31,158 +29,126 @@ from mechshift.attribution import (
     path_points,
 )
 from mechshift.attribution._eap import ENDS
-from mechshift.comparison import (
-    NARROW,
-    NOISE_FREE_ROWS,
-    NUM_SIMULATED,
-    TAKEN_APART,
-    ComparisonSettings,
-    draws_over_all_edges,
-)
+from mechshift.comparison import NOISE_FREE_ROWS, ComparisonSettings, draws_over_all_edges
 from mechshift.denoising import COMPARED_WITH_CLEAN
-from mechshift.evaluation import NUM_REDISCOVERED
-from mechshift.graph import KEY, QUERY, VALUE, Graph, third_of_layers
-from mechshift.models import ModelShape
-from mechshift.run.planning.workload import Batch
-from mechshift.run.settings import AttributionSettings, EvaluationSettings
-from mechshift.tasks import build_pool
+from mechshift.graph import KEY, QUERY, VALUE, third_of_layers
+from mechshift.run.planning import memory
+from mechshift.run.planning.memory import Peak
+from mechshift.run.planning.workload import Batches, ModelOnTask
 
-FUSED_BACKWARD, PLAIN_BACKWARD = 2.5, 2.0
-"""Matrix products of attention's backward pass, over those of its forward pass."""
+FORWARD, FUSED_BACKWARD, PLAIN_BACKWARD = 1.0, 2.5, 2.0
+"""Matrix products of attention in a pass, over those of its forward pass."""
 
-DECODING_BATCH_SIZE: int = signature(build_pool).parameters["batch_size"].default
-"""Examples that are decoded at once; `mechshift run` does not ask."""
+RANKED_EDGES, HOST_FLOPS = 4e8, 3e11
+"""As if a host ranked so many edges in a second, and took so many operations of products of weights
+and scores: of most rows it looks at a part of the edges alone."""
 
-SEVERAL_SIZES = 6
-"""What ranking a row's edges for circuits of several sizes takes, over ranking them for one."""
-
-ORDER = 2
-"""What shuffling a row's edges and choosing a circuit of them takes, over the same."""
-
-
-Sum = TypeVar("Sum", bound="Summed")
+COMPARISON_SECONDS, WHOLE_COMPARISON = 1.5, 3
+"""Of comparing two members however small the graph, and `compare` over `circuit_shift`. With the
+two above within 25 % of the processor time of one small core that `docs/benchmarks.md` has."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Summed:
-    """Numbers that add up, field by field."""
-
-    def __add__(self: Sum, other: Sum) -> Sum:
-        return _each(self, lambda name: getattr(self, name) + getattr(other, name))
-
-    def __mul__(self: Sum, times: int) -> Sum:
-        return _each(self, lambda name: getattr(self, name) * times)
-
-
-def _each(record: Sum, value: Callable[[str], Any]) -> Sum:
-    return type(record)(**{field.name: value(field.name) for field in fields(record)})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Flops(Summed):
-    """Operations in the model's dtype, and those that are in float32 whatever the model's is."""
-
-    model: float = 0.0
-    float32: float = 0.0
-
-    @property
-    def total(self) -> float:
-        return self.model + self.float32
-
-
-@dataclass(frozen=True, kw_only=True)
-class HostWork(Summed):
-    """What the host does by itself, beside a model."""
-
-    elements: float = 0.0
-    """Edges that are ranked for one circuit size, over all rows of mean scores."""
-    flops: float = 0.0
-    """Of the products of weights with scores that these rows are."""
-    seconds: float = 0.0
-    """Of what hardly depends on sizes."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work(Summed):
-    """Passes, what they cost, and what they leave on disk."""
+class Work:
+    """What is done, and what it leaves on disk; it adds up field by field."""
 
     forward_passes: int = 0
     """Calls of the decoder."""
     backward_passes: int = 0
     circuit_runs: int = 0
     """Sparse runs of a circuit on a batch, which do not call the decoder as a whole."""
-    flops: Flops = Flops()
-    host: HostWork = HostWork()
+    flops: float = 0.0
+    """Operations in the model's dtype."""
+    float32_flops: float = 0.0
+    """Operations that are in float32 whatever the model's dtype is."""
+    host_seconds: float = 0.0
+    """Of what the host does without a model."""
     disk_bytes: int = 0
+    peaks: tuple[Peak, ...] = ()
+    """The most memory that each of its phases takes."""
+
+    def __add__(self, other: "Work") -> "Work":
+        """Both."""
+        names = [field.name for field in fields(self)]
+        return Work(**{name: getattr(self, name) + getattr(other, name) for name in names})
 
 
-@dataclass(frozen=True, kw_only=True)
-class MethodPasses:
-    """The passes over one batch of canvases that a method of attribution takes."""
-
-    num_points: int
-    """Points of the path at which gradients are taken; 0: a method without gradients."""
-    forward: int
-    """Calls of the decoder on the clean or corrupted batch, those at the points among them."""
-    intervened: int = 0
-    """Further calls, each with the batch repeated for up to `edges_per_pass` changed edges."""
-    edges_per_pass: int = 0
-    gim: bool = False
-    """Whether attention is GIM's."""
-
-    def backward(self, num_slots: int) -> int:
-        """Backward passes: one for each point and scored step."""
-        return self.num_points * num_slots
+def forward(model: ModelOnTask, batches: Batches, times: int = 1) -> Work:
+    """Calls of the decoder, and of the unembedding at their readouts."""
+    flops = times * float(_pass_flops(model, batches, FORWARD).sum())
+    return Work(forward_passes=times * len(batches), flops=flops)
 
 
-def method_passes(settings: AttributionSettings, metric: str, graph: Graph) -> MethodPasses:
-    """The passes of the method that the settings name."""
-    options = method_options(settings.method) | settings.options()
-    reference = int(metric in COMPARED_WITH_CLEAN)
-    if settings.method == "exact":
-        return MethodPasses(
-            num_points=0,
-            forward=2 + reference,
-            intervened=num_forward_passes(graph, options["edges_per_pass"]) - 2,
-            edges_per_pass=options["edges_per_pass"],
-        )
-    if settings.method == "eap-ig":
-        return path_passes(options["rule"], options["ig_steps"], metric, gim=options["gim"])
+def _pass_flops(
+    model: ModelOnTask, batches: Batches, attention: float
+) -> Float[np.ndarray, " batch"]:
+    """Of one pass, forward or backward, through the decoder and the unembedding."""
+    shape = model.shape
+    return (
+        2.0 * batches.tokens * shape.num_layers * (shape.attention_weights + shape.mlp_weights)
+        + attention * _pair_flops(model, batches)
+        + 2.0 * batches.readouts * shape.d_model * shape.vocab_size
+    )
+
+
+def _pair_flops(model: ModelOnTask, batches: Batches) -> Float[np.ndarray, " batch"]:
+    """Of attention's products for all pairs of positions."""
+    return 4.0 * batches.pairs * model.shape.num_layers * model.shape.d_query
+
+
+def decoding(model: ModelOnTask, num_examples: int, times: int = 1) -> Work:
+    """Calls that answer so many examples."""
+    calls = model.decoding(num_examples)
+    return forward(model, calls, times) + Work(peaks=(memory.decode(model, calls),))
+
+
+def ablating(model: ModelOnTask, batches: Batches, times: int) -> Work:
+    """Calls with outputs replaced, or recorded to replace others."""
+    return forward(model, batches, times) + Work(peaks=(memory.ablate(model, batches),))
+
+
+def method_points(model: ModelOnTask, method: str) -> tuple[float, ...]:
+    """Points of the path at which a method takes gradients; none of exact patching."""
+    options = method_options(method) | model.settings.attribution.options()
+    if method == "eap-ig":
+        return path_points(options["rule"], options["ig_steps"])
     # Settings refuse names that are not methods.
-    assert settings.method == "eap", f"plan knows not all of {', '.join(METHODS)}"
-    return _passes_at((ENDS[options["gradient_at"]],), metric, gim=options["gim"])
+    assert method in ("eap", "exact"), f"plan knows not all of {', '.join(METHODS)}"
+    return (ENDS[options["gradient_at"]],) if method == "eap" else ()
 
 
-def path_passes(rule: str, ig_steps: int, metric: str, *, gim: bool = False) -> MethodPasses:
-    """Of gradients along the path of EAP-IG."""
-    return _passes_at(path_points(rule, ig_steps), metric, gim=gim)
-
-
-def _passes_at(points: Sequence[float], metric: str, *, gim: bool) -> MethodPasses:
+def along_path(
+    model: ModelOnTask, batches: Batches, points: Sequence[float], *, gim: bool = False
+) -> Work:
+    """Calls at the points of a path and at its ends, and a backward pass a point and step."""
     other_ends = {CORRUPTED, CLEAN} - set(points)
-    forward = len(points) + len(other_ends) + (metric in COMPARED_WITH_CLEAN)
-    return MethodPasses(num_points=len(points), forward=forward, gim=gim)
-
-
-def forward_flops(shape: ModelShape, batch: Batch) -> Flops:
-    """Of one call of the decoder and of the unembedding at its readouts."""
-    return Flops(
-        model=_linear(shape, batch) + _attention(shape, batch) + _unembedding(shape, batch.readouts)
+    calls = len(points) + len(other_ends) + (model.metric in COMPARED_WITH_CLEAN)
+    flops = _pass_flops(model, batches, PLAIN_BACKWARD if gim else FUSED_BACKWARD)
+    return forward(model, batches, calls) + Work(
+        backward_passes=len(points) * int(batches.slots.sum()),
+        flops=len(points) * float((batches.slots * flops).sum()),
     )
 
 
-def backward_flops(shape: ModelShape, batch: Batch, *, gim: bool = False) -> Flops:
-    """Of one backward pass from the readouts to the embeddings."""
-    attention = PLAIN_BACKWARD if gim else FUSED_BACKWARD
-    return Flops(
-        model=_linear(shape, batch)
-        + attention * _attention(shape, batch)
-        + _unembedding(shape, batch.readouts)
+def scoring(model: ModelOnTask, batches: Batches) -> Work:
+    """Scores of every edge, by the method that the settings name."""
+    settings = model.settings.attribution
+    points = method_points(model, settings.method)
+    work = along_path(model, batches, points, gim=model.uses_gim)
+    if points:
+        peaks: tuple[Peak, ...] = memory.gradients(model, batches), memory.contract(model, batches)
+        return work + Work(float32_flops=_contraction(model, batches, len(points)), peaks=peaks)
+    edges_per_pass = (method_options("exact") | settings.options())["edges_per_pass"]
+    return work + Work(
+        forward_passes=(num_forward_passes(model.graph, edges_per_pass) - 2) * len(batches),
+        # Each pass holds the batch once for each edge that it changes.
+        flops=forward(model, batches).flops * model.graph.num_edges,
+        peaks=(memory.exact(model, batches, edges_per_pass),),
     )
 
 
-def contraction_flops(shape: ModelShape, graph: Graph, batch: Batch, num_points: int) -> Flops:
-    """Of turning a batch's differences and gradients into scores (`attribution.edge_gradients`).
+def _contraction(model: ModelOnTask, batches: Batches, num_points: int) -> float:
+    """Turning differences and gradients into scores (`attribution.edge_gradients`).
 
     For each token:
 
@@ -193,224 +159,137 @@ def contraction_flops(shape: ModelShape, graph: Graph, batch: Batch, num_points:
     - after the last, for each slot, every head's gradient through its projection, and an inner
       product of d_model numbers for each edge.
     """
+    shape, graph = model.shape, model.graph
     destinations = shape.num_heads + 2 * graph.num_key_value_groups
     writes = shape.num_layers * shape.d_query * shape.d_model
     along_inputs = shape.num_layers * graph.num_sources * shape.d_model
     into_heads = graph.num_parents[np.isin(graph.destination_kind, (QUERY, KEY, VALUE))].sum()
-    at_point = writes + along_inputs + batch.slots * int(into_heads)
+    at_point = writes + along_inputs + batches.slots * int(into_heads)
     directions = shape.num_layers * destinations * shape.head_dim * shape.d_model
-    at_end = writes + batch.slots * (directions + graph.num_edges * shape.d_model)
-    return Flops(float32=batch.tokens * 2.0 * (num_points * at_point + at_end))
+    at_end = writes + batches.slots * (directions + graph.num_edges * shape.d_model)
+    return float((2.0 * batches.tokens * (num_points * at_point + at_end)).sum())
 
 
-def circuit_flops(shape: ModelShape, graph: Graph, batch: Batch, num_edges: int) -> Flops:
-    """Of running a circuit of so many edges: an upper estimate, since which edges is not yet known.
+def circuits(model: ModelOnTask, batches: Batches, sizes: Sequence[int]) -> Work:
+    """Sparse runs of circuits of these sizes, on batches that are also run clean and corrupted."""
+    return forward(model, batches, 2) + Work(
+        circuit_runs=len(sizes) * len(batches),
+        flops=sum((circuit_flops(model, batches, size) for size in sizes), 0.0),
+        peaks=tuple(memory.circuit(model, batches, size) for size in {*sizes}),
+    )
+
+
+def circuit_flops(model: ModelOnTask, batches: Batches, num_edges: int) -> float:
+    """Running a circuit of so many edges: an upper estimate, since which edges is not yet known.
 
     As if a circuit had as many live sources and destinations as it has edges, spread evenly, and
     no two destinations of a layer the same parents. In the full graph all of them have.
     """
+    shape, graph = model.shape, model.graph
     full = num_edges >= graph.num_edges
     live = min(1.0, num_edges / graph.num_sources)
     read = min(1.0, num_edges / graph.num_destinations)
     repeated = 0 if full else shape.num_heads - shape.num_key_value_heads
-    extra = 2 * repeated * shape.head_dim * shape.d_model
-    projected = shape.num_layers * (shape.attention_weights + shape.mlp_weights + extra)
     inputs = 1 if full else shape.num_heads + 2 * graph.num_key_value_groups
     before = [1 + layer * (shape.num_heads + 1) for layer in range(shape.num_layers)]
     parents = sum(inputs * count + count + shape.num_heads for count in before)
-    # `logits` is read at the readouts only.
-    last = 2.0 * batch.readouts * live * graph.num_sources * shape.d_model
-    return Flops(
-        model=2.0 * batch.tokens * (live * projected + read * parents * shape.d_model)
-        + live * _attention(shape, batch)
-        + _unembedding(shape, batch.readouts)
-        + last
-    )
+    # Keys and values of query heads that share a KV head; what destinations read; and `logits`,
+    # which is read at the readouts only.
+    projected = 2 * repeated * shape.num_layers * shape.head_dim * shape.d_model
+    of_token = 2.0 * (live * projected + read * parents * shape.d_model)
+    of_readout = 2.0 * live * graph.num_sources * shape.d_model
+    unembedding = 2.0 * batches.readouts * shape.d_model * shape.vocab_size
+    flops = live * (_pass_flops(model, batches, FORWARD) - unembedding) + unembedding
+    return float((flops + batches.tokens * of_token + batches.readouts * of_readout).sum())
 
 
-def _linear(shape: ModelShape, batch: Batch) -> float:
-    return 2.0 * batch.tokens * shape.num_layers * (shape.attention_weights + shape.mlp_weights)
-
-
-def _attention(shape: ModelShape, batch: Batch) -> float:
-    return 4.0 * batch.pairs * shape.num_layers * shape.d_query
-
-
-def _unembedding(shape: ModelShape, readouts: int) -> float:
-    return 2.0 * readouts * shape.d_model * shape.vocab_size
-
-
-def _writes(shape: ModelShape, tokens: int) -> float:
-    """What all heads write, by themselves."""
-    return 2.0 * tokens * shape.num_layers * shape.d_query * shape.d_model
-
-
-def forward_work(shape: ModelShape, batch: Batch, times: int = 1) -> Work:
-    """Of calls of the decoder."""
-    return Work(forward_passes=times, flops=forward_flops(shape, batch) * times)
-
-
-def path_work(shape: ModelShape, passes: MethodPasses, batch: Batch) -> Work:
-    """Of calls along a path, with their backward passes."""
-    backward = passes.backward(batch.slots)
-    return forward_work(shape, batch, passes.forward) + Work(
-        backward_passes=backward,
-        flops=backward_flops(shape, batch, gim=passes.gim) * backward,
-    )
-
-
-def scoring_work(shape: ModelShape, graph: Graph, passes: MethodPasses, batch: Batch) -> Work:
-    """Of scoring every edge on a batch."""
-    work = path_work(shape, passes, batch)
-    if passes.num_points:
-        return work + Work(flops=contraction_flops(shape, graph, batch, passes.num_points))
-    return work + Work(
-        forward_passes=passes.intervened, flops=forward_flops(shape, batch) * graph.num_edges
-    )
-
-
-def flow_work(shape: ModelShape, passes: MethodPasses, num_spans: int, batch: Batch) -> Work:
-    """Of tracing flow on a batch (`attribution.pair_flow`); it is known to a few per cent.
+def tracing_flow(model: ModelOnTask, batches: Batches) -> Work:
+    """Tracing flow between positions; it is known to a few per cent.
 
     One more call finds masks and angles. At each point the operands of attention and their
     derivatives take the projections of q, k and v three times, each slot four products for all
     pairs of positions; and at the end pairs are added up by span.
     """
-    projections = shape.d_query + 2 * shape.d_key
-    at_point = 3 * 2.0 * batch.tokens * shape.num_layers * shape.d_model * projections
-    product = 2.0 * batch.pairs * shape.num_layers * shape.d_query
-    summed = 2 * 2 * 2.0 * batch.pairs * shape.num_layers * num_spans
-    pairs = passes.num_points * (1 + 4 * batch.slots) * product + batch.slots * summed
-    without_kernel = Flops(model=_linear(shape, batch))
-    return path_work(shape, passes, batch) + Work(
-        forward_passes=1,
-        flops=without_kernel
-        + Flops(model=passes.num_points * at_point, float32=_writes(shape, batch.tokens) + pairs),
+    shape, points = model.shape, method_points(model, "eap-ig")
+    projections = shape.num_layers * shape.d_model * (shape.d_query + 2 * shape.d_key)
+    at_points = len(points) * 3 * 2.0 * batches.tokens * projections
+    products = len(points) * (1 + 4 * batches.slots) * _pair_flops(model, batches) / 2
+    by_span = batches.slots * 8.0 * batches.pairs * shape.num_layers * model.num_spans
+    writes = 2.0 * batches.tokens * shape.num_layers * shape.d_query * shape.d_model
+    one_call = _pass_flops(model, without_readouts(batches), attention=0.0)
+    return along_path(model, batches, points) + Work(
+        forward_passes=len(batches),
+        flops=float((one_call + at_points).sum()),
+        float32_flops=float((writes + products + by_span).sum()),
+        peaks=(memory.flow(model, batches),),
     )
 
 
-def reading_work(shape: ModelShape, batch: Batch, *, num_patterns: int = 1) -> Work:
-    """Of reading all components on a batch; operations are known to a few per cent.
+def reading(model: ModelOnTask, batches: Batches, *, num_patterns: int = 1) -> Work:
+    """Reading all components; operations are known to a few per cent.
 
     The lens of each component, and once more of what each head reads of the target, is a product
     with the unembedding. Weights of attention are read `num_patterns` times, once for the roles of
     random sequences and twice for those of a task, by running it for a head's width of positions
     at a time.
     """
+    shape, readouts = model.shape, batches.readouts
     lenses = 2 + shape.num_layers * (2 * shape.num_heads + 2)
-    again = num_patterns * math.ceil(batch.positions / shape.head_dim) * (1 + 1 / shape.num_heads)
-    flops = Flops(
-        model=_unembedding(shape, batch.readouts * lenses) + again * _attention(shape, batch),
-        float32=3 * _writes(shape, batch.readouts)
-        + 2.0 * batch.readouts * batch.positions * shape.num_layers * shape.d_query,
+    lens = lenses * 2.0 * readouts * shape.d_model * shape.vocab_size
+    again = num_patterns * -(-batches.positions // shape.head_dim) * (1 + 1 / shape.num_heads)
+    # What heads write at a readout, and what they read of each position.
+    written = 2.0 * readouts * (3 * shape.d_model + batches.positions)
+    return forward(model, without_readouts(batches)) + Work(
+        flops=float((lens + again * _pair_flops(model, batches)).sum()),
+        float32_flops=float((written * shape.num_layers * shape.d_query).sum()),
+        peaks=(memory.read(model, batches),),
     )
-    return forward_work(shape, replace(batch, readouts=0)) + Work(flops=flops)
 
 
-def neurons_work(shape: ModelShape, metric: str, ig_steps: int, batch: Batch) -> Work:
-    """Of attributing the hidden units of the early layers on a batch."""
-    passes = path_passes("left", ig_steps, metric)
-    # Both ends are run by themselves, for the units' values.
-    passes = replace(passes, forward=ig_steps + 2 + (metric in COMPARED_WITH_CLEAN))
+def attributing_neurons(model: ModelOnTask, batches: Batches) -> Work:
+    """Attributing the hidden units of the early layers."""
+    shape, points = model.shape, path_points("left", model.settings.semantics.ig_steps)
     early = max(1, int(third_of_layers(shape.num_layers)[0].sum()))
-    units = 2.0 * batch.tokens * batch.slots * early * shape.d_model * shape.d_mlp
-    return path_work(shape, passes, batch) + Work(flops=Flops(float32=units))
+    units = 2.0 * batches.tokens * batches.slots * early * shape.d_model * shape.d_mlp
+    # The corrupted end, which is a point too, is run by itself, for the units' values.
+    work = along_path(model, batches, points) + forward(model, batches)
+    peaks = (memory.attribute_neurons(model, batches),)
+    return work + Work(float32_flops=float(units.sum()), peaks=peaks)
 
 
-def circuit_sizes_run(
-    settings: EvaluationSettings, sizes: Sequence[int], compared: int
-) -> list[int]:
-    """Sizes of all circuits that one model runs.
+def without_readouts(batches: Batches) -> Batches:
+    """The same calls without the unembedding after them."""
+    return replace(batches, readouts=np.zeros_like(batches.readouts))
 
-    Both models' circuits, baselines, and those found on parts of the discovery examples.
+
+def comparing(model: ModelOnTask, num_steps: int, *, whole: bool, times: int = 1) -> Work:
+    """Comparing two members, by the host: products of weights and scores, whose rows are ranked.
 
     Args:
-        settings: how many random circuits stand beside each model's own, and at which sizes.
-        sizes: of each model's circuits.
-        compared: the size at which circuits are compared.
+        model: one of them; both have its graph.
+        num_steps: denoising steps of both.
+        whole: `compare`; otherwise `circuit_shift`, as of controls.
+        times: how often.
     """
-    baseline_sizes = sizes if settings.baseline_sizes == "all" else [compared]
-    # Random ones, and one chosen by activation.
-    baselines = (settings.num_random + 1) * [*baseline_sizes]
-    return [*sizes, *sizes, *baselines, *(settings.rediscover * NUM_REDISCOVERED * [compared])]
+    num_rows, num_edges = model.num_rows, model.graph.num_edges
+    made, ranked = compared_rows(model.settings.comparison)
+    # Products of all pairs of examples in float64 take as long as two in float32; two of their
+    # three matrices are symmetric.
+    products = 2.0 * made * num_rows + 2 * 2 * 2.0 * num_rows**2
+    seconds = num_edges * ((ranked + NOISE_FREE_ROWS) / RANKED_EDGES + products / HOST_FLOPS)
+    seconds += COMPARISON_SECONDS
+    if whole:
+        fewer = draws_over_all_edges(model.graph, model.settings.comparison)
+        of_steps = 2.0 * 2 * num_steps * fewer.num_resamples * num_rows * num_edges
+        seconds = WHOLE_COMPARISON * seconds + of_steps / HOST_FLOPS
+    return Work(host_seconds=times * seconds, peaks=(memory.compare(model),))
 
 
-def num_measuring_passes(settings: EvaluationSettings) -> int:
-    """Passes over discovery canvases before circuits are run, to choose baselines by activation.
-
-    With mean ablation one more, at most: canvases of shapes that no held-out one has are left out.
-    """
-    return 3 if settings.ablation == "mean" else 2
-
-
-def circuits_work(shape: ModelShape, graph: Graph, sizes: Sequence[int], batch: Batch) -> Work:
-    """Of running circuits of these sizes on a batch, which is also run clean and corrupted."""
-    flops = sum((circuit_flops(shape, graph, batch, size) for size in sizes), Flops())
-    return forward_work(shape, batch, 2) + Work(circuit_runs=len(sizes), flops=flops)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ComparedRows:
-    """Rows of mean scores that a comparison takes."""
-
-    made: int
-    """By a product of weights with scores."""
-    ranked: int
-    """As if each were ranked for circuits of one size."""
-
-
-def comparison_rows(settings: ComparisonSettings) -> ComparedRows:
-    """Rows of mean scores that comparing two members makes and ranks, at the same sizes in each."""
+def compared_rows(settings: ComparisonSettings) -> tuple[int, int]:
+    """Rows of mean scores that comparing two members makes, and those that it ranks."""
     resamples, exchanges = settings.num_resamples, settings.num_exchanges
     few = settings.num_splits_per_resample
     halves = 4 * (settings.num_splits + few * resamples)
     # A side of an exchange is a product with both models' scores, of a half with half of them.
-    return ComparedRows(
-        made=2 * resamples + 4 * exchanges + halves + 4 * few * (1 + exchanges),
-        ranked=2 * (resamples + exchanges) + halves,
-    )
-
-
-def comparison_work(
-    settings: ComparisonSettings, graph: Graph, num_scored: int, num_steps: int, *, whole: bool
-) -> HostWork:
-    """Of comparing two members.
-
-    Args:
-        settings: how many resamples, halvings, shuffles and exchanges.
-        graph: of both.
-        num_scored: examples, or shards, with scores.
-        num_steps: denoising steps of both.
-        whole: `compare`; otherwise `circuit_shift`, as of controls.
-    """
-    large = graph.num_edges >= TAKEN_APART
-    narrow = graph.num_edges * (NARROW if large else 1.0)  # at most
-    drawn = comparison_rows(settings)
-    work = _work_of_rows(drawn, narrow, num_scored) + _noise_free_work(graph, narrow, num_scored)
-    if not whole:
-        return work
-    fewer = draws_over_all_edges(graph, settings)
-    wide = comparison_rows(fewer)
-    orders = settings.num_shuffles + fewer.num_shuffles
-    ranked = SEVERAL_SIZES * wide.ranked - (0 if large else drawn.ranked) + ORDER * orders
-    made = (wide.made if large else 0) + 2 * num_steps * fewer.num_resamples
-    rows = ComparedRows(made=made, ranked=ranked)
-    return work + _work_of_rows(rows, float(graph.num_edges), num_scored)
-
-
-def _work_of_rows(rows: ComparedRows, num_edges: float, num_scored: int) -> HostWork:
-    return HostWork(
-        elements=rows.ranked * num_edges, flops=2.0 * rows.made * num_scored * num_edges
-    )
-
-
-def _noise_free_work(graph: Graph, narrow: float, num_scored: int) -> HostWork:
-    """Of overlap without noise, and of the products of all pairs of examples in float64.
-
-    Two of the three matrices of products are symmetric, and a product in float64 takes as long as
-    two in float32.
-    """
-    products = 2 * 2 * 2.0 * num_scored**2 * graph.num_edges
-    return HostWork(
-        elements=NOISE_FREE_ROWS * narrow + NUM_SIMULATED * graph.num_edges, flops=products
-    )
+    made = 2 * resamples + 4 * exchanges + halves + 4 * few * (1 + exchanges)
+    return made, 2 * (resamples + exchanges) + halves

@@ -1,4 +1,4 @@
-"""Machine that is planned for: free memory, and operations per second of the device and the host.
+"""Machine that is planned for: free memory, and operations per second.
 
 Of the machine at hand they are measured; another one is described by its data sheet. A measured
 product is a guess at what whole passes reach; a measured batch (`--measure`) is no guess, but loads
@@ -11,17 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
+from typing import Literal
 
-import numpy as np
 import torch
 
-from mechshift.attribution import attribute
-from mechshift.denoising import Canvas, Readout
 from mechshift.errors import ConfigError
-from mechshift.models import LanguageModel
 from mechshift.run.planning.costs import Work
-from mechshift.run.planning.workload import Batch
-from mechshift.run.settings import AttributionSettings
 
 GIGA, TERA = 1e9, 1e12
 
@@ -36,14 +31,8 @@ FLOAT32_SLOWDOWN = 16
 """bfloat16 over float32 peak of data-centre GPUs without TF32: A100 312 and 19.5, H100 989 and 67
 TFLOP/s."""
 
-HOST_ELEMENTS = 4e7
-"""Edges that a host ranks in a second, and HOST_FLOPS the products of weights and scores: seen in
-`compare` with one thread of a small server (`benchmarks/plan.py`)."""
-
-HOST_FLOPS = 3e10
-
-MEASURED_SIZE = 1024
-MEASURED_SECONDS = 0.3
+MEASURED_SIZE, MEASURED_SECONDS = 1024, 0.3
+"""Of the product that is timed on a CPU, and for how long; on a GPU it is eight times as wide."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +53,11 @@ class MachineOptions:
     """Of that peak that is reached; by default 0.4 of a data sheet's, 0.8 of a measured one."""
     share_of_memory: float = 0.8
     """Of the free memory that is filled: allocators round up and fragment."""
-    host_elements: float = HOST_ELEMENTS
-    """Edges that the host ranks in a second, by which the comparison is timed [1/s]."""
     measure: bool = False
     """Load the ARM and score one batch, whose time is then what operations are taken to cost."""
 
     def __post_init__(self) -> None:
-        for name in (
-            "memory_gb",
-            "host_memory_gb",
-            "matmul_tflops",
-            "float32_tflops",
-            "host_elements",
-        ):
+        for name in ("memory_gb", "host_memory_gb", "matmul_tflops", "float32_tflops"):
             value: float | None = getattr(self, name)
             if value is not None and not 0 < value < inf:
                 raise ConfigError(f"{name} must be above 0 and finite, not {value}.")
@@ -111,37 +92,29 @@ class Machine:
     """Reached in the model's dtype [1/s]."""
     float32_flops: float
     """Reached in float32 [1/s]."""
-    host_elements: float
-    """Edges that the host ranks [1/s]."""
     share_of_memory: float
     note: str
     """How the speed is known, in one line."""
 
-    @property
-    def budget(self) -> int:
-        """Bytes of the device that a plan may fill."""
-        return int(self.share_of_memory * self.memory)
+    def budget(self, of: Literal["device", "host"]) -> float:
+        """Bytes that a plan may fill; infinity: not known."""
+        memory = self.host_memory if of == "host" else self.memory
+        return inf if memory is None else self.share_of_memory * memory
 
     def seconds(self, work: Work) -> float:
-        """How long matrix products and the ranking of edges take; nothing else is counted."""
-        host = work.host
-        return (
-            work.flops.model / self.flops
-            + work.flops.float32 / self.float32_flops
-            + host.elements / self.host_elements
-            + host.flops / HOST_FLOPS
-            + host.seconds
-        )
+        """How long matrix products take, and what the host does; nothing else is counted."""
+        on_device = work.flops / self.flops + work.float32_flops / self.float32_flops
+        return on_device + work.host_seconds
 
     def as_measured(self, work: Work, seconds: float) -> "Machine":
         """The same machine, at whose speed this work takes so long."""
         factor = self.seconds(work) / seconds
-        reached = work.flops.total / seconds
+        reached = (work.flops + work.float32_flops) / seconds / TERA
         return replace(
             self,
             flops=self.flops * factor,
             float32_flops=self.float32_flops * factor,
-            note=f"one batch of scores took {seconds:.2f} s, {reached / TERA:.3g} TFLOP/s",
+            note=f"one batch of scores took {seconds:.2f} s, {reached:.3g} TFLOP/s",
         )
 
 
@@ -151,40 +124,41 @@ def find_machine(options: MachineOptions, dtype: torch.dtype) -> Machine:
     Raises:
         ConfigError: a CUDA device that is not there.
     """
-    device = _device(options)
-    here = options.memory_gb is None
-    memory = _free_memory(device) if options.memory_gb is None else _bytes(options.memory_gb)
-    peak, float32_peak = _peaks(options, device, dtype)
-    measured = options.matmul_tflops is None
-    share = options.share_of_peak or (SHARE_OF_MEASURED if measured else SHARE_OF_PEAK)
+    device, here = _device(options), options.memory_gb is None
+    memory = _bytes(options.memory_gb) or _free_memory(device)
     host = memory if device.type == "cpu" else _free_memory(torch.device("cpu")) if here else None
-    if options.host_memory_gb is not None:
-        host = _bytes(options.host_memory_gb)
-    how = "a measured product's" if measured else "the given peak of"
+    if options.matmul_tflops is None:
+        how, default_share = "a measured product's", SHARE_OF_MEASURED
+        peak = measured_flops(device, dtype)
+        wide = peak if dtype == torch.float32 else measured_flops(device, torch.float32)
+    else:
+        how, default_share = "the given peak of", SHARE_OF_PEAK
+        peak = options.matmul_tflops * TERA
+        wide = peak if dtype == torch.float32 else peak / FLOAT32_SLOWDOWN
+        if options.float32_tflops is not None:
+            wide = options.float32_tflops * TERA
+    share = options.share_of_peak or default_share
     return Machine(
         device=_device_name(device) if here else f"a {device.type} device as given",
         memory=memory,
-        host_memory=host,
+        host_memory=_bytes(options.host_memory_gb) or host,
         shared=device.type == "cpu",
         flops=share * peak,
-        float32_flops=share * float32_peak,
-        host_elements=options.host_elements,
+        float32_flops=share * wide,
         share_of_memory=options.share_of_memory,
-        note=f"{share:.0%} of {how} {peak / TERA:.3g} TFLOP/s, {float32_peak / TERA:.3g} in"
-        " float32",
+        note=f"{share:.0%} of {how} {peak / TERA:.3g} TFLOP/s, {wide / TERA:.3g} in float32",
     )
 
 
 def _device(options: MachineOptions) -> torch.device:
-    name = options.device
+    name, here = options.device, options.memory_gb is None
     if name == "auto":
-        given = options.memory_gb is not None
-        name = "cuda" if given or torch.cuda.is_available() else "cpu"
+        name = "cuda" if torch.cuda.is_available() or not here else "cpu"
     try:
         device = torch.device(name)
     except RuntimeError:
         raise ConfigError(f"unknown device '{name}'; use cpu or cuda.") from None
-    if options.memory_gb is None and device.type == "cuda" and not torch.cuda.is_available():
+    if here and device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             f"there is no device '{name}' here; to plan for one, give its --memory-gb and"
             " --matmul-tflops."
@@ -192,26 +166,12 @@ def _device(options: MachineOptions) -> torch.device:
     return device
 
 
-def _peaks(
-    options: MachineOptions, device: torch.device, dtype: torch.dtype
-) -> tuple[float, float]:
-    """Operations per second in the model's dtype and in float32."""
-    if options.matmul_tflops is None:
-        peak = measured_flops(device, dtype)
-        return peak, peak if dtype == torch.float32 else measured_flops(device, torch.float32)
-    peak = options.matmul_tflops * TERA
-    if options.float32_tflops is not None:
-        return peak, options.float32_tflops * TERA
-    return peak, peak if dtype == torch.float32 else peak / FLOAT32_SLOWDOWN
-
-
 @torch.no_grad()
 def measured_flops(device: torch.device, dtype: torch.dtype) -> float:
     """Operations per second of a large matrix product, timed for a fraction of a second."""
     size = MEASURED_SIZE if device.type == "cpu" else 8 * MEASURED_SIZE
     matrix = torch.ones(size, size, device=device, dtype=dtype)
-    seconds = timed(lambda: matrix @ matrix, device)
-    return 2.0 * size**3 / seconds
+    return 2.0 * size**3 / timed(lambda: matrix @ matrix, device)
 
 
 def timed(work: Callable[[], object], device: torch.device) -> float:
@@ -230,49 +190,9 @@ def timed(work: Callable[[], object], device: torch.device) -> float:
     return elapsed / times
 
 
-def measured_batch(model: LanguageModel, batch: Batch, settings: AttributionSettings) -> float:
-    """Seconds in which a model scores a batch of such sizes, whose tokens mean nothing."""
-    readouts = max(batch.slots, batch.readouts // batch.rows)
-    ids = np.random.default_rng(0).integers(model.vocab_size, size=(2, batch.rows, batch.positions))
-    canvases = [
-        Canvas(
-            example=row,
-            cluster=row,
-            clean_ids=tuple(ids[0, row].tolist()),
-            corrupted_ids=tuple(ids[1, row].tolist()),
-            readouts=tuple(
-                Readout(
-                    step=at * batch.slots // readouts,
-                    slot=at * batch.slots // readouts,
-                    position=batch.positions - readouts + at,
-                    target_position=at,
-                    target_id=1,
-                    distractor_id=2,
-                    contrast=None,
-                )
-                for at in range(readouts)
-            ),
-        )
-        for row in range(batch.rows)
-    ]
-    return timed(
-        lambda: attribute(
-            model,
-            canvases,
-            metric="logit_diff",
-            method=settings.method,
-            grouped=settings.grouped,
-            batch_size=batch.rows,
-            **settings.options(),
-        ),
-        model.device,
-    )
-
-
 def _free_memory(device: torch.device) -> int:
     if device.type == "cuda":
-        free, _total = torch.cuda.mem_get_info(device)
-        return int(free)
+        return int(torch.cuda.mem_get_info(device)[0])
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
@@ -287,5 +207,5 @@ def _device_name(device: torch.device) -> str:
     return f"cpu with {torch.get_num_threads()} threads"
 
 
-def _bytes(gigabytes: float) -> int:
-    return int(gigabytes * GIGA)
+def _bytes(gigabytes: float | None) -> int | None:
+    return None if gigabytes is None else int(gigabytes * GIGA)

@@ -3,39 +3,39 @@
 A machine that cannot hold a run is refused in one line, with settings, or memory, that would do.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args
 
+import polars as pl
+
+from mechshift.attribution import attribute
+from mechshift.denoising import build_canvases, left_to_right
 from mechshift.errors import ConfigError
 from mechshift.models import PairShape, local_tokenizer, pair_shape
 from mechshift.models.loading import DTYPES
-from mechshift.run.folders import (
-    ABLATION,
-    ALTERNATIVES,
-    FAITHFULNESS,
-    FLOW,
-    KINDS,
-    POOL,
-    SCORES,
-    SEMANTICS,
-    SWEEP,
-    member_title,
-)
-from mechshift.run.planning.costs import DECODING_BATCH_SIZE, scoring_work
+from mechshift.run.folders import COMPARISON, REPORT, member_title
+from mechshift.run.planning.costs import Work, scoring
 from mechshift.run.planning.machine import (
     GIGA,
+    TERA,
     Machine,
     MachineOptions,
     find_machine,
-    measured_batch,
+    timed,
 )
-from mechshift.run.planning.model_on_task import ModelOnTask
-from mechshift.run.planning.stages import StageCost, Use, Workload, make_workload
-from mechshift.run.planning.workload import run_members, task_lengths
+from mechshift.run.planning.memory import Peak, chunk_bytes
+from mechshift.run.planning.stages import PLANNED, REPORT_SECONDS, score_bytes, wanted_stages
+from mechshift.run.planning.workload import (
+    DECODING_BATCH_SIZE,
+    ModelOnTask,
+    example_lengths,
+    models_on_tasks,
+    sampled_examples,
+)
 from mechshift.run.scores import check_shards, possible_shards
 from mechshift.run.settings import RunSettings, Skippable
-from mechshift.tasks import find_tasks
+from mechshift.tasks import Task, encode_example, find_tasks
 
 SOLVED = 0.5
 """Share of candidates that both models are assumed to get right."""
@@ -44,17 +44,10 @@ NUM_SIZES = (128, 64, 32, 16, 8, 4, 2, 1)
 """Batch sizes that are tried: powers of two, largest first. Beyond 128 a batch pads more and
 computes no faster."""
 
-FITTED = {
-    SCORES: "attribution",
-    FLOW: "flow",
-    SEMANTICS: "semantics",
-    FAITHFULNESS: "circuit evaluation",
-    ABLATION: "ablation",
-    ALTERNATIVES: "other circuits",
-}
-"""Stages whose batch size is chosen, and what a refusal calls them."""
+Models = Sequence[ModelOnTask]
+"""Every model of a run on every task."""
 
-Remake = Callable[[RunSettings], Workload]
+Remake = Callable[[RunSettings], Models]
 """The same work with other settings."""
 
 
@@ -64,14 +57,15 @@ class TaskPlan:
 
     task: str
     model: str
-    prompt_tokens: int
-    """Of the longest example that was looked at, with its suffix."""
-    target_tokens: int
-    num_steps: int
+    prompt: int
+    """Of the longest example that was looked at, with its suffix [tokens]."""
+    target: int
+    """The same [tokens]."""
+    steps: int
     """Denoising steps that are scored."""
-    num_canvases: int
-    """Discovery canvases of all examples."""
-    score_bytes: int
+    canvases: int
+    """For discovery, of all examples."""
+    scores_bytes: int
     """Scores of all examples, or shards of them, steps and edges, on disk."""
     chunk_bytes: int
     """What the host's memory holds at once while they are made."""
@@ -79,9 +73,15 @@ class TaskPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
-    """One stage, and how long it is estimated to take."""
+    """What one stage does for one model on one task, and how long it is estimated to take."""
 
-    cost: StageCost
+    stage: str
+    """Its name in `mechshift.run.STAGES`."""
+    task: str
+    """Empty for what is done for all tasks together."""
+    model: str
+    """`arm`, `mdm`, or the name of a control; empty for what belongs to no model."""
+    work: Work
     seconds: float
 
 
@@ -94,20 +94,11 @@ class RunPlan:
     shapes: PairShape
     num_edges: int
     machine: Machine
-    attribution_batch_size: int
-    """Of flow too."""
-    evaluation_batch_size: int
-    semantics_batch_size: int | None
-    """None: the run does not do the stage."""
-    ablation_batch_size: int | None
-    alternatives_batch_size: int | None
+    batch_sizes: Mapping[str, int]
+    """Largest that fit, by the settings that have them: `attribution`, `evaluation` and so on."""
     tasks: tuple[TaskPlan, ...]
     stages: tuple[StagePlan, ...]
     """In the order in which they are run."""
-    memory: tuple[Use, ...]
-    """The largest peak of each phase."""
-    comparison_bytes: int
-    """What comparing the scores of two models takes of the host's memory, on any task."""
     notes: tuple[str, ...]
     """What was assumed."""
 
@@ -117,24 +108,22 @@ class RunPlan:
 
     @property
     def disk_bytes(self) -> int:
-        return sum(stage.cost.disk_bytes for stage in self.stages)
+        return sum(stage.work.disk_bytes for stage in self.stages)
+
+    @property
+    def memory(self) -> tuple[Peak, ...]:
+        """The largest peak of each phase."""
+        largest: dict[str, Peak] = {}
+        for peak in (peak for stage in self.stages for peak in stage.work.peaks):
+            if peak.phase not in largest or peak.total_bytes > largest[peak.phase].total_bytes:
+                largest[peak.phase] = peak
+        return tuple(largest.values())
 
     @property
     def options(self) -> str:
         """What to give `mechshift run`."""
-        sizes = {
-            "attribution": self.attribution_batch_size,
-            "semantics": self.semantics_batch_size,
-            "evaluation": self.evaluation_batch_size,
-            "ablation": self.ablation_batch_size,
-            "sweep": self.attribution_batch_size if self._sweeps else None,
-            "alternatives": self.alternatives_batch_size,
-        }
-        return " ".join(f"--{name}.batch-size {size}" for name, size in sizes.items() if size)
-
-    @property
-    def _sweeps(self) -> bool:
-        return any(stage.cost.stage == SWEEP for stage in self.stages)
+        sizes = self.batch_sizes.items()
+        return " ".join(f"--{settings}.batch-size {size}" for settings, size in sizes)
 
 
 def plan_run(
@@ -160,222 +149,185 @@ def plan_run(
         raise ConfigError(f"solved is a share in (0, 1], not {solved}.")
     settings, options = settings or RunSettings(), machine or MachineOptions()
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
-    entry = settings.models.entry()
-    tasks = find_tasks(settings.task_names())
+    entry, tasks = settings.models.entry(), find_tasks(settings.task_names())
     shapes, tokenizer = pair_shape(entry), local_tokenizer(entry)
-    lengths = {task.name: task_lengths(task, tokenizer, KINDS) for task in tasks}
     found = find_machine(options, DTYPES[settings.models.dtype])
+    examples = [(task, sampled_examples(task, tokenizer)) for task in tasks]
 
-    def remake(changed: RunSettings) -> Workload:
-        members = run_members(entry, changed.skip)
-        return make_workload(changed, shapes, members, tasks, lengths, host_is_device=found.shared)
+    def remake(changed: RunSettings) -> Models:
+        return models_on_tasks(
+            changed, entry, shapes, examples, tokenizer, solved=solved, shared=found.shared
+        )
 
-    workload = remake(settings)
-    sizes = fitting_batch_sizes(workload, found, remake)
-    _check_host(workload, found, remake)
+    models = remake(settings)
+    sizes = fitting_batch_sizes(models, found, remake)
     if options.measure:
-        found = _measured(workload, sizes[SCORES], found, options)
-    peaks = [
-        use
-        for stage in (POOL, *FITTED)
-        for use in workload.peaks(stage, sizes.get(stage, 1))
-        if stage in workload.stages
+        found = _measured(models[0], tasks[0], sizes["attribution"], found, options)
+    stages = [
+        StagePlan(
+            stage=name,
+            task=model.task,
+            model=model.name,
+            work=work,
+            seconds=found.seconds(work),
+        )
+        for name, stage in wanted_stages(settings).items()
+        for model, work in _works(models, name, sizes.get(stage.option, 1))
     ]
-    phases = dict.fromkeys(use.memory.phase for use in peaks)
+    report = Work(host_seconds=REPORT_SECONDS)
+    stages.append(StagePlan(stage=REPORT, task="", model="", work=report, seconds=REPORT_SECONDS))
     return RunPlan(
         pair=entry.name,
         dtype=settings.models.dtype,
         shapes=shapes,
-        num_edges=workload.models[0].graph.num_edges,
+        num_edges=models[0].graph.num_edges,
         machine=found,
-        attribution_batch_size=sizes[SCORES],
-        evaluation_batch_size=sizes[FAITHFULNESS],
-        semantics_batch_size=sizes.get(SEMANTICS),
-        ablation_batch_size=sizes.get(ABLATION),
-        alternatives_batch_size=sizes.get(ALTERNATIVES),
-        tasks=tuple(map(_task_plan, workload.models)),
-        stages=tuple(
-            StagePlan(cost=cost, seconds=found.seconds(cost))
-            for cost in workload.costs(sizes, solved)
-        ),
-        memory=tuple(
-            _largest(use for use in peaks if use.memory.phase == phase) for phase in phases
-        ),
-        comparison_bytes=workload.comparison_bytes,
-        notes=tuple(_notes(workload, found, shapes, tokenizer is not None, solved)),
+        batch_sizes=sizes,
+        tasks=tuple(map(_task_plan, models)),
+        stages=tuple(stages),
+        notes=tuple(_notes(models[0], found, shapes, tokenizer is not None)),
     )
 
 
-def fitting_batch_sizes(workload: Workload, machine: Machine, remake: Remake) -> dict[str, int]:
-    """The largest power of two, for each stage of a run, with which its peak fits the budget.
+def fitting_batch_sizes(models: Models, machine: Machine, remake: Remake) -> dict[str, int]:
+    """The largest power of two with which all peaks fit, for all settings that have a batch size.
 
     Raises:
-        ConfigError: not even one canvas fits, or decoding does not; the message names settings, or
-            the memory, that would do.
+        ConfigError: not even one canvas fits, or what no batch size changes; the message names
+            settings, or the memory, that would do.
     """
-    if _peak(workload, POOL, DECODING_BATCH_SIZE).memory.total > machine.budget:
-        raise _refusal(workload, POOL, "decoding", DECODING_BATCH_SIZE, machine, remake)
     sizes: dict[str, int] = {}
-    for stage, words in FITTED.items():
-        if stage in workload.stages:
-            fitting = (
-                size
-                for size in NUM_SIZES
-                if _peak(workload, stage, size).memory.total <= machine.budget
-            )
-            size = next(fitting, None)
-            if size is None:
-                raise _refusal(workload, stage, words, 1, machine, remake)
-            sizes[stage] = size
-    # They share the settings of attribution.
-    sizes[SCORES] = min(sizes[SCORES], sizes.get(FLOW, sizes[SCORES]))
-    return sizes | {FLOW: sizes[SCORES], SWEEP: sizes[SCORES]}
+    for name, stage in wanted_stages(models[0].settings).items():
+        # Stages that share settings share a size, which fits all of them.
+        at_most = sizes.get(stage.option, NUM_SIZES[0]) if stage.option else 1
+        for size in (size for size in NUM_SIZES if size <= at_most):
+            beyond = _beyond(models, name, size, machine)
+            if beyond is None:
+                sizes[stage.option] = size
+                break
+        else:
+            assert beyond is not None
+            raise _refusal(models, name, beyond, machine, remake)
+    sizes.pop("", None)
+    return sizes
 
 
-def _peak(workload: Workload, stage: str, batch_size: int) -> Use:
-    return _largest(workload.peaks(stage, batch_size))
+def _works(models: Models, name: str, batch_size: int) -> Iterator[tuple[ModelOnTask, Work]]:
+    """What a stage does for every model on every task that it is about."""
+    for model in models:
+        if PLANNED[name].is_about(model.name):
+            yield model, PLANNED[name].work(model, batch_size)
 
 
-def _largest(uses: Iterator[Use] | list[Use]) -> Use:
-    return max(uses, key=lambda use: use.memory.total)
+def _beyond(models: Models, name: str, batch_size: int, machine: Machine) -> Peak | None:
+    """The largest of a stage's peaks that do not fit."""
+    peaks = (peak for _, work in _works(models, name, batch_size) for peak in work.peaks)
+    beyond = [peak for peak in peaks if peak.total_bytes > machine.budget(peak.memory)]
+    return max(beyond, key=lambda peak: peak.total_bytes, default=None)
 
 
 def _refusal(
-    workload: Workload, stage: str, words: str, size: int, machine: Machine, remake: Remake
+    models: Models, name: str, peak: Peak, machine: Machine, remake: Remake
 ) -> ConfigError:
     """One line on what does not fit, with the first change of settings that makes it fit."""
-    use = _peak(workload, stage, size)
-    smallest, remedy = use.memory.total, ""
-    for option, settings in _changes(workload.settings, stage):
-        changed = remake(settings)
-        needed = _peak(changed, stage, size).memory.total if stage in changed.stages else 0
-        if needed <= machine.budget:
-            remedy = f"use {option}" + (f", which needs {gigabytes(needed)}" if needed else "")
+    smallest = peak.total_bytes
+    for option, settings in _changes(models[0].settings, name):
+        changed = remake(settings) if name in wanted_stages(settings) else []
+        beyond = _beyond(changed, name, 1, machine)
+        if beyond is None:
+            remedy = f"use {option}"
             break
-        smallest = min(smallest, needed)
+        smallest = min(smallest, beyond.total_bytes)
     else:
-        needed = int(smallest / machine.share_of_memory)
-        remedy = f"no setting makes it fit; take a device with {gigabytes(needed)} free"
+        free = gigabytes(smallest / machine.share_of_memory)
+        remedy = f"no setting makes it fit; take a {peak.memory} with {free} free"
+    budget, share = machine.budget(peak.memory), machine.share_of_memory
+    weights = f", {gigabytes(peak.weights_bytes)} of them for the weights of all models,"
     return ConfigError(
-        f"{words} of '{use.task}' by {member_title(use.model)} needs"
-        f" {gigabytes(use.memory.total)} at least, {gigabytes(use.memory.weights)} of them for the"
-        f" weights of all models, and {gigabytes(machine.budget)} may be filled"
-        f" ({machine.share_of_memory:.0%} of {gigabytes(machine.memory)} free): {remedy}."
+        f"{PLANNED[name].called} of '{peak.task}' by {member_title(peak.model)} needs"
+        f" {gigabytes(peak.total_bytes)} of the {peak.memory}'s memory at least"
+        f"{weights if peak.weights_bytes else ''} and {gigabytes(budget)} may be filled"
+        f" ({share:.0%} of {gigabytes(budget / share)} free): {remedy}."
     )
 
 
 def _changes(settings: RunSettings, stage: str) -> Iterator[tuple[str, RunSettings]]:
     """Settings that need less memory, those that change least first."""
+    own, skip = settings.attribution, settings.skip
+    size = own.chunk_size
+    while (size := size // 2) >= own.examples_per_shard:
+        smaller = replace(own, chunk_size=size)
+        yield f"--attribution.chunk-size {size}", replace(settings, attribution=smaller)
+    for size in possible_shards(settings.pool.num_examples) if stage == COMPARISON else ():
+        shards = replace(own, examples_per_shard=size)
+        yield f"--attribution.examples-per-shard {size}", replace(settings, attribution=shards)
+    yield "--skip controls", replace(settings, skip=(*skip, "controls"))
     half = replace(settings, models=replace(settings.models, dtype="bfloat16"))
-    chunk, bfloat16 = "--attribution.chunk-size 1", "--dtype bfloat16"
-    small = replace(settings.attribution, chunk_size=1)
-    yield chunk, replace(settings, attribution=small)
-    yield "--skip controls", replace(settings, skip=(*settings.skip, "controls"))
-    yield bfloat16, half
-    yield f"{bfloat16} {chunk}", replace(half, attribution=small)
-    grouped = replace(half, attribution=replace(small, grouped=True))
-    yield f"{bfloat16} {chunk} --attribution.grouped", grouped
+    yield "--dtype bfloat16", half
+    least = replace(own, chunk_size=1, grouped=True)
+    words = "--dtype bfloat16 --attribution.chunk-size 1 --attribution.grouped"
+    yield words, replace(half, attribution=least)
     for optional in get_args(Skippable):
         if optional == stage:
-            yield f"--skip {stage}", replace(settings, skip=(*settings.skip, optional))
-
-
-def _check_host(workload: Workload, machine: Machine, remake: Remake) -> None:
-    """Refuse a host whose memory cannot hold a chunk's scores, or those that are compared.
-
-    Raises:
-        ConfigError: with the size of a chunk, or of shards, that would fit.
-    """
-    if machine.host_memory is None:
-        return
-    room, settings = int(machine.share_of_memory * machine.host_memory), workload.settings
-    if machine.shared:
-        # The stage's own peak counts the chunk; models are still loaded when scores are compared.
-        room -= max(model.memory.weights for model in workload.models)
-    else:
-        for model in workload.models:
-            needed = model.chunk_bytes
-            if needed > room:
-                raise ConfigError(
-                    f"a chunk's scores of '{model.task}' by {member_title(model.model)} take"
-                    f" {gigabytes(needed)} of the host's memory, and {gigabytes(room)} may be"
-                    f" filled: {_smaller_chunk(workload, model, room)}."
-                )
-    if workload.comparison_bytes <= room:
-        return
-    remedy = "no size of shards makes it fit; take a host with more memory"
-    for size in possible_shards(settings.pool.num_examples):
-        attribution = replace(settings.attribution, examples_per_shard=size)
-        if remake(replace(settings, attribution=attribution)).comparison_bytes <= room:
-            remedy = f"use --attribution.examples-per-shard {size}"
-            break
-    raise ConfigError(
-        f"comparing scores of {workload.num_rows} {workload.unit}s takes"
-        f" {gigabytes(workload.comparison_bytes)} of the host's memory, and {gigabytes(room)} may"
-        f" be filled: {remedy}."
-    )
-
-
-def _smaller_chunk(workload: Workload, model: ModelOnTask, room: int) -> str:
-    """The largest chunk of whole shards that fits."""
-    per_shard = workload.settings.attribution.examples_per_shard
-    chunk = workload.settings.attribution.examples_per_chunk
-    while chunk and model.bytes_of_chunk(chunk) > room:
-        chunk -= per_shard
-    if chunk:
-        return f"use --attribution.chunk-size {chunk}"
-    smaller = "smaller shards, " if per_shard > 1 else ""
-    return f"use {smaller}fewer steps, --pool.num-steps, or a host with more memory"
+            yield f"--skip {stage}", replace(settings, skip=(*skip, optional))
 
 
 def _measured(
-    workload: Workload, batch_size: int, machine: Machine, options: MachineOptions
+    model: ModelOnTask, task: Task, batch_size: int, machine: Machine, options: MachineOptions
 ) -> Machine:
-    """The machine at the speed at which it scores the ARM's largest batch of the first task."""
-    settings, model = workload.settings, workload.models[0]
-    batches = model.discovery(batch_size, settings.attribution.examples_per_chunk)
-    batch = max(batches, key=lambda batch: batch.tokens)
-    loaded = settings.models.load(options.device).arm
-    work = scoring_work(model.shape, model.graph, model.passes, batch)
-    return machine.as_measured(work, measured_batch(loaded, batch, settings.attribution))
+    """The machine at the speed at which it scores a batch of the ARM's, of the first task."""
+    settings = model.settings
+    arm = settings.models.load(options.device).arm
+    batch_size = min(batch_size, settings.attribution.examples_per_chunk)
+    sampled = sampled_examples(task, arm.tokenizer)
+    lengths = tuple(example_lengths(task, one, arm.tokenizer, "arm") for one in sampled)
+    encoded = [encode_example(task, one, arm.tokenizer, "arm") for one in sampled]
+    batch = [encoded[row % len(encoded)] for row in range(batch_size)]
+    schedule = left_to_right([len(one.target_ids) for one in batch], settings.pool.num_steps)
+    canvases = build_canvases(arm, batch, schedule)
+    seconds = timed(
+        lambda: attribute(
+            arm,
+            canvases,
+            metric=model.metric,
+            method=settings.attribution.method,
+            grouped=settings.attribution.grouped,
+            batch_size=batch_size,
+            **settings.attribution.options(),
+        ),
+        arm.device,
+    )
+    own = left_to_right([one.target for one in lengths], settings.pool.num_steps)
+    measured = replace(model, examples=lengths)
+    work = scoring(measured, measured.canvases(batch_size, batch_size, schedule=own))
+    return machine.as_measured(work, seconds)
 
 
-def gigabytes(number: int) -> str:
+def gigabytes(number: int | float) -> str:
     """Bytes as a text."""
     return f"{number / GIGA:,.2f} GB"
 
 
 def _task_plan(model: ModelOnTask) -> TaskPlan:
-    lengths = model.lengths
     return TaskPlan(
         task=model.task,
-        model=model.model,
-        prompt_tokens=int((lengths.prefix + lengths.suffix).max()),
-        target_tokens=int(lengths.target.max()),
-        num_steps=model.num_steps,
-        num_canvases=len(model.discovery(1)),
-        score_bytes=model.score_bytes,
-        chunk_bytes=model.chunk_bytes,
+        model=model.name,
+        prompt=max(one.prefix + one.suffix for one in model.examples),
+        target=max(one.target for one in model.examples),
+        steps=model.schedule.num_steps,
+        canvases=len(model.discovery(1)),
+        scores_bytes=score_bytes(model, model.schedule.num_steps),
+        chunk_bytes=chunk_bytes(model),
     )
 
 
 def _notes(
-    workload: Workload, machine: Machine, shapes: PairShape, has_tokenizer: bool, solved: float
+    model: ModelOnTask, machine: Machine, shapes: PairShape, has_tokenizer: bool
 ) -> Iterator[str]:
-    per_shard = workload.settings.attribution.examples_per_shard
-    of = f" of {per_shard} examples each" if per_shard > 1 else ""
-    yield (
-        f"comparing scores of {workload.num_rows} {workload.unit}s{of} takes"
-        f" {gigabytes(workload.comparison_bytes)} of the host's memory"
-    )
     yield f"speed: {machine.note}"
     yield (
-        f"the host is taken to rank {machine.host_elements:,.0f} edges in a second"
-        " (--host-elements), as one core of a small server did"
-    )
-    yield (
-        f"{solved:.0%} of candidates are assumed to be solved by both models (--solved); they are"
-        f" decoded {DECODING_BATCH_SIZE} at a time"
+        f"{model.solved:.0%} of candidates are assumed to be solved by both models (--solved); they"
+        f" are decoded {DECODING_BATCH_SIZE} at a time"
     )
     if not has_tokenizer:
         yield (
@@ -389,12 +341,73 @@ def _notes(
         " and ablation, as if every control had all its draws"
     )
     yield (
-        "time counts matrix products and ranked edges only, not loading, the disk, or the reading"
-        " of weights that slows decoding by the token; disk counts scores, flow, semantics, circuit"
-        " runs and ablation, the rest takes a few megabytes"
+        "time counts matrix products, and the comparison as of one core; not loading, the disk, or"
+        " the reading of weights that slows decoding by the token; disk counts scores, flow and"
+        " semantics, the rest takes a few megabytes"
     )
     if machine.host_memory is None:
         yield (
             "the host's memory is not known (--host-memory-gb), so it is not checked that it holds"
             " a chunk's scores, or those that are compared"
         )
+
+
+def task_table(plan: RunPlan) -> pl.DataFrame:
+    """The sizes of each task, and of its scores [10^9 bytes]."""
+    return _in_gigabytes(pl.DataFrame(plan.tasks))
+
+
+def memory_table(plan: RunPlan) -> pl.DataFrame:
+    """The peak of each phase, and whose it is [10^9 bytes]."""
+    return _in_gigabytes(pl.DataFrame(plan.memory))
+
+
+def _in_gigabytes(table: pl.DataFrame) -> pl.DataFrame:
+    """The table with members as they are titled, and without long names of columns."""
+    return table.select(
+        pl.col("model").map_elements(member_title, pl.String)
+        if name == "model"
+        else (pl.col(name) / GIGA).alias(f"{name.removesuffix('_bytes')} GB")
+        if name.endswith("_bytes")
+        else name
+        for name in table.columns
+    )
+
+
+def stage_table(plan: RunPlan) -> pl.DataFrame:
+    """Passes, operations [10^12], disk [10^9 bytes] and time of each stage on each task.
+
+    All models together; the last row is the sum.
+    """
+    groups: dict[tuple[str, str], list[StagePlan]] = {}
+    for stage in plan.stages:
+        groups.setdefault((stage.stage, stage.task), []).append(stage)
+    groups["all", ""] = list(plan.stages)
+    rows = []
+    for (name, task), stages in groups.items():
+        work = sum((stage.work for stage in stages), Work())
+        teraflops = (work.flops + work.float32_flops) / TERA
+        rows.append(
+            {
+                "stage": name,
+                "task": task,
+                "forward": work.forward_passes,
+                "backward": work.backward_passes,
+                "circuits": work.circuit_runs,
+                "TFLOP": f"{teraflops:,.0f}" if teraflops >= 100 else f"{teraflops:.3g}",
+                "disk GB": f"{work.disk_bytes / GIGA:.3f}",
+                "time": duration(sum(stage.seconds for stage in stages)),
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def duration(seconds: float) -> str:
+    """A length of time in two units."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d} h"

@@ -1,209 +1,239 @@
-"""Stages of a run as work: their costs and peaks of memory, for each model on each task.
+"""Stages of a run as a plan knows them: what each does for one model on one task.
 
-The list is `mechshift.run.STAGES`; the order, and what `--skip` and `--also` do, come from there.
+The table `PLANNED` has an entry for every stage of `mechshift.run.STAGES` but the report; order,
+and what `--skip` and `--also` do, come from there. Adding a stage is adding an entry.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from math import ceil, prod
+from typing import Literal, NamedTuple
 
-from mechshift.comparison import Unit
-from mechshift.models import Kind, ModelShape, PairShape
-from mechshift.models.loading import DTYPES
-from mechshift.run.folders import (
-    ABLATION,
-    ALTERNATIVES,
-    FAITHFULNESS,
-    FLOW,
-    KINDS,
-    POOL,
-    REPORT,
-    SCORES,
-    SEMANTICS,
-)
-from mechshift.run.planning.costs import DECODING_BATCH_SIZE, HostWork, Work, circuit_sizes_run
-from mechshift.run.planning.memory import MemoryModel, MemoryUse
-from mechshift.run.planning.model_on_task import ModelOnTask
-from mechshift.run.planning.stage_work import STAGE_WORK, Asked, is_about
-from mechshift.run.planning.workload import ExampleLengths, Member
-from mechshift.run.settings import RunSettings
+import numpy as np
+
+from mechshift.ablation import max_num_plans
+from mechshift.ablation.decoded import decodable
+from mechshift.ablation.single_components import num_forward_passes
+from mechshift.attribution import NUM_GROUPS
+from mechshift.attribution.position_flow_record import part_shapes
+from mechshift.evaluation import NUM_REDISCOVERED
+from mechshift.run import folders
+from mechshift.run.planning import costs, memory
+from mechshift.run.planning.costs import Work, forward, without_readouts
+from mechshift.run.planning.memory import WIDE
+from mechshift.run.planning.workload import Batches, ModelOnTask, make_batches
+from mechshift.run.settings import EvaluationSettings, RunSettings
 from mechshift.run.stages import STAGES
-from mechshift.tasks import Task
+from mechshift.run.step_sweep import (
+    default_num_steps,
+    has_num_steps,
+    longest_target,
+    with_num_steps,
+)
+from mechshift.semantics.hidden_units import EXAMPLES_PER_CHUNK
 
-REPORT_SECONDS = 5.0
-"""Of the page and its figures, whatever the models: a guess."""
+CONCLUSION_SECONDS, REPORT_SECONDS = 1.0, 5.0
+"""Of one member's quantities on one task, beside reading its scores, and of the page: guesses."""
 
-BatchSizes = Mapping[str, int]
-"""Stage -> canvases in one of its batches."""
+SHIFTS_BY_TEMPLATE = 2
+"""Shifts of one control that take as many rows as the MDM by template: as counted for eight
+templates, their noise-free overlaps and as many random groups."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class StageCost(Work):
-    """The work of one stage, on one task, by one model."""
-
-    stage: str
-    """Its name in `mechshift.run.STAGES`."""
-    task: str
-    """Empty for what is done for all tasks together."""
-    model: str
-    """`arm`, `mdm`, or the name of a control; empty for what belongs to no model."""
+READ_BYTES = 1e9
+"""Of stored scores that are read and added up in a second: a guess for a disk that is not slow."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Use:
-    """A peak of memory, and whose it is."""
+class PlannedStage(NamedTuple):
+    """What a plan knows of a stage."""
 
-    task: str
-    model: str
-    memory: MemoryUse
+    members: Literal["all", "pair", "controls", "with the ARM", "mdm"]
+    """Whom it does something for; `with the ARM`: those that are compared with it."""
+    work: Callable[[ModelOnTask, int], Work]
+    """For a model on a task, with so many canvases in a batch."""
+    called: str
+    """In a refusal."""
+    option: str = ""
+    """Settings that have its batch size, which is then chosen."""
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Workload:
-    """A run's models, tasks and settings."""
-
-    settings: RunSettings
-    models: tuple[ModelOnTask, ...]
-    host_is_device: bool
-
-    @cached_property
-    def stages(self) -> tuple[str, ...]:
-        """Names of the stages that the run does, in order."""
-        return tuple(stage.name for stage in STAGES if stage.is_wanted(self.settings))
-
-    @property
-    def pair(self) -> list[ModelOnTask]:
-        """The two models, without controls, on every task."""
-        return [model for model in self.models if model.model in KINDS]
-
-    def peaks(self, stage: str, batch_size: int = DECODING_BATCH_SIZE) -> list[Use]:
-        """Memory of every model, task and phase of a stage, with so many canvases in a batch."""
-        found = []
-        for model in self.models if stage in (SCORES, FLOW) else self.pair:
-            uses = list(self._uses(stage, model, batch_size))
-            for phase in dict.fromkeys(use.phase for use in uses):
-                of_phase = (use for use in uses if use.phase == phase)
-                memory = max(of_phase, key=lambda use: use.total)
-                found.append(Use(task=model.task, model=model.model, memory=memory))
-        return found
-
-    def _uses(self, stage: str, model: ModelOnTask, batch_size: int) -> Iterator[MemoryUse]:
-        memory, attribution = model.memory, self.settings.attribution
-        if stage == POOL:
-            pool = self.settings.pool
-            calls = {*model.decoding(pool.num_examples), *model.decoding(pool.num_held_out)}
-            yield from (memory.decode(call, model.kind) for call in calls)
-        elif stage == SCORES:
-            held = model.chunk_bytes if self.host_is_device else 0
-            for batch in set(model.discovery(batch_size, attribution.examples_per_chunk)):
-                if model.passes.num_points:
-                    yield memory.gradients(batch, held)
-                    yield memory.contract(batch, held)
-                else:
-                    yield memory.exact(batch, model.passes.edges_per_pass, held)
-        elif stage == FLOW:
-            yield from map(memory.flow, set(model.discovery(batch_size, attribution.chunk_size)))
-        elif stage == SEMANTICS:
-            yield from map(memory.read, set(model.discovery(batch_size)))
-        elif stage == FAITHFULNESS:
-            for batch in set(model.held_out(batch_size)):
-                yield from (memory.circuits(batch, size) for size in set(model.circuit_sizes))
-        elif stage == ALTERNATIVES:
-            for batch in {*model.discovery(batch_size), *model.held_out(batch_size)}:
-                yield memory.circuits(batch, model.compared_size)
-        elif stage == ABLATION:
-            batches = {*model.discovery(batch_size), *model.held_out(batch_size)}
-            neurons = "neurons" in self.settings.ablation.kinds
-            yield from (memory.ablate(batch, neurons=neurons) for batch in batches)
-
-    def costs(self, sizes: BatchSizes, solved: float) -> Iterator[StageCost]:
-        """Passes and operations, stage by stage in the order in which they are run."""
-        for stage in self.stages:
-            if stage == REPORT:
-                yield StageCost(
-                    stage=stage, task="", model="", host=HostWork(seconds=REPORT_SECONDS)
-                )
-                continue
-            _, work_of = STAGE_WORK[stage]
-            for model in self.models:
-                if is_about(stage, model.model):
-                    work = work_of(Asked(model, sizes.get(stage, 1), solved))
-                    yield StageCost(stage=stage, task=model.task, model=model.model, **vars(work))
-
-    @property
-    def comparison_bytes(self) -> int:
-        """What comparing two members' scores of a task takes of the host's memory; on all alike."""
-        return self.models[0].comparison_bytes
-
-    @property
-    def num_rows(self) -> int:
-        """Of scores: the examples, or shards of them."""
-        return self.models[0].num_rows
-
-    @property
-    def unit(self) -> Unit:
-        """What a row of scores is."""
-        return "example" if self.settings.attribution.examples_per_shard == 1 else "shard"
+    def is_about(self, member: str) -> bool:
+        """Whether it does something for a member of the run."""
+        return {
+            "all": True,
+            "pair": member in folders.KINDS,
+            "controls": member not in folders.KINDS,
+            "with the ARM": member != "arm",
+            "mdm": member == "mdm",
+        }[self.members]
 
 
-def make_workload(
-    settings: RunSettings,
-    shapes: PairShape,
-    members: Sequence[Member],
-    tasks: Sequence[Task],
-    lengths: Mapping[str, Mapping[Kind, ExampleLengths]],
-    *,
-    host_is_device: bool,
-) -> Workload:
-    """Put together what the settings ask for.
+def wanted_stages(settings: RunSettings) -> dict[str, PlannedStage]:
+    """The stages of a run but the report, by name and in order."""
+    names = [stage.name for stage in STAGES if stage.is_wanted(settings)]
+    return {name: PLANNED[name] for name in names if name != folders.REPORT}
 
-    Args:
-        settings: of the run.
-        shapes: of both models.
-        members: the models whose edges are scored.
-        tasks: that the settings name.
-        lengths: task name -> kind of model -> lengths of examples.
-        host_is_device: whether the models run in the host's memory.
 
-    Raises:
-        ConfigError: a method that cannot be planned, or a circuit size larger than the graph.
-        DenoisingError: a number of steps that the sampler cannot have.
-    """
-    attribution = settings.attribution
-    itemsize = DTYPES[settings.models.dtype].itemsize
-    loaded = (getattr(shapes, member.weights) for member in members if member.loaded)
-    weights = itemsize * sum(shape.num_parameters for shape in loaded)
-    graph = shapes.arm.graph(grouped=attribution.grouped)
-    gim = attribution.gim and attribution.method != "exact"
-    compared = settings.comparison.circuit_size_in(graph.num_edges)
-    sizes = settings.evaluation.sizes(graph.num_edges, compared)
-    circuit_sizes = tuple(circuit_sizes_run(settings.evaluation, sizes, compared))
+def _pool(model: ModelOnTask, _: int) -> Work:
+    """Candidates are tried in rounds of as many as are wanted (`tasks.build_pool`)."""
+    pool = model.settings.pool
+    rounds = min(pool.max_candidates, ceil(1 / model.solved))
+    discovery, held_out = pool.num_examples, pool.num_held_out
+    return costs.decoding(model, discovery, rounds) + costs.decoding(model, held_out, rounds)
 
-    def model(task: Task, member: Member) -> ModelOnTask:
-        shape: ModelShape = getattr(shapes, member.weights)
-        metric = attribution.metric or task.metric
-        return ModelOnTask(
-            task=task.name,
-            member=member,
-            shape=shape,
-            graph=graph,
-            lengths=lengths[task.name][member.kind],
-            metric=metric,
-            settings=settings,
-            memory=MemoryModel(
-                shape=shape,
-                graph=graph,
-                itemsize=itemsize,
-                weights=weights,
-                metric=metric,
-                gim=gim,
-            ),
-            circuit_sizes=circuit_sizes,
-            compared_size=compared,
-        )
 
-    return Workload(
-        settings=settings,
-        models=tuple(model(task, member) for task in tasks for member in members),
-        host_is_device=host_is_device,
+def _scores(model: ModelOnTask, batch_size: int) -> Work:
+    chunk_size = model.settings.attribution.examples_per_chunk
+    return _scoring(model, model.discovery(batch_size, chunk_size), model.schedule.num_steps)
+
+
+def _scoring(model: ModelOnTask, batches: Batches, num_steps: int) -> Work:
+    if model.settings.attribution.steps == "summed":  # an ARM's steps count as one
+        batches = replace(batches, slots=np.ones_like(batches.slots))
+    kept = Work(disk_bytes=_stored_bytes(model, num_steps), peaks=(memory.chunk(model),))
+    return costs.scoring(model, batches) + kept
+
+
+def _stored_bytes(model: ModelOnTask, num_steps: int) -> int:
+    """With both metrics and the sum out of `input` of every example and step."""
+    return score_bytes(model, num_steps) + num_steps * model.settings.pool.num_examples * 3 * 8
+
+
+def score_bytes(model: ModelOnTask, num_steps: int) -> int:
+    """Scores of all edges in so many denoising steps, on disk; a shard has those of an example."""
+    rows, steps = model.num_rows, model.settings.attribution.steps
+    kept = rows
+    if steps == "each":
+        kept = rows * num_steps
+    elif steps == "grouped" and num_steps > 1:
+        kept = rows + min(NUM_GROUPS, rows) * num_steps
+    return kept * model.graph.num_edges * WIDE
+
+
+def _answers(model: ModelOnTask, _: int) -> Work:
+    return costs.decoding(model, model.settings.pool.num_held_out)
+
+
+def _flow(model: ModelOnTask, batch_size: int) -> Work:
+    settings = model.settings
+    parts = part_shapes(model.shape.num_layers, model.num_spans).values()
+    stored = settings.pool.num_examples * (sum(map(prod, parts)) * WIDE + 2 * 8)
+    batches = model.discovery(batch_size, settings.attribution.chunk_size)
+    flow = costs.tracing_flow(model, batches)
+    return flow + Work(disk_bytes=model.schedule.num_steps * stored)
+
+
+def _semantics(model: ModelOnTask, batch_size: int) -> Work:
+    settings, batches = model.settings.semantics, model.discovery(batch_size)
+    first = np.arange(0, settings.num_sequences, batch_size)
+    rows = np.diff(first, append=settings.num_sequences)
+    lens = (model.graph.num_sources + model.shape.num_layers + 1) * (3 + settings.num_top_tokens)
+    read = int(batches.readouts.sum()) * (lens + model.graph.num_sources) * WIDE
+    contexts = settings.num_neurons * settings.num_contexts * (2 * settings.context_radius + 1)
+    return (
+        costs.attributing_neurons(model, model.discovery(batch_size, EXAMPLES_PER_CHUNK))
+        + costs.reading(model, batches, num_patterns=2)
+        + costs.reading(model, make_batches(rows, 2 * settings.sequence_length))
+        + forward(model, without_readouts(batches))  # what the chosen units do
+        + Work(disk_bytes=read + contexts * 2 * 8)
     )
+
+
+def circuit_sizes_run(
+    settings: EvaluationSettings, sizes: Sequence[int], compared: int
+) -> list[int]:
+    """Sizes of all circuits that one model runs [edges].
+
+    Both models' circuits, of `sizes`; baselines; and, at the compared size, those found on parts of
+    the discovery examples.
+    """
+    baseline_sizes = sizes if settings.baseline_sizes == "all" else [compared]
+    # Random ones, and one chosen by activation.
+    baselines = (settings.num_random + 1) * [*baseline_sizes]
+    return [*sizes, *sizes, *baselines, *(settings.rediscover * NUM_REDISCOVERED * [compared])]
+
+
+def _faithfulness(model: ModelOnTask, batch_size: int) -> Work:
+    settings, compared = model.settings.evaluation, model.compared_size
+    sizes = settings.sizes(model.graph.num_edges, compared)
+    # Baselines are chosen by activation; means take a pass more, at most: canvases of shapes that
+    # no held-out one has are left out.
+    measuring = forward(model, model.discovery(batch_size), 2 + (settings.ablation == "mean"))
+    run = circuit_sizes_run(settings, sizes, compared)
+    return measuring + costs.circuits(model, model.held_out(batch_size), run)
+
+
+def _ablation(model: ModelOnTask, batch_size: int) -> Work:
+    """At most: draws of a control that do not exist are not run."""
+    settings, held_out = model.settings.ablation, model.settings.pool.num_held_out
+    examples = min(settings.num_examples or held_out, held_out)
+    plans = max_num_plans(model.graph, settings, with_circuit=True)
+    single = num_forward_passes(model.graph, 1, settings.single_replacement)
+    passes = 2 + plans * len(settings.replacements) + single
+    means = ("mean" in settings.replacements) + (settings.single_replacement == "mean")
+    work = costs.ablating(model, model.canvases(examples, batch_size), passes)
+    if settings.decode:
+        means += "mean" in decodable(settings)
+        runs = 1 + plans * len(decodable(settings))
+        work += forward(model, model.decoding(examples, batch_size), runs)
+    # Norms, and means, are measured with passes of their own, and no logits.
+    return work + costs.ablating(model, without_readouts(model.discovery(batch_size)), 1 + means)
+
+
+def _comparison(model: ModelOnTask, _: int) -> Work:
+    return costs.comparing(model, model.schedule.num_steps, whole=model.name == "mdm")
+
+
+def _sweep(model: ModelOnTask, batch_size: int) -> Work:
+    """Scores with every number of steps that is not the pool's own, and a comparison for each."""
+    settings, longest = model.settings.sweep, longest_target(model.schedule)
+    asked = {*(settings.num_steps or default_num_steps(model.schedule))}
+    swept = [steps for steps in asked if steps <= longest > 1]
+    shard = model.settings.attribution.examples_per_shard
+    whole_shards = -(-settings.chunk_size // shard) * shard
+    work = costs.comparing(model, 1, whole=False, times=len(swept))
+    for steps in swept:
+        if not has_num_steps(model.schedule, steps):
+            schedule = with_num_steps(model.schedule, steps)
+            examples = model.settings.pool.num_examples
+            batches = model.canvases(examples, batch_size, whole_shards, schedule)
+            work += _scoring(model, batches, schedule.num_steps)
+    return work
+
+
+def _alternatives(model: ModelOnTask, batch_size: int) -> Work:
+    """At most: penalties that give one circuit are run once."""
+    settings = model.settings.alternatives
+    sizes = (1 + len({*settings.factors}) + len({*settings.shares})) * [model.compared_size]
+    means = 2 * (model.settings.evaluation.ablation == "mean")
+    return (
+        costs.circuits(model, model.discovery(batch_size), sizes)
+        + costs.circuits(model, model.held_out(batch_size), sizes)
+        + forward(model, model.discovery(batch_size), means)
+    )
+
+
+def _conclusions(model: ModelOnTask, _: int) -> Work:
+    """Every quantity of the MDM or a control; its scores and the ARM's are read once more.
+
+    The MDM is measured by template too, unless scores are means over shards.
+    """
+    read = 2 * _stored_bytes(model, model.schedule.num_steps)
+    work = Work(host_seconds=CONCLUSION_SECONDS + read / READ_BYTES)
+    if model.name == "mdm" and model.settings.attribution.examples_per_shard == 1:
+        work += costs.comparing(model, 1, whole=False, times=SHIFTS_BY_TEMPLATE)
+    return work
+
+
+PLANNED: Mapping[str, PlannedStage] = {
+    folders.POOL: PlannedStage("pair", _pool, "decoding"),
+    folders.SCORES: PlannedStage("all", _scores, "attribution", "attribution"),
+    folders.CONTROLS: PlannedStage("controls", _answers, "decoding"),
+    folders.FLOW: PlannedStage("all", _flow, "flow", "attribution"),
+    folders.SEMANTICS: PlannedStage("pair", _semantics, "semantics", "semantics"),
+    folders.FAITHFULNESS: PlannedStage("pair", _faithfulness, "circuit evaluation", "evaluation"),
+    folders.ABLATION: PlannedStage("pair", _ablation, "ablation", "ablation"),
+    folders.COMPARISON: PlannedStage("with the ARM", _comparison, "comparing scores"),
+    folders.SWEEP: PlannedStage("mdm", _sweep, "the sweep", "sweep"),
+    folders.ALTERNATIVES: PlannedStage("pair", _alternatives, "other circuits", "alternatives"),
+    folders.CONCLUSIONS: PlannedStage("with the ARM", _conclusions, "conclusions"),
+}
+"""Stage -> what it does."""

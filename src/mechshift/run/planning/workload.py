@@ -1,139 +1,118 @@
-"""Workload of a run: whose canvases are read, how long they are, and in which batches.
+"""Workload of a run: which models read which tasks, how long the examples are, in which batches.
 
 A few examples of each task are encoded with the pair's tokenizer, where one is on this machine.
-Where none is, built-in tasks are generated with a stand-in, and tokens are estimated: one for each
+Where none is, built-in tasks are generated with a stand-in, which also counts tokens: one for each
 word, digit and mark, and for a space before a digit, as Qwen's and Llama's tokenizers cut English.
 
-Batches are played through with these lengths alone: canvases are sorted by length and cut as
-`denoising.batch_canvases` does, chunk by chunk, and drafts are batched as `denoising.decode` does.
-So numbers of passes are exact where the lengths are, and padding is counted.
+Batches are made of these lengths alone as `denoising.batch_canvases` and `denoising.decode` make
+them of tokens, chunk by chunk. So numbers of passes are exact where the lengths are, and padding is
+counted.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from inspect import signature
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
-from transformers import PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mechshift.axes import GENERAL_SPANS
-from mechshift.denoising.samplers import Sampler, StepState
-from mechshift.denoising.schedule import step_sizes
+from mechshift.denoising import Schedule, left_to_right
+from mechshift.denoising.samplers import sampler_named
+from mechshift.graph import Graph
 from mechshift.models import (
     ARM_CONTINUED,
     ARM_FULL,
     MDM_CAUSAL,
     MDM_OTHER_SEED,
     Kind,
+    ModelShape,
     PairEntry,
+    PairShape,
     control_name,
 )
+from mechshift.models.loading import DTYPES
 from mechshift.posttraining import tiny_tokenizer
-from mechshift.tasks import Example, Task, TaskFile, encode_example
+from mechshift.run.folders import KINDS
+from mechshift.run.settings import RunSettings
+from mechshift.tasks import Example, Task, TaskFile, build_pool, encode_example
 
 NUM_SAMPLED = 10
 """Examples that are looked at; all of a task's examples are of a few kinds."""
 
-PIECE = re.compile(r" (?=\d)|\d|[^\W\d]+|[^\w\s]|\n")
+DECODING_BATCH_SIZE: int = signature(build_pool).parameters["batch_size"].default
+"""Examples that are decoded at once; `mechshift run` does not ask."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
-    """One model of a run."""
+def run_members(entry: PairEntry, skip: Sequence[str] = ()) -> list[tuple[str, Kind, Kind]]:
+    """Name of each model of a run, how it reads a task, and whose shape it has.
 
-    name: str
-    """`arm`, `mdm`, or the name of a control."""
-    kind: Kind
-    """How it reads a task."""
-    weights: Kind
-    """Which of the two it has the shape of."""
-    loaded: bool = True
-    """Whether it has weights of its own in memory, not those of the pair."""
-
-
-def run_members(entry: PairEntry, skip: Sequence[str] = ()) -> tuple[Member, ...]:
-    """The pair's models, then its controls unless they are skipped (`models.load_controls`)."""
-    members = [Member(name=kind, kind=kind, weights=kind) for kind in ("arm", "mdm")]
+    The pair's models, then its controls unless they are skipped, as `models.load_controls` loads
+    them.
+    """
+    members: list[tuple[str, Kind, Kind]] = [(kind, kind, kind) for kind in KINDS]
     if "controls" in skip:
-        return tuple(members)
+        return members
     # Weights of one shift cannot be read with the other; an ARM's logits are always shifted.
     if entry.shift:
-        members.append(Member(name=ARM_FULL, kind="mdm", weights="arm", loaded=False))
-        members.append(Member(name=MDM_CAUSAL, kind="arm", weights="mdm", loaded=False))
-    kinds: tuple[Kind, Kind] = ("arm", "mdm")
-    named = (ARM_CONTINUED, entry.continued_arms), (MDM_OTHER_SEED, entry.other_mdms)
-    for kind, (role, sources) in zip(kinds, named, strict=True):
-        names = (control_name(role, training) for training in range(1, len(sources) + 1))
-        members += [Member(name=name, kind=kind, weights=kind) for name in names]
-    return tuple(members)
+        members += [(ARM_FULL, "mdm", "arm"), (MDM_CAUSAL, "arm", "mdm")]
+    trained = (ARM_CONTINUED, entry.continued_arms), (MDM_OTHER_SEED, entry.other_mdms)
+    for kind, (role, sources) in zip(KINDS, trained, strict=True):
+        names = (control_name(role, training + 1) for training in range(len(sources)))
+        members += [(name, kind, kind) for name in names]
+    return members
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ExampleLengths:
-    """Tokens of some examples of a task, as one kind of model reads them."""
+class Lengths(NamedTuple):
+    """Tokens of one example, as one kind of model reads it."""
 
-    prefix: Int[np.ndarray, " example"]
-    target: Int[np.ndarray, " example"]
-    suffix: Int[np.ndarray, " example"]
+    prefix: int
+    target: int
+    suffix: int
     """0 for an ARM, which reads a suffix as part of its prompt."""
-    num_spans: int = len(GENERAL_SPANS)
-    """Spans between which flow is told apart."""
-
-    def repeated(self, num_examples: int) -> list[tuple[int, int, int]]:
-        """Prefix, target and suffix of so many examples, these in turn."""
-        columns = (
-            np.resize(part, num_examples) for part in (self.prefix, self.target, self.suffix)
-        )
-        return [(int(p), int(t), int(s)) for p, t, s in zip(*columns, strict=True)]
 
 
-def task_lengths(
-    task: Task, tokenizer: PreTrainedTokenizerFast | None, kinds: Sequence[Kind]
-) -> Mapping[Kind, ExampleLengths]:
-    """Lengths of a few examples for each kind of model; estimated without a tokenizer.
+def sampled_examples(task: Task, tokenizer: PreTrainedTokenizerBase | None) -> list[Example]:
+    """A few examples of a task; splits are alike, but Countdown's others take long to draw.
 
     Raises:
         TaskError: the task does not fit the tokenizer.
     """
     if isinstance(task, TaskFile):
         own = [example for _, split, example in task.examples if split == "discovery"]
-        examples = (own or [example for _, _, example in task.examples])[:NUM_SAMPLED]
-    else:
-        # Examples of all splits are alike, and those of Countdown's others take long to draw.
-        drawn_with = tokenizer or stand_in_tokenizer()
-        examples = task.generate(drawn_with, split="train", num_examples=NUM_SAMPLED, seed=0)
-    return {kind: _lengths(task, examples, tokenizer, kind) for kind in kinds}
+        return (own or [example for _, _, example in task.examples])[:NUM_SAMPLED]
+    drawn_with = tokenizer or stand_in_tokenizer()
+    return task.generate(drawn_with, split="train", num_examples=NUM_SAMPLED, seed=0)
 
 
-def _lengths(
-    task: Task, examples: Sequence[Example], tokenizer: PreTrainedTokenizerFast | None, kind: Kind
-) -> ExampleLengths:
-    if tokenizer is None:
-        rows = [_estimated(example, kind) for example in examples]
-        spans = {name for example in examples for name in example.spans}
-    else:
-        encoded = [encode_example(task, example, tokenizer, kind) for example in examples]
-        rows = [(len(e.prefix_ids), len(e.target_ids), len(e.suffix_ids)) for e in encoded]
-        spans = {name for one in encoded for name in one.spans}
-    prefix, target, suffix = np.array(rows, dtype=np.int64).T
-    num_spans = len(spans) + len(GENERAL_SPANS)
-    return ExampleLengths(prefix=prefix, target=target, suffix=suffix, num_spans=num_spans)
+def example_lengths(
+    task: Task, example: Example, tokenizer: PreTrainedTokenizerBase | None, kind: Kind
+) -> Lengths:
+    """Lengths of an example for one kind of model; estimated without a tokenizer.
+
+    Raises:
+        TaskError: the example does not fit the tokenizer.
+    """
+    if tokenizer is not None:
+        ids = encode_example(task, example, tokenizer, kind)
+        return Lengths(len(ids.prefix_ids), len(ids.target_ids), len(ids.suffix_ids))
+    prompt, suffix = example.prompt, example.suffix
+    if kind == "arm":
+        prompt, suffix = example.causal_prompt or prompt, ""
+    texts = (prompt, example.target, suffix)
+    return Lengths(*(len(stand_in_tokenizer()(text)["input_ids"]) for text in texts))
 
 
-def _estimated(example: Example, kind: Kind) -> tuple[int, int, int]:
-    causal = example.causal_prompt if kind == "arm" else None
-    texts = (causal or example.prompt, example.target, "" if kind == "arm" else example.suffix)
-    prefix, target, suffix = (len(PIECE.findall(text)) for text in texts)
-    return prefix, max(target, 1), suffix
-
-
+@cache
 def stand_in_tokenizer() -> PreTrainedTokenizerFast:
     """A tokenizer that every built-in task fits, for pairs whose own is not on this machine.
 
-    The words are those of the embedded pair; each digit is a token, as in Qwen and Llama.
+    The words are those of the embedded pair; each digit is a token, as in Qwen and Llama, and each
+    word that it does not know.
     """
     words = [*tiny_tokenizer().get_vocab(), "/", "Ċ"]  # ByteLevel writes a line's end as Ċ
     vocabulary = {word: index for index, word in enumerate(dict.fromkeys(words))}
@@ -147,131 +126,246 @@ def stand_in_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """The sizes of one call of the decoder, and of the unembedding after it."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batches:
+    """The sizes of some calls of the decoder, and of the unembedding after each."""
 
-    rows: int
-    positions: int
+    rows: Int[np.ndarray, " batch"]
+    positions: Int[np.ndarray, " batch"]
     """Read by the call, with padding."""
-    readouts: int = 0
+    readouts: Int[np.ndarray, " batch"]
     """Positions whose logits are made."""
-    slots: int = 1
+    slots: Int[np.ndarray, " batch"]
     """Denoising steps that are scored in one pass: several for an ARM, 1 for an MDM."""
-    cached: int = 0
+    cached: Int[np.ndarray, " batch"]
     """Earlier positions, whose keys and values are kept."""
 
+    def __len__(self) -> int:
+        """How many calls."""
+        return len(self.rows)
+
     @property
-    def tokens(self) -> int:
+    def tokens(self) -> Int[np.ndarray, " batch"]:
         return self.rows * self.positions
 
     @property
-    def pairs(self) -> int:
+    def pairs(self) -> Int[np.ndarray, " batch"]:
         """Of a position that attends and one that is attended to."""
         return self.tokens * (self.positions + self.cached)
 
 
-@cache
-def commits(sampler: Sampler, num_targets: int, requested: int | None) -> tuple[int, ...]:
-    """How many tokens each step of a sampler's loop commits.
-
-    Where only the logits can tell, an even share each: the most steps that may commit something.
-
-    Raises:
-        DenoisingError: a number of steps that the sampler cannot have.
-    """
-    num_steps, left = sampler.num_steps(num_targets, requested), num_targets
-    counts: list[int] = []
-    for step in range(num_steps):
-        masked = tuple(range(num_targets - left, num_targets))
-        state = StepState(step=step, num_steps=num_steps, num_targets=num_targets, masked=masked)
-        count = sampler.num_commits(state)
-        if left and count is None:
-            return tuple(step_sizes(num_targets, num_steps))
-        counts.append(min(count or 0, left))
-        left -= counts[-1]
-    return tuple(counts)
+Sizes = int | Sequence[int] | Int[np.ndarray, " batch"]
 
 
-def canvas_batches(
-    examples: Sequence[tuple[int, int, int]],
-    kind: Kind,
-    committed: Callable[[int], Sequence[int]],
+def make_batches(
+    rows: Sizes,
+    positions: Sizes,
+    readouts: Sizes = 0,
+    slots: Sizes = 1,
+    cached: Sizes = 0,
+) -> Batches:
+    """Batches of these sizes [batch], or of one size; by default without readouts."""
+    columns = np.broadcast_arrays(*map(np.atleast_1d, (rows, positions, readouts, slots, cached)))
+    return Batches(**dict(zip(Batches.__annotations__, columns, strict=True)))
+
+
+Drafts = Sequence[tuple[Lengths, Int[np.ndarray, " _"]]]
+"""Examples, and how many tokens each of their denoising steps commits."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ModelOnTask:
+    """One model on one task, and how the task is run: what all formulas of a plan take."""
+
+    task: str
+    name: str
+    """`arm`, `mdm`, or the name of a control."""
+    kind: Kind
+    shape: ModelShape
+    graph: Graph
+    examples: tuple[Lengths, ...]
+    """Those that were looked at; all others repeat them in turn."""
+    num_spans: int
+    """Spans of the text between which flow is told apart."""
+    metric: str
+    settings: RunSettings
+    weights: int
+    """Of all models that are loaded [bytes]."""
+    solved: float = 1.0
+    """Share of candidates that both models get right."""
+    host_is_device: bool = True
+    """Whether the models run in the host's memory."""
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of a number in the model's dtype."""
+        return DTYPES[self.settings.models.dtype].itemsize
+
+    @property
+    def uses_gim(self) -> bool:
+        """Whether gradients are taken with GIM's attention."""
+        return self.settings.attribution.gim and self.settings.attribution.method != "exact"
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of scores: the examples, or shards of them."""
+        return self.settings.pool.num_examples // self.settings.attribution.examples_per_shard
+
+    @property
+    def compared_size(self) -> int:
+        """Of the circuits that are compared [edges]."""
+        return self.settings.comparison.circuit_size_in(self.graph.num_edges)
+
+    @cached_property
+    def schedule(self) -> Schedule:
+        """The pool's, of these examples; which tokens a step commits does not matter here.
+
+        Every step is taken to commit an even share, as the default sampler's do. One that commits
+        unevenly has at most as many steps that commit something.
+
+        Raises:
+            DenoisingError: a number of steps that the sampler cannot have.
+        """
+        pool, targets = self.settings.pool, [one.target for one in self.examples]
+        sampler = sampler_named(pool.order)
+        return left_to_right(
+            targets, max(sampler.num_steps(one, pool.num_steps) for one in targets)
+        )
+
+    def discovery(self, batch_size: int, chunk_size: int | None = None) -> Batches:
+        """Batches of the examples that edges are scored on."""
+        return self.canvases(self.settings.pool.num_examples, batch_size, chunk_size)
+
+    def held_out(self, batch_size: int) -> Batches:
+        """Batches of the examples that circuits are run on."""
+        return self.canvases(self.settings.pool.num_held_out, batch_size)
+
+    def canvases(
+        self,
+        num_examples: int,
+        batch_size: int,
+        chunk_size: int | None = None,
+        schedule: Schedule | None = None,
+    ) -> Batches:
+        """The batches of all canvases of so many examples.
+
+        Args:
+            num_examples: how many.
+            batch_size: canvases in one batch.
+            chunk_size: examples that are batched among themselves; None: all.
+            schedule: of the examples that were looked at; None: the pool's.
+        """
+        own = list(self._canvases(schedule or self.schedule))
+        batches: list[Int[np.ndarray, "4 batch"]] = []
+        chunk_size = chunk_size or num_examples
+        for start in range(0, num_examples, chunk_size):
+            rows = range(start, min(start + chunk_size, num_examples))
+            chunk = np.concatenate([own[row % len(own)] for row in rows])
+            positions, readouts, slots = chunk[np.argsort(chunk[:, 0], kind="stable")].T
+            first = np.arange(0, len(positions), batch_size)
+            columns = (
+                np.diff(first, append=len(positions)),
+                np.maximum.reduceat(positions, first),
+                np.add.reduceat(readouts, first),
+                np.maximum.reduceat(slots, first),
+            )
+            batches.append(np.stack(columns))
+        return make_batches(*np.concatenate(batches, axis=1))
+
+    def _canvases(self, schedule: Schedule) -> Iterator[Int[np.ndarray, "canvas 3"]]:
+        """Positions, readouts and slots of each canvas, example by example."""
+        for example, commits in self._drafts(schedule):
+            if self.kind == "arm":  # which does not read its last token
+                yield np.array([[sum(example) - 1, example.target, len(commits)]])
+            else:
+                length, slots = np.full_like(commits, sum(example)), np.ones_like(commits)
+                yield np.stack([length, commits, slots], axis=1)
+
+    def decoding(self, num_examples: int, batch_size: int = DECODING_BATCH_SIZE) -> Batches:
+        """Every call of the decoder that answers so many examples."""
+        calls: list[tuple[int, int, int, int]] = []
+        own = self._drafts(self.schedule)
+        drafts = [own[row % len(own)] for row in range(num_examples)]
+        # A sampler's steps grow with the target, so both kinds are batched by it.
+        drafts.sort(key=lambda draft: (draft[0].target, sum(draft[0])))
+        for start in range(0, num_examples, batch_size):
+            batch = drafts[start : start + batch_size]
+            calls += _writing(batch) if self.kind == "arm" else _denoising(batch)
+        rows, positions, readouts, cached = np.array(calls).T
+        return make_batches(rows, positions, readouts, cached=cached)
+
+    def _drafts(self, schedule: Schedule) -> Drafts:
+        steps = (row[row >= 0] for row in schedule.commit_step)
+        return list(zip(self.examples, map(np.bincount, steps), strict=True))
+
+
+def _writing(drafts: Drafts) -> Iterator[tuple[int, int, int, int]]:
+    """Rows, positions, readouts and cached positions: the prompts, then token by token."""
+    longest, rows = max(one.prefix for one, _ in drafts), len(drafts)
+    yield rows, longest, rows, 0
+    for step in range(1, max(one.target for one, _ in drafts)):
+        yield rows, 1, rows, longest + step - 1
+
+
+def _denoising(drafts: Drafts) -> Iterator[tuple[int, int, int, int]]:
+    """The same of an MDM, which reads whole canvases, and the logits of what is still masked."""
+    for step in range(max(len(commits) for _, commits in drafts)):
+        active = [(one, commits[step:]) for one, commits in drafts if step < len(commits)]
+        masked = sum(int(left.sum()) for _, left in active)
+        yield len(active), max(sum(one) for one, _ in active), masked, 0
+
+
+def models_on_tasks(
+    settings: RunSettings,
+    entry: PairEntry,
+    shapes: PairShape,
+    examples: Sequence[tuple[Task, Sequence[Example]]],
+    tokenizer: PreTrainedTokenizerBase | None,
     *,
-    batch_size: int,
-    chunk_size: int | None = None,
-) -> Iterator[Batch]:
-    """The batches of all canvases of these examples.
+    solved: float = 1.0,
+    shared: bool = True,
+) -> list[ModelOnTask]:
+    """Every model of a run on every task, task by task.
 
     Args:
-        examples: prefix, target and suffix of each [tokens].
-        kind: of the model.
-        committed: tokens that each step commits, of a target of so many.
-        batch_size: canvases in one batch.
-        chunk_size: examples that are batched among themselves; None: all.
+        settings: of the run.
+        entry: of the pair.
+        shapes: of both models.
+        examples: some of each task.
+        tokenizer: of the pair, where it is on this machine.
+        solved: share of candidates that both models get right.
+        shared: whether the models run in the host's memory.
+
+    Raises:
+        TaskError: an example does not fit the tokenizer.
     """
-    chunk_size = chunk_size or len(examples)
-    for start in range(0, len(examples), chunk_size):
-        canvases: list[Batch] = []
-        for prefix, target, suffix in examples[start : start + chunk_size]:
-            sizes = [count for count in committed(target) if count]
-            if kind == "arm":
-                length, slots = prefix + target - 1, len(sizes)
-                canvases.append(Batch(rows=1, positions=length, slots=slots, readouts=target))
-            else:
-                length = prefix + target + suffix
-                canvases += [Batch(rows=1, positions=length, readouts=size) for size in sizes]
-        canvases.sort(key=lambda canvas: canvas.positions)
-        for first in range(0, len(canvases), batch_size):
-            stacked = canvases[first : first + batch_size]
-            yield Batch(
-                rows=len(stacked),
-                positions=max(canvas.positions for canvas in stacked),
-                slots=max(canvas.slots for canvas in stacked),
-                readouts=sum(canvas.readouts for canvas in stacked),
+    members, shape_of = run_members(entry, settings.skip), {"arm": shapes.arm, "mdm": shapes.mdm}
+    # The controls that read one model as the other share its weights.
+    loaded = [shape_of[weights] for _, kind, weights in members if kind == weights]
+    itemsize = DTYPES[settings.models.dtype].itemsize
+    graph = shapes.arm.graph(grouped=settings.attribution.grouped)
+    models = []
+    for task, own in examples:
+        spans = {name for example in own for name in example.spans}
+        lengths = {
+            reader: tuple(example_lengths(task, example, tokenizer, reader) for example in own)
+            for reader in KINDS
+        }
+        models += [
+            ModelOnTask(
+                task=task.name,
+                name=name,
+                kind=kind,
+                shape=shape_of[weights],
+                graph=graph,
+                examples=lengths[kind],
+                num_spans=len(spans) + len(GENERAL_SPANS),
+                metric=settings.attribution.metric or task.metric,
+                settings=settings,
+                weights=itemsize * sum(shape.num_parameters for shape in loaded),
+                solved=solved,
+                host_is_device=shared,
             )
-
-
-def decoding_batches(
-    examples: Sequence[tuple[int, int, int]],
-    kind: Kind,
-    sampler: Sampler,
-    num_steps: int | None,
-    *,
-    batch_size: int,
-) -> Iterator[Batch]:
-    """Every call of the decoder that `decode` makes for these examples."""
-    rows = sorted(
-        (0 if kind == "arm" else sampler.num_steps(target, num_steps), target, prefix + suffix)
-        for prefix, target, suffix in examples
-    )
-    for start in range(0, len(rows), batch_size):
-        drafts = [(target, text) for _, target, text in rows[start : start + batch_size]]
-        if kind == "arm":
-            yield from _writing(drafts)
-        else:
-            yield from _denoising(drafts, sampler, num_steps)
-
-
-def _writing(drafts: Sequence[tuple[int, int]]) -> Iterator[Batch]:
-    """An ARM reads the prompts, then one token at a time beside its cache."""
-    longest, rows = max(text for _, text in drafts), len(drafts)
-    yield Batch(rows=rows, positions=longest, readouts=rows)
-    for step in range(1, max(target for target, _ in drafts)):
-        yield Batch(rows=rows, positions=1, cached=longest + step - 1, readouts=rows)
-
-
-def _denoising(
-    drafts: Sequence[tuple[int, int]], sampler: Sampler, num_steps: int | None
-) -> Iterator[Batch]:
-    """An MDM reads whole canvases, those that a step may change."""
-    counts = [commits(sampler, target, num_steps) for target, _ in drafts]
-    for step in range(max(map(len, counts))):
-        active = [row for row, own in enumerate(counts) if step < len(own) and own[step]]
-        if active:
-            left = (
-                drafts[row][0] - (0 if sampler.reads_committed else sum(counts[row][:step]))
-                for row in active
-            )
-            positions = max(sum(drafts[row]) for row in active)
-            yield Batch(rows=len(active), positions=positions, readouts=sum(left))
+            for name, kind, weights in members
+        ]
+    return models
