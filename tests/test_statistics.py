@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm, t
+from scipy.stats import binomtest, norm
 
 from mechshift.errors import ConfigError, MechshiftError
 from mechshift.statistics import (
@@ -18,7 +18,6 @@ from mechshift.statistics import (
     exchange_masks,
     holm,
     num_clusters,
-    num_drawn,
     percentile_estimates,
     percentile_interval,
     permutation_p,
@@ -48,47 +47,29 @@ def test_what_can_be_detected_is_what_is_excluded_so_often() -> None:
     assert share == pytest.approx(0.8, abs=0.02)
 
 
-def test_each_resample_is_some_draws_fewer_than_there_are_examples():
-    weights = bootstrap_weights(19, 500, seed=0)
-    assert weights.shape == (500, 19)
-    counts = weights * 16
+def test_each_resample_is_as_many_draws_as_there_are_examples():
+    weights = bootstrap_weights(7, 500, seed=0)
+    assert weights.shape == (500, 7)
+    counts = weights * 7
     np.testing.assert_allclose(counts, counts.round(), atol=1e-12)
-    np.testing.assert_array_equal(counts.round().sum(axis=1), 16)
+    np.testing.assert_array_equal(counts.round().sum(axis=1), 7)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
 
 
 def test_bootstrap_counts_have_the_moments_of_draws_with_replacement():
-    drawn = num_drawn(10)
-    counts = bootstrap_weights(10, 50_000, seed=1) * drawn
-    np.testing.assert_allclose(counts.mean(axis=0), drawn / 10, atol=0.03)
-    np.testing.assert_allclose(counts.var(axis=0), drawn / 10 * 9 / 10, atol=0.03)
+    counts = bootstrap_weights(10, 50_000, seed=1) * 10
+    np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.03)
+    np.testing.assert_allclose(counts.var(axis=0), 1 - 1 / 10, atol=0.03)
     # Drawing one example leaves fewer draws for another.
-    assert np.cov(counts[:, 0], counts[:, 1])[0, 1] == pytest.approx(-drawn / 100, abs=0.03)
+    assert np.cov(counts[:, 0], counts[:, 1])[0, 1] == pytest.approx(-1 / 10, abs=0.03)
 
 
 def test_a_weighted_mean_is_the_mean_of_the_drawn_examples():
-    weights = bootstrap_weights(8, 20, seed=2)
-    values = np.arange(8.0)
+    weights = bootstrap_weights(5, 20, seed=2)
+    values = np.arange(5.0)
     for row in weights:
-        drawn = np.repeat(values, (row * num_drawn(8)).round().astype(int))
+        drawn = np.repeat(values, (row * 5).round().astype(int))
         assert row @ values == pytest.approx(drawn.mean())
-
-
-@pytest.mark.parametrize("num_examples", [12, 20, 60, 200])
-def test_the_interval_of_a_mean_is_as_wide_as_students(num_examples):
-    values = np.random.default_rng(num_examples).normal(size=num_examples)
-    means = bootstrap_weights(num_examples, 100_000, seed=1) @ values
-    error = values.std(ddof=1) / np.sqrt(num_examples)
-    student = t.ppf(0.975, num_examples - 1) / norm.ppf(0.975) * error
-    assert means.std() == pytest.approx(student, rel=0.025), "but for whole draws"
-    interval = percentile_interval(means)
-    assert interval.high - interval.low == pytest.approx(2 * norm.ppf(0.975) * student, rel=0.04)
-
-
-@pytest.mark.parametrize("num_clusters", [1, 2, 3])
-def test_of_hardly_any_clusters_one_is_drawn(num_clusters):
-    weights = bootstrap_weights(num_clusters, 50, seed=0)
-    np.testing.assert_array_equal(np.sort(weights, axis=1)[:, -1], 1.0)
 
 
 def test_the_seed_decides_the_resamples():
@@ -293,7 +274,8 @@ def test_bootstrap_intervals_of_a_mean_cover_it_as_often_as_they_say(level):
         samples = bootstrap_weights(num_examples, 250, seed) @ values
         plain.append(percentile_interval(samples, level))
         centred.append(centred_estimate(float(values.mean()), samples, level=level).interval)
-    tolerance = 0.005 + 3 * np.sqrt(level * (1 - level) / 400)
+    # The bootstrap of 60 examples is too narrow by about 1 %; the rest is three standard errors.
+    tolerance = 0.015 + 3 * np.sqrt(level * (1 - level) / 400)
     assert covered_share(plain, truth) == pytest.approx(level, abs=tolerance)
     assert covered_share(centred, truth) == pytest.approx(level, abs=tolerance)
 
@@ -318,12 +300,12 @@ def test_an_exchange_swaps_each_example_half_of_the_time():
 
 
 def as_before(num_examples, seed):
-    """Without clusters: examples, one by one."""
+    """What was drawn before there were clusters: examples, one by one."""
     generators = [np.random.default_rng(seed) for _ in range(3)]
-    equal, drawn = np.full(num_examples, 1.0 / num_examples), num_drawn(num_examples)
+    equal = np.full(num_examples, 1.0 / num_examples)
     order = np.tile(np.arange(num_examples), (20, 1))
     return (
-        generators[0].multinomial(drawn, equal, size=20) / drawn,
+        generators[0].multinomial(num_examples, equal, size=20) / num_examples,
         generators[1].permuted(order, axis=1) < num_examples // 2,
         generators[2].random((20, num_examples)) < 0.5,
     )

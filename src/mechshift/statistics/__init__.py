@@ -27,7 +27,6 @@ from mechshift.statistics.resampling import (
     deal_clusters,
     exchange_masks,
     num_clusters,
-    num_drawn,
     split_halves,
 )
 
@@ -47,7 +46,6 @@ __all__ = [
     "exchange_masks",
     "holm",
     "num_clusters",
-    "num_drawn",
     "percentile_estimates",
     "percentile_interval",
     "permutation_p",

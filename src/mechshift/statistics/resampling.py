@@ -13,7 +13,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy.special import ndtri, stdtrit
 
 from mechshift.errors import ConfigError
 
@@ -51,8 +50,8 @@ def bootstrap_weights(
 ) -> Float[np.ndarray, "resample example"]:
     """How much each example weighs in each bootstrap resample; every row sums to 1.
 
-    A row draws clusters with replacement, a few fewer than there are (`num_drawn`); an example
-    weighs as often as its cluster was drawn, over the number of examples drawn.
+    A row draws as many clusters as there are, with replacement; an example weighs as often as its
+    cluster was drawn, over the number of examples drawn.
 
     Raises:
         ConfigError: there are no examples or no resamples.
@@ -65,24 +64,8 @@ def bootstrap_weights(
         )
     generator = np.random.default_rng(seed)
     probabilities = np.full(count, 1.0 / count)
-    counts = generator.multinomial(num_drawn(count), probabilities, size=num_resamples)[:, cluster]
+    counts = generator.multinomial(count, probabilities, size=num_resamples)[:, cluster]
     return counts / counts.sum(axis=1, keepdims=True)
-
-
-def num_drawn(count: int) -> int:
-    """Of so many clusters, those that a resample draws: the interval of a mean is then Student's.
-
-    As many draws as clusters would leave the variance of a mean short by (n - 1) / n, and the
-    normal tails of its resamples do not know how little few clusters say of their own spread. So
-    n - 1 are drawn, over the square of the ratio of Student's and the normal quantile at 95 %:
-    16 of 19, 56 of 59, 197 of 200.
-
-    Source: Rao and Wu 1988 (n - 1 of n); Hesterberg 2015 (intervals as wide as Student's).
-    """
-    if count < 2:
-        return 1
-    ratio = float(stdtrit(count - 1, 0.975) / ndtri(0.975))
-    return max(1, round((count - 1) / ratio**2))
 
 
 def split_halves(examples: Drawn, num_splits: int, seed: int) -> Bool[np.ndarray, "split example"]:
