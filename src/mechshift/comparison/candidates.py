@@ -14,8 +14,9 @@ numbers are had on all candidates:
    others, each (1 - p) / (number of others). So the functions of a comparison, which take means
    over rows, halves of them and resamples, see the mean of 1.
 3. Everything is repeated without each block: p, C and O are then those of the candidates that are
-   left. The spread of the results is the standard error, in which clusters of both kinds and p
-   itself are drawn again (delete-a-group jackknife; Student's t).
+   left, and the block's row is 0, which changes the scale of mean scores alone. The spread of the
+   results is the standard error, in which clusters of both kinds and p itself are drawn again
+   (delete-a-group jackknife; Student's t).
 4. Where nothing is known of the others, a share of scores still has bounds: if the others' share
    lay anywhere between a and b, and an example of theirs carried as much score as a common one, it
    would be between p x + (1 - p) a and p x + (1 - p) b on all candidates.
@@ -160,6 +161,10 @@ class Blocks:
     ) -> Float64[np.ndarray, "kept unit"]:
         """One row a block that holds some of the population; their mean is that of the population.
 
+        The row of a block that is left out stays, as zeros, and the mean keeps its direction alone.
+        So whatever a number draws, such as halves, is drawn alike with and without the block, and
+        what drawing makes of the number is not taken for what the block does.
+
         Args:
             sums: of each block.
             population: whose mean.
@@ -168,10 +173,9 @@ class Blocks:
         Raises:
             ComparisonError: as of `weights`.
         """
-        weights = self.weights(population, without)
-        held = ((weights > 0) & (self.num_scored > 0)).any(axis=0)
-        rows = np.einsum("sb,sb...->b...", weights[:, held], sums[:, held])
-        return rows * held.sum()
+        held = ((self.weights(population) > 0) & (self.num_scored > 0)).any(axis=0)
+        weights = self.weights(population, without)[:, held]
+        return np.asarray(np.einsum("sb,sbu->bu", weights, sums[:, held]) * held.sum())
 
 
 def delete_a_block(

@@ -23,11 +23,11 @@ from mechshift.comparison import (
     summed_over_steps,
 )
 from mechshift.errors import ComparisonError
-from mechshift.statistics import Estimate, Interval, cluster_numbers, num_clusters, share_correct
+from mechshift.statistics import Estimate, cluster_numbers, num_clusters, share_correct
 from mechshift.tasks import CommonPool
 from mechshift.topics.by_template import MemberOnExamples, measure_on_some
 from mechshift.topics.decisions import MIN_CLUSTERS, too_few_clusters
-from mechshift.topics.topic import KINDS, Measured, Quantity, Scatter, StoredTask
+from mechshift.topics.topic import KINDS, Measured, Quantity, StoredTask
 
 POPULATIONS: tuple[Population, ...] = ("common", "others", "all")
 
@@ -36,7 +36,7 @@ METRICS = ("clean_metric", "corrupted_metric", "input_score")
 
 @dataclass(frozen=True, kw_only=True)
 class OnCandidates:
-    """One quantity of one member."""
+    """One quantity of one member; numbers may lie beyond its range (`in_range`)."""
 
     name: str
     unit: str
@@ -110,9 +110,9 @@ def measure_on_candidates(stored: StoredTask, quantities: Sequence[Quantity]) ->
     if names:
         candidates = candidates_of(pool, stored.scores("arm").examples_per_shard)
         blocks = candidates.dealt(stored.settings.seed)
-        arm = _sums(blocks, stored.scores("arm"), scored["arm"])
+        arm = block_sums(blocks, stored.scores("arm"), scored["arm"])
         for name in names:
-            own = _sums(blocks, stored.scores(name), scored[name])
+            own = block_sums(blocks, stored.scores(name), scored[name])
             on_blocks = BlockedPair(
                 name=name, blocks=blocks, arm=arm, other=own, settings=stored.settings
             )
@@ -197,7 +197,7 @@ class BlockSums:
         )
 
 
-def _sums(blocks: Blocks, common: EdgeScores, others: EdgeScores) -> BlockSums:
+def block_sums(blocks: Blocks, common: EdgeScores, others: EdgeScores) -> BlockSums:
     """A row of common scores may be the mean over a shard, and counts as often as it has examples.
 
     Its metrics are those of examples, and are summed up to its mean.
@@ -236,7 +236,13 @@ class BlockedPair:
             )
         except ComparisonError:
             return None
-        settings = replace(self.settings, num_resamples=1, num_exchanges=1, num_shuffles=1)
+        settings = replace(
+            self.settings,
+            num_resamples=1,
+            num_splits_per_resample=1,
+            num_exchanges=1,
+            num_shuffles=1,
+        )
         return MemberOnExamples(
             task=self.name,
             settings=settings,
@@ -275,7 +281,7 @@ def quantities_on_candidates(
             values = np.array([_value(measured[one.name]) for measured in left])
             without[one.name][population] = values
             found[one.name][population] = _with_interval(
-                whole[one.name], values, one.limits, pair.settings.level
+                whole[one.name], values, pair.settings.level
             )
     return [
         OnCandidates(
@@ -298,16 +304,48 @@ def _measured(member: MemberOnExamples | None, shown: Sequence[Quantity]) -> dic
     return {one.name: measure_on_some(one, member) for one in shown}
 
 
+def on_all_of(common: Measured, one: OnCandidates, limits: tuple[float, float] | None) -> Measured:
+    """A quantity on all candidates, as what the run says of common examples plus the difference.
+
+    So two numbers on a page differ by what the candidates make of them, and not by how blocks were
+    dealt; the interval is as wide as that on blocks.
+
+    Args:
+        common: on common examples, from single examples.
+        one: the same, from blocks.
+        limits: of its range.
+    """
+    base, found, more = common.scattered(), one.on_all.estimate, one.difference.estimate
+    if base is None or found is None or more is None:
+        return in_range(one.on_all, limits)
+    moved = base.value + more.value - found.value
+    interval = replace(
+        found.interval, low=found.interval.low + moved, high=found.interval.high + moved
+    )
+    estimate = Estimate(value=found.value + moved, interval=interval)
+    return in_range(replace(one.on_all, estimate=estimate), limits)
+
+
+def in_range(measured: Measured, limits: tuple[float, float] | None) -> Measured:
+    """A number whose value and interval lie in its range, which chance may leave."""
+    found = measured.estimate
+    if found is None or limits is None:
+        return measured
+    value, low, high = (
+        min(max(one, limits[0]), limits[1])
+        for one in (found.value, found.interval.low, found.interval.high)
+    )
+    interval = replace(found.interval, low=low, high=high)
+    return replace(measured, estimate=Estimate(value=value, interval=interval))
+
+
 def _value(measured: Measured) -> float:
     """Before it is brought into its range; NaN where there is none."""
     return float("nan") if measured.scatter is None else measured.scatter.value
 
 
 def _with_interval(
-    whole: Measured,
-    without: Float64[np.ndarray, " block"],
-    limits: tuple[float, float] | None,
-    level: float,
+    whole: Measured, without: Float64[np.ndarray, " block"], level: float
 ) -> Measured:
     """A number with the interval that leaving out blocks gives."""
     if whole.estimate is None:
@@ -315,26 +353,7 @@ def _with_interval(
     found = delete_a_block(_value(whole), without, level)
     if found is None:
         return Measured(reason="undefined without some of the examples")
-    return replace(
-        whole,
-        estimate=_within(found, whole.estimate.value, limits),
-        scatter=Scatter(value=found.value, error=float(_spread(without))),
-    )
-
-
-def _spread(without: Float64[np.ndarray, " block"]) -> float:
-    return float(np.sqrt((len(without) - 1) * np.var(without)))
-
-
-def _within(found: Estimate, value: float, limits: tuple[float, float] | None) -> Estimate:
-    """In its range; `value` is in it already."""
-    low, high = found.interval.low, found.interval.high
-    if limits is not None:
-        low, high = max(low, limits[0]), min(high, limits[1])
-    return Estimate(
-        value=value,
-        interval=Interval(low=min(low, value), high=max(high, value), level=found.interval.level),
-    )
+    return replace(whole, estimate=found, scatter=None)
 
 
 def _difference(
@@ -346,7 +365,10 @@ def _difference(
     for population in ("all", "common"):
         if found[population].estimate is None:
             return Measured(reason=found[population].reason)
-    value = _value(found["all"]) - _value(found["common"])
-    estimate = delete_a_block(value, without["all"] - without["common"], level)
+    on_all, common = found["all"].estimate, found["common"].estimate
+    if on_all is None or common is None:
+        return Measured(reason=found["all"].reason or found["common"].reason)
+    more = on_all.value - common.value
+    estimate = delete_a_block(more, without["all"] - without["common"], level)
     assert estimate is not None  # both were defined without every block
     return Measured(estimate=estimate)

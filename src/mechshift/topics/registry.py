@@ -147,7 +147,9 @@ def verdicts(tasks: Sequence[TaskResults]) -> tuple[Verdict, ...]:
     ]
     over_templates = iter(holm(np.array(wide)).tolist())
     everywhere = [
-        np.nan if s.p is None else p_on_candidates(task, by_axis[s.axis], s)
+        np.nan
+        if s.p is None
+        else p_on_candidates(task, by_axis[s.axis], _quantity(by_axis[s.axis]), s)
         for task, one in zip(tasks, alone, strict=True)
         for s in one.statements
     ]
@@ -179,10 +181,15 @@ def _by_itself(task: TaskResults) -> Verdict:
 
 def _about(rule: Rule, task: TaskResults, statement: Statement) -> Statement:
     """With the quantity on which it rests, and what that is on all candidates."""
-    if not rule.quantity:
+    quantity = _quantity(rule)
+    if quantity is None:
         return statement
-    quantity = next(one for one in quantities("members") if one.name == rule.quantity)
     return with_all_candidates(task, replace(statement, quantity=rule.quantity), quantity)
+
+
+def _quantity(rule: Rule) -> Quantity | None:
+    """On which it rests; None where that is none of the MDM's."""
+    return next((one for one in quantities("members") if one.name == rule.quantity), None)
 
 
 def findings(task: TaskResults) -> tuple[Finding, ...]:

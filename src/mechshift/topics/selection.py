@@ -36,7 +36,13 @@ from mechshift.page.formats import (
 from mechshift.statistics import Estimate, Interval
 from mechshift.topics.controls import Rows, quantity_panels
 from mechshift.topics.decisions import MIN_CLUSTERS, TOO_FEW, p_of_decision
-from mechshift.topics.on_candidates import OnCandidates, Selection, measure_on_candidates
+from mechshift.topics.on_candidates import (
+    OnCandidates,
+    Selection,
+    in_range,
+    measure_on_candidates,
+    on_all_of,
+)
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
@@ -71,14 +77,14 @@ def on_candidates(task: TaskResults, member: str = "mdm") -> tuple[OnCandidates,
     return () if one is None else one.quantities
 
 
-def measured_on_all(task: TaskResults, quantity: str) -> Measured:
+def measured_on_all(task: TaskResults, quantity: Quantity) -> Measured:
     """A quantity of the MDM on all candidates, or why it is not known."""
     found = selection_of(task)
-    if found is not None and not found.num_others and quantity in task.mdm.measured:
-        return task.mdm.measured[quantity]
+    if found is not None and not found.num_others:
+        return task.mdm.measured[quantity.name]
     for one in on_candidates(task):
-        if one.name == quantity:
-            return one.on_all
+        if one.name == quantity.name:
+            return on_all_of(task.mdm.measured[one.name], one, quantity.limits)
     return Measured(reason=NOT_MEASURED)
 
 
@@ -90,11 +96,22 @@ def bounds_on_all(task: TaskResults, quantity: Quantity, member: MemberResults) 
     return worst_case(common, found.share, *quantity.limits)
 
 
-def p_on_candidates(task: TaskResults, rule: Rule, statement: Statement) -> float:
-    """The p-value of what a rule says, on all candidates; 1 where it says something else there."""
-    measured = measured_on_all(task, statement.quantity)
-    estimate, reads = measured.estimate, rule.reads
-    if estimate is None or reads is None or reads(task, measured) != statement.by_itself:
+def p_on_candidates(
+    task: TaskResults, rule: Rule, quantity: Quantity | None, statement: Statement
+) -> float:
+    """The p-value of what a rule says, on all candidates; 1 where it says something else there.
+
+    Args:
+        task: with its record.
+        rule: of the statement.
+        quantity: on which it rests; None where that is none of the MDM's.
+        statement: as it is by itself.
+    """
+    if quantity is None or rule.reads is None:
+        return 1.0
+    measured, reads = measured_on_all(task, quantity), rule.reads
+    estimate = measured.estimate
+    if estimate is None or reads(task, measured) != statement.by_itself:
         return 1.0
     return p_of_decision(
         lambda errors: reads(task, replace(measured, estimate=estimate.reaching(errors))),
@@ -104,7 +121,7 @@ def p_on_candidates(task: TaskResults, rule: Rule, statement: Statement) -> floa
 
 def with_all_candidates(task: TaskResults, statement: Statement, quantity: Quantity) -> Statement:
     """A statement with its number on all candidates, or the bounds of that."""
-    found = measured_on_all(task, quantity.name).estimate
+    found = measured_on_all(task, quantity).estimate
     bounds = bounds_on_all(task, quantity, task.mdm) if found is None else None
     return replace(statement, on_all=found, bounds_on_all=bounds)
 
@@ -122,14 +139,25 @@ def _between(bounds: Interval) -> str:
     return f"{number(bounds.low)} to {number(bounds.high)}"
 
 
-def selection_rows(task: TaskResults, shown: Sequence[OnCandidates]) -> Rows:
-    """Every quantity of the MDM on common examples, on the others and on all."""
-    rows: dict[str, Mapping[str, Estimate | None]] = {
-        COMMON: {one.name: task.mdm.estimate(one.name) for one in shown},
-        OTHERS: {one.name: one.others.estimate for one in shown},
-        ALL: {one.name: one.on_all.estimate for one in shown},
+def by_row(member: MemberResults, one: OnCandidates, quantity: Quantity) -> Mapping[str, Measured]:
+    """A member's quantity on common examples, on the others, on all, and the difference."""
+    common = member.measured[one.name]
+    return {
+        COMMON: common,
+        OTHERS: in_range(one.others, quantity.limits),
+        ALL: on_all_of(common, one, quantity.limits),
+        DIFFERENCE: one.difference,
     }
-    return rows
+
+
+def selection_rows(task: TaskResults, quantities: Sequence[Quantity]) -> Rows:
+    """Every quantity of the MDM on common examples, on the others and on all."""
+    by_name = {one.name: one for one in quantities}
+    found = {one.name: by_row(task.mdm, one, by_name[one.name]) for one in on_candidates(task)}
+    return {
+        row: {name: rows[row].estimate for name, rows in found.items()}
+        for row in (COMMON, OTHERS, ALL)
+    }
 
 
 def selection_table(task: TaskResults, quantities: Sequence[Quantity]) -> pl.DataFrame:
@@ -147,12 +175,7 @@ def selection_table(task: TaskResults, quantities: Sequence[Quantity]) -> pl.Dat
         }
         for member in (task.mdm, *task.controls)
         for one in on_candidates(task, member.name)
-        for row, measured in (
-            (COMMON, member.measured[one.name]),
-            (OTHERS, one.others),
-            (ALL, one.on_all),
-            (DIFFERENCE, one.difference),
-        )
+        for row, measured in by_row(member, one, by_name[one.name]).items()
     ]
     lines += [
         {
@@ -183,7 +206,7 @@ def _exhibits(quantities: Sequence[Quantity], task: TaskResults) -> Iterable[Exh
     yield Exhibit(
         name=NAME,
         figure=quantity_panels(
-            selection_rows(task, shown),
+            selection_rows(task, quantities),
             shown,
             title="All candidates, and those that both models solve",
             subtitle=f"{found.num_candidates:,} candidates, of which both models solve"
@@ -215,16 +238,16 @@ def table_rows(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Selec
     by_name = {one.name: one for one in quantities}
     rows = []
     for one in on_candidates(task):
-        common = task.mdm.measured[one.name]
-        if common.estimate is not None:
+        found = by_row(task.mdm, one, by_name[one.name])
+        if found[COMMON].estimate is not None:
             bounds = bounds_on_all(task, by_name[one.name], task.mdm)
             rows.append(
                 SelectionRow(
                     name=one.name,
-                    common=estimate_cell(common.estimate),
-                    others=_cell(one.others),
-                    on_all=_cell(one.on_all),
-                    difference=_cell(one.difference, signed=True),
+                    common=_cell(found[COMMON]),
+                    others=_cell(found[OTHERS]),
+                    on_all=_cell(found[ALL]),
+                    difference=_cell(found[DIFFERENCE], signed=True),
                     bounds="" if bounds is None else _between(bounds),
                 )
             )
@@ -243,7 +266,7 @@ def _parts(quantities: Sequence[Quantity], task: TaskResults) -> tuple[Part, ...
     return (Part(template="selection.html.j2", content={"rows": rows}),) if rows else ()
 
 
-def _findings(task: TaskResults) -> tuple[Finding, ...]:
+def _findings(quantities: Sequence[Quantity], task: TaskResults) -> tuple[Finding, ...]:
     found = selection_of(task)
     if found is None:
         return ()
@@ -261,9 +284,7 @@ def _findings(task: TaskResults) -> tuple[Finding, ...]:
         f" (solved by {', '.join(parts)})."
     )
     decided = [
-        one
-        for one in on_candidates(task)
-        if one.at_a_glance and _excludes(task.mdm.estimate(one.name), one)
+        one for one in quantities if one.at_a_glance and _excludes(task.mdm.estimate(one.name), one)
     ]
     if not decided:
         return (
@@ -290,14 +311,14 @@ def _findings(task: TaskResults) -> tuple[Finding, ...]:
     )
 
 
-def _excludes(estimate: Estimate | None, one: OnCandidates) -> bool:
+def _excludes(estimate: Estimate | None, one: Quantity) -> bool:
     """Whether a number differs from what no change would give."""
     return estimate is not None and one.neutral is not None and estimate.excludes(one.neutral)
 
 
-def _same_side(task: TaskResults, one: OnCandidates) -> bool:
+def _same_side(task: TaskResults, one: Quantity) -> bool:
     """Whether it differs on all candidates too, in the direction of the common examples."""
-    common, found = task.mdm.estimate(one.name), one.on_all.estimate
+    common, found = task.mdm.estimate(one.name), measured_on_all(task, one).estimate
     if common is None or found is None or one.neutral is None or not _excludes(found, one):
         return False
     return (common.value > one.neutral) == (found.value > one.neutral)
@@ -326,7 +347,7 @@ def selection_topic(quantities: Sequence[Quantity]) -> Topic[Selection]:
                 cell=_share_cell,
             ),
         ),
-        findings=_findings,
+        findings=partial(_findings, quantities),
         exhibits=partial(_exhibits, quantities),
         parts=partial(_parts, quantities),
         terms=(
