@@ -52,7 +52,7 @@ SCENARIOS = {
 class Options:
     """By default what docs/validity.md shows."""
 
-    pools: int = 40
+    pools: int = 30
     scenarios: tuple[str, ...] = tuple(SCENARIOS)
     circuit_size: int = 70
     """A tenth of the edges."""

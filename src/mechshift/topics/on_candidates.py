@@ -31,6 +31,10 @@ from mechshift.topics.topic import KINDS, Measured, Quantity, StoredTask
 
 POPULATIONS: tuple[Population, ...] = ("common", "others", "all")
 
+NUM_SPLITS = 25
+"""Halvings of the examples behind a number: they are the same with and without a block and for all
+populations, so that what fewer of them make of it cancels in errors and in differences."""
+
 METRICS = ("clean_metric", "corrupted_metric", "input_score")
 
 
@@ -198,18 +202,17 @@ class BlockSums:
 
 
 def block_sums(blocks: Blocks, common: EdgeScores, others: EdgeScores) -> BlockSums:
-    """A row of common scores may be the mean over a shard, and counts as often as it has examples.
+    """Of a model's scores; those of common examples may be means over shards, equally large ones.
 
-    Its metrics are those of examples, and are summed up to its mean.
+    Metrics are those of examples always, and their means over the same shards are taken.
     """
-    per_shard = common.examples_per_shard
 
     def metrics(scores: EdgeScores) -> Float64[np.ndarray, "row metric=3"]:
         columns = [getattr(scores, name).sum(axis=1, dtype=np.float64) for name in METRICS]
         rows = np.stack(columns, axis=1).reshape(-1, scores.examples_per_shard, len(METRICS))
         return np.asarray(rows.mean(axis=1))
 
-    assert others.examples_per_shard == 1 <= per_shard
+    assert others.examples_per_shard == 1
     return BlockSums(
         scores=common,
         edges=blocks.sums(summed_over_steps(common), summed_over_steps(others)),
@@ -239,6 +242,7 @@ class BlockedPair:
         settings = replace(
             self.settings,
             num_resamples=1,
+            num_splits=min(self.settings.num_splits, NUM_SPLITS),
             num_splits_per_resample=1,
             num_exchanges=1,
             num_shuffles=1,
