@@ -174,7 +174,7 @@ def test_without_a_sample_nothing_is_scored_and_no_candidate_is_asked_more(
     pool, with_sample = (read_pool(one, "own", "discovery") for one in (run, scored))
     assert pool.others is None and pool.candidate_ids == with_sample.candidate_ids
     assert [one.id for one in pool.examples] == [one.id for one in with_sample.examples]
-    write_pieces(ATTRIBUTE_OTHERS, other_pieces(run, pair.members, SETTINGS), quiet=True)
+    write_pieces(run, ATTRIBUTE_OTHERS, other_pieces(run, pair.members, SETTINGS), quiet=True)
     assert not (run / "others").exists()
     score_edges(run, pair, SETTINGS, quiet=True)
     assert RunTask(run=run, task="own").others() == {}

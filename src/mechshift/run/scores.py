@@ -79,7 +79,7 @@ def score_others(
         ArtifactError: the run has no pool, or holds other scores.
         AttributionError: a batch does not fit in memory, or the method refuses the metric.
     """
-    write_pieces(ATTRIBUTE_OTHERS, other_pieces(run, pair.members, settings), quiet=quiet)
+    write_pieces(run, ATTRIBUTE_OTHERS, other_pieces(run, pair.members, settings), quiet=quiet)
 
 
 def other_pieces(
