@@ -208,6 +208,7 @@ def test_selection_is_undone_in_a_pool_where_it_makes_a_shift(
     assert on_all.value == pytest.approx(common.estimate.value + early.difference.estimate.value)
 
 
+@pytest.mark.unchecked  # a simulation
 def test_equal_models_are_called_shifted_on_common_examples_and_not_on_all_candidates() -> None:
     """docs/validity.md in short, on one quantity."""
     early = tuple(one for one in QUANTITIES if one.name == EARLY)
@@ -268,6 +269,19 @@ def test_few_others_leave_bounds_alone_unless_they_are_all(one: Stored) -> None:
     assert record is not None and record.num_others == record.num_sampled == 8
     assert quantity(record, EARLY).on_all.estimate is not None
     assert quantity(record, EARLY).others.reason == too_few
+
+
+def test_common_examples_of_few_clusters_are_not_measured(one: Stored) -> None:
+    """As on a template: all candidates of nine groups are one cluster each."""
+    names = tuple(str(int(name) % 9) for name in one.of.candidate_clusters)
+    early = tuple(one for one in QUANTITIES if one.name == EARLY)
+    record = measure_on_candidates(
+        replace(one, of=replace(one.of, candidate_clusters=names)), early
+    )
+    assert record is not None
+    found = quantity(record, EARLY)
+    reasons = {one.reason for one in (found.common, found.others, found.on_all, found.difference)}
+    assert reasons == {"too few clusters (9)"}
 
 
 def test_shards_of_common_examples_give_the_means_of_their_examples(one: Stored) -> None:

@@ -25,7 +25,11 @@ from mechshift.comparison import (
 from mechshift.errors import ComparisonError
 from mechshift.statistics import Estimate, cluster_numbers, num_clusters, share_correct
 from mechshift.tasks import CommonPool
-from mechshift.topics.by_template import MemberOnExamples, measure_on_some
+from mechshift.topics.by_template import (
+    MIN_TEMPLATE_CLUSTERS,
+    MemberOnExamples,
+    measure_on_some,
+)
 from mechshift.topics.decisions import MIN_CLUSTERS, too_few_clusters
 from mechshift.topics.topic import KINDS, Measured, Quantity, StoredTask
 
@@ -262,20 +266,26 @@ def quantities_on_candidates(
 ) -> list[OnCandidates]:
     """Every quantity on all populations, with intervals from leaving out blocks.
 
-    On the others nothing is measured where their sample is of too few clusters, and on all
-    candidates neither, unless the sample holds all of the others.
+    Nothing is measured where common examples are of fewer clusters than a template needs; on the
+    others where their sample is of too few to decide anything; and on all candidates neither then,
+    unless the sample holds all of the others.
     """
-    count = num_clusters(candidates.others) if len(candidates.others) else 0
-    few = {
-        "others": count < MIN_CLUSTERS,
-        "all": count < MIN_CLUSTERS and not candidates.all_scored,
-    }
+    common, others = (
+        num_clusters(one) if len(one) else 0 for one in (candidates.common, candidates.others)
+    )
+    few: dict[Population, str] = {}
+    if others < MIN_CLUSTERS:
+        few["others"] = too_few_clusters(others)
+        if not candidates.all_scored:
+            few["all"] = too_few_clusters(others)
+    if common < MIN_TEMPLATE_CLUSTERS:
+        few = dict.fromkeys(POPULATIONS, too_few_clusters(common))
     found: dict[str, dict[Population, Measured]] = {one.name: {} for one in shown}
     without: dict[str, dict[Population, np.ndarray]] = {one.name: {} for one in shown}
     for population in POPULATIONS:
-        if few.get(population):
+        if reason := few.get(population):
             for one in shown:
-                found[one.name][population] = Measured(reason=too_few_clusters(count))
+                found[one.name][population] = Measured(reason=reason)
             continue
         whole = _measured(pair.on(population, None), shown)
         left = [

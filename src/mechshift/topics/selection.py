@@ -278,10 +278,10 @@ def _findings(quantities: Sequence[Quantity], task: TaskResults) -> tuple[Findin
     )
     if not found.num_others:
         return (Finding(question=question, verdict="yes", sentence=f"{asked}, which is all."),)
-    parts = [f"{count:,} {who}" for who, count in found.sampled.items() if count]
+    parts = [f"{count:,} by {who}" for who, count in found.sampled.items() if count]
     asked += (
-        f"; of the other {found.num_others:,} a sample of {found.num_sampled:,} was scored"
-        f" (solved by {', '.join(parts)})."
+        f"; of the other {found.num_others:,} a sample of {found.num_sampled:,} was scored (solved:"
+        f" {', '.join(parts)})."
     )
     decided = [
         one for one in quantities if one.at_a_glance and _excludes(task.mdm.estimate(one.name), one)
