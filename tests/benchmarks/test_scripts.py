@@ -32,6 +32,7 @@ ARGUMENTS = {
     + ["--also", "--skip", "flow", "semantics", "ablation", "controls"],
     "precision": [*GROUPED, "--examples", "2", "--tasks", "infilling"],
     "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
+    "selection": ["--pools", "1", "--resamples", "20", "--scenarios", "ARM .95, MDM .7"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],
     "side_by_side": [*TINY, "--problem.key-value-heads", "2", "--rounds", "1"],
     "whole_run": ["--shape.layers", "2", "--shape.heads", "2", "--shape.key-value-heads", "1"]
@@ -53,6 +54,7 @@ EXPECTED = {
     "plan": ["EAP-IG, random model", "faithfulness: passes"],
     "precision": ["random", "infilling, tiny-mdm"],
     "scaling": ["4 examples, m = 2", "2 examples, m = 4"],
+    "selection": ["ARM .95, MDM .7: 1 pools", "early share shift", "on_all"],
     "shards": ["shift of `moved`", "ratio to ceiling"],
     "side_by_side": ["skipped: auto-circuit cannot be imported", "TransformerLens 4.3"],
     "whole_run": ["46 edges, 20 + 20 examples", "semantics", "report", "x least"],

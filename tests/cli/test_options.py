@@ -16,7 +16,8 @@ SHARED = """
     comparison.num-splits-per-resample comparison.seed comparison.sizes continued-arm
     continued-arm-adapter device dtype mask-token-id mdm mdm-adapter no-quiet no-shift
     other-mdm other-mdm-adapter pair pool.max-candidates pool.num-examples pool.num-held-out
-    pool.num-steps pool.order pool.seed pool.templates quiet shift skip tasks tokenizer
+    pool.num-others pool.num-steps pool.order pool.seed pool.templates quiet shift skip tasks
+    tokenizer
 """
 """Of a run and of a trajectory."""
 

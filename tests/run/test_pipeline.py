@@ -83,6 +83,7 @@ ALWAYS_CONCLUDED = (
     "/examples",
     "/ablation",
     "/single-ablations",
+    "/selection",
     "/wording",
 )
 CONCLUDED = {"ioi": (*ALWAYS_CONCLUDED, "/num-steps"), "infilling": ALWAYS_CONCLUDED}

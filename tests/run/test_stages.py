@@ -19,6 +19,7 @@ def test_the_stages_stand_in_order_and_each_reads_earlier_ones_only():
     assert names == [
         "pool",
         "scores",
+        "others",
         "controls",
         "flow",
         "semantics",
@@ -49,7 +50,7 @@ def test_a_run_does_what_is_not_skipped_and_what_is_added():
     settings = RunSettings(skip=("flow", "ablation"), also=("alternatives", "sweep"))
     done = [stage.name for stage in STAGES if stage.is_wanted(settings)]
     assert done == [
-        *("pool", "scores", "controls", "semantics", "faithfulness", "comparison"),
+        *("pool", "scores", "others", "controls", "semantics", "faithfulness", "comparison"),
         *("sweep", "alternatives", "conclusions", "report"),
     ]
 

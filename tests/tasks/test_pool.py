@@ -12,6 +12,7 @@ from mechshift.errors import PoolError, TaskError
 from mechshift.models import ModelPair
 from mechshift.models.tokenizers import naming_mask
 from mechshift.tasks import PoolConfig, build_pool, encode_pool, load_task_file
+from mechshift.tasks.pool import _Attempts, _sampled_others
 from mechshift.testing import random_language_model
 
 WORDS = [f"w{index}" for index in range(19)]
@@ -96,6 +97,65 @@ def test_the_pool_holds_the_first_examples_that_both_models_get_right(pair, task
     assert pool.mdm_correct.tolist() == [False, True, False, True, True, False, True]
     assert pool.arm_accuracy == pytest.approx(5 / 7)
     assert pool.mdm_accuracy == pytest.approx(4 / 7)
+
+
+FATES = ("none", "both", "arm", "both", "mdm", "none", "both")
+
+
+def test_the_sample_of_the_others_holds_all_where_they_are_few(pair, task_of):
+    task = task_of(*FATES)
+    pool = pooled(pair, task, num_examples=3)
+    assert [example.id for example in pool.others.examples] == [
+        "0-none",
+        "2-arm",
+        "4-mdm",
+        "5-none",
+    ]
+    assert pool.others.places.tolist() == [0, 2, 4, 5]
+    assert not pool.both_correct[pool.others.places].any()
+    assert pool.arm_correct[pool.others.places].tolist() == [False, True, False, False]
+    assert pool.others.schedule.commit_step.tolist() == [[0]] * 4
+
+
+def test_no_others_are_kept_where_none_are_asked_for_or_none_exist(pair, task_of):
+    assert pooled(pair, task_of(*FATES), num_others=0).others is None
+    pool = pooled(pair, task_of("both", "both"))
+    assert pool.others.examples == () and pool.others.schedule.commit_step.shape == (0, 0)
+    with pytest.raises(PoolError, match="not both models solve, not -1"):
+        PoolConfig(num_others=-1)
+
+
+def test_the_sample_of_the_others_is_drawn_by_text_alone(pair, task_of):
+    """Every candidate that not both solve is as likely as any other, wherever it stands."""
+    task = task_of("both", *["none"] * 6, "both")
+    others = [example for _, _, example in task.examples][1:7]
+    counts = dict.fromkeys((example.id for example in others), 0)
+    for seed in range(300):
+        drawn = _sampled_others(_attempts(others), PoolConfig(num_others=2, seed=seed))
+        again = _sampled_others(_attempts(others[::-1]), PoolConfig(num_others=2, seed=seed))
+        assert {e.id for e in drawn.examples} == {e.id for e in again.examples}
+        assert drawn.places.tolist() == sorted(drawn.places.tolist()) and len(drawn.examples) == 2
+        for example in drawn.examples:
+            counts[example.id] += 1
+    # 300 draws of 2 of 6: each is drawn 100 times, with a standard deviation of 8.2.
+    assert all(70 <= count <= 130 for count in counts.values())
+    pairs = {
+        tuple(e.id for e in _sampled_others(_attempts(others), config).examples)
+        for config in (PoolConfig(num_others=2, seed=seed) for seed in range(300))
+    }
+    assert len(pairs) == 15
+
+
+def _attempts(examples):
+    wrong = np.zeros(len(examples), dtype=bool)
+    return _Attempts(
+        examples=tuple(examples),
+        arm_completions=("",) * len(examples),
+        mdm_completions=("",) * len(examples),
+        arm_correct=wrong,
+        mdm_correct=wrong,
+        commit_steps=(np.array([0]),) * len(examples),
+    )
 
 
 def test_completions_are_what_a_bare_forward_pass_writes(pair, task_of):

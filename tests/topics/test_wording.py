@@ -29,6 +29,7 @@ from mechshift.topics.depth import CENTRE, EARLY
 from mechshift.topics.flow import SHARE
 from mechshift.topics.overlap import NOISE_FREE
 from mechshift.topics.report_page import RunFacts, report
+from mechshift.topics.selection import ON_COMMON
 from mechshift.topics.topic import Measured, Scatter, TaskResults
 from mechshift.topics.wording import (
     ALL,
@@ -95,6 +96,9 @@ class Stored:
 
     def scores(self, member: str) -> EdgeScores:
         return self.pair[member == "mdm"]
+
+    def others(self) -> dict[str, EdgeScores]:
+        return {}
 
     def circuit_metrics(self, kind: str) -> dict[str, CircuitMetrics]:
         return self.metrics
@@ -237,7 +241,7 @@ def test_one_template_is_named_and_not_measured(
     (finding,) = TOPIC.findings(task)
     assert finding.verdict == "too few templates (1)" and "written in a," in finding.sentence
     depth = registry.verdicts([task])[0].of("depth")
-    assert depth.population == ON_ONE_TEMPLATE
+    assert depth.population == f"{ON_ONE_TEMPLATE}, {ON_COMMON}"
     assert not tuple(TOPIC.exhibits(task)) and not tuple(TOPIC.parts(task))
 
 
@@ -302,13 +306,13 @@ def test_a_verdict_speaks_of_the_task_if_templates_agree_and_else_of_them(
         worded = with_record(task, known(values, 0.002))
         depth = registry.verdicts([worded])[0].of("depth")
         assert depth.verdict == "front-loaded" and depth.quantity == EARLY
-        assert depth.population == population
-        assert depth.sentence.endswith(f": front-loaded, {population}.")
+        assert depth.population == f"{population}, {ON_COMMON}"
+        assert depth.sentence.endswith(f": front-loaded, {population}, {ON_COMMON}.")
         (finding,) = TOPIC.findings(worded)
         assert finding.verdict == answer
         rows = registry.headline([worded], registry.verdicts([worded]))[0].rows
         (cell,) = next(row.cells for row in rows if row.name == "Depth")
-        assert cell.note.endswith(f", {population}")
+        assert cell.note.endswith(f", {population}, {ON_COMMON}")
 
 
 def test_an_estimate_without_draws_scatters_as_its_interval_says() -> None:
@@ -324,8 +328,8 @@ def test_a_verdict_without_a_number_by_template_speaks_of_these_templates(
 ) -> None:
     task = with_early_shift(planted("moved"), 0.5, 0.02)
     worded = with_record(task, known([0.5] * 6, 0.002, name=SHARE))
-    assert registry.verdicts([worded])[0].of("depth").population == ON_TEMPLATES
-    assert registry.verdicts([task])[0].of("depth").population == ""  # not told apart
+    assert registry.verdicts([worded])[0].of("depth").population == (f"{ON_TEMPLATES}, {ON_COMMON}")
+    assert registry.verdicts([task])[0].of("depth").population == ON_COMMON  # not told apart
 
 
 def test_four_templates_are_too_few_to_speak_of_the_task(

@@ -39,6 +39,7 @@ from mechshift.run import (
     pool_table,
     run_experiment,
     score_edges,
+    score_others,
     stage_lines,
     sweep_num_steps,
     sweep_table,
@@ -118,7 +119,8 @@ def attribute(
     The method is EAP-IG unless --method says otherwise; an option that it does not have is refused.
     The pair's controls are scored too, and asked the held-out examples: the ARM's weights with the
     MDM's attention, the MDM's with the ARM's, and what else the pair names. They tell what the
-    attention mask does from what training did, and cost as much again as the pair.
+    attention mask does from what training did, and cost as much again as the pair. So is the pool's
+    sample of candidates that not both models solve.
 
     Args:
         folder: a run folder with a pool.
@@ -129,6 +131,7 @@ def attribute(
     """
     pair = load_stored_pair(folder, device, controls=controls)
     score_edges(folder, pair, settings, quiet=quiet)
+    score_others(folder, pair, settings, quiet=quiet)
     ask_controls(folder, pair, quiet=quiet)
 
 

@@ -1,6 +1,13 @@
 """Comparison: what two models' circuits share, and where in depth they differ."""
 
 from mechshift.comparison.by_weight import WeightLikeness, weight_likeness
+from mechshift.comparison.candidates import (
+    Blocks,
+    Candidates,
+    Population,
+    delete_a_block,
+    worst_case,
+)
 from mechshift.comparison.chosen_edges import top_edges
 from mechshift.comparison.comparisons import CircuitShift, Comparison, circuit_shift, compare
 from mechshift.comparison.depth import (
@@ -51,6 +58,7 @@ from mechshift.comparison.scores import (
     drawn_together,
     row_clusters,
     shard_clusters,
+    summed_over_steps,
 )
 from mechshift.comparison.screening import NARROW
 from mechshift.comparison.settings import (
@@ -78,6 +86,12 @@ from mechshift.comparison.variance_levels import (
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
+    "summed_over_steps",
+    "worst_case",
+    "delete_a_block",
+    "Population",
+    "Candidates",
+    "Blocks",
     "ARRAYS_OF_BLOCK",
     "BLOCK_BYTES",
     "BRIEF",

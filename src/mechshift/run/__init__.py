@@ -18,6 +18,7 @@ from mechshift.run.pools import make_pools as make_pools
 from mechshift.run.pools import pool_table as pool_table
 from mechshift.run.reporting import write_report as write_report
 from mechshift.run.scores import score_edges as score_edges
+from mechshift.run.scores import score_others as score_others
 from mechshift.run.semantics import analyse_pair as analyse_pair
 from mechshift.run.settings import Addable as Addable
 from mechshift.run.settings import AlternativesSettings as AlternativesSettings

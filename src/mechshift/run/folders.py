@@ -4,6 +4,7 @@ RUN/analysis                   circuit size, level and rules of the verdict, sto
 RUN/pool/TASK                  examples of both splits, what both models answered, the schedule
 RUN/scores/TASK/MEMBER         edge scores of each example, or shard of examples; MEMBER is arm, mdm
                                or a control
+RUN/others/TASK/MEMBER         edge scores of a sample of the candidates that not both models solve
 RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
 RUN/flow/TASK/MEMBER           between which spans of each example information flows
 RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts of their tokens
@@ -33,7 +34,7 @@ from mechshift.models import Kind
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
 FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
 ABLATION, SWEEP, EXPLANATIONS = "ablation", "sweep", "explanations"
-ALTERNATIVES = "alternatives"
+ALTERNATIVES, OTHERS = "alternatives", "others"
 CONCLUSIONS, QUANTITIES = "conclusions", "quantities"
 ANSWERS, CROSSED, POINTS, TRAJECTORY = "answers", "crossed", "points", "trajectory"
 
@@ -53,6 +54,11 @@ def pool_folder(run: Path, task: str) -> Path:
 def scores_folder(run: Path, task: str, member: str) -> Path:
     """Where one model's edge scores are kept."""
     return run / SCORES / task / member
+
+
+def others_folder(run: Path, task: str, member: str) -> Path:
+    """Where one model's edge scores of candidates are kept that not both models solve."""
+    return run / OTHERS / task / member
 
 
 def control_folder(run: Path, task: str, control: str) -> Path:

@@ -117,6 +117,14 @@ def pooled_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExamp
     return encode_pool(pooled_task(pool.task, pool), pool.examples, model)
 
 
+def other_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:
+    """Those that not both models solve, step by step in the order in which the MDM wrote them."""
+    assert pool.others is not None
+    task = pooled_task(pool.task, pool)
+    examples = encode_pool(task, pool.others.examples, model)
+    return build_canvases(model, examples, pool.others.schedule)
+
+
 def pool_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:
     """The same, step by step in the pool's order."""
     return build_canvases(model, pooled_examples(pool, model), pool.schedule)

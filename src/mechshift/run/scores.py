@@ -4,6 +4,10 @@ Scores can be averaged over shards of examples before they are stored. All shard
 many examples, or those of a smaller last one would count for more than the others; and there must
 be as many shards as a comparison needs to resample and to halve. A pool is refused that cannot be
 cut so. It is not cut short: what was pooled is scored.
+
+The sample of candidates that not both models solve is scored alike, teacher-forced in the order in
+which the MDM wrote its own answer, example by example. Of its steps the sum alone is kept, on which
+all rests that is said of it.
 """
 
 import os
@@ -15,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from mechshift.attribution import (
     EdgeScores,
@@ -36,8 +41,15 @@ from mechshift.denoising import (
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
-from mechshift.run.folders import POOL, SCORES, member_title, scores_folder
-from mechshift.run.pools import pooled_examples, pooled_task
+from mechshift.run.folders import (
+    OTHERS,
+    POOL,
+    SCORES,
+    member_title,
+    others_folder,
+    scores_folder,
+)
+from mechshift.run.pools import other_canvases, pooled_examples, pooled_task
 from mechshift.run.settings import AttributionSettings, RunSettings
 from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
 from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
@@ -56,6 +68,46 @@ def score_edges(
     """
     pieces = score_pieces(run, pair.members, pool_manifests(run), settings)
     write_pieces(run, ATTRIBUTE, pieces, quiet=quiet)
+
+
+def score_others(
+    run: Path, pair: ModelPair, settings: AttributionSettings, *, quiet: bool = False
+) -> None:
+    """Write the same of the sample of candidates that not both models solve, where a pool has one.
+
+    Raises:
+        ArtifactError: the run has no pool, or holds other scores.
+        AttributionError: a batch does not fit in memory, or the method refuses the metric.
+    """
+    write_pieces(run, ATTRIBUTE_OTHERS, other_pieces(run, pair.members, settings), quiet=quiet)
+
+
+def other_pieces(
+    run: Path, members: Mapping[str, LanguageModel], settings: AttributionSettings
+) -> Iterator[Piece]:
+    """Nothing for a task whose candidates are all solved, or of which no others were kept."""
+    for task in pool_manifests(run):
+        pool = read_pool(run, task, "discovery")
+        if pool.others is None or not pool.others.examples:
+            continue
+        metric = settings.metric or pooled_task(task, pool).metric
+        resolved = replace(settings, metric=metric, steps="summed", examples_per_shard=1)
+        for member, model in members.items():
+            yield Piece(
+                folder=others_folder(run, task, member),
+                config=score_config(task, model, resolved),
+                inputs=model_inputs(run, task, model),
+                prepare=partial(_other_work, task, member, model, pool, resolved),
+                stage=SCORES,
+            )
+
+
+def _other_work(
+    task: str, member: str, model: LanguageModel, pool: CommonPool, settings: AttributionSettings
+) -> ChunkedWork:
+    canvases = other_canvases(pool, model)
+    title = f"{task}: score {member_title(member)}, not solved by both"
+    return _canvases_work(title, model, canvases, settings, groups=None)
 
 
 def score_pieces(
@@ -108,6 +160,22 @@ def score_work(
 
     No shard lies in two chunks, which `examples_per_chunk` sees to.
     """
+    canvases = build_canvases(model, pooled_examples(pool, model), schedule)
+    groups = None
+    if settings.steps == "grouped" and schedule.num_steps > 1:
+        clusters = shard_clusters(example_clusters(canvases), settings.examples_per_shard)
+        groups = step_groups(drawn_together(clusters))
+    return _canvases_work(title, model, canvases, settings, groups)
+
+
+def _canvases_work(
+    title: str,
+    model: LanguageModel,
+    canvases: list[Canvas],
+    settings: AttributionSettings,
+    groups: Int[np.ndarray, " row"] | None,
+) -> ChunkedWork:
+    """The same of canvases; `groups` of rows over which scores at each step are summed."""
     metric = settings.metric
     assert metric is not None
 
@@ -128,13 +196,8 @@ def score_work(
         start = canvases[0].example // settings.examples_per_shard
         return sum_over_steps(scores, groups[start : start + len(scores.values)])
 
-    canvases = build_canvases(model, pooled_examples(pool, model), schedule)
     if settings.steps == "summed":
         canvases = [as_one_step(canvas) for canvas in canvases]
-    groups = None
-    if settings.steps == "grouped" and schedule.num_steps > 1:
-        clusters = shard_clusters(example_clusters(canvases), settings.examples_per_shard)
-        groups = step_groups(drawn_together(clusters))
     return ChunkedWork(
         title=title,
         canvases=canvases,
@@ -225,4 +288,13 @@ ATTRIBUTE = Stage(
     pieces=lambda given: score_pieces(
         given.run, given.pair.members, pool_manifests(given.run), given.settings.attribution
     ),
+)
+
+ATTRIBUTE_OTHERS = Stage(
+    name=OTHERS,
+    command="attribute",
+    about="scores a sample of the candidates that not both models solve, unless --pool.num-others"
+    " is 0",
+    reads=(POOL,),
+    pieces=lambda given: other_pieces(given.run, given.pair.members, given.settings.attribution),
 )

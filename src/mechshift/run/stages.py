@@ -14,7 +14,7 @@ from mechshift.run.explanations import EXPLAIN
 from mechshift.run.flow import FLOW_STAGE
 from mechshift.run.pools import POOL_STAGE
 from mechshift.run.reporting import REPORT_STAGE
-from mechshift.run.scores import ATTRIBUTE
+from mechshift.run.scores import ATTRIBUTE, ATTRIBUTE_OTHERS
 from mechshift.run.semantics import ANALYSE
 from mechshift.run.stage import Stage
 from mechshift.run.step_sweep import SWEEP_STAGE
@@ -22,6 +22,7 @@ from mechshift.run.step_sweep import SWEEP_STAGE
 STAGES: tuple[Stage, ...] = (
     POOL_STAGE,
     ATTRIBUTE,
+    ATTRIBUTE_OTHERS,
     CONTROL_ANSWERS,
     FLOW_STAGE,
     ANALYSE,

@@ -19,6 +19,7 @@ from mechshift.run.folders import (
     control_folder,
     explanations_folder,
     flow_folder,
+    others_folder,
     scores_folder,
     semantics_folder,
 )
@@ -40,6 +41,7 @@ from mechshift.run.store import (
     read_semantics,
     read_sweep_point,
     read_token_texts,
+    scored_members,
     stage_settings,
     stored_comparison_settings,
     swept_num_steps,
@@ -77,6 +79,13 @@ class RunTask:
             folder = scores_folder(self.run, self.task, member)
             self._read_scores[member] = read_scores(folder)
         return self._read_scores[member]
+
+    def others(self) -> Mapping[str, EdgeScores]:
+        folders = {
+            member: others_folder(self.run, self.task, member)
+            for member in scored_members(self.run, self.task)
+        }
+        return {name: read_scores(one) for name, one in folders.items() if is_written(one)}
 
     def flow(self, member: str) -> PositionFlow | None:
         folder = flow_folder(self.run, self.task, member)

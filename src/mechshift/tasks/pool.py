@@ -4,11 +4,15 @@
 2. Let both models decode them greedily; the MDM in the order and number of steps that attribution
    will use.
 3. Keep the first N that both get right, and say what became of the others.
+4. For discovery, keep a random sample of the others too.
 
 Comparing circuits on examples that only one model solves would mix failure with mechanism; keeping
-only common successes selects examples. The accuracies on all candidates are kept beside the pool.
+only common successes selects examples, and where each model solves what suits it, selection alone
+makes equal models differ. With the sample of the others, and how many there were, every number can
+be had on all candidates too. The accuracies on all candidates are kept beside the pool.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -29,6 +33,18 @@ PARTS = {"prefix_ids": "prompt", "target_ids": "target", "suffix_ids": "suffix"}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class OtherExamples:
+    """A uniform random sample of the candidates that not both models solve."""
+
+    examples: tuple[Example, ...]
+    """In the order in which they were tried; none where both models solve every candidate."""
+    places: Int[np.ndarray, " example"]
+    """Of each among the candidates."""
+    schedule: Schedule
+    """The order in which the MDM wrote its own answer, right or wrong, as of the pool's."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class CommonPool:
     """Examples of one split that both models get right, and the schedule they are scored by."""
 
@@ -44,6 +60,14 @@ class CommonPool:
     mdm_completions: tuple[str, ...]
     arm_correct: Bool[np.ndarray, " candidate"]
     mdm_correct: Bool[np.ndarray, " candidate"]
+    others: OtherExamples | None = None
+    """Candidates that not both models solve; None of held-out pools, and where none were asked
+    for."""
+
+    @property
+    def both_correct(self) -> Bool[np.ndarray, " candidate"]:
+        """Which candidates both models solve, whether they are in the pool or not."""
+        return self.arm_correct & self.mdm_correct
 
     @property
     def clusters(self) -> Int[np.ndarray, " example"]:
@@ -123,6 +147,9 @@ def build_pool(
         mdm_completions=attempts.mdm_completions,
         arm_correct=attempts.arm_correct,
         mdm_correct=attempts.mdm_correct,
+        others=_sampled_others(attempts, config)
+        if split == "discovery" and config.num_others
+        else None,
     )
 
 
@@ -202,10 +229,29 @@ def _joined(parts: list[_Attempts]) -> _Attempts:
     )
 
 
+def _sampled_others(attempts: _Attempts, config: PoolConfig) -> OtherExamples:
+    """As many of the candidates that not both solve as are wanted, each as likely as any other."""
+    missed = np.flatnonzero(~attempts.both_right)
+    lots = [_lot(attempts.examples[place], config.seed) for place in missed]
+    drawn = missed[np.argsort(lots, kind="stable")[: config.num_others]]
+    places = np.sort(drawn)
+    return OtherExamples(
+        examples=tuple(attempts.examples[place] for place in places),
+        places=places,
+        schedule=_schedule(attempts, places),
+    )
+
+
+def _lot(example: Example, seed: int) -> str:
+    """What an example draws: of its text alone, so the order of the candidates changes nothing."""
+    text = "\0".join((str(seed), example.prompt, example.target, example.suffix))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def _schedule(attempts: _Attempts, chosen: Int[np.ndarray, " example"]) -> Schedule:
     """The order in which the MDM decoded these examples; attribution follows it."""
     steps = [attempts.commit_steps[i] for i in chosen]
-    commit_step = np.full((len(steps), max(map(len, steps))), -1, dtype=np.int64)
+    commit_step = np.full((len(steps), max(map(len, steps), default=0)), -1, dtype=np.int64)
     for row, own in zip(commit_step, steps, strict=True):
         row[: len(own)] = own
     return Schedule(commit_step=commit_step)

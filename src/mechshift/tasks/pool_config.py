@@ -33,6 +33,10 @@ class PoolConfig:
     speaks of the task."""
     num_steps: int | None = None
     """Denoising steps; None is one token per step."""
+    num_others: int = 50
+    """Discovery candidates that not both models solve, a random sample that is scored too, so that
+    numbers are known on all candidates; fewer where there are fewer. At least 20, in as many
+    clusters, or bounds alone are known. 0: none."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -46,6 +50,11 @@ class PoolConfig:
             raise PoolError(
                 f"a pool holds up to {MAX_EXAMPLES:,} examples of a split, not"
                 f" {self.num_examples:,} and {self.num_held_out:,}."
+            )
+        if not 0 <= self.num_others <= MAX_EXAMPLES:
+            raise PoolError(
+                "a pool keeps between 0 and"
+                f" {MAX_EXAMPLES:,} candidates that not both models solve, not {self.num_others:,}."
             )
         if self.seed < 0:
             raise PoolError(f"a pool's seed must be at least 0, not {self.seed}.")

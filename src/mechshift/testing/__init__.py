@@ -18,6 +18,9 @@ from mechshift.testing.planted_scores import planted_pair as planted_pair
 from mechshift.testing.random_models import ARCHITECTURES as ARCHITECTURES
 from mechshift.testing.random_models import random_examples as random_examples
 from mechshift.testing.random_models import random_language_model as random_language_model
+from mechshift.testing.selected_scores import SelectedPair as SelectedPair
+from mechshift.testing.selected_scores import SolvedByScore as SolvedByScore
+from mechshift.testing.selected_scores import selected_pair as selected_pair
 from mechshift.testing.training_kinds import SimulatedTrainings as SimulatedTrainings
 from mechshift.testing.training_kinds import TrainingKinds as TrainingKinds
 from mechshift.testing.training_kinds import simulated_trainings as simulated_trainings

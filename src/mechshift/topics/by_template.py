@@ -293,12 +293,12 @@ def _measured(
         enough = count >= MIN_TEMPLATE_CLUSTERS
         on_group = member.on(of_group, settings, effort) if enough else None
         for one in shown:
-            found[one.name].append(few if on_group is None else _measure(one, on_group))
+            found[one.name].append(few if on_group is None else measure_on_some(one, on_group))
     return found
 
 
-def _measure(quantity: Quantity, member: MemberOnExamples) -> Measured:
-    """Few examples may leave a circuit without depth, or a component without a score."""
+def measure_on_some(quantity: Quantity, member: MemberOnExamples) -> Measured:
+    """A quantity without its draws; few examples may leave it undefined, and the reason says so."""
     try:
         return _without_draws(quantity.measure(member))
     except (ComparisonError, SemanticsError) as error:

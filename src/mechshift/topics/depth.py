@@ -221,17 +221,17 @@ def _measure(of: CrossFitted, side: Side = "source") -> Callable[[StoredMember],
     return measure
 
 
+def _words(task: TaskResults, shift: Estimate | None) -> str:
+    missing = too_noisy(task.comparison, "early")
+    return by_sign(shift, above="front-loaded", below="back-loaded", missing=missing)
+
+
 def _decide(task: TaskResults) -> tuple[Statement, ...]:
     return (
         Statement.of(
             "depth",
             task.mdm.estimate(EARLY),
-            partial(
-                by_sign,
-                above="front-loaded",
-                below="back-loaded",
-                missing=too_noisy(task.comparison, "early"),
-            ),
+            partial(_words, task),
             "The early layers' share of the circuit changed by {}",
         ),
     )
@@ -344,6 +344,8 @@ DEPTH: Topic[None] = Topic(
             measure=_measure("early"),
             at_a_glance=True,
             explained=True,
+            limits=(-1.0, 1.0),
+            mixes=True,
         ),
         Quantity(
             name=CENTRE,
@@ -359,6 +361,8 @@ DEPTH: Topic[None] = Topic(
             meaning="share of the circuit's score that the first third of the layers reads, minus"
             " the ARM's",
             measure=_measure("early", "destination"),
+            limits=(-1.0, 1.0),
+            mixes=True,
         ),
         Quantity(
             name=CENTRE_READ,
@@ -375,6 +379,7 @@ DEPTH: Topic[None] = Topic(
             words="early share, MDM minus ARM, cross-fitted: above 0 front-loaded, below 0"
             " back-loaded",
             decide=_decide,
+            reads=lambda task, measured: _words(task, measured.estimate),
         ),
     ),
     tests=(

@@ -72,18 +72,21 @@ def _measure_share(member: StoredMember) -> Measured:
     return Measured(estimate=share, draws=shares.overall_draws[:, RIGHT_TO_LEFT])
 
 
+_side_of_reading = partial(
+    by_side,
+    threshold=MATERIAL_SHARE,
+    above="reads from the right",
+    below="hardly reads from the right",
+    missing=NOT_MEASURED,
+)
+
+
 def _direction(task: TaskResults) -> tuple[Statement, ...]:
     return (
         Statement.of(
             "direction",
             task.mdm.estimate(SHARE),
-            partial(
-                by_side,
-                threshold=MATERIAL_SHARE,
-                above="reads from the right",
-                below="hardly reads from the right",
-                missing=NOT_MEASURED,
-            ),
+            _side_of_reading,
             "From right to left runs {} of the MDM's flow",
         ),
     )
@@ -260,6 +263,8 @@ FLOW: Topic[DirectionOfFlow] = Topic(
             meaning="share of the k/v flow whose source lies to the right of its reader",
             measure=_measure_share,
             at_a_glance=True,
+            limits=(0.0, 1.0),
+            mixes=True,
         ),
     ),
     rules=(
@@ -269,6 +274,7 @@ FLOW: Topic[DirectionOfFlow] = Topic(
             words=f"share of k/v flow from right to left in the MDM: above {MATERIAL_SHARE}, or"
             " hardly any",
             decide=_direction,
+            reads=lambda _, measured: _side_of_reading(measured.estimate),
         ),
     ),
     headline_name="Flow and components",

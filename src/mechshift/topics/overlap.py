@@ -16,6 +16,7 @@ Rules:
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -184,20 +185,24 @@ def _measure_by_weight(member: StoredMember) -> Measured:
     return Measured(estimate=found.likeness, draws=found.draws)
 
 
+def _structure_words(task: TaskResults, overlap: Estimate | None) -> str:
+    """With the ceilings, the noise and the weights of the comparison."""
+    decided = noise_free_structure(replace(task.comparison.noise_free, overlap=overlap))
+    if (
+        decided in ("modest change", "rewired")
+        and weights_kept(task.comparison.by_weight) == "kept"
+    ):
+        return f"{decided} by count, kept by weight"
+    return decided
+
+
 def _structure(task: TaskResults) -> tuple[Statement, ...]:
-    found, kept = task.comparison.noise_free, weights_kept(task.comparison.by_weight)
-
-    def decide(overlap: Estimate | None) -> str:
-        decided = noise_free_structure(replace(found, overlap=overlap))
-        if decided in ("modest change", "rewired") and kept == "kept":
-            return f"{decided} by count, kept by weight"
-        return decided
-
     words = (
         f"The top {task.comparison.circuit_size:,} edges overlap by {{}} without sampling noise"
         f"{_beside_floor(task)}"
     )
-    return (Statement.of("structure", found.overlap, decide, words),)
+    overlap = task.comparison.noise_free.overlap
+    return (Statement.of("structure", overlap, partial(_structure_words, task), words),)
 
 
 def _beside_floor(task: TaskResults) -> str:
@@ -346,6 +351,7 @@ OVERLAP: Topic[None] = Topic(
             " noise",
             measure=_measure_noise_free,
             at_a_glance=True,
+            limits=(0.0, 1.0),
         ),
         Quantity(
             name=BY_WEIGHT,
@@ -363,6 +369,7 @@ OVERLAP: Topic[None] = Topic(
             " below rewired, if one circuit with this noise would not read so and each ceiling is"
             f" {LOWEST_CEILING} or more; kept by weight: cosine without noise above {SAME_WEIGHTS}",
             decide=_structure,
+            reads=lambda task, measured: _structure_words(task, measured.estimate),
         ),
     ),
     tests=(

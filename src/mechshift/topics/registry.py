@@ -36,6 +36,14 @@ from mechshift.topics.num_steps import NUM_STEPS
 from mechshift.topics.overlap import OVERLAP
 from mechshift.topics.pool import POOL
 from mechshift.topics.scores import SCORES
+from mechshift.topics.selection import (
+    ON_ALL,
+    ON_COMMON,
+    note_on_all,
+    p_on_candidates,
+    selection_topic,
+    with_all_candidates,
+)
 from mechshift.topics.single_ablations import SINGLE_ABLATIONS
 from mechshift.topics.spans import SPANS
 from mechshift.topics.spread import SPREAD
@@ -78,6 +86,7 @@ def _quantities(topics: Sequence[Topic[Any]], of: str) -> tuple[Quantity, ...]:
 
 TOPICS: tuple[Topic[Any], ...] = (
     *_MEASURING,
+    selection_topic(_quantities(_MEASURING, "members")),
     wording_topic(_quantities(_MEASURING, "members")),
     controls_topic(_quantities(_MEASURING, "members")),
 )
@@ -123,8 +132,10 @@ def verdicts(tasks: Sequence[TaskResults]) -> tuple[Verdict, ...]:
     run says anything that is not so as rarely as its level allows. A statement that does not
     survive becomes `not decided`, and its sentence keeps what it would be by itself. One without a
     number to decide on is no test. One that survives says whether it does so too with the p-values
-    that count templates as drawn (`wording`), corrected in the same way.
+    that count templates as drawn (`wording`), and with those on all candidates (`selection`),
+    corrected in the same way.
     """
+    by_axis = {rule.axis: rule for rule in rules()}
     alone = [_by_itself(task) for task in tasks]
     given = [statement.p for one in alone for statement in one.statements]
     p = np.array([np.nan if one is None else one for one in given])
@@ -135,11 +146,19 @@ def verdicts(tasks: Sequence[TaskResults]) -> tuple[Verdict, ...]:
         for s in one.statements
     ]
     over_templates = iter(holm(np.array(wide)).tolist())
+    everywhere = [
+        np.nan
+        if s.p is None
+        else p_on_candidates(task, by_axis[s.axis], _quantity(by_axis[s.axis]), s)
+        for task, one in zip(tasks, alone, strict=True)
+        for s in one.statements
+    ]
+    on_candidates = iter(holm(np.array(everywhere)).tolist())
 
     def decided(task: TaskResults, statement: Statement) -> Statement:
         level = task.comparison.settings.level
         found = _corrected(statement, next(corrected), num_tests, level)
-        return _with_population(found, task, next(over_templates))
+        return _with_population(found, task, next(over_templates), next(on_candidates))
 
     return tuple(
         replace(one, statements=tuple(decided(task, s) for s in one.statements))
@@ -152,12 +171,25 @@ def _by_itself(task: TaskResults) -> Verdict:
     return Verdict(
         task=task.task,
         statements=tuple(
-            replace(_given_clusters(statement, num_clusters(topic, task)), quantity=rule.quantity)
+            _about(rule, task, _given_clusters(statement, num_clusters(topic, task)))
             for topic in TOPICS
             for rule in topic.rules
             for statement in rule.decide(task)
         ),
     )
+
+
+def _about(rule: Rule, task: TaskResults, statement: Statement) -> Statement:
+    """With the quantity on which it rests, and what that is on all candidates."""
+    quantity = _quantity(rule)
+    if quantity is None:
+        return statement
+    return with_all_candidates(task, replace(statement, quantity=rule.quantity), quantity)
+
+
+def _quantity(rule: Rule) -> Quantity | None:
+    """On which it rests; None where that is none of the MDM's."""
+    return next((one for one in quantities("members") if one.name == rule.quantity), None)
 
 
 def findings(task: TaskResults) -> tuple[Finding, ...]:
@@ -198,15 +230,26 @@ def _corrected(statement: Statement, p: float, num_tests: int, level: float) -> 
     return _said_instead(statement, NOT_DECIDED, f"{NOT_DECIDED} ({statement.verdict} by itself)")
 
 
-def _with_population(statement: Statement, task: TaskResults, p: float) -> Statement:
-    """With what a decided verdict speaks of, by its p-value if templates were drawn again."""
-    least = population(task)
-    if not least or not decides(statement.verdict):
+def _with_population(
+    statement: Statement, task: TaskResults, over_templates: float, on_candidates: float
+) -> Statement:
+    """With what a decided verdict speaks of.
+
+    Args:
+        statement: corrected.
+        task: of which it speaks.
+        over_templates: its p-value if templates were drawn again.
+        on_candidates: the same on all candidates.
+    """
+    if not decides(statement.verdict):
         return statement
-    on_task = p <= 1 - task.comparison.settings.level + ROUNDING  # NaN, of no test, is not
-    said = ON_TASK if on_task else least
+    at_most = 1 - task.comparison.settings.level + ROUNDING
+    said = [ON_ALL if on_candidates <= at_most else ON_COMMON]  # NaN, of no test, is not
+    if least := population(task):
+        said = [ON_TASK if over_templates <= at_most else least, *said]
+    words = ", ".join(said)
     return replace(
-        statement, population=said, sentence=f"{statement.sentence.removesuffix('.')}, {said}."
+        statement, population=words, sentence=f"{statement.sentence.removesuffix('.')}, {words}."
     )
 
 
@@ -294,6 +337,7 @@ def _statement_cell(statements: Sequence[Statement]) -> Cell:
         note = ", ".join((f"corrected {p_value(min(p))}", *spoken))
     elif detectable is not None:
         note = f"would find {number(detectable)}"
+    note = "; ".join(filter(None, (note, note_on_all(statements[0]))))
     return Cell(text=text, interval="" if estimate is None else in_words(estimate), note=note)
 
 

@@ -142,12 +142,16 @@ def _decided(measured: Measured, shift: Estimate | None, *, above: str, below: s
     return by_sign(shift, above=above, below=below, missing=UNDEFINED)
 
 
+def _words(measured: Measured, shift: Estimate | None) -> str:
+    return _decided(measured, shift, above="more distributed", below="sharper")
+
+
 def _specialisation(task: TaskResults) -> tuple[Statement, ...]:
     measured = task.mdm.measured[SHIFT]
     words = "The effective number of components changed by {}"
     if measured.caution:
         words += f" ({measured.caution})"
-    decide = partial(_decided, measured, above="more distributed", below="sharper")
+    decide = partial(_words, measured)
     return (Statement.of("specialisation", measured.estimate, decide, words),)
 
 
@@ -301,6 +305,7 @@ SPREAD: Topic[Spread] = Topic(
             f" {LARGEST_NOISE_RATIO} times as noisy as the other and the sign holds at equal"
             " noise",
             decide=_specialisation,
+            reads=lambda _, measured: _words(measured, measured.estimate),
         ),
     ),
     headline_name="Flow and components",

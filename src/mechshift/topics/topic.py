@@ -27,7 +27,7 @@ from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding, Part
 from mechshift.page.formats import Cell
 from mechshift.semantics import ConcentrationShift, Explanations, Semantics
-from mechshift.statistics import Estimate
+from mechshift.statistics import Estimate, Interval
 from mechshift.tasks import CommonPool, Split
 from mechshift.topics.decisions import p_of_decision
 
@@ -65,6 +65,9 @@ class StoredTask(Protocol):
 
     def scores(self, member: str) -> EdgeScores:
         """Of `arm`, `mdm`, a control or a checkpoint."""
+
+    def others(self) -> Mapping[str, EdgeScores]:
+        """Of each member, on candidates that not both models solve; empty where none are scored."""
 
     def flow(self, member: str) -> PositionFlow | None:
         """Of a member, as `scores`."""
@@ -184,8 +187,13 @@ class Quantity:
     explained: bool = False
     """Whether a decided shift of it is held against the controls for a cause."""
     by_template: bool = True
-    """Whether it is measured on the examples of each template: not if fewer examples alone make it
-    another number."""
+    """Whether it is measured on the examples of each template, and on all candidates: not if fewer
+    examples, or noisier means, alone make it another number."""
+    limits: tuple[float, float] | None = None
+    """Its range; None where it has none, or one that depends on the model."""
+    mixes: bool = False
+    """Whether it is a share of score, or a difference of two: on a mixture of examples it then lies
+    between what it is on the parts, if an example of each carries as much score."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,8 +220,14 @@ class Statement:
     quantity: str = ""
     """Name of the quantity that it rests on; empty where that is none of the MDM's."""
     population: str = ""
-    """Of a decided verdict: whether it speaks of the task or of the templates alone (`wording`);
-    empty where templates are not told apart."""
+    """Of a decided verdict: whether it speaks of the task or of the templates alone (`wording`),
+    where templates are told apart; and of all candidates, or of those that both models solve
+    (`selection`)."""
+    on_all: Estimate | None = None
+    """Its number on all candidates; None where that was not measured."""
+    bounds_on_all: Interval | None = None
+    """Between which the number lies on all candidates, for a share of which no more is known
+    (`comparison.worst_case`)."""
 
     @staticmethod
     def of(
@@ -294,6 +308,8 @@ class Rule:
     quantity: str = ""
     """Name of the quantity on whose interval it rests; empty where that is none of the MDM's."""
     decide: Callable[[TaskResults], tuple[Statement, ...]]
+    reads: Callable[[TaskResults, Measured], str] | None = None
+    """The words that it has for another measurement of its quantity; None where it has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

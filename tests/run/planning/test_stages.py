@@ -146,7 +146,7 @@ def test_every_stage_of_a_run_but_its_page_is_in_the_table_and_in_its_order():
     ]
     assert {*PLANNED} == {stage.name for stage in STAGES} - {"report", "explanations"}
     skipped = replace(SETTINGS, skip=("flow", "semantics", "ablation", "controls"), also=())
-    left = ["pool", "scores", "faithfulness", "comparison", "conclusions"]
+    left = ["pool", "scores", "others", "faithfulness", "comparison", "conclusions"]
     assert list(wanted_stages(skipped)) == left
 
 
@@ -197,3 +197,25 @@ def test_harder_tasks_decode_more_rounds_up_to_the_limit():
         for solved in (1.0, 0.5, 0.3, 0.01)
     ]
     assert passes == [passes[0] * rounds for rounds in (1, 2, 4, 4)]
+
+
+@pytest.mark.parametrize(("num_others", "kept"), [(0, 0), (8, 8), (50, SETTINGS.pool.num_examples)])
+def test_candidates_that_not_both_solve_are_planned_as_so_many_examples_of_one_step(
+    num_others, kept
+):
+    """Half are solved: of two rounds of candidates one is others."""
+    summed = replace(SETTINGS, attribution=replace(SETTINGS.attribution, steps="summed"))
+    pool = replace(SETTINGS.pool, num_others=num_others)
+    found = planned(make(replace(SETTINGS, pool=pool), solved=0.5), "others")
+    as_many = replace(summed, pool=replace(SETTINGS.pool, num_examples=max(kept, 2)))
+    expected = planned(make(as_many), "scores")
+    for name, work in found.items():
+        if kept:
+            scored = expected[name]
+            assert (work.forward_passes, work.backward_passes) == (
+                scored.forward_passes,
+                scored.backward_passes,
+            )
+            assert work.disk_bytes == kept * (make(SETTINGS)[name].graph.num_edges * 4 + 3 * 8)
+        else:
+            assert work.forward_passes == work.disk_bytes == 0

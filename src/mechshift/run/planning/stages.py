@@ -39,6 +39,10 @@ SHIFTS_BY_TEMPLATE = 2
 """Shifts of one control that take as many rows as the MDM by template: as counted for eight
 templates, their noise-free overlaps and as many random groups."""
 
+SHIFTS_ON_CANDIDATES = 2
+"""The same of a member on all candidates, on the others and on common ones, and without each of 32
+blocks."""
+
 READ_BYTES = 1e9
 """Of stored scores that are read and added up in a second: a guess for a disk that is not slow."""
 
@@ -74,10 +78,31 @@ def wanted_stages(settings: RunSettings) -> dict[str, PlannedStage]:
 
 def _pool(model: ModelOnTask, _: int) -> Work:
     """Candidates are tried in rounds of as many as are wanted (`tasks.build_pool`)."""
-    pool = model.settings.pool
-    rounds = min(pool.max_candidates, ceil(1 / model.solved))
+    pool, rounds = model.settings.pool, _rounds(model)
     discovery, held_out = pool.num_examples, pool.num_held_out
     return costs.decoding(model, discovery, rounds) + costs.decoding(model, held_out, rounds)
+
+
+def _rounds(model: ModelOnTask) -> int:
+    return min(model.settings.pool.max_candidates, ceil(1 / model.solved))
+
+
+def _num_others(model: ModelOnTask) -> int:
+    """Of the candidates that are tried and not both models solve, those that are scored too."""
+    pool = model.settings.pool
+    tried = _rounds(model) * pool.num_examples
+    return min(pool.num_others, round((1 - model.solved) * tried))
+
+
+def _others(model: ModelOnTask, batch_size: int) -> Work:
+    """Summed over steps; a chunk of them is no larger than one of the pool's."""
+    num_others = _num_others(model)
+    if not num_others:
+        return Work()
+    batches = model.canvases(num_others, batch_size, model.settings.attribution.chunk_size)
+    stored = num_others * (model.graph.num_edges * WIDE + 3 * 8)
+    scored = costs.scoring(model, replace(batches, slots=np.ones_like(batches.slots)))
+    return scored + Work(disk_bytes=stored)
 
 
 def _scores(model: ModelOnTask, batch_size: int) -> Work:
@@ -214,18 +239,22 @@ def _alternatives(model: ModelOnTask, batch_size: int) -> Work:
 def _conclusions(model: ModelOnTask, _: int) -> Work:
     """Every quantity of the MDM or a control; its scores and the ARM's are read once more.
 
-    The MDM is measured by template too, unless scores are means over shards.
+    The MDM is measured by template too, unless scores are means over shards; every member on all
+    candidates, where not both models solve some.
     """
     read = 2 * _stored_bytes(model, model.schedule.num_steps)
     work = Work(host_seconds=CONCLUSION_SECONDS + read / READ_BYTES)
     if model.name == "mdm" and model.settings.attribution.examples_per_shard == 1:
         work += costs.comparing(model, 1, whole=False, times=SHIFTS_BY_TEMPLATE)
+    if _num_others(model):
+        work += costs.comparing(model, 1, whole=False, times=SHIFTS_ON_CANDIDATES)
     return work
 
 
 PLANNED: Mapping[str, PlannedStage] = {
     folders.POOL: PlannedStage("pair", _pool, "decoding"),
     folders.SCORES: PlannedStage("all", _scores, "attribution", "attribution"),
+    folders.OTHERS: PlannedStage("all", _others, "attribution", "attribution"),
     folders.CONTROLS: PlannedStage("controls", _answers, "decoding"),
     folders.FLOW: PlannedStage("all", _flow, "flow", "attribution"),
     folders.SEMANTICS: PlannedStage("pair", _semantics, "semantics", "semantics"),
