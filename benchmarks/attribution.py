@@ -15,7 +15,7 @@ from measuring import peak_megabytes, show, timed_in_turn
 from random_problem import Problem
 
 from mechshift.attribution import eap_ig
-from mechshift.denoising import Canvas, batch_canvases, readout_logits, score_readouts
+from mechshift.denoising import Canvas, CanvasBatch, batch_canvases, readout_logits, score_readouts
 from mechshift.models import LanguageModel
 
 
@@ -73,15 +73,20 @@ def bare_passes(
             for tokens in (batch.clean_ids, batch.corrupted_ids):
                 model.hidden(tokens, batch.attention_mask, batch.position_ids)
         for _ in range(ig_steps):
-            embeddings = model.parts.embedding(batch.clean_ids).requires_grad_()
-            hidden = model.parts.decoder(
-                inputs_embeds=embeddings,
-                attention_mask=batch.attention_mask,
-                position_ids=batch.position_ids,
-                use_cache=False,
-            ).last_hidden_state
-            metric = score_readouts("logit_diff", readout_logits(model, hidden, batch), batch)
-            torch.autograd.grad(metric.sum(), embeddings)
+            forward_and_backward(model, batch)
+
+
+def forward_and_backward(model: LanguageModel, batch: CanvasBatch) -> None:
+    """One pass up to the metric, and its gradient with respect to the embeddings."""
+    embeddings = model.parts.embedding(batch.clean_ids).requires_grad_()
+    hidden = model.parts.decoder(
+        inputs_embeds=embeddings,
+        attention_mask=batch.attention_mask,
+        position_ids=batch.position_ids,
+        use_cache=False,
+    ).last_hidden_state
+    metric = score_readouts("logit_diff", readout_logits(model, hidden, batch), batch)
+    torch.autograd.grad(metric.sum(), embeddings)
 
 
 if __name__ == "__main__":

@@ -8,10 +8,13 @@ is the same in every run, whatever the allocator keeps back. On CUDA it is torch
 """
 
 import gc
+import resource
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from rich.console import Console
@@ -63,6 +66,30 @@ def peak_megabytes(work: Work) -> float:
     with LiveBytes() as live:
         work()
     return live.peak / 2**20
+
+
+@dataclass
+class ProcessPeak:
+    """What `peak_of_process` fills in when its block ends."""
+
+    bytes: int = 0
+
+
+@contextmanager
+def peak_of_process() -> Iterator[ProcessPeak]:
+    """The most memory of this process that lies in the machine's at once inside the block.
+
+    Linux forgets the peak of before when it is told so; elsewhere it is that since the start.
+    """
+    peak, forget = ProcessPeak(), Path("/proc/self/clear_refs")
+    if forget.exists():
+        forget.write_text("5")
+    yield peak
+    if forget.exists():
+        status = Path("/proc/self/status").read_text()
+        peak.bytes = 1024 * int(status.partition("VmHWM:")[2].split()[0])
+    else:
+        peak.bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

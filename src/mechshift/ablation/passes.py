@@ -13,7 +13,13 @@ from mechshift.ablation.settings import Replacement
 from mechshift.denoising import Canvas, CanvasBatch, readout_logits, score_readouts
 from mechshift.denoising.samplers.draws import first_argmax
 from mechshift.errors import AblationError
-from mechshift.interventions import ChosenOutputs, Site, recorded_outputs
+from mechshift.interventions import (
+    ChosenOutputs,
+    ResidualStreams,
+    Site,
+    begun_at,
+    recorded_outputs,
+)
 from mechshift.models import LanguageModel
 
 Logits = Float[Tensor, "readout vocab"]
@@ -46,11 +52,18 @@ def ablated_runs(
     chosen: ChosenOutputs,
     replacement: Replacement,
     substitutes: Substitutes,
+    clean: ResidualStreams,
 ) -> Iterator[Logits]:
-    """Logits on the clean tokens under each run's ablation; all runs share one forward pass."""
+    """Logits on the clean tokens under each run's ablation; all runs share one forward pass.
+
+    It begins at the first layer that is ablated in any of them, with what that layer reads in the
+    unchanged model on the clean tokens.
+    """
     inputs = (batch.clean_ids, batch.attention_mask, batch.position_ids)
     repeated = (tensor.repeat(chosen.num_runs, 1) for tensor in inputs)
-    with ablated(model, chosen, replacement, substitutes):
+    first = chosen.first_layer
+    stream = clean[first].repeat(chosen.num_runs, 1, 1)
+    with ablated(model, chosen, replacement, substitutes), begun_at(model.parts, first, stream):
         hidden = model.hidden(*repeated)
     for of_run in hidden.unflatten(0, (chosen.num_runs, batch.num_rows)):
         yield readout_logits(model, of_run, batch)

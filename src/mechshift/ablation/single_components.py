@@ -6,7 +6,8 @@ A component is a head or an MLP: the sources of the graph, in its order, without
 
 Under `resample` this is what node attribution estimates to first order. Components are stacked
 along the batch axis: a forward pass holds every canvas of a batch once for each of up to
-`components_per_pass` components. `num_forward_passes` says how many passes that takes.
+`components_per_pass` components. `num_forward_passes` says how many passes that takes. A pass
+begins at the first layer that it ablates, so on average half of the layers is computed.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,7 +22,7 @@ from mechshift.ablation.settings import Replacement
 from mechshift.denoising import Canvas, batch_canvases, example_clusters
 from mechshift.errors import AblationError
 from mechshift.graph import Graph
-from mechshift.interventions import ChosenOutputs
+from mechshift.interventions import ChosenOutputs, recorded_streams
 from mechshift.models import LanguageModel
 
 
@@ -92,7 +93,8 @@ def ablate_single_components(
     clean = ExampleSums(num_examples)
     sums = [ExampleSums(num_examples) for _ in range(graph.num_sources - 1)]
     for batch in batch_canvases(model, canvases, batch_size):
-        clean_logits = recorded_run(model, batch, no_node, corrupted=False).logits
+        with recorded_streams(model.parts) as streams:
+            clean_logits = recorded_run(model, batch, no_node, corrupted=False).logits
         clean.add(model, batch, metric, clean_logits, clean_logits)
         corrupted = None
         if replacement == "resample":
@@ -100,7 +102,7 @@ def ablate_single_components(
         substitutes = Substitutes(means=means, corrupted=corrupted)
         waiting = iter(sums)
         for chosen in passes:
-            for logits in ablated_runs(model, batch, chosen, replacement, substitutes):
+            for logits in ablated_runs(model, batch, chosen, replacement, substitutes, streams):
                 next(waiting).add(model, batch, metric, logits, clean_logits)
         if progress is not None:
             progress(batch.num_rows)

@@ -4,9 +4,10 @@ For each batch of canvases:
 
 1. one pass on the clean tokens, which also gives the norms of what is removed, and one on the
    corrupted tokens, whose outputs `resample` takes;
-2. one pass for each plan and replacement, on the clean tokens with the plan's outputs replaced.
+2. one pass for each plan and replacement, on the clean tokens with the plan's outputs replaced; it
+   begins at the first layer that the plan touches.
 
-Plans that change little and much cost the same: a pass each, and so does every draw of a control.
+Plans that change little and much cost the same, and so does every draw of a control.
 `num_runs` counts them. The means of
 `mean` take one more pass over the held-out canvases, before all else.
 """
@@ -30,7 +31,7 @@ from mechshift.ablation.structures import inventory_of
 from mechshift.ablation.table import AblationTable, plan_labels
 from mechshift.denoising import Canvas, batch_canvases, example_clusters
 from mechshift.errors import AblationError
-from mechshift.interventions import ChosenOutputs
+from mechshift.interventions import ChosenOutputs, recorded_streams
 from mechshift.models import LanguageModel
 
 
@@ -72,17 +73,20 @@ def sweep_ablations(
     norms = NormSums(model)
     everything = norms.inventory.everything().outputs()
     for batch in batch_canvases(model, canvases, settings.batch_size):
-        on_clean = recorded_run(model, batch, everything, corrupted=False)
+        with recorded_streams(model.parts) as streams:
+            on_clean = recorded_run(model, batch, everything, corrupted=False)
         norms.add(on_clean.outputs, batch.attention_mask)
-        clean.add(model, batch, metric, on_clean.logits, on_clean.logits)
+        clean_logits = on_clean.logits
+        del on_clean  # its outputs take as much memory as all that the runs below read
+        clean.add(model, batch, metric, clean_logits, clean_logits)
         on_corrupted = recorded_run(model, batch, together, corrupted=True)
-        corrupted.add(model, batch, metric, on_corrupted.logits, on_clean.logits)
+        corrupted.add(model, batch, metric, on_corrupted.logits, clean_logits)
         report(2 * batch.num_rows)
         substitutes = Substitutes(means=means, corrupted=on_corrupted.outputs)
         for (plan, replacement), sums in zip(runs, of_runs, strict=True):
             chosen = plan.structures.outputs()
-            (logits,) = ablated_runs(model, batch, chosen, replacement, substitutes)
-            sums.add(model, batch, metric, logits, on_clean.logits)
+            (logits,) = ablated_runs(model, batch, chosen, replacement, substitutes, streams)
+            sums.add(model, batch, metric, logits, clean_logits)
             report(batch.num_rows)
     shape = (len(plans), len(settings.replacements), num_examples)
     return AblationTable(

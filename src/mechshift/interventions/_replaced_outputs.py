@@ -76,6 +76,11 @@ class ChosenOutputs:
             every[Site("mlp", layer)] = self.nodes[:, first + heads : first + heads + 1]
         return {site: chosen for site, chosen in every.items() if chosen.any()}
 
+    @property
+    def first_layer(self) -> int:
+        """The first layer where any run replaces something; 0 too for `input`, and for nothing."""
+        return max(0, min((site.layer for site in self.sites()), default=0))
+
 
 @contextmanager
 def replaced_outputs(parts: DecoderParts, chosen: ChosenOutputs, value: Value) -> Iterator[None]:

@@ -102,6 +102,9 @@ class Norm:
 class LayerParts:
     """The modules of one pre-norm transformer block."""
 
+    block: nn.Module
+    """All of it, called with the residual stream first and everything else by name; it returns the
+    stream of the next layer."""
     attention: nn.Module
     """Called with `hidden_states`, first or by name, and everything else by name."""
     attention_norm: Norm

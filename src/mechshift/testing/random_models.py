@@ -95,7 +95,7 @@ def random_language_model(
     }
     config = config_class(**(settings | dict(options or {})))
     module = model_class(config)
-    _randomise(module, gain, seed)
+    randomise(module, gain, seed)
     cast(module, dtype)
     words = [f"w{index}" for index in range(NUM_WORDS)]
     chosen: Attention = attention or ("causal" if kind == "arm" else "full")
@@ -185,8 +185,11 @@ def _corrupt(generator: np.random.Generator, ids: Int[np.ndarray, " token"]) -> 
     return tuple(np.where(np.arange(len(ids)) % 2 == 0, _draw(generator, len(ids)), ids).tolist())
 
 
-def _randomise(module: PreTrainedModel, gain: float, seed: int) -> None:
-    """Draw every parameter anew, in place; norm weights around 1, the rest around 0."""
+def randomise(module: PreTrainedModel, gain: float, seed: int) -> None:
+    """Draw every parameter anew, in place; norm weights around 1, the rest around 0.
+
+    A projection then multiplies the size of a vector by about `gain`.
+    """
     generator = torch.Generator().manual_seed(seed)
     for name, parameter in module.named_parameters():
         owner_name, _, kind = name.rpartition(".")

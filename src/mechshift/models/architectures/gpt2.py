@@ -37,6 +37,7 @@ def _read_layer(layer: Any) -> LayerParts:
         return Projection(module=attention.c_attn, features=features, transposed=True)
 
     return LayerParts(
+        block=layer,
         attention=attention,
         attention_norm=_layer_norm(layer.ln_1),
         query=fused(0),

@@ -36,6 +36,7 @@ def read_llama_layout(module: PreTrainedModel) -> DecoderParts:
 def _read_layer(layer: Any) -> LayerParts:
     attention = layer.self_attn
     return LayerParts(
+        block=layer,
         attention=attention,
         attention_norm=_rms_norm(layer.input_layernorm),
         query=Projection(module=attention.q_proj),

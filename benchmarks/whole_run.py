@@ -1,0 +1,239 @@
+"""How long does every stage of a run take at the graph of a 7B model, and how far from its least?
+
+The pair of `random_pair`: Qwen2.5-7B's layers and heads at a width of 112, 3 M parameters, and a
+task of one token, which both models solve. Beyond the passes of so small a model, a stage costs
+here what it costs with 7B parameters.
+
+The least of a stage are the passes that its definition needs, each as long as a bare one of the
+stock model on the same batch, and the products of its definition, at the speed of a large matrix
+product:
+
+1. pool: a forward pass for every example and model;
+2. scores: EAP-IG's forward and backward passes, and d_model products for every edge and token;
+3. flow: the same passes;
+4. semantics: a pass for the lenses, which are d_model x vocabulary products for every component,
+   and the passes of attributing neurons;
+5. faithfulness: a pass for every circuit and example, and d_model products for every live edge and
+   token; two passes for what is ablated, and two on the discovery examples;
+6. ablation: a pass for every plan, and for every single component the layers from its own on;
+7. comparison: as `comparison` says.
+
+Conclusions and report are held to seconds and megabytes, not to a least.
+
+    python benchmarks/whole_run.py --help
+"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import tyro
+from circuit_run import forward
+from measuring import peak_of_process, show
+from random_pair import PairShape, write_random_pair
+
+from attribution import forward_and_backward
+from comparison import least_seconds, seconds_of
+from mechshift.ablation import AblationSettings, max_num_plans
+from mechshift.attribution import method_options
+from mechshift.comparison import ComparisonSettings
+from mechshift.denoising import CanvasBatch, batch_canvases
+from mechshift.graph import Graph
+from mechshift.models import Kind, LanguageModel
+from mechshift.run import RunSettings
+from mechshift.run.analysis import store_analysis_plan
+from mechshift.run.folders import scores_folder
+from mechshift.run.pools import pool_canvases
+from mechshift.run.reporting import report_page
+from mechshift.run.settings import PairOptions
+from mechshift.run.stage import Given, Stage, write_pieces
+from mechshift.run.stages import STAGES
+from mechshift.run.store import (
+    read_baselines,
+    read_circuit_metrics,
+    read_pool,
+    read_rediscovery,
+    read_scores,
+)
+from mechshift.tasks import PoolConfig, Split, find_tasks
+
+
+@dataclass(frozen=True)
+class Options:
+    """By default half an hour on one core."""
+
+    shape: PairShape = field(default_factory=PairShape)
+    comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
+    folder: Path | None = None
+    """Where pair and run are kept; by default nowhere. What is there already takes no time."""
+    threads: int = 1
+
+
+def main(options: Options) -> None:
+    torch.set_num_threads(options.threads)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.folder or Path(temporary)
+        given = given_of(folder, options)
+        spent = {}
+        for stage in STAGES:
+            if stage.pieces is not None and stage.is_wanted(given.settings):
+                spent[stage.name] = spent_on(stage, given)
+                print(stage.name, f"{spent[stage.name].processor:.1f} s")
+        least = least_of_stages(given)
+        rows = [row(name, one, least.get(name)) for name, one in spent.items()]
+        page = report_page(given.run).stat().st_size / 1e6
+    columns = ("", "processor s", "clock s", "peak GiB", "disk MB", "least s", "x least")
+    show(title(options, given.pair.arm, page), columns, rows)
+
+
+def given_of(folder: Path, options: Options) -> Given:
+    """The pair, its task and the settings of a run, with which `mechshift run` would begin."""
+    shape = options.shape
+    stored = write_random_pair(folder, shape)
+    models = PairOptions(pair="random", arm=str(stored.arm), mdm=str(stored.mdm))
+    settings = RunSettings(
+        models=models,
+        tasks=(str(stored.task),),
+        pool=PoolConfig(num_examples=shape.examples, num_held_out=shape.held_out),
+        comparison=options.comparison,
+        skip=("controls",),
+    )
+    tasks = find_tasks(settings.task_names())
+    run = folder / "run"
+    run.mkdir(exist_ok=True)
+    store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
+    pair = settings.models.load("cpu", controls=False)
+    return Given(run=run, pair=pair, tasks=tasks, settings=settings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a stage took."""
+
+    clock: float
+    """Seconds."""
+    processor: float
+    """Seconds, all threads together."""
+    peak: float
+    """Of the process while the stage ran [GiB]."""
+    disk: float
+    """Of the stage's folder [MB]."""
+
+
+def spent_on(stage: Stage, given: Given) -> Spent:
+    """Do a stage as a run does it."""
+    assert stage.pieces is not None
+    pieces = stage.pieces(given)
+    with peak_of_process() as peak:
+        clock, processor = seconds_of(lambda: write_pieces(stage, pieces, quiet=True))
+    folder = given.run / stage.name
+    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Spent(clock=clock, processor=processor, peak=peak.bytes / 2**30, disk=sum(files) / 1e6)
+
+
+def row(name: str, spent: Spent, least: float | None) -> tuple[str, ...]:
+    return (
+        name,
+        f"{spent.processor:.1f}",
+        f"{spent.clock:.1f}",
+        f"{spent.peak:.2f}",
+        f"{spent.disk:.1f}",
+        "" if least is None else f"{least:.1f}",
+        "" if least is None else f"{spent.processor / least:.1f}",
+    )
+
+
+def title(options: Options, model: LanguageModel, page: float) -> str:
+    shape = options.shape
+    return (
+        f"{model.module.num_parameters() / 1e6:.1f} M parameters,"
+        f" {model.graph().num_edges:,} edges, {shape.examples} + {shape.held_out} examples of"
+        f" {shape.tokens} tokens, {options.comparison.num_resamples} resamples,"
+        f" {options.threads} threads; the page has {page:.1f} MB"
+    )
+
+
+def least_of_stages(given: Given) -> dict[str, float]:
+    """The least of each stage of a run that was done, both models together [processor seconds]."""
+    (task,) = given.tasks
+    seconds = {"pool": 0.0, "scores": 0.0, "flow": 0.0, "semantics": 0.0}
+    seconds |= {"faithfulness": 0.0, "ablation": 0.0}
+    product = product_seconds()
+    settings, run = given.settings, given.run
+    points = method_options("eap-ig")["ig_steps"]
+    for model in given.pair.models:
+        graph = model.graph()
+        width = model.module.config.hidden_size
+        discovery = Bare(model, batches(given, model, "discovery", settings.attribution.batch_size))
+        held_out = Bare(model, batches(given, model, "held-out", settings.evaluation.batch_size))
+        path = (points + 1) * discovery.forward + points * discovery.backward
+        seconds["pool"] += discovery.forward + held_out.forward
+        seconds["scores"] += path + discovery.tokens * graph.num_edges * width * product
+        seconds["flow"] += path
+        lenses = 2 + graph.num_layers * (2 * graph.num_heads + 2)
+        read = discovery.readouts * lenses * width * model.vocab_size
+        seconds["semantics"] += path + 2 * discovery.forward + read * product
+        runs, live = circuits_run(run, task.name, model.kind)
+        fed = live * held_out.tokens * width
+        seconds["faithfulness"] += (
+            2 * discovery.forward + (2 + runs) * held_out.forward + fed * product
+        )
+        seconds["ablation"] += ablation_passes(graph, settings.ablation) * held_out.forward
+    scores = read_scores(scores_folder(run, task.name, "arm"))
+    seconds["comparison"] = least_seconds(
+        scores.graph, scores.values.sum(axis=1), settings.comparison, whole=True
+    )
+    return seconds
+
+
+def batches(given: Given, model: LanguageModel, split: Split, batch_size: int) -> list[CanvasBatch]:
+    """A pool's clean and corrupted tokens, as a stage would run them."""
+    pool = read_pool(given.run, given.tasks[0].name, split)
+    return list(batch_canvases(model, pool_canvases(pool, model), batch_size))
+
+
+class Bare:
+    """What the stock model takes for some batches [processor seconds]; the best of a few times."""
+
+    def __init__(self, model: LanguageModel, batches: Sequence[CanvasBatch]) -> None:
+        """Measure."""
+        self.tokens = sum(int(batch.attention_mask.sum()) for batch in batches)
+        self.readouts = sum(len(batch.readout_row) for batch in batches)
+        self.forward = best(lambda: [forward(model, batch) for batch in batches])
+        both = best(lambda: [forward_and_backward(model, batch) for batch in batches])
+        self.backward = both - self.forward
+
+
+def best(work: Callable[[], object]) -> float:
+    """Processor seconds of the fastest of a few rounds."""
+    return min(seconds_of(work)[1] for _ in range(5))
+
+
+def product_seconds() -> float:
+    """A multiplication and an addition, in a product of large matrices [processor seconds]."""
+    left, right = torch.ones(512, 1024), torch.ones(1024, 4096)
+    return best(lambda: left @ right) / (512 * 1024 * 4096)
+
+
+def circuits_run(run: Path, task: str, kind: Kind) -> tuple[int, int]:
+    """How many circuits a model was run on, and the live edges of all of them."""
+    baselines, rediscovery = read_baselines(run, task, kind), read_rediscovery(run, task, kind)
+    every = [*read_circuit_metrics(run, task, kind).values(), baselines.random]
+    every.append(baselines.activation)
+    if rediscovery is not None:
+        every += [*rediscovery.without_fold.values(), rediscovery.halves]
+    live = [metrics.live_sizes for metrics in every]
+    return sum(map(len, live)), int(sum(sizes.sum() for sizes in live))
+
+
+def ablation_passes(graph: Graph, settings: AblationSettings) -> float:
+    """Over the held-out examples: whole ones, and those that begin at a component's layer."""
+    plans = max_num_plans(graph, settings, with_circuit=True) * len(settings.replacements)
+    layers_left = sum(range(1, graph.num_layers + 1)) / graph.num_layers
+    return 2 + plans + 2 + (graph.num_heads + 1) * layers_left
+
+
+if __name__ == "__main__":
+    main(tyro.cli(Options, description=__doc__))
