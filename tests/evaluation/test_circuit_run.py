@@ -187,8 +187,38 @@ def test_destinations_with_the_same_parents_share_one_input():
     for layer in plan.layers:
         assert len(layer.parents) == 1
         assert [p.kind for p in layer.projections] == [QUERY, KEY, VALUE]
-        assert layer.projections[KEY].heads.tolist() == [0, 1]  # KV heads, each once
+        assert layer.projections[KEY].heads.tolist() == [[0, 1]]  # KV heads, each once
         assert layer.projections[KEY].copies.tolist() == [0, 0, 1, 1]
+
+
+def test_inputs_that_equally_many_heads_read_are_projected_together():
+    model = random_language_model("qwen2", "arm")  # two KV heads of two query heads each
+    graph = model.graph()
+    into_second = {
+        "a1.h0<q>": ["input"],
+        "a1.h1<q>": ["input", "m0"],
+        "a1.h2<q>": ["m0"],
+        "a1.h3<q>": ["m0"],
+        "a1.h0<k>": ["m0"],
+        "a1.h1<k>": ["m0"],
+        "a1.h2<k>": ["input"],
+    }
+    names = [f"{source}->{to}" for to, sources in into_second.items() for source in sources]
+    names += ["input->m0", *(f"a1.h{head}->logits" for head in range(4))]
+    edges = np.sort([graph.edge_index(name) for name in names])
+    circuit = Circuit(graph=graph, edges=edges, scores=np.ones(len(edges)))
+    layer = plan_circuit(model, circuit).layers[1]
+    parents = [[bool(reads) for reads in row] for row in layer.parents.tolist()]
+    assert parents == [[False, True], [True, False], [True, True]]  # of `input` and m0
+    alone, both, keys = layer.projections
+    assert (alone.kind, both.kind, keys.kind) == (QUERY, QUERY, KEY)
+    assert alone.distinct.tolist() == [1, 2] and alone.heads.tolist() == [[0], [1]]
+    assert alone.positions.tolist() == [0, 1] and alone.copies.tolist() == [0, 1]
+    assert both.distinct.tolist() == [0] and both.heads.tolist() == [[2, 3]]
+    assert both.positions.tolist() == [2, 3] and both.copies.tolist() == [0, 1]
+    # Two query heads share a KV head and its input: it is computed once.
+    assert keys.distinct.tolist() == [0, 1] and keys.heads.tolist() == [[0], [1]]
+    assert keys.positions.tolist() == [0, 1, 2] and keys.copies.tolist() == [0, 0, 1]
 
 
 def test_a_circuit_of_another_architecture_is_refused():

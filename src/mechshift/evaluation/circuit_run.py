@@ -19,7 +19,6 @@ Definition: Hanna et al. 2024, arXiv:2403.17806 (`evaluate_graph` of EAP-IG). In
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.nn import functional
 
 from mechshift.denoising import readout_hidden
 from mechshift.evaluation._corrupted_cache import CorruptedCache
@@ -89,14 +88,16 @@ def _project(
     normed: Float[Tensor, "distinct batch position d_model"],
     head_dim: int,
 ) -> Heads:
-    """Queries, keys or values of the heads that read one input; an entry per patched head."""
+    """Queries, keys or values of the heads that read some inputs; an entry per patched head."""
     linear = {QUERY: layer.query, KEY: layer.key}.get(projection.kind, layer.value)
-    weight = linear.weight.unflatten(0, (-1, head_dim))[projection.heads].flatten(0, 1)
-    bias = None
+    weight = linear.weight.unflatten(0, (-1, head_dim))[projection.heads].flatten(1, 2)
+    by_input = torch.bmm(normed[projection.distinct].flatten(1, 2), weight.mT)
     if linear.bias is not None:
-        bias = linear.bias.unflatten(0, (-1, head_dim))[projection.heads].flatten()
-    heads = functional.linear(normed[projection.distinct], weight, bias)
-    return heads.unflatten(-1, (-1, head_dim))[:, :, projection.copies]
+        bias = linear.bias.unflatten(0, (-1, head_dim))[projection.heads]
+        by_input += bias.flatten(1, 2)[:, None]
+    # [input, token, head and d_head] -> [patched, token, d_head]
+    by_head = by_input.unflatten(-1, (-1, head_dim)).transpose(1, 2).flatten(0, 1)
+    return by_head[projection.copies].movedim(0, 1).unflatten(0, normed.shape[1:3])
 
 
 def _run_mlp(
