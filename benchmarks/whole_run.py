@@ -40,7 +40,7 @@ from mechshift.ablation import AblationSettings, max_num_plans
 from mechshift.attribution import method_options
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import CanvasBatch, batch_canvases
-from mechshift.graph import Graph
+from mechshift.graph import Graph, third_of_layers
 from mechshift.models import Kind, LanguageModel
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
@@ -229,10 +229,17 @@ def circuits_run(run: Path, task: str, kind: Kind) -> tuple[int, int]:
 
 
 def ablation_passes(graph: Graph, settings: AblationSettings) -> float:
-    """Over the held-out examples: whole ones, and those that begin at a component's layer."""
-    plans = max_num_plans(graph, settings, with_circuit=True) * len(settings.replacements)
-    layers_left = sum(range(1, graph.num_layers + 1)) / graph.num_layers
-    return 2 + plans + 2 + (graph.num_heads + 1) * layers_left
+    """Over the examples that are ablated, each from the first layer that it ablates on.
+
+    Controls of the early third lie behind it, those of the others anywhere.
+    """
+    plans = max_num_plans(graph, settings, with_circuit=True)
+    thirds = third_of_layers(graph.num_layers)
+    early, middle, late = (one.sum() / graph.num_layers for one in thirds)
+    controls = 2 * settings.num_control_draws * len(settings.kinds)
+    spared = len(settings.kinds) * (middle * early + late * (early + middle)) + controls * early
+    single = (graph.num_heads + 1) * sum(range(1, graph.num_layers + 1)) / graph.num_layers
+    return 2 + (plans - spared) * len(settings.replacements) + 2 + single
 
 
 if __name__ == "__main__":

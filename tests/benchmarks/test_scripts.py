@@ -7,7 +7,11 @@ import pytest
 import torch
 import tyro
 
+from mechshift.ablation import AblationSettings
 from mechshift.attribution import eap_ig
+from mechshift.graph import Graph
+from mechshift.run.settings import PairOptions
+from mechshift.tasks import PoolConfig, build_pool, load_task_file
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TINY = [
@@ -22,6 +26,7 @@ ARGUMENTS = {
     "circuit_run": [*GROUPED, "--rounds", "1", "--edges", "20"],
     "comparison": ["--num-examples", "10", "--share", "0.002", "--shapes", "embedded pair"],
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
+    "floors": ["--tasks", "infilling", "--devices", "H200"],
     "graphs": ["--rounds", "1"],
     "plan": [*GROUPED, "--batches", "1", "--tasks", "ioi", "--examples", "10"]
     + ["--also", "--skip", "flow", "semantics", "ablation", "controls"],
@@ -29,6 +34,11 @@ ARGUMENTS = {
     "scaling": [*GROUPED, "--rounds", "1", "--doublings", "1"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],
     "side_by_side": [*TINY, "--problem.key-value-heads", "2", "--rounds", "1"],
+    "whole_run": ["--shape.layers", "2", "--shape.heads", "2", "--shape.key-value-heads", "1"]
+    + ["--shape.width", "16", "--shape.mlp-width", "32", "--shape.vocabulary", "64"]
+    + ["--shape.examples", "20", "--shape.held-out", "20"]
+    + ["--comparison.num-resamples", "20", "--comparison.num-exchanges", "20"]
+    + ["--comparison.num-shuffles", "20", "--comparison.num-splits", "4"],
     "wording": ["--runs", "2", "--num-examples", "40", "--num-templates", "2"]
     + ["--resamples", "20", "--spreads", "0.5"],
 }
@@ -38,12 +48,14 @@ EXPECTED = {
     "circuit_run": ["forward pass", "top, 20 edges", "random, 20 edges"],
     "comparison": ["embedded pair, shift", "x least"],
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
+    "floors": ["dream-7b on an H200, computed", "faithfulness, infilling"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
     "plan": ["EAP-IG, random model", "faithfulness: passes"],
     "precision": ["random", "infilling, tiny-mdm"],
     "scaling": ["4 examples, m = 2", "2 examples, m = 4"],
     "shards": ["shift of `moved`", "ratio to ceiling"],
     "side_by_side": ["skipped: auto-circuit cannot be imported", "TransformerLens 4.3"],
+    "whole_run": ["46 edges, 20 + 20 examples", "semantics", "report", "x least"],
     "wording": ["2 pools, factors of templates scatter by 0.5", "centre of mass shift"],
 }
 
@@ -60,7 +72,7 @@ def benchmark(monkeypatch, tmp_path):
 
 
 def test_every_script_is_run_here():
-    shared = {"measuring", "random_problem", "same_numbers"}
+    shared = {"measuring", "random_pair", "random_problem", "same_numbers"}
     assert {path.stem for path in BENCHMARKS.glob("*.py")} == shared | ARGUMENTS.keys()
 
 
@@ -121,3 +133,28 @@ def test_side_by_side_compares_equal_numbers(benchmark):
     )
     ours, theirs = rival.ours(2), rival.theirs()
     assert abs(ours - theirs).max() < 1e-5 * abs(ours).max()
+
+
+def test_both_models_of_a_random_pair_solve_its_task(benchmark, tmp_path):
+    random_pair = benchmark("random_pair")
+    shape = random_pair.PairShape(
+        layers=2, heads=2, key_value_heads=1, width=16, mlp_width=32, vocabulary=64
+    )
+    stored = random_pair.write_random_pair(tmp_path, shape)
+    options = PairOptions(pair="random", arm=str(stored.arm), mdm=str(stored.mdm))
+    pair = options.load("cpu", controls=False)
+    task = load_task_file(stored.task)
+    pool = build_pool(pair, task, "held-out", PoolConfig(num_examples=60, num_held_out=24))
+    assert len(pool.examples) == len(pool.candidate_ids) == 24
+    assert pool.arm_accuracy == pool.mdm_accuracy == 1.0
+    # Yet they are two models.
+    assert not torch.equal(*(model.module.lm_head.weight for model in pair.models))
+
+
+def test_ablations_are_counted_from_the_first_layer_that_they_change(benchmark):
+    settings = AblationSettings(kinds=("heads",), num_control_draws=2)
+    graph = Graph(num_layers=3, num_heads=2, num_key_value_groups=2)
+    # Structures 1 + 2/3 + 1/3 and the circuit; 4 controls of the early third behind it, and 4 of
+    # each of the others anywhere; clean and corrupted runs of both parts; 3 components a layer.
+    expected = 2 + (1 + 2 / 3 + 1 / 3 + 1) + 4 * 2 / 3 + 3 * 4 + 2 + 3 * (1 + 2 / 3 + 1 / 3)
+    assert benchmark("whole_run").ablation_passes(graph, settings) == pytest.approx(expected)
