@@ -42,7 +42,8 @@ def write(folder: Path, **changes: Any) -> Artifact:
         "tables": {"dropped": pl.DataFrame({"id": ["a", "b"], "reason": ["arm", None]})},
         "texts": {"examples.jsonl": '{"id": "é"}\n'},
     }
-    return write_artifact(folder, **(settings | changes))
+    write_artifact(folder, **(settings | changes))
+    return read_artifact(folder, stage=(settings | changes)["stage"])
 
 
 def content(folder: Path) -> dict[str, bytes]:

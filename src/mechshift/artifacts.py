@@ -90,8 +90,10 @@ def write_artifact(
     arrays: Mapping[str, np.ndarray] = _NOTHING,
     tables: Mapping[str, pl.DataFrame] = _NOTHING,
     texts: Mapping[str, str] = _NOTHING,
-) -> Artifact:
-    """Write one stage's results, all or nothing, and return them as a reader will see them.
+) -> None:
+    """Write one stage's results, all or nothing.
+
+    They are not read back: hashing what was just hashed would take as long as writing it.
 
     Args:
         folder: where; its parents are made.
@@ -111,7 +113,6 @@ def write_artifact(
         files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
         write_text(partial / MANIFEST_NAME, _manifest_text(made_from | {"files": files}))
         _move_into_place(partial, folder)
-    return read_artifact(folder, stage=stage)
 
 
 def read_artifact(folder: Path, *, stage: str) -> Artifact:
