@@ -13,8 +13,9 @@ product:
 3. flow: the same passes;
 4. semantics: a pass for the lenses, which are d_model x vocabulary products for every component,
    and the passes of attributing neurons;
-5. faithfulness: a pass for every circuit and example, and d_model products for every live edge and
-   token; two passes for what is ablated, and two on the discovery examples;
+5. faithfulness: a pass for every circuit and example, and the sums of parents of every input that
+   differs, as products of matrices; two passes for what is ablated, and two on the discovery
+   examples;
 6. ablation: a pass for every plan, and for every single component the layers from its own on;
 7. comparison: as `comparison` says.
 
@@ -28,6 +29,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import torch
 import tyro
 from circuit_run import forward
@@ -38,10 +40,12 @@ from attribution import forward_and_backward
 from comparison import least_seconds, seconds_of
 from mechshift.ablation import AblationSettings, max_num_plans
 from mechshift.attribution import method_options
+from mechshift.circuits import select_top_edges
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import CanvasBatch, batch_canvases
+from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.graph import Graph, third_of_layers
-from mechshift.models import Kind, LanguageModel
+from mechshift.models import LanguageModel
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import scores_folder
@@ -175,8 +179,8 @@ def least_of_stages(given: Given) -> dict[str, float]:
         lenses = 2 + graph.num_layers * (2 * graph.num_heads + 2)
         read = discovery.readouts * lenses * width * model.vocab_size
         seconds["semantics"] += path + 2 * discovery.forward + read * product
-        runs, live = circuits_run(run, task.name, model.kind)
-        fed = live * held_out.tokens * width
+        runs, summed = circuits_run(given, model)
+        fed = summed * held_out.tokens * width
         seconds["faithfulness"] += (
             2 * discovery.forward + (2 + runs) * held_out.forward + fed * product
         )
@@ -217,15 +221,28 @@ def product_seconds() -> float:
     return best(lambda: left @ right) / (512 * 1024 * 4096)
 
 
-def circuits_run(run: Path, task: str, kind: Kind) -> tuple[int, int]:
-    """How many circuits a model was run on, and the live edges of all of them."""
-    baselines, rediscovery = read_baselines(run, task, kind), read_rediscovery(run, task, kind)
-    every = [*read_circuit_metrics(run, task, kind).values(), baselines.random]
-    every.append(baselines.activation)
+def circuits_run(given: Given, model: LanguageModel) -> tuple[int, int]:
+    """How many circuits a model was run on, and elements of the matrices of their parents.
+
+    Of the circuits that are small alike, baselines and those found anew, live edges are counted.
+    """
+    run, task = given.run, given.tasks[0].name
+    baselines = read_baselines(run, task, model.kind)
+    rediscovery = read_rediscovery(run, task, model.kind)
+    small = [baselines.random, baselines.activation]
     if rediscovery is not None:
-        every += [*rediscovery.without_fold.values(), rediscovery.halves]
-    live = [metrics.live_sizes for metrics in every]
-    return sum(map(len, live)), int(sum(sizes.sum() for sizes in live))
+        small += [*rediscovery.without_fold.values(), rediscovery.halves]
+    live = np.concatenate([metrics.live_sizes for metrics in small])
+    runs, elements = len(live), int(live.sum())
+    for owner, metrics in read_circuit_metrics(run, task, model.kind).items():
+        scores = read_scores(scores_folder(run, task, owner))
+        mean = scores.mean()
+        for size in metrics.sizes.tolist():
+            plan = plan_circuit(model, select_top_edges(scores.graph, mean, size))
+            inputs = [(layer.parents, layer.mlp_parents) for layer in plan.layers]
+            elements += sum(one.numel() for both in inputs for one in both if one is not None)
+            runs += 1
+    return runs, elements
 
 
 def ablation_passes(graph: Graph, settings: AblationSettings) -> float:

@@ -6,6 +6,7 @@ circuits that a circuit is held against are made this way.
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -13,8 +14,9 @@ from jaxtyping import Float, Int
 from mechshift.graph import KIND_NAMES, Graph
 
 
+@lru_cache(maxsize=2)  # every draw of a random circuit asks for those of its graph
 def edge_groups(graph: Graph) -> Int[np.ndarray, " edge"]:
-    """A number for each edge, equal for edges of one layer pair and one edge type.
+    """A number for each edge, equal for edges of one layer pair and one edge type; not writeable.
 
     The type is what the edge joins: `input`, a head or an MLP with q, k, v, an MLP or `logits`.
     """
@@ -26,7 +28,9 @@ def edge_groups(graph: Graph) -> Int[np.ndarray, " edge"]:
     )
     num_layers = graph.num_layers + 1
     numbers = np.ravel_multi_index(keys, (num_layers, 2, num_layers, len(KIND_NAMES)))
-    return np.unique(numbers, return_inverse=True)[1]
+    groups = np.unique(numbers, return_inverse=True)[1]
+    groups.flags.writeable = False
+    return groups
 
 
 def orders_within(
