@@ -51,8 +51,8 @@ SHARE_OF_BANDWIDTH = 0.8
 """Of a data sheet's bandwidth that reading weights is expected to reach: a guess."""
 
 DEVICES = {
-    "H100 SXM": Device(bfloat16=989e12, float32=67e12, bandwidth=3.35e12, memory_gb=80),
-    "H200": Device(bfloat16=989e12, float32=67e12, bandwidth=4.8e12, memory_gb=141),
+    "H100 SXM": Device(bfloat16=989e12, float32=67e12, bandwidth=3.35e12, memory_gb=80.0),
+    "H200": Device(bfloat16=989e12, float32=67e12, bandwidth=4.8e12, memory_gb=141.0),
 }
 
 

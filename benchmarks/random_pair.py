@@ -61,12 +61,14 @@ class StoredPair:
 
 
 def write_random_pair(folder: Path, shape: PairShape) -> StoredPair:
-    """Make the two models and their task, and write them into a folder.
+    """Make the two models and their task in a folder, where they are not there yet.
 
     Raises:
         RuntimeError: the models hardly ever say the same word.
     """
     stored = StoredPair(arm=folder / "arm", mdm=folder / "mdm", task=folder / "random-words.jsonl")
+    if stored.task.exists():  # which is written last
+        return stored
     arm, mdm = _module(shape), _module(shape)
     randomise(arm, gain=1.0, seed=shape.seed)
     _copy_with_noise(arm, mdm, shape.seed + 1)

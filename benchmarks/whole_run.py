@@ -24,9 +24,12 @@ Conclusions and report are held to seconds and megabytes, not to a least.
     python benchmarks/whole_run.py --help
 """
 
+import json
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +37,7 @@ import torch
 import tyro
 from circuit_run import forward
 from measuring import peak_of_process, show
+from playwright.sync_api import sync_playwright
 from random_pair import PairShape, write_random_pair
 
 from attribution import forward_and_backward
@@ -71,7 +75,8 @@ class Options:
     shape: PairShape = field(default_factory=PairShape)
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
     folder: Path | None = None
-    """Where pair and run are kept; by default nowhere. What is there already takes no time."""
+    """Where pair, run and what each stage took are kept; by default nowhere. A second call with
+    the same options goes on with the stages that are missing."""
     threads: int = 1
 
 
@@ -80,16 +85,15 @@ def main(options: Options) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.folder or Path(temporary)
         given = given_of(folder, options)
-        spent = {}
-        for stage in STAGES:
-            if stage.pieces is not None and stage.is_wanted(given.settings):
-                spent[stage.name] = spent_on(stage, given)
-                print(stage.name, f"{spent[stage.name].processor:.1f} s")
+        spent = spent_on_stages(given, folder / "spent.json")
         least = least_of_stages(given)
         rows = [row(name, one, least.get(name)) for name, one in spent.items()]
-        page = report_page(given.run).stat().st_size / 1e6
+        page = report_page(given.run)
+        size, opening = page.stat().st_size / 1e6, opening_seconds(page)
     columns = ("", "processor s", "clock s", "peak GiB", "disk MB", "least s", "x least")
-    show(title(options, given.pair.arm, page), columns, rows)
+    show(title(options, given.pair.arm), columns, rows)
+    opened = "no Chromium to open it" if opening is None else f"drawn {opening:.1f} s after opening"
+    print(f"The page: {size:.1f} MB, {opened}")
 
 
 def given_of(folder: Path, options: Options) -> Given:
@@ -126,6 +130,20 @@ class Spent:
     """Of the stage's folder [MB]."""
 
 
+def spent_on_stages(given: Given, kept: Path) -> dict[str, Spent]:
+    """Of every stage of a run, in its order; those that are kept in a file are not done again."""
+    spent: dict[str, Spent] = {}
+    if kept.exists():
+        spent = {name: Spent(**one) for name, one in json.loads(kept.read_text()).items()}
+    for stage in STAGES:
+        if stage.pieces is None or not stage.is_wanted(given.settings) or stage.name in spent:
+            continue
+        spent[stage.name] = spent_on(stage, given)
+        print(stage.name, f"{spent[stage.name].processor:.1f} s", flush=True)
+        kept.write_text(json.dumps({name: asdict(one) for name, one in spent.items()}, indent=2))
+    return spent
+
+
 def spent_on(stage: Stage, given: Given) -> Spent:
     """Do a stage as a run does it."""
     assert stage.pieces is not None
@@ -149,13 +167,30 @@ def row(name: str, spent: Spent, least: float | None) -> tuple[str, ...]:
     )
 
 
-def title(options: Options, model: LanguageModel, page: float) -> str:
+def opening_seconds(page: Path) -> float | None:
+    """From opening a page in Chromium until its figures in view are drawn; None: no Chromium."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    program = next(filter(None, map(shutil.which, names)), None)
+    if program is None:
+        return None
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        opened = browser.new_page()
+        start = time.perf_counter()
+        opened.goto(page.as_uri())
+        opened.wait_for_function("document.documentElement.dataset.drawn !== undefined")
+        seconds = time.perf_counter() - start
+        browser.close()
+    return seconds
+
+
+def title(options: Options, model: LanguageModel) -> str:
     shape = options.shape
     return (
         f"{model.module.num_parameters() / 1e6:.1f} M parameters,"
         f" {model.graph().num_edges:,} edges, {shape.examples} + {shape.held_out} examples of"
         f" {shape.tokens} tokens, {options.comparison.num_resamples} resamples,"
-        f" {options.threads} threads; the page has {page:.1f} MB"
+        f" {options.threads} threads"
     )
 
 
@@ -251,10 +286,11 @@ def ablation_passes(graph: Graph, settings: AblationSettings) -> float:
     Controls of the early third lie behind it, those of the others anywhere.
     """
     plans = max_num_plans(graph, settings, with_circuit=True)
-    thirds = third_of_layers(graph.num_layers)
-    early, middle, late = (one.sum() / graph.num_layers for one in thirds)
+    early, middle, _ = (
+        float(one.sum()) / graph.num_layers for one in third_of_layers(graph.num_layers)
+    )
     controls = 2 * settings.num_control_draws * len(settings.kinds)
-    spared = len(settings.kinds) * (middle * early + late * (early + middle)) + controls * early
+    spared = len(settings.kinds) * (early + (early + middle)) + controls * early
     single = (graph.num_heads + 1) * sum(range(1, graph.num_layers + 1)) / graph.num_layers
     return 2 + (plans - spared) * len(settings.replacements) + 2 + single
 
