@@ -5,8 +5,8 @@ could be done.
 
 1. Products: operations in the model's dtype over the peak of its tensor cores, and those that are
    in float32 whatever the model's dtype over the peak of float32.
-2. Bytes: every decoder pass and every run of a circuit reads the weights of the layers once, and a
-   backward pass once more.
+2. Bytes: every forward or backward pass, and every run of a circuit, reads the weights of the
+   layers once.
 3. The floor is the larger of the two: a stage overlaps them at best. What the host does by itself,
    the comparison and the conclusions, has none here.
 
@@ -106,7 +106,7 @@ def stage_rows(plan: RunPlan, device: Device, ablation: AblationSettings) -> lis
     stages: dict[str, Stage] = defaultdict(Stage)
     for one in plan.stages:
         cost = one.cost
-        passes = cost.forward_passes + 2 * cost.backward_passes + cost.circuit_runs
+        passes = cost.forward_passes + cost.backward_passes + cost.circuit_runs
         if not passes:
             continue
         share = share_of_layers(graph, ablation) if cost.stage == ABLATION else 1.0

@@ -76,6 +76,16 @@ def test_heads_that_hold_a_role_are_filled_and_named(roles) -> None:
     assert figure.layout.shapes[0].y0 == 0.3
 
 
+def test_of_many_heads_without_a_role_the_highest_are_drawn(roles, monkeypatch) -> None:
+    monkeypatch.setattr("mechshift.topics.attention.MAX_FAINT", 5)
+    traces = named(attention_roles(**roles).to_plotly())
+    excess = roles["mdm"].excess.value.reshape(len(ROLES), -1).copy()
+    excess[3, 4] = -np.inf  # a1.h0 holds the fourth role
+    expected = np.concatenate([row[np.sort(np.argsort(-row)[:5])] for row in excess])
+    np.testing.assert_array_equal(traces["MDM, no role"].y, expected)
+    assert list(traces["MDM"].text) == ["a1.h0"]
+
+
 def test_points_of_a_role_stay_beside_its_label(roles) -> None:
     for trace in attention_roles(**roles).to_plotly().data:
         assert np.abs(np.array(trace.x) - np.round(trace.x)).max() < 0.4

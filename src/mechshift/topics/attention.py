@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from jaxtyping import Bool
 
 from mechshift.errors import ReportError
 from mechshift.page.elements import Definition, Exhibit
@@ -31,6 +32,10 @@ from mechshift.topics.topic import StoredTask, TaskResults, Topic
 OFFSETS = {"arm": -0.17, "mdm": 0.17}
 """Where a model's heads stand beside a role's place on the axis."""
 
+MAX_FAINT = 100
+"""Heads without a role that are drawn of each model at each role: a model of 7B parameters has 800,
+which lie on each other around 0 and take seconds to draw. The table has all of them."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RolesOfPair:
@@ -49,6 +54,8 @@ def _conclude(stored: StoredTask) -> RolesOfPair | None:
 
 def attention_roles(arm: AttentionRoles, mdm: AttentionRoles) -> Figure:
     """A point for each head and role; heads that hold a role are filled, the others faint.
+
+    Of the others only the highest are drawn where there are more than `MAX_FAINT` at a role.
 
     Raises:
         ReportError: the models were measured for different roles or with different thresholds.
@@ -92,7 +99,8 @@ def _samples(models: dict[str, AttentionRoles]) -> str:
 
 def _points(roles: AttentionRoles, model: str, held: bool) -> Trace:
     excess = roles.excess
-    role, layer, head = np.nonzero((roles.holds == held) & np.isfinite(excess.value))
+    drawn = np.isfinite(excess.value) & (roles.holds if held else _highest_faint(roles))
+    role, layer, head = np.nonzero(drawn)
     names = np.reshape(head_names(roles), roles.holds.shape[1:])[layer, head]
     at = role, layer, head
     # Heads of a role stand side by side by depth, so that equal values do not hide each other.
@@ -119,6 +127,16 @@ def _points(roles: AttentionRoles, model: str, held: bool) -> Trace:
         + "</extra>",
         name=label,
     )
+
+
+def _highest_faint(roles: AttentionRoles) -> Bool[np.ndarray, "role layer head"]:
+    """The heads without a role that are drawn at each role."""
+    height = np.where(roles.holds, -np.inf, np.nan_to_num(roles.excess.value, nan=-np.inf))
+    by_role = height.reshape(len(height), -1)
+    highest = np.argsort(-by_role, axis=1, kind="stable")[:, :MAX_FAINT]
+    chosen = np.zeros(by_role.shape, dtype=bool)
+    np.put_along_axis(chosen, highest, np.take_along_axis(by_role, highest, axis=1) > -np.inf, 1)
+    return chosen.reshape(height.shape)
 
 
 def _shape(*, height: int, below: int, angle: int, label_size: int) -> Patch:
@@ -186,7 +204,8 @@ def _exhibits(task: TaskResults) -> tuple[Exhibit, ...]:
             table=attention_roles_table(found.arm, found.mdm),
             reading="How much more a head looks where its role says than uniform attention would."
             " The first five roles are looked for on random repeated tokens, the last two on this"
-            " task. Hover for the head.",
+            f" task. At each role the {MAX_FAINT} highest heads of those without it are drawn; the"
+            " table has all. Hover for the head.",
         ),
     )
 
