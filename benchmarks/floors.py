@@ -105,13 +105,13 @@ def stage_rows(plan: RunPlan, device: Device, ablation: AblationSettings) -> lis
     )
     stages: dict[str, Stage] = defaultdict(Stage)
     for one in plan.stages:
-        cost = one.cost
-        passes = cost.forward_passes + cost.backward_passes + cost.circuit_runs
+        work = one.work
+        passes = work.forward_passes + work.backward_passes + work.circuit_runs
         if not passes:
             continue
-        share = share_of_layers(graph, ablation) if cost.stage == ABLATION else 1.0
-        stage = stages[f"{cost.stage}, {cost.task}"]
-        products = cost.flops.model / device.bfloat16 + cost.flops.float32 / device.float32
+        share = share_of_layers(graph, ablation) if one.stage == ABLATION else 1.0
+        stage = stages[f"{one.stage}, {one.task}"]
+        products = work.flops / device.bfloat16 + work.float32_flops / device.float32
         stage.products += share * products
         stage.bytes += share * passes * weights / device.bandwidth
         stage.expected += share * one.seconds
