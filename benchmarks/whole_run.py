@@ -149,7 +149,7 @@ def spent_on(stage: Stage, given: Given) -> Spent:
     assert stage.pieces is not None
     pieces = stage.pieces(given)
     with peak_of_process() as peak:
-        clock, processor = seconds_of(lambda: write_pieces(stage, pieces, quiet=True))
+        clock, processor = seconds_of(lambda: write_pieces(given.run, stage, pieces, quiet=True))
     folder = given.run / stage.name
     files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     return Spent(clock=clock, processor=processor, peak=peak.bytes / 2**30, disk=sum(files) / 1e6)

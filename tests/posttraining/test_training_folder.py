@@ -5,6 +5,8 @@ import os
 import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 
 import pytest
@@ -307,11 +309,12 @@ def test_an_error_of_ours_is_not_called_one_of_the_disk(tmp_path):
 
 def test_two_trainings_in_one_folder_are_told_apart(begun, parent, no_wait):
     config = PosttrainConfig(**settings())
-    with TrainingFolder(out=begun / "out").held():
+    again = partial(posttrain, begun / "out", parent=str(parent), config=config, quiet=True)
+    with ThreadPoolExecutor(1) as other, TrainingFolder(out=begun / "out").held():
         before = contents(begun)
         message = rf"out.partial is in use by process {os.getpid()} on .* since .*; wait until"
         with pytest.raises(PosttrainingError, match=message):
-            posttrain(begun / "out", parent=str(parent), config=config, quiet=True)
+            other.submit(again).result()
         assert contents(begun) == before
 
 

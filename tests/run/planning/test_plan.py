@@ -81,8 +81,10 @@ def test_time_is_operations_over_speed_and_halves_on_a_machine_twice_as_fast(dre
 
 
 def test_a_run_takes_the_disk_of_all_its_stages(dream):
-    scores = sum(task.scores_bytes for task in dream.tasks)
-    assert scores < dream.disk_bytes < 1.2 * scores
+    """Scores of the pool's examples, and of those that not both models solve, are most of it."""
+    others = sum(one.work.disk_bytes for one in dream.stages if one.stage == "others")
+    scores = sum(task.scores_bytes for task in dream.tasks) + others
+    assert others > 0 and scores < dream.disk_bytes < 1.1 * scores
 
 
 def test_weights_that_do_not_fit_are_refused_with_the_dtype_that_would():
