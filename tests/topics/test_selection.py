@@ -256,12 +256,13 @@ def test_few_others_leave_bounds_alone_unless_they_are_all(one: Stored) -> None:
     too_few = f"too few clusters ({record.num_clusters})"
     assert quantity(record, EARLY).on_all.reason == too_few
     # The same eight, where no others were asked.
-    kept = np.concatenate([np.flatnonzero(one.of.both_correct), few.of.others.places])  # type: ignore[union-attr]
+    assert few.of.others is not None
+    kept = np.concatenate([np.flatnonzero(one.of.both_correct), few.of.others.places])
     kept.sort()
     number = {int(old): new for new, old in enumerate(kept)}
     places = [
         np.array([number[int(old)] for old in of])
-        for of in ([e.id for e in one.of.examples], few.of.others.places)  # type: ignore[union-attr]
+        for of in ([e.id for e in one.of.examples], few.of.others.places)
     ]
     names = [one.of.candidate_clusters[int(old)] for old in kept]
     census = replace(few, of=pool_of(one.of.both_correct[kept], (places[0], places[1]), names))

@@ -33,6 +33,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 from scipy.stats import t as student
 
+from mechshift.comparison.sources import group_sums
 from mechshift.errors import ComparisonError
 from mechshift.statistics import Estimate, Interval, cluster_columns, deal_clusters
 
@@ -147,11 +148,8 @@ class Blocks:
         others: Float[np.ndarray, "other unit"],
     ) -> Float64[np.ndarray, "stratum=2 block unit"]:
         """Summed scores of each block, common ones first."""
-        found = np.zeros((2, self.num_blocks, *common.shape[1:]))
-        for stratum, (block, scores) in enumerate(((self.common, common), (self.others, others))):
-            for number, row in zip(block, scores, strict=True):
-                found[stratum, number] += row  # one at a time: the scores may lie in a file
-        return found
+        strata = ((common, self.common), (others, self.others))
+        return np.stack([group_sums(scores, block, self.num_blocks) for scores, block in strata])
 
     def rows(
         self,

@@ -85,15 +85,19 @@ class Source:
 
 
 def group_sums(
-    scores: Float[np.ndarray, "example edge"], group: Int[np.ndarray, " example"]
+    scores: Float[np.ndarray, "example edge"],
+    group: Int[np.ndarray, " example"],
+    num_groups: int | None = None,
 ) -> Float[np.ndarray, "group edge"]:
     """Summed scores of the examples of each group, in float64.
 
     Args:
-        scores: of each example.
+        scores: of each example; they may lie in a file, and are read one at a time.
         group: number of each example's group, from 0 on.
+        num_groups: where some may have no example; by default up to the last that has one.
     """
-    sums = np.zeros((group.max() + 1, scores.shape[1]))
+    count = group.max() + 1 if num_groups is None else num_groups
+    sums = np.zeros((count, scores.shape[1]))
     for number, example in zip(group, scores, strict=True):
         sums[number] += example
     return sums

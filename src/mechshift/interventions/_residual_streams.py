@@ -16,7 +16,7 @@ from mechshift.interventions.hooking import attributes, removing
 from mechshift.models import DecoderParts
 
 ResidualStreams = Sequence[Float[Tensor, "row position d_model"]]
-"""What each layer reads."""
+"""The residual stream that each layer reads."""
 
 
 @contextmanager

@@ -17,8 +17,8 @@ from jaxtyping import Bool, Float, Int
 from mechshift.errors import ConfigError
 
 Drawn = int | Int[np.ndarray, " example"]
-"""What is drawn from: so many examples that are each a cluster of their own, or the number of each
-example's cluster."""
+"""Examples to draw from: so many that are each a cluster of their own, or the number of each one's
+cluster."""
 
 
 def cluster_numbers(names: Sequence[str]) -> Int[np.ndarray, " example"]:
