@@ -123,6 +123,36 @@ def made_once(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def random_pair():
+    """Two random models, which agree on one prompt and not on another."""
+    from mechshift.models import ModelPair
+    from mechshift.testing import random_language_model
+
+    return ModelPair(
+        name="random",
+        arm=random_language_model("llama", "arm", seed=1),
+        mdm=random_language_model("llama", "mdm", seed=2),
+    )
+
+
+@pytest.fixture(scope="session")
+def answer_of():
+    """A function: the word that a model writes after a prompt, by a bare pass; None: no word."""
+
+    @torch.no_grad()
+    def answer(model, prompt):
+        ids = model.tokenizer(prompt)["input_ids"]
+        masked = ids if model.kind == "arm" else [*ids, model.mask_token_id]
+        logits = model.module(torch.tensor([masked])).logits[0, len(ids) - 1]
+        if model.kind == "mdm":
+            logits[model.mask_token_id] = -torch.inf
+        word = model.tokenizer.convert_ids_to_tokens(int(logits.argmax()))
+        return word if word in {f"w{index}" for index in range(19)} else None
+
+    return answer
+
+
+@pytest.fixture(scope="session")
 def small():
     """The settings of a small run of the embedded pair."""
     from mechshift.ablation import AblationSettings

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from mechshift.artifacts import read_manifest
 from mechshift.attribution import attribute
@@ -21,7 +20,6 @@ from mechshift.run.stage import write_pieces
 from mechshift.run.store import read_pool, read_scores
 from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig, load_task_file
-from mechshift.testing import random_language_model
 from mechshift.testing.measuring import counted_passes
 
 WORDS = [f"w{index}" for index in range(19)]
@@ -29,33 +27,19 @@ SETTINGS = AttributionSettings(metric="logit_diff", ig_steps=2, chunk_size=3, ba
 
 
 @pytest.fixture(scope="module")
-def pair() -> ModelPair:
-    return ModelPair(
-        name="random",
-        arm=random_language_model("llama", "arm", seed=1),
-        mdm=random_language_model("llama", "mdm", seed=2),
-    )
-
-
-@torch.no_grad()
-def answer_of(model, prompt):
-    ids = model.tokenizer(prompt)["input_ids"]
-    masked = ids if model.kind == "arm" else [*ids, model.mask_token_id]
-    logits = model.module(torch.tensor([masked])).logits[0, len(ids) - 1]
-    if model.kind == "mdm":
-        logits[model.mask_token_id] = -torch.inf
-    return model.tokenizer.convert_ids_to_tokens(int(logits.argmax()))
+def pair(random_pair) -> ModelPair:
+    return random_pair
 
 
 @pytest.fixture(scope="module")
-def task(pair, tmp_path_factory):
+def task(pair, answer_of, tmp_path_factory):
     """Discovery: every third of 36 prompts has the ARM's answer as its target; held out: two."""
     generator = np.random.default_rng(0)
     drawn = dict.fromkeys(" ".join(generator.choice(WORDS, size=3)) for _ in range(800))
     agreed, others = [], []
     for prompt in drawn:
         arm, mdm = answer_of(pair.arm, prompt), answer_of(pair.mdm, prompt)
-        if arm in WORDS and mdm in WORDS:
+        if arm and mdm:
             (agreed if arm == mdm else others).append((prompt, arm))
     lines = []
     for number in range(36):

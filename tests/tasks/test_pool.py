@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-import torch
 from tokenizers.normalizers import Replace
 
 from mechshift.denoising import decode
@@ -19,28 +18,12 @@ WORDS = [f"w{index}" for index in range(19)]
 
 
 @pytest.fixture(scope="module")
-def pair():
-    return ModelPair(
-        name="random",
-        arm=random_language_model("llama", "arm", seed=1),
-        mdm=random_language_model("llama", "mdm", seed=2),
-    )
-
-
-@torch.no_grad()
-def answer_of(model, prompt):
-    """The one word that a model writes after a prompt, by a bare forward pass; None: no word."""
-    ids = model.tokenizer(prompt)["input_ids"]
-    masked = ids if model.kind == "arm" else [*ids, model.mask_token_id]
-    logits = model.module(torch.tensor([masked])).logits[0, len(ids) - 1]
-    if model.kind == "mdm":
-        logits[model.mask_token_id] = -torch.inf
-    word = model.tokenizer.convert_ids_to_tokens(int(logits.argmax()))
-    return word if word in WORDS else None
+def pair(random_pair):
+    return random_pair
 
 
 @pytest.fixture(scope="module")
-def answered(pair):
+def answered(pair, answer_of):
     """Prompts with the answer of each model: those where they agree, and those where not."""
     generator = np.random.default_rng(0)
     agreed, different = [], []
@@ -158,7 +141,7 @@ def _attempts(examples):
     )
 
 
-def test_completions_are_what_a_bare_forward_pass_writes(pair, task_of):
+def test_completions_are_what_a_bare_forward_pass_writes(pair, task_of, answer_of):
     task = task_of("both", "arm", "mdm", "none", "both")
     pool = pooled(pair, task)
     prompts = [example.prompt for _, _, example in task.examples]
