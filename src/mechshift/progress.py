@@ -19,7 +19,7 @@ from rich.progress import (
 class Advance(Protocol):
     """Called with how much more is done, and perhaps a note to show beside the bar."""
 
-    def __call__(self, done: int, /, note: str = "") -> None:
+    def __call__(self, done: int | float, /, note: str = "") -> None:
         """Move the bar on."""
 
 
@@ -41,7 +41,7 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
     with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
         bar = progress.add_task(description, total=total, note="")
 
-        def advance(done: int, /, note: str = "") -> None:
+        def advance(done: int | float, /, note: str = "") -> None:
             progress.update(bar, advance=done, note=note)
 
         yield advance

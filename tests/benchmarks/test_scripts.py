@@ -19,6 +19,11 @@ TINY = [
     *("--problem.batch", "2", "--problem.tokens", "4"),
 ]
 GROUPED = [*TINY, "--problem.key-value-heads", "1", "--problem.ig-steps", "2"]
+SMALL_PAIR = [
+    *("--shape.layers", "2", "--shape.heads", "2", "--shape.key-value-heads", "1"),
+    *("--shape.width", "16", "--shape.mlp-width", "32", "--shape.vocabulary", "64"),
+    *("--shape.examples", "20", "--shape.held-out", "20"),
+]
 ARGUMENTS = {
     "attribution": [*GROUPED, "--rounds", "1"],
     "calibration": ["--num-pools", "1", "--resamples", "20", "--processes", "1"]
@@ -35,13 +40,12 @@ ARGUMENTS = {
     "selection": ["--pools", "1", "--resamples", "20", "--scenarios", "ARM .95, MDM .7"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],
     "side_by_side": [*TINY, "--problem.key-value-heads", "2", "--rounds", "1"],
-    "whole_run": ["--shape.layers", "2", "--shape.heads", "2", "--shape.key-value-heads", "1"]
-    + ["--shape.width", "16", "--shape.mlp-width", "32", "--shape.vocabulary", "64"]
-    + ["--shape.examples", "20", "--shape.held-out", "20"]
+    "whole_run": SMALL_PAIR
     + ["--comparison.num-resamples", "20", "--comparison.num-exchanges", "20"]
     + ["--comparison.num-shuffles", "20", "--comparison.num-splits", "4"],
     "wording": ["--runs", "2", "--num-examples", "40", "--num-templates", "2"]
     + ["--resamples", "20", "--spreads", "0.5"],
+    "workers": SMALL_PAIR,
 }
 EXPECTED = {
     "attribution": ["bare passes, m = 2", "EAP-IG, m = 8"],
@@ -58,6 +62,7 @@ EXPECTED = {
     "shards": ["shift of `moved`", "ratio to ceiling"],
     "side_by_side": ["skipped: auto-circuit cannot be imported", "TransformerLens 4.3"],
     "whole_run": ["46 edges, 20 + 20 examples", "semantics", "report", "x least"],
+    "workers": ["scores", "Numbers that differ: 0", "A chunk more takes"],
     "wording": ["2 pools, factors of templates scatter by 0.5", "centre of mass shift"],
 }
 

@@ -11,6 +11,7 @@ from mechshift.run.planning import (
     RunPlan,
     memory_table,
     plan_run,
+    schedule_table,
     stage_table,
     task_table,
 )
@@ -42,7 +43,7 @@ def plan(
     if json:
         _print_json(found)
     else:
-        _print_tables(found)
+        _print_tables(found, settings)
 
 
 def _print_json(plan: RunPlan) -> None:
@@ -51,7 +52,7 @@ def _print_json(plan: RunPlan) -> None:
     print(dumps(asdict(plan) | memory | whole, indent=2))
 
 
-def _print_tables(plan: RunPlan) -> None:
+def _print_tables(plan: RunPlan, settings: RunSettings) -> None:
     shape, machine = plan.shapes.arm, plan.machine
     print(
         f"{plan.pair}: 2 x {shape.num_parameters:,} parameters in {plan.dtype},"
@@ -61,7 +62,12 @@ def _print_tables(plan: RunPlan) -> None:
         f"{machine.device}: {gigabytes(machine.memory)} free, of which"
         f" {machine.share_of_memory:.0%} may be filled"
     )
-    for table in (task_table(plan), stage_table(plan), memory_table(plan)):
+    on_several = schedule_table(
+        plan,
+        examples=settings.pool.num_examples,
+        chunk_size=settings.attribution.examples_per_chunk,
+    )
+    for table in (task_table(plan), stage_table(plan), memory_table(plan), on_several):
         print()
         print_table(table)
     print()

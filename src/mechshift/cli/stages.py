@@ -5,7 +5,7 @@ A function's signature is its command's options, and its docstring the command's
 
 from inspect import cleandoc
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional
 
@@ -56,6 +56,7 @@ def run(
     folder: Positional[Path],
     settings: Annotated[RunSettings, Unprefixed] = RunSettings(),
     device: str = "auto",
+    devices: int | Literal["auto"] = 1,
     quiet: bool = False,
 ) -> None:
     """Compare the circuits of a pair, from examples to report.
@@ -67,9 +68,11 @@ def run(
         folder: where everything is written.
         settings: what is compared, and how.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        devices: how many work at once, each in a process with its own copy of the models: so many
+            GPUs, or shares of the CPU's cores; auto takes every GPU.
         quiet: no progress bars.
     """
-    page = run_experiment(folder, settings, device=device, quiet=quiet)
+    page = run_experiment(folder, settings, device=device, devices=devices, quiet=quiet)
     print_table(pool_table(folder))
     if "sweep" in settings.also:
         _print_sweep(folder, settings.sweep)

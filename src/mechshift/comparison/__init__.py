@@ -83,6 +83,7 @@ from mechshift.comparison.variance_levels import (
     regrouped,
     variance_split,
 )
+from mechshift.comparison.workers import num_workers
 from mechshift.graph import THIRDS, third_of_layers
 
 __all__ = [
@@ -154,6 +155,7 @@ __all__ = [
     "node_jaccard",
     "node_names",
     "node_scores",
+    "num_workers",
     "noise_free_overlap",
     "overlap_curve",
     "overlap_sizes",

@@ -1,6 +1,7 @@
 """A whole run: every stage in order, each skipped where its result is there already."""
 
 from pathlib import Path
+from typing import Literal
 
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.locks import hold_folder
@@ -9,15 +10,21 @@ from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import CONTROLS
 from mechshift.run.pools import pair_inputs
 from mechshift.run.reporting import report_page
-from mechshift.run.settings import RunSettings, stored_pair_options
+from mechshift.run.settings import RunSettings, find_devices, stored_pair_options
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import pool_manifests
+from mechshift.run.workers import WorkerPool
 from mechshift.tasks import find_tasks
 
 
 def run_experiment(
-    run: Path, settings: RunSettings | None = None, *, device: str = "auto", quiet: bool = False
+    run: Path,
+    settings: RunSettings | None = None,
+    *,
+    device: str = "auto",
+    devices: int | Literal["auto"] = 1,
+    quiet: bool = False,
 ) -> Path:
     """Compare the circuits of a pair on its tasks.
 
@@ -28,6 +35,9 @@ def run_experiment(
         run: the run folder; made if it is not there.
         settings: what to compare and how; by default the embedded pair on its four tasks.
         device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+        devices: how many work at once, each in a process with its own copy of the models; `auto`:
+            every GPU. Of a script that is run, the call must stand under
+            `if __name__ == "__main__":` where they are several.
         quiet: no progress bars.
 
     Returns:
@@ -43,13 +53,21 @@ def run_experiment(
     for stage in stages:
         if stage.check is not None:
             stage.check(settings)
+    named = find_devices(device, devices)
     with hold_folder(run):
-        pair = settings.models.load(device, controls=CONTROLS not in settings.skip)
-        store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
-        given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
-        for stage in stages:
-            assert stage.pieces is not None
-            write_pieces(run, stage, stage.pieces(given), quiet=quiet)
+        if len(named) == 1:
+            pair = settings.models.load(named[0], controls=CONTROLS not in settings.skip)
+            store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
+            given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
+            for stage in stages:
+                assert stage.pieces is not None
+                write_pieces(run, stage, stage.pieces(given), quiet=quiet)
+        else:
+            with WorkerPool(run, settings, named, quiet=quiet) as workers:
+                workers.load()
+                store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
+                for stage in stages:
+                    workers.write(stage)
     return report_page(run)
 
 

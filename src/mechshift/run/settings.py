@@ -10,7 +10,7 @@ import tyro
 
 from mechshift.ablation import AblationSettings
 from mechshift.attribution import End, Rule, check_options, method_options
-from mechshift.comparison import ComparisonSettings
+from mechshift.comparison import ComparisonSettings, num_workers
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
 from mechshift.evaluation import (
@@ -455,6 +455,37 @@ def find_device(device: str) -> str:
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     return device
+
+
+def find_devices(device: str, devices: int | Literal["auto"]) -> tuple[str, ...]:
+    """The device of every worker of a run.
+
+    Args:
+        device: see `find_device`.
+        devices: how many; `auto`: every GPU, or one process on a CPU, which uses all its cores.
+
+    Raises:
+        ConfigError: there are not so many, or one is named and several are wanted.
+    """
+    found = find_device(device)
+    kind, _, index = found.partition(":")
+    if devices == 1 or (devices == "auto" and (index or kind != "cuda")):
+        return (found,)
+    if index:
+        raise ConfigError(
+            f"--device {device} is one device, and --devices {devices} asks for several; give"
+            f" --device {kind}."
+        )
+    there = torch.cuda.device_count() if kind == "cuda" else num_workers()
+    wanted = there if devices == "auto" else devices
+    if not 1 <= wanted <= there:
+        what = "CUDA devices" if kind == "cuda" else "CPU cores, each of which can be one"
+        raise ConfigError(
+            f"--devices {devices}: there are {there} {what}; give a number from 1 to {there}."
+        )
+    return (
+        tuple(f"cuda:{place}" for place in range(wanted)) if kind == "cuda" else ("cpu",) * wanted
+    )
 
 
 def _sources(

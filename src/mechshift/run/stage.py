@@ -14,7 +14,9 @@ A chunk that was saved is not computed again, and the joined record holds the sa
 
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,6 +79,10 @@ class ChunkedWork:
     """Records of consecutive chunks; what is too large for memory may lie in a file in the folder
     that is given, until the joined record is written."""
 
+    def chunks(self) -> list[list[Canvas]]:
+        """The canvases of each chunk."""
+        return chunk_canvases(self.canvases, self.chunk_size)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Piece:
@@ -130,6 +136,10 @@ class Stage:
         return wanted[self.when]
 
 
+Bar = Callable[[str, int], AbstractContextManager[Advance]]
+"""Shows how far work of some title and amount is: on a progress bar, or to a run's workers."""
+
+
 def write_pieces(run: Path, stage: Stage, pieces: Iterable[Piece], *, quiet: bool = False) -> None:
     """Write the pieces of a run that are missing, in their order, while no other process does.
 
@@ -140,39 +150,93 @@ def write_pieces(run: Path, stage: Stage, pieces: Iterable[Piece], *, quiet: boo
     with hold_folder(run):
         if not stage.together:
             for piece in pieces:
-                _write_piece(stage, piece, quiet)
+                _write_missing(stage, piece, partial(progress_bar, quiet=quiet))
             return
         several = list(pieces)
         with progress_bar(stage.together, len(several), quiet=quiet) as advance:
             for piece in several:
-                _write_piece(stage, piece, quiet=True)
+                _write_missing(stage, piece, partial(progress_bar, quiet=True))
                 advance(1)
 
 
-def _write_piece(stage: Stage, piece: Piece, quiet: bool) -> None:
+def _write_missing(stage: Stage, piece: Piece, bar: Bar) -> None:
+    if is_kept(stage, piece):
+        remove_chunks(piece)
+    else:
+        write_piece(stage, piece, piece.prepare(), bar)
+
+
+def write_piece(stage: Stage, piece: Piece, work: Work | ChunkedWork, bar: Bar) -> None:
+    """Make what a piece lacks, chunk by chunk where it has any, and write it.
+
+    Raises:
+        ArtifactError: a chunk holds something else, or the disk refuses.
+    """
     made_from = made_from_of(stage, piece)
-    chunks = piece.folder.parent / f"{piece.folder.name}.chunks"
-    if not _is_kept(stage, piece.folder, made_from):
-        work = piece.prepare()
-        if isinstance(work, ChunkedWork):
-            files: Files | None = _in_chunks(work, made_from, chunks, quiet)
-        else:
-            with progress_bar(work.title, work.total, quiet=quiet) as advance:
-                record = work.compute(advance)
-            files = None if record is None else record_files(record)
-        if stage.remade != "never":
-            shutil.rmtree(piece.folder, ignore_errors=True)
-        if files is not None:
-            _write(piece.folder, made_from, files)
-    shutil.rmtree(chunks, ignore_errors=True)
+    if isinstance(work, ChunkedWork):
+        with bar(work.title, len(work.canvases)) as advance:
+            for chunk in work.chunks():
+                write_chunk(stage, piece, work, chunk, advance)
+        read = [work.read(_chunk_folder(piece, chunk)) for chunk in work.chunks()]
+        files: Files | None = record_files(work.join(read, _chunks_folder(piece)))
+    else:
+        with bar(work.title, work.total) as advance:
+            record = work.compute(advance)
+        files = None if record is None else record_files(record)
+    if stage.remade != "never":
+        shutil.rmtree(piece.folder, ignore_errors=True)
+    if files is not None:
+        _write(piece.folder, made_from, files)
+    remove_chunks(piece)
 
 
-def _is_kept(stage: Stage, folder: Path, made_from: Mapping[str, Any]) -> bool:
-    """Whether a folder holds what the stage would compute, and need not compute again."""
+def write_chunk(
+    stage: Stage, piece: Piece, work: ChunkedWork, chunk: list[Canvas], advance: Advance
+) -> None:
+    """Make and save one of a piece's chunks, if it is missing.
+
+    Raises:
+        ArtifactError: its folder holds something else, or the disk refuses.
+    """
+    if is_saved(stage, piece, chunk):
+        advance(len(chunk))
+    else:
+        files = record_files(work.compute(chunk, advance))
+        _write(_chunk_folder(piece, chunk), made_from_of(stage, piece), files)
+
+
+def is_saved(stage: Stage, piece: Piece, chunk: Sequence[Canvas]) -> bool:
+    """Whether a chunk is there.
+
+    Raises:
+        ArtifactError: its folder holds something else.
+    """
+    return is_current(_chunk_folder(piece, chunk), **made_from_of(stage, piece))
+
+
+def remove_chunks(piece: Piece) -> None:
+    """Remove the chunks of a piece that is written."""
+    shutil.rmtree(_chunks_folder(piece), ignore_errors=True)
+
+
+def _chunks_folder(piece: Piece) -> Path:
+    return piece.folder.parent / f"{piece.folder.name}.chunks"
+
+
+def _chunk_folder(piece: Piece, chunk: Sequence[Canvas]) -> Path:
+    return _chunks_folder(piece) / f"{chunk[0].example:06d}-{chunk[-1].example:06d}"
+
+
+def is_kept(stage: Stage, piece: Piece) -> bool:
+    """Whether a folder holds what the stage would compute, and need not compute again.
+
+    Raises:
+        ArtifactError: it holds something else that may have cost days.
+    """
     if stage.remade == "always":
         return False
     try:
-        return is_current(folder, **made_from)
+        return is_written_as(stage, piece)
     except ArtifactError:
         if stage.remade == "never":
             raise
@@ -195,20 +259,6 @@ def made_from_of(stage: Stage, piece: Piece) -> dict[str, Any]:
         "config": piece.config,
         "inputs": piece.inputs,
     }
-
-
-def _in_chunks(work: ChunkedWork, made_from: Mapping[str, Any], chunks: Path, quiet: bool) -> Files:
-    """The joined record of all chunks, of which those that are there are not made again."""
-    folders = []
-    with progress_bar(work.title, len(work.canvases), quiet=quiet) as advance:
-        for chunk in chunk_canvases(work.canvases, work.chunk_size):
-            folder = chunks / f"{chunk[0].example:06d}-{chunk[-1].example:06d}"
-            folders.append(folder)
-            if is_current(folder, **made_from):
-                advance(len(chunk))
-            else:
-                _write(folder, made_from, record_files(work.compute(chunk, advance)))
-    return record_files(work.join([work.read(folder) for folder in folders], chunks))
 
 
 def _write(folder: Path, made_from: Mapping[str, Any], files: Files) -> None:

@@ -8,3 +8,4 @@ from mechshift.run.planning.plan import memory_table as memory_table
 from mechshift.run.planning.plan import plan_run as plan_run
 from mechshift.run.planning.plan import stage_table as stage_table
 from mechshift.run.planning.plan import task_table as task_table
+from mechshift.run.planning.schedule import schedule_table as schedule_table
