@@ -18,6 +18,8 @@ class NodeByNode:
     def __init__(self, model):
         self.module, self.config = model.module, model.module.config
         self.attention, self.block_length = model.attention, model.block_length
+        self.mask_token_id = model.mask_token_id
+        self.is_masked = None  # of the canvas whose embeddings were asked for last
         self.num_heads = self.config.num_attention_heads
         self.d_head = model.parts.head_dim
 
@@ -47,13 +49,24 @@ class NodeByNode:
             written[f"m{index}"] = self.mlp(layer, read(f"m{index}"))
         return written, self.final_norm(read("logits")) @ self.module.lm_head.weight.T
 
+    def embed(self, ids):
+        self.is_masked = torch.tensor(ids) == self.mask_token_id
+        return self.embedding(ids)
+
     def attend(self, query, key, value):
         scores = query @ key.T / math.sqrt(self.d_head)
-        if self.attention != "full":
-            # Causal attention is that of blocks of one position.
-            block = torch.arange(len(scores)) // (self.block_length or 1)
-            scores = scores.masked_fill(block[:, None] < block, -math.inf)
-        return scores.softmax(dim=-1) @ value
+        return self.hide(scores).softmax(dim=-1) @ value
+
+    def hide(self, scores):
+        """The scores with minus infinity where a query does not see a key."""
+        if self.attention == "full":
+            return scores
+        place = torch.arange(len(scores))
+        if self.attention == "observed-first":
+            place = place + len(scores) * self.is_masked
+        # Causal attention is that of blocks of one position.
+        block = place // (self.block_length or 1)
+        return scores.masked_fill(block[:, None] < block, -math.inf)
 
     def rows(self, head):
         return slice(head * self.d_head, (head + 1) * self.d_head)
@@ -66,7 +79,7 @@ class LlamaByNode(NodeByNode):
     def layers(self):
         return self.module.model.layers
 
-    def embed(self, ids):
+    def embedding(self, ids):
         return self.module.model.embed_tokens(torch.tensor(ids))
 
     def head(self, layer, head, read, name):
@@ -117,7 +130,7 @@ class Gpt2ByNode(NodeByNode):
     def layers(self):
         return self.module.transformer.h
 
-    def embed(self, ids):
+    def embedding(self, ids):
         tables = self.module.transformer
         return tables.wte.weight[list(ids)] + tables.wpe.weight[: len(ids)]
 

@@ -10,7 +10,11 @@ from mechshift.errors import AttributionError, DenoisingError
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
-IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
+MASKED_OTHERWISE = [
+    (name, "mdm", attention)
+    for name in ("gpt2", "qwen2")
+    for attention in ("block-causal", "observed-first")
+]
 SETTINGS = {
     "gpt2": ("midpoint", 2, "log_prob"),
     "llama": ("left", 2, "logit_diff"),
@@ -44,7 +48,7 @@ def gradients_at(run, model, canvas, embedding, metric, step_metrics):
 
 
 @pytest.mark.parametrize(
-    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + MASKED_OTHERWISE
 )
 def test_every_score_is_the_mean_inner_product_of_difference_and_gradient(
     architecture, kind, attention, node_by_node, step_metrics

@@ -13,7 +13,11 @@ from mechshift.models import load_language_model
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
-IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
+MASKED_OTHERWISE = [
+    (name, "mdm", attention)
+    for name in ("gpt2", "qwen2")
+    for attention in ("block-causal", "observed-first")
+]
 METHODS = [eap_ig, exact_edge_scores]
 NUM_TARGETS = (3, 1, 2, 1)
 
@@ -43,7 +47,7 @@ def assert_equal_scores(found, expected, tolerance=1e-12):
 @pytest.mark.parametrize(
     ("architecture", "kind", "attention", "method"),
     [(*model, None, eap_ig) for model in MODELS]
-    + [(*model, eap_ig) for model in IN_BLOCKS]
+    + [(*model, eap_ig) for model in MASKED_OTHERWISE]
     + [("llama", "arm", None, exact_edge_scores), ("gpt2", "mdm", None, exact_edge_scores)],
 )
 def test_neither_batch_size_nor_left_padding_changes_a_score(architecture, kind, attention, method):

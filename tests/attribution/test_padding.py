@@ -18,7 +18,12 @@ NUM_TARGETS = (3, 1, 2, 2)
 MODELS = [
     (architecture, kind, attention)
     for architecture in ("llama", "gpt2", "qwen2")
-    for kind, attention in (("arm", "causal"), ("mdm", "full"), ("mdm", "block-causal"))
+    for kind, attention in (
+        ("arm", "causal"),
+        ("mdm", "full"),
+        ("mdm", "block-causal"),
+        ("mdm", "observed-first"),
+    )
 ]
 
 

@@ -14,7 +14,11 @@ from mechshift.denoising import batch_canvases, build_canvases, schedule_from_or
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
 MODELS = [(name, kind, None) for name in ARCHITECTURES for kind in ("arm", "mdm")]
-IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
+MASKED_OTHERWISE = [
+    (name, "mdm", attention)
+    for name in ("gpt2", "qwen2")
+    for attention in ("block-causal", "observed-first")
+]
 POINTS = path_points("midpoint", 2)
 
 
@@ -32,7 +36,7 @@ def flow_of(model, metric="logit_diff"):
         return batch, pair_flow(path, POINTS)
 
 
-@pytest.mark.parametrize(("architecture", "kind", "attention"), MODELS + IN_BLOCKS)
+@pytest.mark.parametrize(("architecture", "kind", "attention"), MODELS + MASKED_OTHERWISE)
 def test_by_position_the_scores_of_all_edges_into_a_destination_fall_apart(
     architecture, kind, attention
 ):
@@ -64,12 +68,18 @@ def test_by_position_the_scores_of_all_edges_into_a_destination_fall_apart(
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "mistral", "qwen3"])
-@pytest.mark.parametrize("attention", ["causal", "full", "block-causal"])
+@pytest.mark.parametrize("attention", ["causal", "full", "block-causal", "observed-first"])
 def test_nothing_flows_over_a_pair_that_the_attention_hides(architecture, attention):
     kind = "arm" if attention == "causal" else "mdm"
     model = random_language_model(architecture, kind, attention=attention, dtype=torch.float64)
     batch, flow = flow_of(model)
-    block = batch.position_ids // {"causal": 1, "full": 99, "block-causal": 4}[attention]
+    length = batch.clean_ids.shape[1]
+    block = {
+        "causal": batch.position_ids,
+        "full": batch.position_ids // 99,
+        "block-causal": batch.position_ids // 4,
+        "observed-first": batch.position_ids + length * (batch.clean_ids == model.mask_token_id),
+    }[attention]
     token = batch.attention_mask.bool()
     visible = (block[:, None, :] <= block[:, :, None]) & token[:, None, :] & token[:, :, None]
     strength = flow.pairs.abs().sum(dim=(0, 1, 2, 4))
@@ -150,10 +160,7 @@ def attend_in_pairs(run, query, key, value, *, tangents, share):
         for operand, amount, tangent in zip((key, value), share, tangents, strict=True)
     )
     scores = torch.einsum("id,ijd->ij", query, keys) / math.sqrt(run.d_head)
-    if run.attention != "full":
-        block = torch.arange(len(scores)) // (run.block_length or 1)
-        scores = scores.masked_fill(block[:, None] < block, -math.inf)
-    return torch.einsum("ij,ijd->id", scores.softmax(dim=-1), values)
+    return torch.einsum("ij,ijd->id", run.hide(scores).softmax(dim=-1), values)
 
 
 def finite_difference(run, at, call, change, operand, width=1e-5):

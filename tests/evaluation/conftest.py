@@ -50,7 +50,7 @@ def _slow_metric(model, canvases, circuit, replaced=None):
                 total = total + (outputs if in_circuit else other)[source]
             return total
 
-        hidden = _slow_outputs(model, graph, _slow_input(model, canvas.clean_ids), read, {})
+        hidden = _slow_outputs(model, graph, canvas.clean_ids, read, {})
         logits = parts.unembedding(hidden)[0]
         for r in canvas.readouts:
             row = logits[r.position]
@@ -67,7 +67,7 @@ def _slow_sources(model, graph, ids):
         biases = _biases(model.parts, graph, destination)
         return biases + sum(outputs[source] for source in parents)
 
-    _slow_outputs(model, graph, _slow_input(model, ids), read, outputs)
+    _slow_outputs(model, graph, ids, read, outputs)
     return outputs
 
 
@@ -88,9 +88,10 @@ def _slow_input(model, ids):
     return embedding
 
 
-def _slow_outputs(model, graph, embedding, read, outputs):
+def _slow_outputs(model, graph, ids, read, outputs):
     """Fill in the output of every source, in order; the final hidden state is returned."""
     parts, size = model.parts, model.parts.head_dim
+    embedding = _slow_input(model, ids)
     outputs[0] = embedding
     positions = torch.arange(embedding.shape[1])[None]
     cos, sin = torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
@@ -115,6 +116,8 @@ def _slow_outputs(model, graph, embedding, read, outputs):
             scores = _rotate(query, cos, sin) @ _rotate(key, cos, sin).mT / math.sqrt(size)
             if model.attention != "full":
                 block = positions[0] // (model.block_length or 1)
+                if model.attention == "observed-first":
+                    block = block + len(ids) * (torch.tensor(ids) == model.mask_token_id)
                 scores = scores.masked_fill(block[:, None] < block, -torch.inf)
             z = scores.softmax(-1) @ value
             columns = slice(head * size, (head + 1) * size)

@@ -14,7 +14,11 @@ from mechshift.testing import ARCHITECTURES, random_examples, random_language_mo
 from mechshift.testing.random_models import as_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
-IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
+MASKED_OTHERWISE = [
+    (name, "mdm", attention)
+    for name in ("gpt2", "qwen2")
+    for attention in ("block-causal", "observed-first")
+]
 NUM_EXAMPLES = 5
 
 
@@ -56,7 +60,7 @@ def biased_llama(kind):
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
 @pytest.mark.parametrize("lengths", [(5,), (3, 5, 7)], ids=["no padding", "left padding"])
 @pytest.mark.parametrize(
-    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + MASKED_OTHERWISE
 )
 def test_the_full_graph_is_the_clean_model_and_the_empty_one_the_corrupted(
     architecture, kind, attention, lengths, grouped
@@ -109,7 +113,7 @@ def test_the_full_graph_is_the_clean_model_whatever_computes_attention(
 
 @pytest.mark.parametrize("grouped", [False, True], ids=["ungrouped", "grouped"])
 @pytest.mark.parametrize(
-    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + IN_BLOCKS
+    ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + MASKED_OTHERWISE
 )
 def test_random_circuits_agree_with_a_slow_run_head_by_head(
     architecture, kind, attention, grouped, slow_metric

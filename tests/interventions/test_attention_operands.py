@@ -7,7 +7,11 @@ from mechshift.interventions import batch_arguments, operands_returned, recordin
 from mechshift.testing import ARCHITECTURES, random_language_model
 
 MODELS = [(name, kind, None) for name in ARCHITECTURES for kind in ("arm", "mdm")]
-IN_BLOCKS = [(name, "mdm", "block-causal") for name in ("gpt2", "qwen2")]
+MASKED_OTHERWISE = [
+    (name, "mdm", attention)
+    for name in ("gpt2", "qwen2")
+    for attention in ("block-causal", "observed-first")
+]
 
 
 def attend_by_hand(operands):
@@ -20,7 +24,7 @@ def attend_by_hand(operands):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize(("architecture", "kind", "attention"), MODELS + IN_BLOCKS)
+@pytest.mark.parametrize(("architecture", "kind", "attention"), MODELS + MASKED_OTHERWISE)
 def test_operands_put_together_by_hand_give_the_stock_z(
     architecture, kind, attention, padded_batch, hidden_of
 ):

@@ -147,11 +147,16 @@ def test_the_published_mask_tokens_and_shifts():
         "sdar-4b": (151669, False),
         "fast-dllm-v2-7b": (151665, True),
         "a2d-init-8b": (151669, False),
+        "wedlm-7b": (151665, False),
+        "wedlm-8b": (151665, False),
     }
     assert {name: (PAIRS[name].mask_token_id, PAIRS[name].shift) for name in stated} == stated
     blocks = {name: PAIRS[name].block_length for name in PAIRS if PAIRS[name].block_length}
     assert set(blocks.values()) == {4, 32} and len(blocks) == 9
     assert PAIRS["a2d-qwen3-0.6b-bd3lm"].mdm.path == "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1"
+    reordered = {name for name in PAIRS if PAIRS[name].attention == "observed-first"}
+    assert reordered == {"wedlm-7b", "wedlm-7b-instruct", "wedlm-8b", "wedlm-8b-instruct"}
+    assert PAIRS["wedlm-7b"].arm == PAIRS["dream-7b"].arm  # two MDMs of one parent
     assert PAIRS["diffugpt-m"].arm.path == "openai-community/gpt2-medium"
 
 

@@ -14,7 +14,7 @@ def row(entry, *places):
     cells = [
         f"`{entry.name}`",
         *places,
-        blocks if entry.attention == "block-causal" else entry.attention,
+        blocks if entry.attention == "block-causal" else entry.attention.replace("-", " "),
         "yes" if entry.shift else "no",
         "own" if entry.mask_token_id is None else str(entry.mask_token_id),
         entry.source,

@@ -96,6 +96,20 @@ FAST_DLLM = QWEN_SIZES | {
     "layer_types": ["full_attention", "full_attention"],
     "tie_word_embeddings": True,
 }
+WEDLM_QWEN3 = QWEN_SIZES | {
+    "architectures": ["WeDLMForCausalLM"],
+    "auto_map": {"AutoModelForCausalLM": "modeling_wedlm.WeDLMForCausalLM"},
+    "model_type": "wedlm",
+    "attention_bias": False,
+    "qk_norm": True,
+    "head_dim": 6,
+    "layer_types": ["full_attention", "full_attention"],
+    "max_window_layers": 2,
+    "sliding_window": None,
+    "use_sliding_window": False,
+    "tie_word_embeddings": False,
+}
+WEDLM_QWEN2 = WEDLM_QWEN3 | {"attention_bias": True, "qk_norm": False, "head_dim": 4}
 GPT2 = {
     "activation_function": "gelu_new",
     "architectures": ["GPT2LMHeadModel"],
@@ -211,6 +225,8 @@ QWEN = {"rope_theta": 1e6}
 FORMATS = {
     "dream": (DREAM, "qwen2", QWEN, same, ()),
     "a2d-qwen3": (A2D_QWEN3, "qwen3", QWEN | {"head_dim": 6}, same, ()),
+    "wedlm of qwen3": (WEDLM_QWEN3, "qwen3", QWEN | {"head_dim": 6}, same, ()),
+    "wedlm of qwen2.5": (WEDLM_QWEN2, "qwen2", QWEN, same, ()),
     "sdar": (SDAR, "qwen3", QWEN | {"head_dim": 6}, same, ()),
     "fast-dllm": (
         FAST_DLLM,
@@ -327,3 +343,13 @@ def test_an_mdm_without_a_parent_loads_by_itself(published):
     assert (model.name, model.kind, model.shift) == ("own-mdm", "mdm", False)
     assert (model.mask_token_id, model.vocab_size) == (21, 23)
     assert model.parts.num_key_value_heads == 4
+
+
+def test_a_wedlm_that_no_stock_class_computes_is_refused(published):
+    """Qwen3 with biases has one at the output, and WeDLM none."""
+    folder, _, _ = published("wedlm of qwen3")
+    config = WEDLM_QWEN3 | {"attention_bias": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    message = "'WeDLMForCausalLM' with qk_norm=True and attention_bias=True, which no stock class"
+    with pytest.raises(ModelError, match=message):
+        load_mdm(MdmEntry(name="own", mdm=ModelSource(path=str(folder)), shift=False))

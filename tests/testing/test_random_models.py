@@ -21,7 +21,8 @@ def test_a_model_attends_as_its_kind_does_and_is_the_stock_class(architecture, k
 
 
 @pytest.mark.parametrize(
-    ("kind", "attention"), [("arm", "full"), ("mdm", "causal"), ("mdm", "block-causal")]
+    ("kind", "attention"),
+    [("arm", "full"), ("mdm", "causal"), ("mdm", "block-causal"), ("mdm", "observed-first")],
 )
 def test_attention_can_be_chosen_against_the_kind(kind, attention):
     model = random_language_model("qwen2", kind, attention=attention)

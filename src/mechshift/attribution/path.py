@@ -91,12 +91,12 @@ class InputPath:
             embeddings = torch.lerp(
                 parts.embedding(batch.corrupted_ids), parts.embedding(batch.clean_ids), point
             )
-        hidden = parts.decoder(
-            inputs_embeds=embeddings.requires_grad_(torch.is_grad_enabled()),
-            attention_mask=batch.attention_mask,
-            position_ids=batch.position_ids,
-            use_cache=False,
-        ).last_hidden_state
+        hidden = self.model.hidden(
+            batch.clean_ids,
+            batch.attention_mask,
+            batch.position_ids,
+            embeddings=embeddings.requires_grad_(torch.is_grad_enabled()),
+        )
         logits = readout_logits(self.model, hidden, batch)
         metric = score_readouts(self.metric, logits, batch, self.clean_logits)
         self._keep_end(point, metric.detach())

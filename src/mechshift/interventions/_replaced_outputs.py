@@ -27,6 +27,7 @@ from mechshift.graph import Graph
 from mechshift.interventions.hooking import Removable, removing
 from mechshift.models import DecoderParts
 from mechshift.models.block_attention import BlockCausalDecoder
+from mechshift.models.observed_first import ObservedFirstDecoder
 
 SiteKind = Literal["input", "heads", "mlp", "neurons"]
 
@@ -131,7 +132,10 @@ class PassPositions:
 def noted_positions(parts: DecoderParts) -> Iterator[PassPositions]:
     """Note the position ids of every forward pass; with a cache they are those of new tokens."""
     decoder = parts.decoder
-    module = decoder.decoder if isinstance(decoder, BlockCausalDecoder) else decoder
+    if isinstance(decoder, BlockCausalDecoder | ObservedFirstDecoder):
+        module: object = decoder.decoder
+    else:
+        module = decoder
     assert isinstance(module, nn.Module)
     positions = PassPositions()
 

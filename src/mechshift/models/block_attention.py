@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int64
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -50,7 +50,13 @@ def block_causal_mask(
     """0 where the query (last but one axis) sees the key (last axis), else the lowest number."""
     block = position_ids // block_length
     earlier = block[:, None, :] <= block[:, :, None]
-    visible = earlier & attention_mask.bool()[:, None, :]
+    return additive_mask(earlier & attention_mask.bool()[:, None, :], dtype)
+
+
+def additive_mask(
+    visible: Bool[Tensor, "row query key"], dtype: torch.dtype
+) -> Float[Tensor, "row 1 query key"]:
+    """0 where the query sees the key, else the lowest number."""
     # Not minus infinity, which makes NaN of a query that sees nothing.
     hidden = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
     return hidden.masked_fill(~visible, torch.finfo(dtype).min)[:, None]

@@ -38,6 +38,9 @@ class CheckpointFormat:
     """Regular expression -> replacement, applied to the weights' names one after the other."""
     translate: Callable[[Settings], Settings] = dict
     """config.json -> the settings of the stock class."""
+    wants: Mapping[str, Any] = field(default_factory=dict)
+    """Settings that config.json must have, where one published class computes what several stock
+    classes do."""
 
 
 LLADA_MEANINGS = {
@@ -144,6 +147,19 @@ FORMATS = (
         architectures=("SDARForCausalLM",), model_type="sdar", model_class=Qwen3ForCausalLM
     ),
     CheckpointFormat(
+        architectures=("WeDLMForCausalLM",),
+        model_type="wedlm",
+        model_class=Qwen3ForCausalLM,
+        # With biases, WeDLM has none at the output, where Qwen3 would.
+        wants={"qk_norm": True, "attention_bias": False},
+    ),
+    CheckpointFormat(
+        architectures=("WeDLMForCausalLM",),
+        model_type="wedlm",
+        model_class=Qwen2ForCausalLM,
+        wants={"qk_norm": False, "attention_bias": True},
+    ),
+    CheckpointFormat(
         architectures=("Fast_dLLM_QwenForCausalLM",),
         model_type="Fast_dLLM_Qwen",
         model_class=Qwen2ForCausalLM,
@@ -161,15 +177,22 @@ FORMATS = (
 WRAPPERS = ("DiscreteDiffusionModel",)
 """Classes that wrap a stock model; `model_type` then says which (DiffuGPT, DiffuLLaMA)."""
 
-BY_ARCHITECTURE = {name: format for format in FORMATS for name in format.architectures}
-BY_MODEL_TYPE = {format.model_type: format for format in FORMATS}
+BY_ARCHITECTURE = {
+    name: [format for format in FORMATS if name in format.architectures]
+    for name in dict.fromkeys(name for format in FORMATS for name in format.architectures)
+}
+BY_MODEL_TYPE = {
+    name: [format for format in FORMATS if format.model_type == name]
+    for name in dict.fromkeys(format.model_type for format in FORMATS)
+}
 
 
 def checkpoint_format(config: Settings, where: str) -> CheckpointFormat:
     """The format of the checkpoint that a config.json describes.
 
     Raises:
-        ModelError: neither `architectures` nor `model_type` names a supported class.
+        ModelError: neither `architectures` nor `model_type` names a supported class, or it has
+            settings with which no stock class computes it.
     """
     architectures = [a for a in config.get("architectures") or [] if a not in WRAPPERS]
     if architectures:
@@ -181,4 +204,16 @@ def checkpoint_format(config: Settings, where: str) -> CheckpointFormat:
             f"{where}/config.json says {key} '{given}', which mechshift cannot load;"
             f" known: {', '.join(known)}."
         )
-    return known[given]
+    fitting = [one for one in known[given] if one.wants.items() <= config.items()]
+    if not fitting:
+        wanted = " or ".join(_settings_text(one.wants) for one in known[given])
+        has = _settings_text({name: config.get(name) for name in known[given][0].wants})
+        raise ModelError(
+            f"{where}/config.json says {key} '{given}' with {has}, which no stock class computes;"
+            f" with {wanted} one does."
+        )
+    return fitting[0]
+
+
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return " and ".join(f"{name}={value}" for name, value in settings.items())

@@ -19,10 +19,13 @@ from mechshift.errors import ModelError
 from mechshift.graph import Graph
 from mechshift.models.architecture import decoder_parts
 from mechshift.models.block_attention import BlockCausalDecoder
+from mechshift.models.observed_first import ObservedFirstDecoder
 from mechshift.models.parts import DecoderParts
 
 Kind = Literal["arm", "mdm"]
-Attention = Literal["causal", "full", "block-causal"]
+Attention = Literal["causal", "full", "block-causal", "observed-first"]
+"""`observed-first`: causal over the tokens in another order, all that are not masked before all
+that are (`observed_first`)."""
 
 PROBE_LENGTH = 8
 """Tokens in the sequence that `probe_attention` reads."""
@@ -62,6 +65,11 @@ class LanguageModel:
             )
         if self.kind == "mdm" and self.mask_token_id is None:
             raise ModelError(f"'{self.name}' is an MDM without a mask token; set mask_token_id.")
+        if self.attention == "observed-first" and self.kind == "arm":
+            raise ModelError(
+                f"'{self.name}' is an ARM, in which no token is masked; observed-first attention is"
+                " an MDM's, and causal attention is what is left of it: set attention='causal'."
+            )
         _check_block_length(self.attention, self.block_length)
         if self.mask_token_id is not None and not 0 <= self.mask_token_id < self.vocab_size:
             raise ModelError(
@@ -105,8 +113,16 @@ class LanguageModel:
         input_ids: Int64[Tensor, "batch position"],
         attention_mask: Int64[Tensor, "batch position"],
         position_ids: Int64[Tensor, "batch position"],
+        *,
+        embeddings: Float[Tensor, "batch position d_model"] | None = None,
     ) -> Float[Tensor, "batch position d_model"]:
         """Hidden states after the final norm; the unembedding is left to the caller.
+
+        Args:
+            input_ids: tokens; under observed-first attention they also say which are masked.
+            attention_mask: 1 at tokens, 0 at padding.
+            position_ids: counted from the first token of a row.
+            embeddings: read in place of those of the tokens.
 
         Raises:
             ModelError: more tokens than the model has learned positions.
@@ -117,11 +133,14 @@ class LanguageModel:
                 f"a sequence of {length} tokens is too long for '{self.name}', which has"
                 f" {limit} learned positions; use shorter examples."
             )
+        read: dict[str, Tensor] = (
+            {"input_ids": input_ids} if embeddings is None else {"inputs_embeds": embeddings}
+        )
+        if self.attention == "observed-first":
+            assert self.mask_token_id is not None
+            read["is_masked"] = torch.eq(input_ids, self.mask_token_id)
         output = self.parts.decoder(
-            input_ids=input_ids,
-            attention_mask=attention_mask,
-            position_ids=position_ids,
-            use_cache=False,
+            **read, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
         )
         return output.last_hidden_state
 
@@ -130,9 +149,9 @@ def set_attention(module: PreTrainedModel, attention: str) -> None:
     """Make the model's attention causal or not, in place, through `config.is_causal`.
 
     transformers >= 5.2 reads that attribute at every forward. Setting it on the attention modules
-    instead is ignored by the eager implementation, so it is not done. For block-causal attention
-    the mask comes with each call, from `LanguageModel.parts`; called by itself, the module then
-    attends in full.
+    instead is ignored by the eager implementation, so it is not done. For block-causal and
+    observed-first attention the mask comes with each call, from `LanguageModel.parts`; called by
+    itself, the module then attends in full.
 
     Raises:
         ModelError: any other attention.
@@ -146,11 +165,17 @@ def set_attention(module: PreTrainedModel, attention: str) -> None:
 def _attending_parts(
     module: PreTrainedModel, attention: Attention, block_length: int | None
 ) -> DecoderParts:
-    """The parts of a model whose attention has been set; the decoder masks blocks if it must."""
+    """The parts of a model whose attention has been set, with the decoder's mask if it takes one.
+
+    Observed-first attention's takes one argument more: `is_masked`.
+    """
     parts = decoder_parts(module)
-    if attention != "block-causal":
+    if attention in ("causal", "full"):
         return parts
-    assert block_length is not None and isinstance(parts.decoder, PreTrainedModel)
+    assert isinstance(parts.decoder, PreTrainedModel)
+    if attention == "observed-first":
+        return replace(parts, decoder=ObservedFirstDecoder(decoder=parts.decoder))
+    assert block_length is not None
     decoder = BlockCausalDecoder(decoder=parts.decoder, block_length=block_length)
     return replace(parts, decoder=decoder)
 
@@ -182,7 +207,8 @@ def probe_attention(
 
     Replaces the last of a few random tokens, a few times, and looks at the logits at position 0:
     some must change under full attention, and all must stay exactly as they were under causal
-    attention. Under block-causal attention both must hold, within the first block and beyond it.
+    attention. Under block-causal attention both must hold, within the first block and beyond it;
+    under observed-first attention, with position 0 masked and with it not.
     It runs in the model's own precision: a float32 copy of a bfloat16 model may not fit, and a few
     replacements over a whole vocabulary cannot all be rounded away.
 
@@ -195,14 +221,17 @@ def probe_attention(
         "full": (PROBE_LENGTH, None),
         "causal": (None, PROBE_LENGTH),
         "block-causal": (block_length, (block_length or 0) + 1),
+        "observed-first": (PROBE_LENGTH, PROBE_LENGTH),
     }[attention]
+    masked = None if attention != "observed-first" else True
     verdict = f"its attention is not {attention}"
-    if seen is not None and _first_logits_change(module, parts, seen) == 0.0:
+    if seen is not None and _first_logits_change(module, parts, seen, masked) == 0.0:
         raise ModelError(
             f"changing token {seen - 1} left the logits at position 0 unchanged, where {attention}"
             f" attention sees it: {verdict}. Is it causal? Then set attention='causal'."
         )
-    if unseen is not None and (change := _first_logits_change(module, parts, unseen)) != 0.0:
+    masked = None if masked is None else False
+    if unseen is not None and (change := _first_logits_change(module, parts, unseen, masked)):
         raise ModelError(
             f"changing token {unseen - 1} moved the logits at position 0 by {change:.3g}, where"
             f" {attention} attention does not see it: {verdict}. Is it full? Then set"
@@ -211,8 +240,12 @@ def probe_attention(
 
 
 @torch.no_grad()
-def _first_logits_change(module: PreTrainedModel, parts: DecoderParts, length: int) -> float:
+def _first_logits_change(
+    module: PreTrainedModel, parts: DecoderParts, length: int, first_is_masked: bool | None
+) -> float:
     """Largest change of a logit at position 0 when the last of `length` tokens is replaced.
+
+    No other token is masked; `first_is_masked` is None where the decoder does not ask.
 
     Raises:
         ModelError: a logit is not finite.
@@ -222,13 +255,14 @@ def _first_logits_change(module: PreTrainedModel, parts: DecoderParts, length: i
     vocab_size = int(module.config.vocab_size)
     draws = torch.randint(vocab_size, shape, generator=generator).to(module.device)
     ids, last_tokens = draws[:, :length], draws[0, length:]
-    before = _first_logits(parts, ids)
+    before = _first_logits(parts, ids, first_is_masked)
     changes = []
     for token in last_tokens:
         replaced = ids.clone()
         replaced[0, -1] = token
         # One row at a time: equal rows of one batch need not give equal bits.
-        changes.append((_first_logits(parts, replaced) - before).abs().max())
+        after = _first_logits(parts, replaced, first_is_masked)
+        changes.append((after - before).abs().max())
     change = float(torch.stack(changes).max().nan_to_num(torch.nan, torch.nan, torch.nan))
     if math.isnan(change):
         raise ModelError(
@@ -238,9 +272,13 @@ def _first_logits_change(module: PreTrainedModel, parts: DecoderParts, length: i
     return change
 
 
-def _first_logits(parts: DecoderParts, ids: Int64[Tensor, "1 position"]) -> Float[Tensor, " vocab"]:
+def _first_logits(
+    parts: DecoderParts, ids: Int64[Tensor, "1 position"], first_is_masked: bool | None
+) -> Float[Tensor, " vocab"]:
     positions = torch.arange(ids.shape[1], device=ids.device)[None]
+    told = {} if first_is_masked is None else {"is_masked": (positions == 0) & first_is_masked}
     output = parts.decoder(
+        **told,
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         position_ids=positions,

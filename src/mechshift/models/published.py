@@ -65,6 +65,8 @@ SDAR = "code and a training config of JetAstra/SDAR"
 FAST_DLLM = "model card, and published code that reads the model"
 OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
 OPDLM = "code of divelab/OPDLM and a model card"
+WEDLM = "code of Tencent/WeDLM; others got equal logits from stock Qwen3; base parent presumed"
+WEDLM_7B = "code and readme of Tencent/WeDLM; its config.json has not been seen"
 LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
 
 CODER_7B = "Qwen2.5-Coder-7B"
@@ -98,6 +100,7 @@ def _pairs() -> Iterator[PairEntry]:
     yield from _diffullama_pairs()
     yield from _small_qwen_pairs()
     yield from _block_pairs()
+    yield from _wedlm_pairs()
 
 
 def _dream_pairs() -> Iterator[PairEntry]:
@@ -176,6 +179,25 @@ def _small_qwen_pairs() -> Iterator[PairEntry]:
             mask_token_id=mask_token_id,
             description="dllm's tiny A2D, block diffusion",
             source=A2D,
+        )
+
+
+def _wedlm_pairs() -> Iterator[PairEntry]:
+    for name, arm, mdm, source in (
+        ("wedlm-7b", "Qwen2.5-7B", "WeDLM-7B", WEDLM_7B),
+        ("wedlm-7b-instruct", "Qwen2.5-7B", "WeDLM-7B-Instruct", WEDLM_7B),
+        ("wedlm-8b", "Qwen3-8B-Base", "WeDLM-8B-Base", WEDLM),
+        ("wedlm-8b-instruct", "Qwen3-8B-Base", "WeDLM-8B-Instruct", WEDLM),
+    ):
+        yield PairEntry(
+            name=name,
+            arm=ModelSource(path=f"Qwen/{arm}"),
+            mdm=ModelSource(path=f"tencent/{mdm}"),
+            shift=False,
+            attention="observed-first",
+            mask_token_id=151665,
+            description=f"{mdm}, causal over reordered tokens",
+            source=source,
         )
 
 
