@@ -57,6 +57,13 @@ COMMANDS = (
         summary="Tell what a run with the same options will take: passes, FLOPs, memory, disk and"
         " time.",
     ),
+    Command(
+        name="doctor",
+        module="doctor",
+        function="doctor",
+        summary="Examine a pair before the wait: load it, read a little with it, and print what was"
+        " found.",
+    ),
     _stage("pool", "Find examples that both models of a pair get right."),
     _stage("attribute", "Score every edge of both models on the pooled examples."),
     _stage("flow", "Trace between which positions of the text attributed information flows."),

@@ -8,6 +8,8 @@ from mechshift.denoising.canvas import as_one_step as as_one_step
 from mechshift.denoising.canvas import batch_canvases as batch_canvases
 from mechshift.denoising.canvas import build_canvases as build_canvases
 from mechshift.denoising.canvas import example_clusters as example_clusters
+from mechshift.denoising.canvas import masked_target as masked_target
+from mechshift.denoising.canvas import pad_left as pad_left
 from mechshift.denoising.decoding import Decoded as Decoded
 from mechshift.denoising.decoding import decode as decode
 from mechshift.denoising.encoded import Contrast as Contrast
