@@ -2,6 +2,7 @@
 #   make demo    compare the embedded pair on four tasks and write runs/demo/report/report.html
 #   make test    the whole test suite
 #   make quick   the tests that take a moment, while one works
+#   make lowest  tests of models, attribution and commands on the lowest versions that are admitted
 #   make lint    formatting, types and the import order
 #   make docs    the documentation, in site/
 #   make tiny    train the embedded family again, in build/tiny/ (about two hours on one core)
@@ -21,10 +22,10 @@ DEMO_RUN ?= runs/demo
 DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100 --skip controls flow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lint docs tiny clean
+.PHONY: help setup demo test quick lowest lint docs tiny clean
 
 help:
-	@sed -n '2,8s/^#   //p' Makefile
+	@sed -n '2,9s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -44,13 +45,23 @@ demo: $(RUN_STAMP)
 	$(BIN)/mechshift run $(DEMO_RUN) $(DEMO_ARGS)
 
 # One thread in each worker, of which there is one a core.
-test quick: export OMP_NUM_THREADS = 1
+test quick lowest: export OMP_NUM_THREADS = 1
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 quick: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS) -m "not slow"
+
+LOWEST := build/lowest
+LOWEST_TESTS := tests/models tests/attribution/test_laws.py tests/attribution/test_eap_ig.py tests/cli \
+    tests/test_artifacts.py --ignore tests/models/supply
+
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --disable-pip-version-check -c constraints-lowest.txt -e . \
+	    pytest pytest-xdist hypothesis beartype
+	$(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) $(LOWEST_TESTS)
 
 lint: setup
 	$(BIN)/ruff check .

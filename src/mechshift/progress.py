@@ -29,6 +29,9 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
 
     Where standard error is not a terminal, the bar is written once, when it is done.
     """
+    if quiet:
+        yield _shown_nowhere
+        return
     columns = (
         TextColumn("{task.description:<36}"),
         BarColumn(bar_width=10),
@@ -38,7 +41,7 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), disable=quiet) as progress:
+    with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task(description, total=total, note="")
 
         def advance(done: int | float, /, note: str = "") -> None:
@@ -47,3 +50,7 @@ def progress_bar(description: str, total: int, *, quiet: bool = False) -> Iterat
         yield advance
         # Work that ends early, as a pool does once it is full, is done all the same.
         progress.update(bar, total=progress.tasks[0].completed, refresh=True)
+
+
+def _shown_nowhere(done: int | float, /, note: str = "") -> None:
+    """Move no bar on."""
