@@ -55,6 +55,13 @@ def test_the_neurons_of_a_third_that_write_most_are_taken_from_all_its_layers():
     assert plan.note == "the 30% of the middle third's hidden neurons that write most"
 
 
+def test_a_mixture_of_experts_has_no_neurons_to_choose_from():
+    mixture = Inventory(graph=GRAPH, num_neurons=0)
+    norms = norms_of(mixture, np.ones(GRAPH.num_sources))
+    with pytest.raises(AblationError, match="mixture of experts .* leave 'neurons' out"):
+        strongest_neurons_plan(norms, "early", 0.5)
+
+
 def test_at_least_one_neuron_is_taken():
     norms = norms_of(INVENTORY, np.ones(INVENTORY.num_structures))
     plan = strongest_neurons_plan(norms, "early", 0.01)

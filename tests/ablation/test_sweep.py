@@ -104,7 +104,8 @@ def test_zeroing_is_the_stock_class_with_its_weights_edited(
 ):
     model = random_language_model(architecture, kind, dtype=torch.float64)
     canvases = canvases_of(model)
-    chosen = [("a0.h1",), ("m0",), ("m1.n3", "m0.n17"), ("a0.h0", "a1.h1", "m1")]
+    chosen = [("a0.h1",), ("m0",), ("a0.h0", "a1.h1", "m1")]
+    chosen += [("m1.n3", "m0.n17")] if model.parts.num_neurons else []
     plans = [plan_of(model, *names, plan_name=str(names)) for names in chosen]
     table = sweep_ablations(model, canvases, plans, ZERO, metric="logit_diff")
     clean, _ = by_stock_class(model, canvases)

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, Ministral3ForCausalLM, Qwen3MoeForCausalLM
 
 
 class NodeByNode:
@@ -92,7 +92,7 @@ class LlamaByNode(NodeByNode):
             bias = 0.0 if linear.bias is None else linear.bias[rows]
             return normed @ linear.weight[rows].T + bias
 
-        query = project(attention.q_proj, head, "q")
+        query = project(attention.q_proj, head, "q") * self.query_scale(len(read(f"{name}<q>")))
         key = project(attention.k_proj, kv_head, "k")
         value = project(attention.v_proj, kv_head, "v")
         if hasattr(attention, "q_norm"):
@@ -103,6 +103,9 @@ class LlamaByNode(NodeByNode):
     def output_bias(self, layer):
         assert layer.self_attn.o_proj.bias is None
         return 0.0
+
+    def query_scale(self, _length):
+        return 1.0
 
     def mlp(self, layer, x):
         normed, mlp = self._norm(layer.post_attention_layernorm, x), layer.mlp
@@ -121,6 +124,36 @@ class LlamaByNode(NodeByNode):
         cos, sin = (table[0] for table in self.module.model.rotary_emb(x[None], positions))
         first, second = x.chunk(2, dim=-1)
         return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+class Ministral3ByNode(LlamaByNode):
+    """Queries grow with the logarithm of the multiple of the original context that they lie in."""
+
+    def query_scale(self, length):
+        rope = self.config.rope_parameters
+        multiple = torch.arange(length) // rope["original_max_position_embeddings"]
+        # In single precision whatever the model's, as the angles of rotation are.
+        grown = 1 + rope["llama_4_scaling_beta"] * torch.log(1 + multiple.float())
+        return grown[:, None].double()
+
+
+class Qwen3MoeByNode(LlamaByNode):
+    """Each token is sent to the experts of the largest router logits, weighted by their softmax."""
+
+    def mlp(self, layer, x):
+        normed, mixture = self._norm(layer.post_attention_layernorm, x), layer.mlp
+        shares = (normed @ mixture.gate.weight.T).softmax(dim=-1)
+        rows = []
+        for token, share in zip(normed, shares, strict=True):
+            best = share.argsort(descending=True)[: self.config.num_experts_per_tok].tolist()
+            written = []
+            for expert in best:
+                gate, up = (mixture.experts.gate_up_proj[expert] @ token).chunk(2)
+                hidden = gate * gate.sigmoid() * up
+                weight = share[expert] / share[best].sum()
+                written.append(weight * (mixture.experts.down_proj[expert] @ hidden))
+            rows.append(sum(written))
+        return torch.stack(rows)
 
 
 class Gpt2ByNode(NodeByNode):
@@ -169,7 +202,11 @@ def node_by_node():
     """A function: model -> its `NodeByNode`."""
 
     def write_out(model):
-        layouts = {GPT2LMHeadModel: Gpt2ByNode}
+        layouts = {
+            GPT2LMHeadModel: Gpt2ByNode,
+            Ministral3ForCausalLM: Ministral3ByNode,
+            Qwen3MoeForCausalLM: Qwen3MoeByNode,
+        }
         return layouts.get(type(model.module), LlamaByNode)(model)
 
     return write_out

@@ -79,9 +79,12 @@ ROPES = [
 OPTIONS = [
     *(
         (name, "mdm", {"rope_parameters": {"rope_theta": 100.0, **rope}})
-        for name in ("llama", "mistral", "qwen2", "qwen3")
+        for name in ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe")
         for rope in ROPES
     ),
+    ("ministral3", "mdm", {}),
+    ("qwen3_moe", "arm", {"norm_topk_prob": False}),
+    ("qwen3_moe", "arm", {"mlp_only_layers": [0]}),
     ("gpt2", "arm", {"scale_attn_by_inverse_layer_idx": True}),
     ("gpt2", "arm", {"scale_attn_weights": False}),
     ("gpt2", "arm", {"activation_function": "relu"}),
@@ -144,7 +147,7 @@ def test_steps_that_an_example_does_not_have_score_zero(kind, method):
 
 
 @pytest.mark.parametrize("kind", ["arm", "mdm"])
-@pytest.mark.parametrize("architecture", ["mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("architecture", ["ministral3", "mistral", "qwen2", "qwen3_moe", "qwen3"])
 def test_grouped_scores_are_the_sum_over_the_query_heads_of_the_group(architecture, kind):
     model = random_language_model(architecture, kind, dtype=torch.float64)
     canvases = uneven_canvases(model)

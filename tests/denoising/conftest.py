@@ -9,6 +9,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    Ministral3Config,
+    Ministral3ForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedTokenizerFast,
@@ -16,6 +18,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
 from transformers.models.mistral.modeling_mistral import MistralRMSNorm
@@ -28,9 +32,29 @@ from mechshift.models import LanguageModel, freeze, set_attention
 CLASSES = {
     "gpt2": (GPT2LMHeadModel, GPT2Config),
     "llama": (LlamaForCausalLM, LlamaConfig),
+    "ministral3": (Ministral3ForCausalLM, Ministral3Config),
     "mistral": (MistralForCausalLM, MistralConfig),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config),
+    "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig),
+}
+OPTIONS = {
+    "ministral3": {
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 1e4,
+            "factor": 4.0,
+            "original_max_position_embeddings": 16,
+            "llama_4_scaling_beta": 0.1,
+        }
+    },
+    # The default product of all experts at once takes no float64.
+    "qwen3_moe": {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "experts_implementation": "eager",
+    },
 }
 
 
@@ -68,6 +92,7 @@ def module_of(architecture, vocab_size, **overrides):
         initializer_range=0.5,
         attn_implementation="sdpa",
     )
+    settings |= OPTIONS.get(architecture, {})
     return module_class(config_class(**(settings | overrides))).eval()
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import GPT2LMHeadModel
+from transformers import GPT2LMHeadModel, Ministral3ForCausalLM
 
 from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE
 
@@ -97,6 +97,7 @@ def _slow_outputs(model, graph, ids, read, outputs):
     cos, sin = torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
     if hasattr(model.module.base_model, "rotary_emb"):
         cos, sin = model.module.base_model.rotary_emb(embedding, positions)
+    scale = _query_scale(model, embedding.shape[1])
     group = graph.num_heads // graph.num_key_value_groups
     per_key = parts.num_heads // parts.num_key_value_heads
     for index, layer in enumerate(parts.layers):
@@ -110,7 +111,7 @@ def _slow_outputs(model, graph, ids, read, outputs):
             return head if norm is None else getattr(layer.attention, norm, lambda x: x)(head)
 
         for head in range(parts.num_heads):
-            query = project(layer.query, "q_norm", QUERY, head, head)
+            query = project(layer.query, "q_norm", QUERY, head, head) * scale
             key = project(layer.key, "k_norm", KEY, head // group, head // per_key)
             value = project(layer.value, None, VALUE, head // group, head // per_key)
             scores = _rotate(query, cos, sin) @ _rotate(key, cos, sin).mT / math.sqrt(size)
@@ -125,6 +126,16 @@ def _slow_outputs(model, graph, ids, read, outputs):
         mlp_input = layer.mlp_norm(read(graph.destination_index(MLP, index), outputs))
         outputs[graph.mlp_source(index)] = layer.mlp(mlp_input)
     return parts.final_norm(read(graph.destination_index(LOGITS, 0), outputs))
+
+
+def _query_scale(model, length):
+    """Ministral3's, which grows with the position; 1 for all others."""
+    if type(model.module) is not Ministral3ForCausalLM:
+        return 1.0
+    rope = model.module.config.rope_parameters
+    multiple = torch.arange(length) // rope["original_max_position_embeddings"]
+    # In single precision whatever the model's, as the angles of rotation are.
+    return (1 + rope["llama_4_scaling_beta"] * torch.log(1 + multiple.float()))[:, None].double()
 
 
 def _rotate(x, cos, sin):

@@ -14,6 +14,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    Ministral3Config,
+    Ministral3ForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedTokenizerFast,
@@ -21,17 +23,30 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 VOCAB = 23
 CLASSES = {
     "gpt2": (GPT2LMHeadModel, GPT2Config),
     "llama": (LlamaForCausalLM, LlamaConfig),
+    "ministral3": (Ministral3ForCausalLM, Ministral3Config),
     "mistral": (MistralForCausalLM, MistralConfig),
     "qwen2": (Qwen2ForCausalLM, Qwen2Config),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config),
+    "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig),
 }
 
+
+YARN = {
+    "rope_type": "yarn",
+    "rope_theta": 1e4,
+    "factor": 4.0,
+    "original_max_position_embeddings": 16,
+    "llama_4_scaling_beta": 0.1,
+}
+"""Ministral3's own angles belong to longer texts."""
 
 LORA_RANK, LORA_ALPHA = 2, 6
 LORA_TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -57,6 +72,10 @@ def tiny_module():
             settings |= dict(n_inner=24)
         else:
             settings |= dict(intermediate_size=24, num_key_value_heads=2, head_dim=4)
+        if architecture == "qwen3_moe":
+            settings |= dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8)
+        if architecture == "ministral3":
+            settings |= dict(rope_parameters=YARN)
         if architecture == "mistral":
             settings |= dict(sliding_window=None)
         config = config_class(**(settings | overrides))

@@ -5,7 +5,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM
 from mechshift.errors import ModelError
 from mechshift.models import decoder_parts
 
-ARCHITECTURES = ["gpt2", "llama", "mistral", "qwen2", "qwen3"]
+ARCHITECTURES = ["gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -49,17 +49,25 @@ def test_the_decoder_ends_after_the_final_norm(architecture, tiny_module):
         torch.testing.assert_close(parts.unembedding(hidden), module(ids).logits)
 
 
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_mixture_of_experts_has_no_hidden_neurons_that_a_map_of_its_own_reads(tiny_module):
+    parts = decoder_parts(tiny_module("qwen3_moe"))
+    assert all(layer.mlp_down is None for layer in parts.layers) and parts.num_neurons == 0
+    mixed = decoder_parts(tiny_module("qwen3_moe", mlp_only_layers=[0]))
+    assert mixed.layers[0].mlp_down is not None and mixed.num_neurons == 0
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "qwen3_moe"])
 def test_the_hidden_neurons_are_what_the_last_map_of_the_mlp_reads(architecture, tiny_module):
     parts = decoder_parts(tiny_module(architecture))
+    assert parts.num_neurons == 24
     for layer in parts.layers:
         hidden = []
-        layer.mlp_down.module.register_forward_pre_hook(
+        layer.neuron_map.module.register_forward_pre_hook(
             lambda _, args, kept=hidden: kept.append(*args)
         )
         with torch.no_grad():
             written = layer.mlp(torch.ones(1, 2, parts.d_model))
-            torch.testing.assert_close(layer.mlp_down(hidden[0]), written)
+            torch.testing.assert_close(layer.neuron_map(hidden[0]), written)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -128,6 +136,8 @@ def test_an_unsupported_class_is_refused_with_the_supported_ones():
         vocab_size=11, hidden_size=4, num_layers=1, num_heads=1, attention_types=[[["global"], 1]]
     )
     module = GPTNeoForCausalLM(config)
-    message = "GPTNeoForCausalLM; .*: GPT2LMHeadModel, LlamaForCausalLM, MistralForCausalLM, Qwen2"
+    message = (
+        "GPTNeoForCausalLM; .*: GPT2LMHeadModel, LlamaForCausalLM, Ministral3ForCausalLM, Mistral"
+    )
     with pytest.raises(ModelError, match=message):
         decoder_parts(module)

@@ -10,7 +10,7 @@ from mechshift.models import (
     set_attention,
 )
 
-ARCHITECTURES = ["gpt2", "llama", "mistral", "qwen2", "qwen3"]
+ARCHITECTURES = ["gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
 
 
 def language_model(module, tokenizer, **overrides):
@@ -152,7 +152,8 @@ def test_block_causal_attention_sees_its_own_block_and_all_earlier_ones(
             changed = ids.clone()
             changed[0, key] = (ids[0, key] + 1) % 23
             moved = (model.hidden(changed, ones, positions) - before).abs().amax(dim=-1)
-            seen[:, key] = moved[0] > 0
+            # In a mixture of experts another token may round a token's product differently.
+            seen[:, key] = moved[0] > (1e-5 if architecture == "qwen3_moe" else 0)
     ends = [3, 3, 3, 6, 6, 6, 8, 8]  # position i sees the keys before ends[i]
     assert seen.sum(dim=1).tolist() == ends
     assert all(seen[query, : ends[query]].all() for query in range(8))
@@ -163,6 +164,8 @@ def test_blocks_are_counted_from_the_first_token_that_is_not_padding(
     architecture, tiny_module, word_tokenizer
 ):
     module = tiny_module(architecture).double()
+    if architecture == "qwen3_moe":
+        module.set_experts_implementation("eager")  # the default takes no float64
     set_attention(module, "block-causal")
     model = language_model(module, word_tokenizer(), attention="block-causal", block_length=3)
     ids = torch.randint(23, (1, 7))

@@ -38,7 +38,9 @@ class Bomb:
         return (os.mkdir, (str(self.marker),))
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "architecture", ["gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
+)
 def test_a_loaded_model_has_the_saved_weights_frozen_and_its_logits(
     architecture, model_folder, tiny_module
 ):
@@ -603,7 +605,9 @@ LONGROPE = {
 }
 
 
-@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
+)
 @pytest.mark.parametrize(
     ("rope", "message"),
     [
@@ -691,7 +695,9 @@ def test_gpt2_scales_its_attention_as_its_config_says(
         assert (found - by_hand(*other)).abs().max() > 1e-2
 
 
-@pytest.mark.parametrize("architecture", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    "architecture", ["llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
+)
 def test_a_padding_token_outside_the_vocabulary_is_refused_in_one_line(architecture, model_folder):
     folder = model_folder(architecture=architecture)
     edit_config(folder, pad_token_id=23)

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from mechshift.attribution import node_attribution, path_points
+from mechshift.flat_records import from_flat, to_flat
 from mechshift.semantics.hidden_units import (
     hidden_unit_scores,
 )
-from mechshift.semantics.neurons import describe_neurons
+from mechshift.semantics.neurons import Neurons, describe_neurons
 from mechshift.semantics.settings import SemanticsSettings
 from mechshift.semantics.unit_activations import (
     NO_TOKEN,
@@ -116,6 +117,14 @@ def activations_of(*rows, example=None):
         token_ids=np.where(padding, NO_TOKEN, ids),
         values=values[..., None],
     )
+
+
+def test_a_mixture_of_experts_has_no_hidden_units_to_describe(canvases_of):
+    model = random_language_model("qwen3_moe")
+    canvases, told = canvases_of(model), []
+    neurons = describe_neurons(model, canvases, SETTINGS, metric="log_prob", progress=told.append)
+    assert neurons.num_scored == 0 and neurons.names == [] and told == [len(canvases)]
+    assert from_flat(Neurons, to_flat(neurons)).contexts.rates.shape == (0, 3, 5)
 
 
 def test_sparseness_by_hand():

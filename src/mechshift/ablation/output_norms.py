@@ -87,8 +87,10 @@ class NormSums:
             )
             self._add_nodes(graph.head_source(index), heads[0])
             self._add_nodes(graph.mlp_source(index), outputs[Site("mlp", index)][tokens][None])
+            if not num_neurons:
+                continue
             neurons = outputs[Site("neurons", index)][tokens].float()
-            columns = layer.mlp_down.weight.float().norm(dim=0)
+            columns = layer.neuron_map.weight.float().norm(dim=0)
             first = graph.num_sources + index * num_neurons
             norms = neurons.abs().sum(dim=0) * columns
             self._norm[first : first + num_neurons] += norms.double().cpu().numpy()
@@ -152,7 +154,7 @@ def _coordinate_squares(
     squares = norms.node_square[structures.nodes].sum(axis=0)
     activations = np.where(structures.neurons, norms.neuron_square, 0.0)
     for index in np.flatnonzero(structures.neurons.any(axis=1)):
-        weight = model.parts.layers[index].mlp_down.weight.float()
+        weight = model.parts.layers[index].neuron_map.weight.float()
         written = weight.square() @ torch.from_numpy(activations[index]).to(weight)
         squares = squares + written.double().cpu().numpy()
     return squares

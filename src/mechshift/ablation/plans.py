@@ -83,13 +83,19 @@ def strongest_neurons_plan(norms: OutputNorms, third: str, share: float) -> Abla
     """The share of a third's hidden neurons that writes most; of equals the first.
 
     Raises:
-        AblationError: an unknown third, one without layers, or a share outside (0, 1].
+        AblationError: an unknown third, one without layers, a share outside (0, 1], or a model
+            without hidden neurons.
     """
     if not 0 < share <= 1:
         raise AblationError(
             f"a share of the neurons lies above 0 and at most at 1, not at {share}."
         )
     inventory = norms.inventory
+    if not inventory.num_neurons:
+        raise AblationError(
+            "the hidden neurons of a mixture of experts cannot be ablated one by one; leave"
+            " 'neurons' out of the kinds."
+        )
     candidates = np.flatnonzero(_in_third(inventory, third) & (inventory.kind == NEURON))
     count = max(1, round(share * len(candidates)))
     strongest = candidates[np.argsort(-norms.norm[candidates], kind="stable")[:count]]

@@ -30,7 +30,7 @@ class Inventory:
 
     graph: Graph
     num_neurons: int
-    """Hidden neurons of each layer's MLP."""
+    """Hidden neurons of each layer's MLP; 0 for a mixture of experts."""
 
     @property
     def num_structures(self) -> int:
@@ -110,6 +110,4 @@ class Structures:
 
 def inventory_of(model: LanguageModel) -> Inventory:
     """What can be ablated in this model."""
-    return Inventory(
-        graph=model.graph(), num_neurons=model.parts.layers[0].mlp_down.weight.shape[1]
-    )
+    return Inventory(graph=model.graph(), num_neurons=model.parts.num_neurons)

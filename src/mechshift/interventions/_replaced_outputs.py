@@ -155,7 +155,7 @@ def _hooks(parts: DecoderParts, changes: dict[Site, _Change]) -> Iterator[Remova
         if site.kind == "mlp":
             yield layer.mlp.register_forward_hook(_on_output(change))
         else:
-            reader = layer.output if site.kind == "heads" else layer.mlp_down
+            reader = layer.output if site.kind == "heads" else layer.neuron_map
             yield reader.module.register_forward_pre_hook(_on_input(change))
 
 

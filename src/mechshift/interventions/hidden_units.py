@@ -22,7 +22,7 @@ def recorded_hidden_units(
         kept[layer] = args[0]
 
     hooks = (
-        parts.layers[layer].mlp_down.module.register_forward_pre_hook(partial(keep, layer))
+        parts.layers[layer].neuron_map.module.register_forward_pre_hook(partial(keep, layer))
         for layer in layers
     )
     with removing(hooks):

@@ -13,10 +13,12 @@ from typing import Any
 from transformers import (
     GPT2LMHeadModel,
     LlamaForCausalLM,
+    Ministral3ForCausalLM,
     MistralForCausalLM,
     PreTrainedModel,
     Qwen2ForCausalLM,
     Qwen3ForCausalLM,
+    Qwen3MoeForCausalLM,
 )
 
 from mechshift.errors import ModelError
@@ -129,6 +131,16 @@ FORMATS = (
     ),
     CheckpointFormat(
         architectures=("Qwen3ForCausalLM",), model_type="qwen3", model_class=Qwen3ForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("Qwen3MoeForCausalLM",),
+        model_type="qwen3_moe",
+        model_class=Qwen3MoeForCausalLM,
+    ),
+    CheckpointFormat(
+        architectures=("Ministral3ForCausalLM",),
+        model_type="ministral3",
+        model_class=Ministral3ForCausalLM,
     ),
     CheckpointFormat(
         architectures=("DreamModel",), model_type="Dream", model_class=Qwen2ForCausalLM

@@ -6,6 +6,8 @@ of one short random sequence; it does not show that the weights were trained wit
 """
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, get_args
@@ -255,14 +257,15 @@ def _first_logits_change(
     vocab_size = int(module.config.vocab_size)
     draws = torch.randint(vocab_size, shape, generator=generator).to(module.device)
     ids, last_tokens = draws[:, :length], draws[0, length:]
-    before = _first_logits(parts, ids, first_is_masked)
     changes = []
-    for token in last_tokens:
-        replaced = ids.clone()
-        replaced[0, -1] = token
-        # One row at a time: equal rows of one batch need not give equal bits.
-        after = _first_logits(parts, replaced, first_is_masked)
-        changes.append((after - before).abs().max())
+    with _experts_token_by_token(module):
+        before = _first_logits(parts, ids, first_is_masked)
+        for token in last_tokens:
+            replaced = ids.clone()
+            replaced[0, -1] = token
+            # One row at a time: equal rows of one batch need not give equal bits.
+            after = _first_logits(parts, replaced, first_is_masked)
+            changes.append((after - before).abs().max())
     change = float(torch.stack(changes).max().nan_to_num(torch.nan, torch.nan, torch.nan))
     if math.isnan(change):
         raise ModelError(
@@ -270,6 +273,24 @@ def _first_logits_change(
             " its weights are damaged or do not fit its class."
         )
     return change
+
+
+@contextmanager
+def _experts_token_by_token(module: PreTrainedModel) -> Iterator[None]:
+    """Let a mixture of experts multiply each token by itself inside the block.
+
+    An expert's product of all its tokens at once need not give a token equal bits when another
+    token comes or goes, and the probe asks for equal bits.
+    """
+    if not module._can_set_experts_implementation():
+        yield
+        return
+    before = module.config._experts_implementation
+    module.set_experts_implementation("batched_mm")
+    try:
+        yield
+    finally:
+        module.set_experts_implementation(before)
 
 
 def _first_logits(

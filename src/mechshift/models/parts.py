@@ -122,8 +122,15 @@ class LayerParts:
     mlp: nn.Module
     """Its output is what the MLP adds to the residual stream."""
     mlp_norm: Norm
-    mlp_down: Projection
-    """d_mlp -> d_model, the last map of `mlp`; its input is the MLP's hidden neurons."""
+    mlp_down: Projection | None
+    """d_mlp -> d_model, the last map of `mlp`; its input is the MLP's hidden neurons. None for a
+    mixture of experts, whose neurons no module reads."""
+
+    @property
+    def neuron_map(self) -> Projection:
+        """`mlp_down` where there are hidden neurons, which a caller has made sure of."""
+        assert self.mlp_down is not None, "a mixture of experts has no hidden neurons of its own"
+        return self.mlp_down
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -144,6 +151,12 @@ class DecoderParts:
     d_model: int
     num_positions: int | None = None
     """Where positions are learned: how many there are. None: any number can be computed."""
+
+    @property
+    def num_neurons(self) -> int:
+        """Hidden neurons of each MLP; 0 where some layer holds a mixture of experts."""
+        maps = [layer.mlp_down for layer in self.layers]
+        return 0 if None in maps else int(self.layers[0].neuron_map.weight.shape[1])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

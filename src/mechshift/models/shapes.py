@@ -43,9 +43,11 @@ FAMILIES: dict[str, Family] = {
         mlp_bias=True,
     ),
     "llama": Family(),
+    "ministral3": Family(),
     "mistral": Family(),
     "qwen2": Family(query_key_value_bias=True),
     "qwen3": Family(head_norms=True),
+    "qwen3_moe": Family(head_norms=True),
 }
 """`model_type` of a stock configuration -> family, where the configuration adds no bias."""
 
@@ -61,12 +63,18 @@ class ModelShape:
     num_key_value_heads: int
     head_dim: int
     d_mlp: int
+    """Hidden neurons that a token passes through in one layer; in a mixture of experts those of
+    all experts that it is sent to."""
     vocab_size: int
     """Embeddings, which may exceed the tokenizer's tokens."""
     tied: bool
     """Whether the unembedding is the embedding matrix."""
     num_positions: int = 0
     """Learned positions; 0 where positions are computed."""
+    num_experts: int = 0
+    """Experts of each layer; 0 where there is one MLP."""
+    experts_per_token: int = 0
+    """How many of them a token is sent to."""
 
     @property
     def d_query(self) -> int:
@@ -85,8 +93,14 @@ class ModelShape:
 
     @property
     def mlp_weights(self) -> int:
-        """Entries of one layer's MLP matrices."""
-        return (3 if self.family.gated_mlp else 2) * self.d_model * self.d_mlp
+        """Entries of one layer's MLP matrices that a token meets; a mixture's with its router."""
+        experts = (3 if self.family.gated_mlp else 2) * self.d_model * self.d_mlp
+        return experts + self.d_model * self.num_experts
+
+    @property
+    def d_routed(self) -> int:
+        """A token's copies for its experts, side by side; 0 where there is one MLP."""
+        return self.experts_per_token * self.d_model
 
     @property
     def num_parameters(self) -> int:
@@ -104,7 +118,15 @@ class ModelShape:
             + family.mlp_bias * ((1 + family.gated_mlp) * self.d_mlp + self.d_model)
         )
         norms = 2 * self._norm + family.head_norms * 2 * self.head_dim
-        return self.attention_weights + self.mlp_weights + biases + norms
+        return self.attention_weights + self._stored_mlp_weights + biases + norms
+
+    @property
+    def _stored_mlp_weights(self) -> int:
+        """Entries of one layer's MLP matrices, also of the experts that a token is not sent to."""
+        if not self.num_experts:
+            return self.mlp_weights
+        router = self.d_model * self.num_experts
+        return router + (self.mlp_weights - router) * self.num_experts // self.experts_per_token
 
     @property
     def _norm(self) -> int:
@@ -123,7 +145,8 @@ def model_shape(config: PreTrainedConfig) -> ModelShape:
     """The shape that a stock configuration describes, such as that of a loaded model's module.
 
     Raises:
-        ModelError: a class of decoders that is not supported.
+        ModelError: a class of decoders that is not supported, or a mixture of experts in which
+            some layers have one MLP.
     """
     if config.model_type not in FAMILIES:
         raise ModelError(
@@ -133,6 +156,7 @@ def model_shape(config: PreTrainedConfig) -> ModelShape:
     num_heads = config.num_attention_heads
     learned = config.model_type == "gpt2"
     inner = getattr(config, "n_inner", None) or 4 * config.hidden_size
+    experts = _experts(config)
     return ModelShape(
         family=_family(config),
         num_layers=config.num_hidden_layers,
@@ -140,10 +164,12 @@ def model_shape(config: PreTrainedConfig) -> ModelShape:
         num_heads=num_heads,
         num_key_value_heads=getattr(config, "num_key_value_heads", None) or num_heads,
         head_dim=getattr(config, "head_dim", None) or config.hidden_size // num_heads,
-        d_mlp=inner if learned else config.intermediate_size,
+        d_mlp=inner if learned else experts.get("d_mlp", config.intermediate_size),
         vocab_size=config.vocab_size,
         tied=config.tie_word_embeddings,
         num_positions=config.max_position_embeddings if learned else 0,
+        num_experts=experts.get("num_experts", 0),
+        experts_per_token=experts.get("experts_per_token", 0),
     )
 
 
@@ -155,6 +181,27 @@ def read_shape(folder: Path) -> ModelShape:
     """
     config = read_json(folder / "config.json")
     return model_shape(stock_config(checkpoint_format(config, str(folder)), config))
+
+
+def _experts(config: PreTrainedConfig) -> dict[str, int]:
+    """Sizes of a mixture of experts; nothing where each layer has one MLP.
+
+    Raises:
+        ModelError: some layers have one MLP, so that layers differ in size.
+    """
+    if config.model_type != "qwen3_moe":
+        return {}
+    if config.mlp_only_layers or config.decoder_sparse_step != 1:
+        raise ModelError(
+            "a mixture of experts in which some layers have one MLP is not supported; its"
+            f" config.json has mlp_only_layers={config.mlp_only_layers} and"
+            f" decoder_sparse_step={config.decoder_sparse_step}."
+        )
+    return {
+        "d_mlp": config.num_experts_per_tok * config.moe_intermediate_size,
+        "num_experts": config.num_experts,
+        "experts_per_token": config.num_experts_per_tok,
+    }
 
 
 def _family(config: PreTrainedConfig) -> Family:

@@ -24,15 +24,10 @@ from mechshift.attribution.output_gradients import OutputGradients
 from mechshift.attribution.path import CLEAN, CORRUPTED, InputPath
 from mechshift.denoising import Canvas
 from mechshift.interventions import Recording, recorded_hidden_units
-from mechshift.models import DecoderParts, LanguageModel
+from mechshift.models import LanguageModel
 
 EXAMPLES_PER_CHUNK = 32
 """Scores of every step are held for so many examples at a time."""
-
-
-def num_hidden_units(parts: DecoderParts) -> int:
-    """Hidden units of each MLP."""
-    return int(parts.layers[0].mlp_down.weight.shape[1])
 
 
 def hidden_unit_scores(
@@ -64,7 +59,7 @@ def hidden_unit_scores(
         AttributionError: as `attribution.node_attribution`.
     """
     score = partial(_score_batch, points=points, layers=layers)
-    axes = (len(layers), num_hidden_units(model.parts))
+    axes = (len(layers), model.parts.num_neurons)
     return np.concatenate(
         [
             collect_along_paths(
@@ -93,7 +88,7 @@ def _score_batch(
     for index, layer in enumerate(layers):
         total = gradients.total(index)
         difference = corrupted[layer].to(total.dtype) - clean[layer].to(total.dtype)
-        weight = path.model.parts.layers[layer].mlp_down.weight.to(total.dtype)
+        weight = path.model.parts.layers[layer].neuron_map.weight.to(total.dtype)
         # One slot at a time: [row, position, unit] is large.
         by_slot = [((slot @ weight) * difference).sum(dim=1) for slot in total]
         scores.append(torch.stack(by_slot, dim=1))

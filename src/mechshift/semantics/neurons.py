@@ -58,7 +58,7 @@ class Neurons:
     suppressed_ids: Int[np.ndarray, "unit top"]
     """Tokens whose logits it lowers most."""
     num_scored: int
-    """Hidden units that were scored."""
+    """Hidden units that were scored; 0 for a mixture of experts, of which none are described."""
 
     @property
     def names(self) -> list[str]:
@@ -78,11 +78,16 @@ def describe_neurons(
     """The most attributed hidden units of some layers, by default the early ones.
 
     For each batch of canvases: `ig_steps` forward passes with a backward pass for each denoising
-    step, and three forward passes.
+    step, and three forward passes. A mixture of experts has no hidden units of this kind: then
+    nothing is run, and the record holds none.
 
     Raises:
         AttributionError: no canvases, a missing example or step, or scores that are not finite.
     """
+    if not model.parts.num_neurons:
+        if progress is not None:
+            progress(len(canvases))
+        return _no_neurons(settings)
     if layers is None:
         # A single layer is neither early nor late.
         layers = np.flatnonzero(third_of_layers(len(model.parts.layers))[0]).tolist() or [0]
@@ -120,6 +125,28 @@ def describe_neurons(
     )
 
 
+def _no_neurons(settings: SemanticsSettings) -> Neurons:
+    none = np.zeros(0, dtype=np.int64)
+    nothing = Estimates(value=np.zeros(0), low=np.zeros(0), high=np.zeros(0), level=settings.level)
+    window = (0, settings.num_contexts, 2 * settings.context_radius + 1)
+    return Neurons(
+        layer=none,
+        index=none,
+        direction=none,
+        score=nothing,
+        share=np.zeros(0),
+        selectivity=nothing,
+        contexts=Contexts(
+            example=none.reshape(window[:2]),
+            token_ids=none.reshape(window),
+            rates=np.zeros(window),
+        ),
+        promoted_ids=none.reshape(0, settings.num_top_tokens),
+        suppressed_ids=none.reshape(0, settings.num_top_tokens),
+        num_scored=0,
+    )
+
+
 @torch.no_grad()
 def _written_logits(
     model: LanguageModel,
@@ -130,7 +157,7 @@ def _written_logits(
     """What firing adds to the logits, up to the positive divisor of the final norm."""
     parts = model.parts
     columns = [
-        sign * parts.layers[at].mlp_down.weight[:, unit]
+        sign * parts.layers[at].neuron_map.weight[:, unit]
         for at, unit, sign in zip(layer.tolist(), index.tolist(), direction.tolist(), strict=True)
     ]
     written = parts.final_norm.centred(torch.stack(columns)) * parts.final_norm.weight

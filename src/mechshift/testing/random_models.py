@@ -12,11 +12,14 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    Ministral3Config,
+    Ministral3ForCausalLM,
     MistralConfig,
     MistralForCausalLM,
     PreTrainedModel,
@@ -24,6 +27,8 @@ from transformers import (
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 from transformers.pytorch_utils import Conv1D
 
@@ -41,19 +46,43 @@ BLOCK_LENGTH = 4
 ARCHITECTURES: dict[str, tuple[Callable[..., Any], type[PreTrainedModel]]] = {
     "gpt2": (GPT2Config, GPT2LMHeadModel),
     "llama": (LlamaConfig, LlamaForCausalLM),
+    "ministral3": (Ministral3Config, Ministral3ForCausalLM),
     "mistral": (MistralConfig, MistralForCausalLM),
     "qwen2": (Qwen2Config, Qwen2ForCausalLM),
     "qwen3": (Qwen3Config, Qwen3ForCausalLM),
+    "qwen3_moe": (Qwen3MoeConfig, Qwen3MoeForCausalLM),
 }
 """Name -> configuration and class. GPT-2 and Llama have one KV head per query head."""
 
-SIZES: dict[str, dict[str, int | None]] = {
+SIZES: dict[str, dict[str, object]] = {
     "gpt2": {"num_attention_heads": 2, "n_inner": 24},
     "llama": {"num_attention_heads": 2, "num_key_value_heads": 2},
+    "ministral3": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        # Queries are scaled anew every few positions, so that short texts have several scales.
+        "rope_parameters": {
+            "rope_type": "yarn",
+            "rope_theta": 100.0,
+            "factor": 16.0,
+            "original_max_position_embeddings": 4,
+            "llama_4_scaling_beta": 0.5,
+        },
+    },
     "mistral": {"num_attention_heads": 4, "num_key_value_heads": 1, "sliding_window": None},
     "qwen2": {"num_attention_heads": 4, "num_key_value_heads": 2},
     # A head_dim of its own: heads need not split d_model evenly.
     "qwen3": {"num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6},
+    "qwen3_moe": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 8,
+        "norm_topk_prob": True,
+    },
 }
 
 
@@ -114,7 +143,7 @@ def as_language_model(
     freeze(module)
     set_attention(module, attention)
     if module.dtype == torch.float64:
-        _use_float64_norms(module)
+        _compute_in_float64(module)
     return LanguageModel(
         name=name,
         kind=kind,
@@ -200,21 +229,42 @@ def randomise(module: PreTrainedModel, gain: float, seed: int) -> None:
         elif parameter.ndim == 1:
             values = 0.3 * noise + float(kind == "weight")  # only norms have a weight of one axis
         else:
-            fan_in = parameter.shape[0 if isinstance(owner, Conv1D) else 1]
+            # The experts of a mixture lie on an axis before their maps.
+            fan_in = parameter.shape[0 if isinstance(owner, Conv1D) else -1]
             values = gain * noise / fan_in**0.5
         parameter.data.copy_(values)
 
 
-def _use_float64_norms(module: PreTrainedModel) -> None:
-    """Let RMSNorm work in float64, in place; Hugging Face's rounds to float32 in any precision."""
+def _compute_in_float64(module: PreTrainedModel) -> None:
+    """Let norms, routers and experts work in float64, in place.
+
+    The stock norms and routers round to float32 in any precision, and the product of all experts at
+    once takes no float64.
+    """
+    if module._can_set_experts_implementation():
+        module.set_experts_implementation("eager")
+    made = {"Qwen3MoeTopKRouter": _router_of}
     for submodule in module.modules():
-        if type(submodule).__name__.endswith("RMSNorm"):
-            submodule.forward = _rms_norm_of(submodule)
+        name = type(submodule).__name__
+        make = _rms_norm_of if name.endswith("RMSNorm") else made.get(name)
+        if make is not None:
+            submodule.forward = make(submodule)
 
 
 def _rms_norm_of(norm: Any) -> Callable[..., Float[Tensor, "*axes d"]]:
     def forward(hidden_states: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
         variance = hidden_states.pow(2).mean(-1, keepdim=True)
         return norm.weight * (hidden_states * torch.rsqrt(variance + norm.variance_epsilon))
+
+    return forward
+
+
+def _router_of(router: Any) -> Callable[..., tuple[Tensor, Tensor, Tensor]]:
+    def forward(hidden_states: Float[Tensor, "*axes d"]) -> tuple[Tensor, Tensor, Tensor]:
+        logits = functional.linear(hidden_states.reshape(-1, router.hidden_dim), router.weight)
+        weights, chosen = logits.softmax(dim=-1).topk(router.top_k, dim=-1)
+        if router.norm_topk_prob:
+            weights = weights / weights.sum(dim=-1, keepdim=True)
+        return logits, weights, chosen
 
     return forward

@@ -110,6 +110,8 @@ def _conclude(stored: StoredTask) -> NeuronsOfPair | None:
     if arm is None or mdm is None:
         return None
     neurons = (arm.neurons, mdm.neurons)
+    if not any(one.num_scored for one in neurons):
+        return None  # mixtures of experts
     texts = {**stored.token_texts("arm"), **stored.token_texts("mdm")}
     named = _named_tokens(neurons)
     explained = [

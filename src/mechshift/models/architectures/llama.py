@@ -1,17 +1,20 @@
 """Classes that name their modules as `LlamaForCausalLM` does.
 
 RMSNorm, rotary positions, a module for each projection, grouped-query attention. Qwen2 has biases
-in the q, k and v projections, Qwen3 norms its queries and keys per head.
+in the q, k and v projections, Qwen3 norms its queries and keys per head, Ministral3 scales its
+queries by their position. Qwen3-MoE is Qwen3 with a mixture of experts in place of the MLP.
 """
 
 from typing import Any
 
 from transformers import (
     LlamaForCausalLM,
+    Ministral3ForCausalLM,
     MistralForCausalLM,
     PreTrainedModel,
     Qwen2ForCausalLM,
     Qwen3ForCausalLM,
+    Qwen3MoeForCausalLM,
 )
 
 from mechshift.models.parts import Architecture, DecoderParts, LayerParts, Norm, Projection
@@ -47,8 +50,13 @@ def _read_layer(layer: Any) -> LayerParts:
         ungrouped=lambda _num_heads: {"num_key_value_groups": 1},
         mlp=layer.mlp,
         mlp_norm=_rms_norm(layer.post_attention_layernorm),
-        mlp_down=Projection(module=layer.mlp.down_proj),
+        mlp_down=_last_map(layer.mlp),
     )
+
+
+def _last_map(mlp: Any) -> Projection | None:
+    """None for a mixture of experts, whose last maps are slices of one weight, and no modules."""
+    return Projection(module=mlp.down_proj) if hasattr(mlp, "down_proj") else None
 
 
 def _rms_norm(module: Any) -> Norm:
@@ -57,5 +65,12 @@ def _rms_norm(module: Any) -> Norm:
 
 LLAMA_LIKE = tuple(
     Architecture(model_class=model_class, read=read_llama_layout)
-    for model_class in (LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM)
+    for model_class in (
+        LlamaForCausalLM,
+        Ministral3ForCausalLM,
+        MistralForCausalLM,
+        Qwen2ForCausalLM,
+        Qwen3ForCausalLM,
+        Qwen3MoeForCausalLM,
+    )
 )

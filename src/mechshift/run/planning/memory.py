@@ -127,7 +127,7 @@ def exact(model: ModelOnTask, batches: Batches, edges_per_pass: int) -> Peak:
     """Exact patching: a pass that holds the batch once for each changed edge."""
     shape, graph = model.shape, model.graph
     copies = min(edges_per_pass, graph.num_sources)
-    layer = 3 * shape.d_mlp + 6 * shape.d_query + 6 * shape.d_model
+    layer = 3 * (shape.d_mlp + shape.d_routed) + 6 * shape.d_query + 6 * shape.d_model
     # Recorded per query head, whatever the graph; and differences at full width.
     numbers = _recorded_numbers(model, shape.num_heads) + graph.num_sources * shape.d_model
     passing = batches.tokens * (numbers + copies * layer) + copies * batches.pairs
@@ -175,7 +175,8 @@ def ablate(model: ModelOnTask, batches: Batches) -> Peak:
     """
     shape = model.shape
     nodes = shape.num_layers * (shape.d_query + shape.d_model) + shape.d_model
-    hidden = (1 + ("neurons" in model.settings.ablation.kinds)) * shape.num_layers * shape.d_mlp
+    d_mlp = 0 if shape.num_experts else shape.d_mlp
+    hidden = (1 + ("neurons" in model.settings.ablation.kinds)) * shape.num_layers * d_mlp
     # While norms are measured: what the heads of a layer write, and its squares.
     written = 2 * shape.num_heads * shape.d_model * WIDE
     passing = max(_layer_numbers(model) * model.itemsize, written)
@@ -191,7 +192,8 @@ def circuit(model: ModelOnTask, batches: Batches, num_edges: int) -> Peak:
     # The sum, and RMSNorm's two float32 copies of it; then what heads, or the MLP, make.
     inputs = distinct * shape.d_model * (itemsize + 2 * WIDE)
     written = itemsize * (shape.num_heads * shape.d_model + 6 * shape.d_query)
-    hidden = itemsize * ((3 if shape.family.gated_mlp else 4) * shape.d_mlp + 2 * shape.d_model)
+    units = (3 if shape.family.gated_mlp else 4) * shape.d_mlp + 3 * shape.d_routed
+    hidden = itemsize * (units + 2 * shape.d_model)
     # The run that ablated edges carry, the difference of the embeddings, and those of sources.
     cached = _recorded_numbers(model, shape.num_key_value_heads) + shape.d_model
     live = min(graph.num_sources, num_edges) * shape.d_model
@@ -241,7 +243,7 @@ def saved_per_token(model: ModelOnTask, groups: int) -> int:
     """Bytes that one layer of a forward pass leaves for its backward pass and the hooks.
 
     The residual stream before both norms and the MLP's output; q, k, v, the rotated q and k, z;
-    what the MLP's product and activation saved.
+    what the MLP's product and activation saved, and in a mixture what its experts read and write.
 
     Args:
         model: whose layer.
@@ -255,7 +257,8 @@ def saved_per_token(model: ModelOnTask, groups: int) -> int:
     elif keys < shape.d_query:
         # Beside a mask the kernel takes keys and values that are repeated for query heads.
         heads = 5 * shape.d_query + 2 * keys
-    numbers = 3 * shape.d_model + heads + (3 if family.gated_mlp else 4) * shape.d_mlp
+    mlp = (3 if family.gated_mlp else 4) * shape.d_mlp + 2 * shape.d_routed
+    numbers = 3 * shape.d_model + heads + mlp
     copied = 0
     if model.itemsize < WIDE and not family.layer_norm:
         # RMSNorm works on a float32 copy of what it reads.
@@ -302,7 +305,8 @@ def _recorded_numbers(model: ModelOnTask, groups: int) -> int:
 
 def _layer_numbers(model: ModelOnTask) -> int:
     """Of a token, in one layer of a pass without gradients; gone when the next layer begins."""
-    return 3 * model.shape.d_mlp + 6 * model.shape.d_query + 4 * model.shape.d_model
+    shape = model.shape
+    return 3 * (shape.d_mlp + shape.d_routed) + 6 * shape.d_query + 4 * shape.d_model
 
 
 def _differences(model: ModelOnTask, batches: Batches, itemsize: int) -> Bytes:

@@ -152,13 +152,19 @@ def _semantics(model: ModelOnTask, batch_size: int) -> Work:
     rows = np.diff(first, append=settings.num_sequences)
     lens = (model.graph.num_sources + model.shape.num_layers + 1) * (3 + settings.num_top_tokens)
     read = int(batches.readouts.sum()) * (lens + model.graph.num_sources) * WIDE
+    components = (
+        costs.reading(model, batches, num_patterns=2)
+        + costs.reading(model, make_batches(rows, 2 * settings.sequence_length))
+        + Work(disk_bytes=read)
+    )
+    if model.shape.num_experts:
+        return components  # a mixture's neurons are not described
     contexts = settings.num_neurons * settings.num_contexts * (2 * settings.context_radius + 1)
     return (
-        costs.attributing_neurons(model, model.discovery(batch_size, EXAMPLES_PER_CHUNK))
-        + costs.reading(model, batches, num_patterns=2)
-        + costs.reading(model, make_batches(rows, 2 * settings.sequence_length))
+        components
+        + costs.attributing_neurons(model, model.discovery(batch_size, EXAMPLES_PER_CHUNK))
         + forward(model, without_readouts(batches))  # what the chosen units do
-        + Work(disk_bytes=read + contexts * 2 * 8)
+        + Work(disk_bytes=contexts * 2 * 8)
     )
 
 
