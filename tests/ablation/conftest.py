@@ -49,7 +49,7 @@ def without():
                 first = int(name.split(".h")[1]) * parts.head_dim
                 layer.output.weight[:, first : first + parts.head_dim] = 0.0
             elif ".n" in name:
-                layer.neuron_map.weight[:, int(name.split(".n")[1])] = 0.0
+                layer.mlp_down.weight[:, int(name.split(".n")[1])] = 0.0
             elif layer.mlp_down is None:
                 layer.mlp.experts.down_proj.zero_()
             else:

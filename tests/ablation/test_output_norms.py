@@ -8,7 +8,7 @@ from mechshift.ablation import inventory_of, measure_output_norms, removed_outpu
 from mechshift.errors import AblationError
 from mechshift.testing import known_circuit, random_language_model
 
-MODELS = [("llama", "arm"), ("qwen3", "mdm"), ("gpt2", "mdm")]
+MODELS = [("llama", "arm"), ("qwen3", "mdm"), ("gemma3", "arm"), ("gpt2", "mdm")]
 
 
 @torch.no_grad()
@@ -19,18 +19,27 @@ def written_by_hand(model, canvases):
     def keep(name, tensor):
         written.setdefault(name, []).append(tensor[0])
 
-    def keep_heads(index, weight):
+    def factor(norm, returned):
+        """What a norm behind a map multiplies all that the map returns with."""
+        if norm is None:
+            return 1.0
+        mean_square = returned.square().mean(dim=-1, keepdim=True)
+        return (1 + norm.module.weight) / (mean_square + norm.eps).sqrt()
+
+    def keep_heads(index, weight, norm):
         def hook(_module, args):
+            scale = factor(norm, args[0] @ weight.T)
             for head in range(parts.num_heads):
                 part = slice(head * parts.head_dim, (head + 1) * parts.head_dim)
-                keep(f"a{index}.h{head}", args[0][..., part] @ weight[:, part].T)
+                keep(f"a{index}.h{head}", args[0][..., part] @ weight[:, part].T * scale)
 
         return hook
 
-    def keep_neurons(index, weight):
+    def keep_neurons(index, weight, norm):
         def hook(_module, args):
+            scale = factor(norm, args[0] @ weight.T)
             for neuron in range(weight.shape[1]):
-                added = args[0][..., neuron, None] * weight[:, neuron]
+                added = args[0][..., neuron, None] * weight[:, neuron] * scale
                 keep(f"m{index}.n{neuron}", added)
 
         return hook
@@ -42,9 +51,13 @@ def written_by_hand(model, canvases):
     for index, layer in enumerate(parts.layers):
         heads, neurons = layer.output, layer.mlp_down
         handles += [
-            heads.module.register_forward_pre_hook(keep_heads(index, heads.weight)),
-            neurons.module.register_forward_pre_hook(keep_neurons(index, neurons.weight)),
-            layer.mlp.register_forward_hook(keep_output(f"m{index}")),
+            heads.module.register_forward_pre_hook(
+                keep_heads(index, heads.weight, layer.attention_post_norm)
+            ),
+            neurons.module.register_forward_pre_hook(
+                keep_neurons(index, neurons.weight, layer.mlp_post_norm)
+            ),
+            layer.mlp_writer.register_forward_hook(keep_output(f"m{index}")),
         ]
     for canvas in canvases:
         model.module(torch.tensor([canvas.clean_ids]))

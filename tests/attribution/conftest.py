@@ -4,7 +4,12 @@ import math
 
 import pytest
 import torch
-from transformers import GPT2LMHeadModel, Ministral3ForCausalLM, Qwen3MoeForCausalLM
+from transformers import (
+    Gemma3ForCausalLM,
+    GPT2LMHeadModel,
+    Ministral3ForCausalLM,
+    Qwen3MoeForCausalLM,
+)
 
 
 class NodeByNode:
@@ -22,6 +27,7 @@ class NodeByNode:
         self.is_masked = None  # of the canvas whose embeddings were asked for last
         self.num_heads = self.config.num_attention_heads
         self.d_head = model.parts.head_dim
+        self.scaling = self.d_head**-0.5
 
     @property
     def destinations(self):
@@ -44,7 +50,8 @@ class NodeByNode:
                 f"a{index}.h{head}": self.head(layer, head, read, f"a{index}.h{head}")
                 for head in range(self.num_heads)
             }
-            written |= heads  # only now: heads of one layer do not read each other
+            # Only now: heads of one layer do not read each other.
+            written |= self.normed_together(layer, heads)
             biases.append(self.output_bias(layer))
             written[f"m{index}"] = self.mlp(layer, read(f"m{index}"))
         return written, self.final_norm(read("logits")) @ self.module.lm_head.weight.T
@@ -53,8 +60,12 @@ class NodeByNode:
         self.is_masked = torch.tensor(ids) == self.mask_token_id
         return self.embedding(ids)
 
+    def normed_together(self, _layer, heads):
+        """What a layer's heads write, from what its output projection makes of each."""
+        return heads
+
     def attend(self, query, key, value):
-        scores = query @ key.T / math.sqrt(self.d_head)
+        scores = query @ key.T * self.scaling
         return self.hide(scores).softmax(dim=-1) @ value
 
     def hide(self, scores):
@@ -97,7 +108,7 @@ class LlamaByNode(NodeByNode):
         value = project(attention.v_proj, kv_head, "v")
         if hasattr(attention, "q_norm"):
             query, key = self._norm(attention.q_norm, query), self._norm(attention.k_norm, key)
-        z = self.attend(self._rotate(query), self._rotate(key), value)
+        z = self.attend(self._rotate(query, layer), self._rotate(key, layer), value)
         return z @ attention.o_proj.weight[:, self.rows(head)].T
 
     def output_bias(self, layer):
@@ -119,9 +130,12 @@ class LlamaByNode(NodeByNode):
     def _norm(self, norm, x):
         return norm.weight * x / (x.square().mean(-1, keepdim=True) + norm.variance_epsilon).sqrt()
 
-    def _rotate(self, x):
+    def _tables(self, x, positions, _layer):
+        return self.module.model.rotary_emb(x, positions)
+
+    def _rotate(self, x, layer):
         positions = torch.arange(len(x))[None]
-        cos, sin = (table[0] for table in self.module.model.rotary_emb(x[None], positions))
+        cos, sin = (table[0] for table in self._tables(x[None], positions, layer))
         first, second = x.chunk(2, dim=-1)
         return x * cos + torch.cat([-second, first], dim=-1) * sin
 
@@ -154,6 +168,32 @@ class Qwen3MoeByNode(LlamaByNode):
                 written.append(weight * (mixture.experts.down_proj[expert] @ hidden))
             rows.append(sum(written))
         return torch.stack(rows)
+
+
+class Gemma3ByNode(LlamaByNode):
+    """What attention and MLP return is normed once more, the heads of a layer all together."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.scaling = self.config.query_pre_attn_scalar**-0.5
+
+    def normed_together(self, layer, heads):
+        norm, total = layer.post_attention_layernorm, sum(heads.values())
+        divisor = (total.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+        return {name: (1 + norm.weight) * head / divisor for name, head in heads.items()}
+
+    def mlp(self, layer, x):
+        normed, mlp = self._norm(layer.pre_feedforward_layernorm, x), layer.mlp
+        h = normed @ mlp.gate_proj.weight.T
+        gelu = h / 2 * (1 + torch.tanh(math.sqrt(2 / math.pi) * (h + 0.044715 * h**3)))
+        written = (gelu * (normed @ mlp.up_proj.weight.T)) @ mlp.down_proj.weight.T
+        return self._norm(layer.post_feedforward_layernorm, written)
+
+    def _norm(self, norm, x):
+        return (1 + norm.weight) * x / (x.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+
+    def _tables(self, x, positions, layer):
+        return self.module.model.rotary_emb(x, positions, layer.self_attn.layer_type)
 
 
 class Gpt2ByNode(NodeByNode):
@@ -203,6 +243,7 @@ def node_by_node():
 
     def write_out(model):
         layouts = {
+            Gemma3ForCausalLM: Gemma3ByNode,
             GPT2LMHeadModel: Gpt2ByNode,
             Ministral3ForCausalLM: Ministral3ByNode,
             Qwen3MoeForCausalLM: Qwen3MoeByNode,

@@ -16,6 +16,7 @@ MASKED_OTHERWISE = [
     for attention in ("block-causal", "observed-first")
 ]
 SETTINGS = {
+    "gemma3": ("left", 2, "log_prob"),
     "gpt2": ("midpoint", 2, "log_prob"),
     "llama": ("left", 2, "logit_diff"),
     "ministral3": ("right", 3, "logit_diff"),

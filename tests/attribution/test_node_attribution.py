@@ -22,10 +22,13 @@ from mechshift.errors import AttributionError
 from mechshift.testing import ARCHITECTURES, known_circuit, random_examples, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
-NEARLY_LINEAR = [model for model in MODELS if not model[0].startswith("qwen3")]
-"""At a small gain, which norms of q and k would undo."""
+NEARLY_LINEAR = [
+    model for model in MODELS if model[0] in ("gpt2", "llama", "ministral3", "mistral", "qwen2")
+]
+"""At a small gain, which norms of q and k, or of what a block writes, would undo."""
 METHODS = [node_attribution, neuron_attribution]
 POINTS = {
+    "gemma3": path_points("right", 2),
     "gpt2": (CORRUPTED, 0.5),
     "llama": (CLEAN,),
     "ministral3": (0.25, CLEAN),

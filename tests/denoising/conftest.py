@@ -5,6 +5,8 @@ import torch
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -30,6 +32,7 @@ from mechshift.denoising import EncodedExample
 from mechshift.models import LanguageModel, freeze, set_attention
 
 CLASSES = {
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig),
     "gpt2": (GPT2LMHeadModel, GPT2Config),
     "llama": (LlamaForCausalLM, LlamaConfig),
     "ministral3": (Ministral3ForCausalLM, Ministral3Config),
@@ -39,6 +42,7 @@ CLASSES = {
     "qwen3_moe": (Qwen3MoeForCausalLM, Qwen3MoeConfig),
 }
 OPTIONS = {
+    "gemma3": {"sliding_window": 48, "sliding_window_pattern": 2, "query_pre_attn_scalar": 5},
     "ministral3": {
         "rope_parameters": {
             "rope_type": "yarn",

@@ -177,12 +177,12 @@ def test_contrasts_for_some_examples_only_are_refused(random_model, example):
 
 def test_a_canvas_longer_than_the_learned_positions_is_refused(random_model, example):
     model = random_model(architecture="gpt2")
-    assert model.parts.num_positions == 64
+    assert model.parts.max_length == 64
     fits, too_long = (example(prefix=(1,) * (length - 2)) for length in (64, 65))
     canvases = build_canvases(model, [fits, too_long], left_to_right([2, 2], 1))
     (batch,) = batch_canvases(model, canvases[:1], 8)
     model.hidden(batch.clean_ids, batch.attention_mask, batch.position_ids)
-    message = r"of example 1 \(pool row\) has 65 tokens, and 'mdm' has 64 learned positions; use sh"
+    message = r"of example 1 \(pool row\) has 65 tokens, and 'mdm' reads at most 64 .*; use sh"
     with pytest.raises(DenoisingError, match=message):
         batch_canvases(model, canvases, 8)
     # Rotary positions are computed, however many there are.

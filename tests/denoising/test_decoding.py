@@ -225,7 +225,7 @@ def test_an_example_beyond_the_learned_positions_is_refused_by_name(
     model = random_model(kind, "gpt2")
     fitting, longer = (example(prefix=(1,) * length) for length in (longest, longest + 1))
     assert len(decode(model, [fitting]).tokens[0]) == 2
-    message = "example 'e' of task 't' has 65 tokens to read, and '.*' has 64 learned positions"
+    message = "example 'e' of task 't' has 65 tokens to read, and '.*' reads at most 64 "
     with pytest.raises(DenoisingError, match=message):
         decode(model, [longer])
 

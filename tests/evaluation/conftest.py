@@ -4,14 +4,13 @@ One canvas at a time without padding, every destination's input summed edge by e
 its own, every head projected on its own, attention written out.
 """
 
-import math
-
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from transformers import GPT2LMHeadModel, Ministral3ForCausalLM
+from transformers import Gemma3ForCausalLM, GPT2LMHeadModel, Ministral3ForCausalLM
 
+from mechshift.circuits import without_dangling
 from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE
 
 
@@ -19,6 +18,12 @@ from mechshift.graph import KEY, LOGITS, MLP, QUERY, VALUE
 def slow_metric():
     """See `_slow_metric`."""
     return _slow_metric
+
+
+@pytest.fixture(scope="session")
+def slow_constants():
+    """See `_slow_constants`."""
+    return _slow_constants
 
 
 @pytest.fixture(scope="session")
@@ -50,12 +55,18 @@ def _slow_metric(model, canvases, circuit, replaced=None):
                 total = total + (outputs if in_circuit else other)[source]
             return total
 
-        hidden = _slow_outputs(model, graph, canvas.clean_ids, read, {})
+        live = _live_sources(circuit)
+        hidden = _slow_outputs(model, graph, canvas.clean_ids, read, dict(other), live)
         logits = parts.unembedding(hidden)[0]
         for r in canvas.readouts:
             row = logits[r.position]
             metric[canvas.example, r.step] += float(row[r.target_id] - row[r.distractor_id])
     return metric
+
+
+def _live_sources(circuit):
+    """Sources on a path from `input` to `logits`; all others write what they would without it."""
+    return set(circuit.graph.edge_source[without_dangling(circuit).edges].tolist())
 
 
 def _slow_sources(model, graph, ids):
@@ -67,8 +78,17 @@ def _slow_sources(model, graph, ids):
         biases = _biases(model.parts, graph, destination)
         return biases + sum(outputs[source] for source in parents)
 
-    _slow_outputs(model, graph, ids, read, outputs)
+    every = set(range(graph.num_sources))
+    _slow_outputs(model, graph, ids, read, outputs, every)
     return outputs
+
+
+def _slow_constants(model, graph, means):
+    """What sources write as constants; where a norm follows heads, it norms the means of theirs."""
+    constants = dict(means)
+    for index, layer in enumerate(model.parts.layers):
+        constants |= _normed_together(graph, index, layer, constants)
+    return constants
 
 
 def _biases(parts, graph, destination):
@@ -88,19 +108,21 @@ def _slow_input(model, ids):
     return embedding
 
 
-def _slow_outputs(model, graph, ids, read, outputs):
-    """Fill in the output of every source, in order; the final hidden state is returned."""
+def _slow_outputs(model, graph, ids, read, outputs, live):
+    """Fill in the output of every live source, in order; the final hidden state is returned.
+
+    Under `returned` and a head stands what the output projection makes of it, before any norm.
+    """
     parts, size = model.parts, model.parts.head_dim
     embedding = _slow_input(model, ids)
     outputs[0] = embedding
     positions = torch.arange(embedding.shape[1])[None]
-    cos, sin = torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
-    if hasattr(model.module.base_model, "rotary_emb"):
-        cos, sin = model.module.base_model.rotary_emb(embedding, positions)
     scale = _query_scale(model, embedding.shape[1])
     group = graph.num_heads // graph.num_key_value_groups
     per_key = parts.num_heads // parts.num_key_value_heads
+    scaling = getattr(model.module.config, "query_pre_attn_scalar", size) ** -0.5
     for index, layer in enumerate(parts.layers):
+        cos, sin = _slow_angles(model, embedding, positions, layer)
 
         def project(linear, norm, kind, graph_head, weight_head, index=index, layer=layer):
             destination = graph.destination_index(kind, index, graph_head)
@@ -114,7 +136,7 @@ def _slow_outputs(model, graph, ids, read, outputs):
             query = project(layer.query, "q_norm", QUERY, head, head) * scale
             key = project(layer.key, "k_norm", KEY, head // group, head // per_key)
             value = project(layer.value, None, VALUE, head // group, head // per_key)
-            scores = _rotate(query, cos, sin) @ _rotate(key, cos, sin).mT / math.sqrt(size)
+            scores = _rotate(query, cos, sin) @ _rotate(key, cos, sin).mT * scaling
             if model.attention != "full":
                 block = positions[0] // (model.block_length or 1)
                 if model.attention == "observed-first":
@@ -122,10 +144,36 @@ def _slow_outputs(model, graph, ids, read, outputs):
                 scores = scores.masked_fill(block[:, None] < block, -torch.inf)
             z = scores.softmax(-1) @ value
             columns = slice(head * size, (head + 1) * size)
-            outputs[graph.head_source(index, head)] = z @ layer.output.weight[:, columns].T
-        mlp_input = layer.mlp_norm(read(graph.destination_index(MLP, index), outputs))
-        outputs[graph.mlp_source(index)] = layer.mlp(mlp_input)
+            if graph.head_source(index, head) in live:
+                returned = z @ layer.output.weight[:, columns].T
+                outputs["returned", graph.head_source(index, head)] = returned
+        written = _normed_together(graph, index, layer, outputs)
+        outputs.update((source, head) for source, head in written.items() if source in live)
+        mlp = layer.mlp(layer.mlp_norm(read(graph.destination_index(MLP, index), outputs)))
+        if graph.mlp_source(index) in live:
+            norm = layer.mlp_post_norm
+            outputs[graph.mlp_source(index)] = mlp if norm is None else norm.module(mlp)
     return parts.final_norm(read(graph.destination_index(LOGITS, 0), outputs))
+
+
+def _normed_together(graph, index, layer, outputs):
+    """What a layer's heads write: where a norm follows, it divides all by one number."""
+    sources = [graph.head_source(index, head) for head in range(graph.num_heads)]
+    returned = {source: outputs["returned", source] for source in sources}
+    if layer.attention_post_norm is None:
+        return returned
+    norm, total = layer.attention_post_norm.module, sum(returned.values())
+    divisor = (total.square().mean(-1, keepdim=True) + norm.eps).sqrt()
+    return {source: (1 + norm.weight) * head / divisor for source, head in returned.items()}
+
+
+def _slow_angles(model, embedding, positions, layer):
+    decoder = model.module.base_model
+    if not hasattr(decoder, "rotary_emb"):
+        return torch.ones(()), torch.zeros(())  # no rotation, where positions are learned
+    if type(model.module) is Gemma3ForCausalLM:
+        return decoder.rotary_emb(embedding, positions, layer.attention.layer_type)
+    return decoder.rotary_emb(embedding, positions)
 
 
 def _query_scale(model, length):

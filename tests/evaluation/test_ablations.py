@@ -55,12 +55,13 @@ def evaluate(model, circuits, name, canvases=None, mean_over=None, **options):
 
 
 @pytest.fixture
-def constants(slow_sources):
+def constants(slow_sources, slow_constants):
     """What every source writes under an ablation, for one canvas, worked out canvas by canvas."""
 
     def zeros(model, graph, canvas):
         blank = torch.zeros(1, len(canvas.clean_ids), model.parts.d_model, dtype=model.dtype)
         written = dict.fromkeys(range(graph.num_sources), blank)
+        written |= {("returned", source): blank for source in range(graph.num_sources)}
         if type(model.module) is GPT2LMHeadModel:
             written[0] = model.module.transformer.wpe.weight[None, : len(canvas.clean_ids)]
         return written
@@ -69,14 +70,11 @@ def constants(slow_sources):
         alike = [other for other in others_of(model) if template(other) == template(canvas)]
         assert len(alike) > 1
         runs = [slow_sources(model, graph, other.clean_ids) for other in alike]
-        return {
-            source: torch.stack([run[source] for run in runs]).mean(dim=0)
-            for source in range(graph.num_sources)
-        }
+        return {key: torch.stack([run[key] for run in runs]).mean(dim=0) for key in runs[0]}
 
     def chosen(name, model, graph):
         by_name = {"zero": zeros, "mean": means}[name]
-        return lambda canvas: by_name(model, graph, canvas)
+        return lambda canvas: slow_constants(model, graph, by_name(model, graph, canvas))
 
     return chosen
 
@@ -125,7 +123,7 @@ def test_random_circuits_agree_with_a_run_that_reads_every_edge_by_itself(
         assert np.abs(metric - result.empty).max() > 1e-3
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "qwen3"])
+@pytest.mark.parametrize("architecture", ["gemma3", "gpt2", "qwen3"])
 def test_the_mean_over_the_corrupted_text_is_resampling(architecture):
     """One example whose mean is taken over its own corrupted twin."""
     model = random_language_model(architecture, "mdm", dtype=torch.float64)

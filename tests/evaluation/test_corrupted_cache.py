@@ -5,6 +5,7 @@ import torch
 
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.evaluation import corrupted_cache
+from mechshift.interventions import recorded_streams
 from mechshift.testing import ARCHITECTURES, random_examples, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
@@ -48,16 +49,38 @@ def test_residual_streams_and_logits_are_the_stock_modules(architecture, kind):
         )
 
 
-@pytest.mark.parametrize("architecture", ["gpt2", "qwen2"])
+@pytest.mark.parametrize("architecture", ["gemma3", "gpt2", "qwen2"])
 def test_what_sublayers_write_adds_up_to_the_residual_stream(architecture):
     model = random_language_model(architecture, "mdm", dtype=torch.float64)
     _, batch = padded_batch(model)
     activations = corrupted_cache(model, batch).activations
     after = [layer.attention_input for layer in activations.layers[1:]] + [activations.final_input]
     for parts, layer, following in zip(model.parts.layers, activations.layers, after, strict=True):
-        attention_output = parts.output(layer.z)
+        attention_output = parts.head_map(layer.z)
         torch.testing.assert_close(layer.mlp_input, layer.attention_input + attention_output)
         torch.testing.assert_close(following, layer.mlp_input + layer.mlp_output)
+
+
+@pytest.mark.parametrize(("architecture", "kind"), MODELS)
+@torch.no_grad()
+def test_the_inputs_difference_is_that_of_the_streams_before_the_first_layer(architecture, kind):
+    model = random_language_model(architecture, kind, dtype=torch.float64)
+    _, batch = padded_batch(model)
+    cache, ends = corrupted_cache(model, batch), []
+    for ids in (batch.clean_ids, batch.corrupted_ids):
+        with recorded_streams(model.parts) as streams:
+            model.hidden(ids, batch.attention_mask, batch.position_ids)
+        ends.append(streams[0])
+    torch.testing.assert_close(cache.input_difference, ends[0] - ends[1])
+
+
+def test_an_input_that_the_decoder_scales_is_taken_as_scaled():
+    model = random_language_model("llama", "mdm", dtype=torch.float64)
+    _, batch = padded_batch(model)
+    model.parts.layers[0].block.register_forward_pre_hook(lambda _m, args: (3 * args[0], *args[1:]))
+    cache, table = corrupted_cache(model, batch), model.parts.embedding
+    expected = 3 * (table(batch.clean_ids) - table(batch.corrupted_ids))
+    torch.testing.assert_close(cache.input_difference, expected)
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ def canvases_of(model, num_examples=3):
     return build_canvases(model, examples, left_to_right([2] * num_examples))
 
 
-@pytest.mark.parametrize(("architecture", "kind"), [("gpt2", "arm"), ("qwen3", "mdm")])
+@pytest.mark.parametrize(("architecture", "kind"), [("gpt2", "arm"), ("gemma3", "mdm")])
 def test_norms_are_those_of_every_sources_difference(architecture, kind, slow_sources):
     """Summed over positions and steps, averaged over examples, without padding or batches."""
     model = random_language_model(architecture, kind, dtype=torch.float64)

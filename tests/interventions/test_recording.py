@@ -32,7 +32,7 @@ def test_what_sources_write_adds_up_to_what_destinations_read(
     assert torch.equal(record.embedding, stream)
     for layer, recorded in zip(model.parts.layers, record.layers, strict=True):
         torch.testing.assert_close(recorded.attention_input, stream)
-        stream = stream + layer.output(recorded.z)
+        stream = stream + layer.head_map(recorded.z)
         torch.testing.assert_close(recorded.mlp_input, stream)
         assert torch.equal(recorded.mlp_read, recorded.mlp_input)
         stream = stream + recorded.mlp_output

@@ -63,7 +63,7 @@ def without(model, names):
             head = int(name.split("h")[1])
             layer.output.weight[:, head * parts.head_dim : (head + 1) * parts.head_dim] = 0.0
         else:
-            layer.neuron_map.weight[:, int(name.split(".")[1])] = 0.0
+            layer.mlp_down.weight[:, int(name.split(".")[1])] = 0.0
     return edited
 
 

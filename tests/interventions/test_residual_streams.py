@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mechshift.interventions import begun_at, recorded_streams
+from mechshift.interventions import begun_at, input_stream, recorded_streams
 from mechshift.testing import ARCHITECTURES, random_language_model
 
 MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
@@ -20,6 +20,21 @@ def test_a_pass_from_its_own_stream_is_the_whole_pass(
         whole = hidden_of(model, batch)
     with begun_at(model.parts, layer, streams[layer]):
         torch.testing.assert_close(hidden_of(model, batch), whole, rtol=0, atol=0)
+    assert footprint(model.module) == before
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_input_is_read_without_computing_a_layer(
+    architecture, padded_batch, hidden_of, footprint
+):
+    model = random_language_model(architecture)
+    batch, before, ran = padded_batch(model), footprint(model.module), []
+    with recorded_streams(model.parts) as streams:
+        hidden_of(model, batch)
+    handle = model.parts.layers[0].attention.register_forward_hook(lambda *_: ran.append(0))
+    stream = input_stream(model, batch.clean_ids, batch.attention_mask, batch.position_ids)
+    handle.remove()
+    assert torch.equal(stream, streams[0]) and ran == []
     assert footprint(model.module) == before
 
 

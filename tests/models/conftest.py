@@ -10,6 +10,8 @@ from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import (
     AutoModelForCausalLM,
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -29,6 +31,7 @@ from transformers import (
 
 VOCAB = 23
 CLASSES = {
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig),
     "gpt2": (GPT2LMHeadModel, GPT2Config),
     "llama": (LlamaForCausalLM, LlamaConfig),
     "ministral3": (Ministral3ForCausalLM, Ministral3Config),
@@ -74,6 +77,8 @@ def tiny_module():
             settings |= dict(intermediate_size=24, num_key_value_heads=2, head_dim=4)
         if architecture == "qwen3_moe":
             settings |= dict(num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8)
+        if architecture == "gemma3":
+            settings |= dict(sliding_window=48, sliding_window_pattern=2, query_pre_attn_scalar=5)
         if architecture == "ministral3":
             settings |= dict(rope_parameters=YARN)
         if architecture == "mistral":

@@ -5,7 +5,7 @@ from transformers import GPTNeoConfig, GPTNeoForCausalLM
 from mechshift.errors import ModelError
 from mechshift.models import decoder_parts
 
-ARCHITECTURES = ["gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
+ARCHITECTURES = ["gemma3", "gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -20,8 +20,10 @@ def test_the_parts_recombine_into_the_hugging_face_logits(architecture, tiny_mod
         return lambda _module, args, output: place.__setitem__(key, (args, output))
 
     for layer, part in enumerate(parts.layers):
-        part.output.module.register_forward_hook(record(written, f"a{layer}"))
-        part.mlp.register_forward_hook(record(written, f"m{layer}"))
+        norm = part.attention_post_norm
+        writer = part.output.module if norm is None else norm.module
+        writer.register_forward_hook(record(written, f"a{layer}"))
+        part.mlp_writer.register_forward_hook(record(written, f"m{layer}"))
         part.attention_norm.module.register_forward_hook(record(read, f"a{layer}"))
         part.mlp_norm.module.register_forward_hook(record(read, f"m{layer}"))
     parts.final_norm.module.register_forward_hook(record(read, "logits"))
@@ -62,12 +64,31 @@ def test_the_hidden_neurons_are_what_the_last_map_of_the_mlp_reads(architecture,
     assert parts.num_neurons == 24
     for layer in parts.layers:
         hidden = []
-        layer.neuron_map.module.register_forward_pre_hook(
+        layer.neuron_map.projection.module.register_forward_pre_hook(
             lambda _, args, kept=hidden: kept.append(*args)
         )
         with torch.no_grad():
-            written = layer.mlp(torch.ones(1, 2, parts.d_model))
+            written = layer.run_mlp(torch.randn(1, 2, parts.d_model))
             torch.testing.assert_close(layer.neuron_map(hidden[0]), written)
+
+
+@pytest.mark.parametrize("architecture", [name for name in ARCHITECTURES if name != "qwen3_moe"])
+@torch.no_grad()
+def test_the_parts_of_what_a_block_writes_add_up_to_it_but_for_a_bias(architecture, tiny_module):
+    """Also behind a norm, which divides all parts by one number of their sum."""
+    layer = decoder_parts(tiny_module(architecture)).layers[1]
+    for block in (layer.head_map, layer.neuron_map):
+        if block.norm is not None:
+            block.norm.module.weight.normal_()
+        features = torch.randn(2, 3, block.weight.shape[1])
+        parts = block.scaled(features)[..., None, :] * block.weight
+        written = parts.sum(dim=-1)
+        if block.projection.bias is not None:
+            written = written + block.projection.bias
+        torch.testing.assert_close(written, block(features))
+        returned = block.projection.module(features)
+        by_hand = returned if block.norm is None else block.norm.module(returned)
+        torch.testing.assert_close(block(features), by_hand)
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
@@ -106,7 +127,7 @@ def test_a_part_of_a_fused_output_is_exchanged_alone_and_may_change_its_size(tin
 @torch.no_grad()
 def test_a_norm_is_weight_times_centred_over_divisor_plus_bias(architecture, tiny_module):
     norm, x = decoder_parts(tiny_module(architecture)).final_norm, torch.randn(2, 3, 16)
-    norm.weight.normal_()
+    norm.module.weight.normal_()
     if norm.bias is not None:
         norm.bias.normal_()
     assert (norm.bias is not None) == norm.removes_mean == (architecture == "gpt2")
@@ -136,8 +157,7 @@ def test_an_unsupported_class_is_refused_with_the_supported_ones():
         vocab_size=11, hidden_size=4, num_layers=1, num_heads=1, attention_types=[[["global"], 1]]
     )
     module = GPTNeoForCausalLM(config)
-    message = (
-        "GPTNeoForCausalLM; .*: GPT2LMHeadModel, LlamaForCausalLM, Ministral3ForCausalLM, Mistral"
-    )
+    names = "GPT2LMHeadModel, Gemma3ForCausalLM, LlamaForCausalLM, Ministral3ForCausalLM, Mistral"
+    message = f"GPTNeoForCausalLM; .*: {names}"
     with pytest.raises(ModelError, match=message):
         decoder_parts(module)

@@ -10,7 +10,7 @@ from mechshift.models import (
     set_attention,
 )
 
-ARCHITECTURES = ["gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
+ARCHITECTURES = ["gemma3", "gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
 
 
 def language_model(module, tokenizer, **overrides):
@@ -210,7 +210,7 @@ def test_more_tokens_than_learned_positions_are_refused(tiny_module, word_tokeni
     positions = torch.arange(65)[None]
     gpt2 = language_model(tiny_module("gpt2"), word_tokenizer())
     assert gpt2.hidden(ids[:, :64], ones[:, :64], positions[:, :64]).shape == (1, 64, 16)
-    with pytest.raises(ModelError, match="65 tokens is too long for 'm', which has 64 learned"):
+    with pytest.raises(ModelError, match="65 tokens is too long for 'm', which reads at most 64"):
         gpt2.hidden(ids, ones, positions)
     # Rotary positions are computed, so that none is missing.
     llama = language_model(tiny_module("llama"), word_tokenizer())

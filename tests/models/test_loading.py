@@ -39,7 +39,8 @@ class Bomb:
 
 
 @pytest.mark.parametrize(
-    "architecture", ["gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
+    "architecture",
+    ["gemma3", "gpt2", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"],
 )
 def test_a_loaded_model_has_the_saved_weights_frozen_and_its_logits(
     architecture, model_folder, tiny_module
@@ -426,17 +427,68 @@ def test_quantized_weights_are_refused(model_folder):
         load_language_model(folder, **MDM)
 
 
-def test_sliding_window_layers_are_refused(model_folder):
+def test_layers_of_another_kind_are_refused(model_folder):
     folder = model_folder(architecture="qwen3")
-    edit_config(folder, layer_types=["full_attention", "sliding_attention"], sliding_window=4)
-    with pytest.raises(ModelError, match="1 of 2 layers sliding_attention"):
+    edit_config(folder, layer_types=["full_attention", "chunked_attention"])
+    with pytest.raises(ModelError, match="1 of 2 layers chunked_attention"):
+        load_language_model(folder, **MDM)
+    edit_config(folder, layer_types=["full_attention", "sliding_attention"])
+    with pytest.raises(ModelError, match="1 of 2 layers sliding_attention.* with a sliding_window"):
         load_language_model(folder, **MDM)
 
 
-def test_a_sliding_window_over_all_layers_is_refused(model_folder):
-    folder = model_folder(architecture="mistral")
-    edit_config(folder, sliding_window=4)
-    with pytest.raises(ModelError, match="sets sliding_window to 4.*set it to null in a copy"):
+@pytest.mark.parametrize("attention", ["causal", "full"])
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ("gemma3", {}),
+        ("ministral3", {}),
+        ("mistral", {}),
+        ("qwen3", {"layer_types": ["full_attention", "sliding_attention"]}),
+    ],
+)
+def test_a_window_hides_nothing_of_a_text_that_it_covers_and_a_longer_one_is_refused(
+    architecture, settings, attention, model_folder
+):
+    """Eight tokens, which the probe reads too, in a window of eight, of nine and of seven."""
+    ids, ones, positions = torch.arange(8)[None], torch.ones(1, 8).long(), torch.arange(8)[None]
+    common = settings | ({"use_sliding_window": True} if architecture == "qwen3" else {})
+    options = (MDM if attention == "full" else ARM) | {"attention": attention}
+    folder = model_folder(architecture=architecture)
+    found = {}
+    for window in (9, 8, 7):
+        edit_config(folder, sliding_window=window, **common)
+        model = load_language_model(folder, **options)
+        assert model.parts.max_length == window
+        if window == 7:
+            with pytest.raises(ModelError, match="8 tokens is too long .* reads at most 7"):
+                model.hidden(ids, ones, positions)
+            continue
+        with torch.no_grad():
+            found[window] = model.hidden(ids, ones, positions)
+    torch.testing.assert_close(found[8], found[9])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"final_logit_softcapping": 30.0}, "final_logit_softcapping=30.0 caps its logits"),
+        ({"attention_bias": True}, "attention_bias=true norms a bias"),
+    ],
+)
+def test_a_gemma_whose_heads_or_logits_are_no_sums_is_refused(change, message, model_folder):
+    folder = model_folder(architecture="gemma3", **change)
+    with pytest.raises(ModelError, match=message) as caught:
+        load_language_model(folder, **MDM)
+    assert "\n" not in str(caught.value)
+
+
+def test_angles_of_each_kind_of_layer_are_looked_at(model_folder):
+    folder = model_folder(architecture="gemma3")
+    rope = json.loads((folder / "config.json").read_text())["rope_parameters"]
+    rope["full_attention"] = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e6}
+    edit_config(folder, rope_parameters=rope)
+    with pytest.raises(ModelError, match="the type 'dynamic'"):
         load_language_model(folder, **MDM)
 
 
@@ -696,7 +748,7 @@ def test_gpt2_scales_its_attention_as_its_config_says(
 
 
 @pytest.mark.parametrize(
-    "architecture", ["llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
+    "architecture", ["gemma3", "llama", "ministral3", "mistral", "qwen2", "qwen3", "qwen3_moe"]
 )
 def test_a_padding_token_outside_the_vocabulary_is_refused_in_one_line(architecture, model_folder):
     folder = model_folder(architecture=architecture)

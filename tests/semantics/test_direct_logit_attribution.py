@@ -60,9 +60,13 @@ def test_removing_a_component_under_a_frozen_divisor_costs_its_contribution(
     for layer in range(2):
         z, projection = run.record.layers[layer].z, model.parts.layers[layer].output
         size = z.shape[-1] // model.parts.num_heads
+        factor = 1.0
+        if (post := model.parts.layers[layer].attention_post_norm) is not None:
+            mean_square = projection(z).square().mean(dim=-1, keepdim=True)
+            factor = (1 + post.module.weight) / (mean_square + post.eps).sqrt()
         for head in range(model.parts.num_heads):
             features = slice(head * size, (head + 1) * size)
-            written = z[..., features] @ projection.weight[:, features].T
+            written = factor * (z[..., features] @ projection.weight[:, features].T)
             cost = difference(stream) - difference(stream - written)
             source = found.graph.head_source(layer, head)
             np.testing.assert_allclose(found.components[:, source], cost, atol=1e-10)

@@ -65,7 +65,7 @@ def test_a_units_score_is_the_product_of_its_difference_and_its_own_gradient(
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize(("architecture", "kind"), MODELS)
+@pytest.mark.parametrize(("architecture", "kind"), [*MODELS, ("gemma3", "mdm")])
 def test_the_units_of_an_mlp_sum_to_its_node_score(architecture, kind, canvases_of):
     model = random_language_model(architecture, kind, dtype=torch.float64)
     canvases, points = canvases_of(model), path_points("left", 3)

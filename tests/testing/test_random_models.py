@@ -96,5 +96,5 @@ def test_examples_are_what_attribution_needs(kind):
 
 
 def test_an_unknown_architecture_is_refused_with_the_known_ones():
-    with pytest.raises(ModelError, match="'bert'; known: gpt2, .*, qwen2, qwen3"):
+    with pytest.raises(ModelError, match="'bert'; known: gemma3, gpt2, .*, qwen3_moe"):
         random_language_model("bert")

@@ -6,7 +6,7 @@ when it is removed, whatever it stands for. So every plan is reported with
 1. its norm: the L2 norm of what each structure adds to the residual stream, averaged over all
    tokens that the canvases hold, and summed over the structures of the plan. A head adds z times
    its slice of the output projection, a neuron its activation times its column of the MLP's last
-   map; biases belong to neither;
+   map, both as normed where a norm follows; biases belong to neither;
 2. its share of the norms of all nodes, or of all neurons, or of both, if it holds any of them;
 3. the share of its largest coordinate: of the squares that its structures write, averaged and
    summed likewise, how much falls on one coordinate of the residual stream. 1 / d_model is even.
@@ -40,7 +40,7 @@ class OutputNorms:
     node_square: Float64[np.ndarray, "source d_model"]
     """Square of each coordinate of what a node writes."""
     neuron_square: Float64[np.ndarray, "layer neuron"]
-    """Square of each neuron's activation."""
+    """Square of each neuron's activation, over the divisor of a norm behind its map."""
 
     def of(self, structures: Structures) -> float:
         """Summed norm of a set of structures."""
@@ -82,14 +82,13 @@ class NormSums:
         graph, num_neurons = self.inventory.graph, self.inventory.num_neurons
         self._add_nodes(0, outputs[Site("input", -1)][tokens][None])
         for index, layer in enumerate(self._parts.layers):
-            heads = write_heads(
-                outputs[Site("heads", index)][tokens][None], layer.output, graph.num_heads
-            )
+            z = layer.head_map.scaled(outputs[Site("heads", index)][tokens])
+            heads = write_heads(z[None], layer, graph.num_heads)
             self._add_nodes(graph.head_source(index), heads[0])
             self._add_nodes(graph.mlp_source(index), outputs[Site("mlp", index)][tokens][None])
             if not num_neurons:
                 continue
-            neurons = outputs[Site("neurons", index)][tokens].float()
+            neurons = layer.neuron_map.scaled(outputs[Site("neurons", index)][tokens].float())
             columns = layer.neuron_map.weight.float().norm(dim=0)
             first = graph.num_sources + index * num_neurons
             norms = neurons.abs().sum(dim=0) * columns

@@ -31,7 +31,8 @@ class AblationSettings:
     """Settings of the ablation stage."""
 
     kinds: tuple[str, ...] = ("heads", "mlps", "layers")
-    """What is ablated of the early, middle and late layers: heads, mlps, layers (both), neurons."""
+    """What is ablated of the early, middle and late layers: heads, mlps, layers (both), or neurons,
+    which a mixture of experts does not have."""
 
     replacements: tuple[Replacement, ...] = ("zero",)
     """What ablated outputs are replaced by: zero, their mean, or their corrupted value (resample).

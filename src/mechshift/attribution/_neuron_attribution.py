@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mechshift.attribution._node_attribution import written_to
 from mechshift.attribution.collecting import collect_along_paths
 from mechshift.attribution.node_scores import NeuronScores
 from mechshift.attribution.output_gradients import OutputGradients
@@ -29,7 +30,6 @@ from mechshift.attribution.path import InputPath, path_points
 from mechshift.attribution.source_differences import write_heads
 from mechshift.denoising import Canvas
 from mechshift.graph import Graph
-from mechshift.interventions import Recording
 from mechshift.models import LanguageModel
 
 
@@ -63,7 +63,7 @@ def neuron_attribution(
 def _score_batch(
     path: InputPath, points: Sequence[float], graph: Graph
 ) -> Float[Tensor, "row slot source d_model"]:
-    gradients = OutputGradients(path.batch.num_slots, select=_written_to)
+    gradients = OutputGradients(path.batch.num_slots, select=written_to)
     path.add_gradients(points, gradients)
     differences = path.differences
     first = gradients.total(0)
@@ -77,19 +77,7 @@ def _score_batch(
     scores[:, :, :1] = products(differences.embedding[:, None], 0)
     for index, layer in enumerate(path.model.parts.layers):
         head, mlp = graph.head_source(index), graph.mlp_source(index)
-        heads = write_heads(differences.z[index], layer.output, path.model.parts.num_heads)
+        heads = write_heads(differences.z[index], layer, path.model.parts.num_heads)
         scores[:, :, head:mlp] = products(heads, 1 + 2 * index)
         scores[:, :, mlp : mlp + 1] = products(differences.mlp[index][:, None], 2 + 2 * index)
     return scores.div_(-len(points)).transpose(0, 1)
-
-
-def _written_to(record: Recording) -> list[Tensor]:
-    """What the gradient is taken at: the embeddings; the stream behind attention; MLP outputs.
-
-    What reads a head's output also reads the rest of the stream behind the attention, so the
-    gradient there is the gradient at each head's output.
-    """
-    per_layer = (
-        tensor for layer in record.layers for tensor in (layer.mlp_input, layer.mlp_output)
-    )
-    return [record.embedding, *per_layer]

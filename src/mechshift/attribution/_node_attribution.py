@@ -10,9 +10,10 @@ published code that multiplied it with the MLP's output difference could get the
 (EAP-IG, issue 22).
 
 Everything that reads u reads it through an edge, so score(u) is the sum of the EAP-IG scores of
-the edges out of u at the same points, exactly. It costs less: a head is scored at z, the input of
-the output projection, where the inner product is the same and has d_head numbers; nothing is
-ungrouped, and no destination is looked at.
+the edges out of u at the same points, exactly. It costs less: what reads a head's output also reads
+the rest of the stream behind the attention, so all heads of a layer share the gradient there. Taken
+back through the output projection it has d_head numbers a head, as z has; nothing is ungrouped, and
+no destination is looked at.
 
 `path` runs the points: `path_points` gives those of integrated gradients, and one alone takes the
 plain gradient there, for example (`CLEAN`,).
@@ -73,28 +74,33 @@ def node_attribution(
 
 
 def _score_batch(path: InputPath, points: Sequence[float]) -> Float[Tensor, "row slot source"]:
-    gradients = OutputGradients(path.batch.num_slots, select=_outputs)
+    gradients = OutputGradients(path.batch.num_slots, select=written_to)
     path.add_gradients(points, gradients)
     differences, num_heads = path.differences, path.model.parts.num_heads
-
-    def inner_products(
-        index: int, difference: Float[Tensor, "row position d"], nodes: int
-    ) -> Float[Tensor, "row slot nodes"]:
-        """Of one recorded tensor, which holds the outputs of so many nodes side by side."""
-        products = (difference * gradients.total(index)).unflatten(-1, (nodes, -1))
-        return products.sum(dim=(2, 4)).transpose(0, 1)
-
-    blocks = [inner_products(0, differences.embedding, 1)]
-    for layer in range(len(path.model.parts.layers)):
-        first = 1 + 2 * layer
+    blocks = [_inner_products(differences.embedding, gradients.total(0), 1)]
+    for index, layer in enumerate(path.model.parts.layers):
+        behind_heads, at_mlp = (gradients.total(2 * index + place) for place in (1, 2))
+        at_z = behind_heads @ layer.head_map.weight.to(behind_heads.dtype)
         blocks += [
-            inner_products(first, differences.z[layer], num_heads),
-            inner_products(first + 1, differences.mlp[layer], 1),
+            _inner_products(differences.z[index], at_z, num_heads),
+            _inner_products(differences.mlp[index], at_mlp, 1),
         ]
     return torch.cat(blocks, dim=-1).div_(-len(points))
 
 
-def _outputs(record: Recording) -> list[Tensor]:
-    """What every node writes, in graph order; heads as z, side by side."""
-    per_layer = (tensor for layer in record.layers for tensor in (layer.z, layer.mlp_output))
+def _inner_products(
+    difference: Float[Tensor, "row position d"],
+    gradient: Float[Tensor, "slot row position d"],
+    nodes: int,
+) -> Float[Tensor, "row slot nodes"]:
+    """Of the outputs of so many nodes, which stand side by side."""
+    products = (difference * gradient).unflatten(-1, (nodes, -1))
+    return products.sum(dim=(2, 4)).transpose(0, 1)
+
+
+def written_to(record: Recording) -> list[Tensor]:
+    """What the gradient is taken at: the embeddings; the stream behind attention; MLP outputs."""
+    per_layer = (
+        tensor for layer in record.layers for tensor in (layer.mlp_input, layer.mlp_output)
+    )
     return [record.embedding, *per_layer]

@@ -170,7 +170,7 @@ def _residual_differences(path: InputPath, dtype: torch.dtype) -> _ResidualDiffe
             attention.append(stream)
             # The bias of the output projection cancels in the difference.
             z = written.z[index].to(dtype)
-            stream = stream + functional.linear(z, layer.output.weight.to(dtype))
+            stream = stream + functional.linear(z, layer.head_map.weight.to(dtype))
             mlp.append(stream)
             stream = stream + written.mlp[index].to(dtype)
     return _ResidualDifferences(attention=tuple(attention), mlp=tuple(mlp), final=stream)

@@ -2,7 +2,8 @@
 
 A head's z is kept at d_head numbers and multiplied by its slice of the output projection only in
 `written`, for a few rows of a batch at a time. Biases of the output projection cancel in the
-difference.
+difference. Where a norm stands behind the projection, z is kept over that norm's divisor, each
+run's own, so that what the heads write adds up to what the layer writes (`models.OutputMap`).
 """
 
 from dataclasses import dataclass
@@ -12,12 +13,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechshift.interventions import Recording
-from mechshift.models import DecoderParts, Projection
+from mechshift.models import DecoderParts, LayerParts
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceOutputs:
-    """What all sources wrote in one forward pass, or a difference of two; heads still as z."""
+    """What all sources wrote in one forward pass, or a difference of two; heads still as z.
+
+    In a difference z is over the divisor of the norm behind it, where there is one.
+    """
 
     embedding: Float[Tensor, "row position d_model"]
     z: tuple[Float[Tensor, "row position d_query"], ...]
@@ -54,6 +58,7 @@ class SourceDifferences:
         def zeros(width: int) -> Float[Tensor, "row position d"]:
             return parts.final_norm.weight.new_zeros((*cells, width), dtype=dtype)
 
+        self._parts = parts
         d_query = parts.num_heads * parts.head_dim
         self.outputs = SourceOutputs(
             embedding=zeros(parts.d_model),
@@ -71,32 +76,40 @@ class SourceDifferences:
 
     def _add(self, outputs: SourceOutputs, sign: int) -> None:
         self.outputs.embedding.add_(outputs.embedding, alpha=sign)
-        for total, z in zip(self.outputs.z, outputs.z, strict=True):
-            total.add_(z, alpha=sign)
+        for total, z, layer in zip(self.outputs.z, outputs.z, self._parts.layers, strict=True):
+            total.add_(layer.head_map.scaled(z), alpha=sign)
         for total, mlp in zip(self.outputs.mlp, outputs.mlp, strict=True):
             total.add_(mlp, alpha=sign)
 
 
 def written(
-    parts: DecoderParts, outputs: SourceOutputs
+    parts: DecoderParts, differences: SourceOutputs
 ) -> Float[Tensor, "row source position d_model"]:
-    """What every source adds to the residual stream, at full width and in graph order."""
-    rows, positions, d_model = outputs.embedding.shape
+    """How what every source writes differs, at full width and in graph order."""
+    rows, positions, d_model = differences.embedding.shape
     block = parts.num_heads + 1
-    full = outputs.embedding.new_empty((rows, 1 + len(parts.layers) * block, positions, d_model))
-    full[:, 0] = outputs.embedding
+    full = differences.embedding.new_empty(
+        (rows, 1 + len(parts.layers) * block, positions, d_model)
+    )
+    full[:, 0] = differences.embedding
     for index, layer in enumerate(parts.layers):
         start = 1 + index * block
         heads = full[:, start : start + parts.num_heads]
-        heads.copy_(write_heads(outputs.z[index], layer.output, parts.num_heads))
-        full[:, start + parts.num_heads] = outputs.mlp[index]
+        heads.copy_(write_heads(differences.z[index], layer, parts.num_heads))
+        full[:, start + parts.num_heads] = differences.mlp[index]
     return full
 
 
 def write_heads(
-    z: Float[Tensor, "row position d_query"], output: Projection, num_heads: int
+    scaled_z: Float[Tensor, "row position d_query"], layer: LayerParts, num_heads: int
 ) -> Float[Tensor, "row head position d_model"]:
-    """What each head adds to the residual stream, without the output projection's bias."""
-    by_head = z.unflatten(-1, (num_heads, -1))
-    weight = output.weight.to(z.dtype).unflatten(1, (num_heads, -1))
+    """What each head adds to the residual stream, without the output projection's bias.
+
+    Args:
+        scaled_z: all heads' z, or a difference of it, from `layer.head_map.scaled`.
+        layer: whose heads.
+        num_heads: how many.
+    """
+    by_head = scaled_z.unflatten(-1, (num_heads, -1))
+    weight = layer.head_map.weight.to(scaled_z.dtype).unflatten(1, (num_heads, -1))
     return torch.einsum("bphk,dhk->bhpd", by_head, weight)

@@ -247,18 +247,19 @@ def check_example(model: LanguageModel, example: EncodedExample) -> None:
 
 
 def check_fits(model: LanguageModel, example: EncodedExample) -> None:
-    """Refuse an example of which a model would read more tokens than it has learned positions.
+    """Refuse an example of which a model would read more tokens than it can.
 
     Raises:
         DenoisingError: and names the example.
     """
     # An ARM does not read the last token that it writes.
     length = len(example.prefix_ids) + len(example.target_ids) - int(model.kind == "arm")
-    length, limit = length + len(example.suffix_ids), model.parts.num_positions
+    length, limit = length + len(example.suffix_ids), model.parts.max_length
     if limit is not None and length > limit:
         raise DenoisingError(
             f"example '{example.id}' of task '{example.task}' has {length} tokens to read, and"
-            f" '{model.name}' has {limit} learned positions; use shorter examples."
+            f" '{model.name}' reads at most {limit} (its learned positions, or the window of its"
+            " attention); use shorter examples."
         )
 
 
@@ -274,8 +275,8 @@ def batch_canvases(
     """Canvases in batches of similar length; the order depends on lengths and input order only.
 
     Raises:
-        DenoisingError: a batch size below 1, a canvas longer than the model's learned positions,
-            or contrasts for some examples but not for others.
+        DenoisingError: a batch size below 1, a canvas longer than the model can read, or
+            contrasts for some examples but not for others.
     """
     if batch_size < 1:
         raise DenoisingError(f"the batch size is {batch_size}; it must be at least 1.")
@@ -289,11 +290,12 @@ def batch_canvases(
 
 
 def _check_length(model: LanguageModel, longest: Canvas) -> None:
-    length, limit = len(longest.clean_ids), model.parts.num_positions
+    length, limit = len(longest.clean_ids), model.parts.max_length
     if limit is not None and length > limit:
         raise DenoisingError(
             f"the canvas of example {longest.example} (pool row) has {length} tokens, and"
-            f" '{model.name}' has {limit} learned positions; use shorter examples."
+            f" '{model.name}' reads at most {limit} (its learned positions, or the window of its"
+            " attention); use shorter examples."
         )
 
 

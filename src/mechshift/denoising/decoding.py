@@ -109,7 +109,7 @@ def _write(model: LanguageModel, drafts: Sequence[Draft]) -> None:
     ids, mask, positions = pad_left([d.example.prefix_ids for d in drafts], model.device)
     # Keys and values of earlier tokens stay what they are under causal attention only.
     cache = DynamicCache(config=model.module.config) if model.attention == "causal" else None
-    limit = model.parts.num_positions
+    limit = model.parts.max_length
     last_position = torch.iinfo(positions.dtype).max if limit is None else limit - 1
     unread = slice(None)
     for step in range(max(len(draft.tokens) for draft in drafts)):

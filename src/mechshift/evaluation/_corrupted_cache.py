@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mechshift.denoising import CanvasBatch, readout_logits
-from mechshift.interventions import Recording, recording
+from mechshift.interventions import Recording, input_stream, recording
 from mechshift.interventions.patched_projections import attention_arguments
 from mechshift.models import LanguageModel
 
@@ -38,17 +38,22 @@ class CorruptedCache:
 
 @torch.no_grad()
 def corrupted_cache(model: LanguageModel, batch: CanvasBatch) -> CorruptedCache:
-    """Run the stock model on the corrupted tokens of a batch and keep what circuits need."""
+    """Run the stock model on the corrupted tokens of a batch and keep what circuits need.
+
+    What `input` writes is taken from the model, not from its table of embeddings: a decoder may
+    scale them, and adds learned positions.
+    """
     parts = model.parts
     with (
         recording(parts, grouped=True) as activations,
         attention_arguments(parts) as arguments,
     ):
         hidden = model.hidden(batch.corrupted_ids, batch.attention_mask, batch.position_ids)
+    clean_input = input_stream(model, batch.clean_ids, batch.attention_mask, batch.position_ids)
     return CorruptedCache(
         batch=batch,
         activations=activations,
         attention_arguments=arguments,
-        input_difference=parts.embedding(batch.clean_ids) - parts.embedding(batch.corrupted_ids),
+        input_difference=clean_input - activations.embedding,
         logits=readout_logits(model, hidden, batch),
     )

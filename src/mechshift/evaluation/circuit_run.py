@@ -8,7 +8,8 @@ pass suffices, because a parent's output is known before its readers need it:
 2. Layer by layer, for the live heads only: sum the parents' differences into each distinct input,
    norm it once, project the heads that read it, patch them into the corrupted queries, keys and
    values, and run the stock attention on them. A head's difference is its change in z times its
-   slice of the output projection (whose bias cancels).
+   slice of the output projection (whose bias cancels). A norm behind that projection divides by
+   one number for all heads, that of their z in this run; a head that is not live stays as it was.
 3. A live MLP's difference is its output on the summed and normed input minus its corrupted output.
 4. The final norm and the unembedding read the `logits` destination at the scored positions.
 
@@ -74,9 +75,12 @@ def _run_heads(
     for projection in plan.projections:
         patched = {QUERY: query, KEY: key}.get(projection.kind, value)
         patched[:, :, projection.positions] = _project(layer, projection, normed, plan.head_dim)
-    before = corrupted.z.unflatten(-1, by_head)[:, :, plan.heads]
-    change = attend(layer, query, key, value, arguments) - before
-    head_weights = layer.output.weight.unflatten(-1, (-1, change.shape[-1]))[:, plan.heads]
+    z = corrupted.z.unflatten(-1, by_head).clone()
+    z[:, :, plan.heads] = attend(layer, query, key, value, arguments)
+    heads = layer.head_map
+    by_layer = heads.scaled(z.flatten(-2)) - heads.scaled(corrupted.z)
+    change = by_layer.unflatten(-1, by_head)[:, :, plan.heads]
+    head_weights = heads.weight.unflatten(-1, by_head)[:, plan.heads]
     differences[plan.num_before : plan.num_before + num_live] = torch.einsum(
         "bphd,mhd->hbpm", change, head_weights
     )
@@ -107,8 +111,7 @@ def _run_mlp(
     if plan.mlp_parents is None:
         return
     (residual,) = _summed(corrupted.mlp_input, plan.mlp_parents, differences)
-    output = layer.mlp(layer.mlp_norm(residual))
-    differences[plan.mlp_parents.shape[1]] = output - corrupted.mlp_output
+    differences[plan.mlp_parents.shape[1]] = layer.run_mlp(residual) - corrupted.mlp_output
 
 
 def _read_logits(

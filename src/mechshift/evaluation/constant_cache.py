@@ -7,9 +7,12 @@ in this run instead of its constant. So only edges are ablated, as in `evaluate_
 (interventions `zero` and `mean-positional`), and as there:
 
 1. `input` is a source like any other: its edges outside the circuit carry the constant.
-2. What belongs to no source stays: the bias of each output projection, and learned positions (a
+2. A head's constant is its z. Where a norm stands behind a layer's heads, what they write is what
+   it makes of all their constants, and in a run what it makes of the live heads' z and the other
+   heads' constants.
+3. What belongs to no source stays: the bias of each output projection, and learned positions (a
    node of their own in TransformerLens; here `input` writes them, so its constant keeps them).
-3. Dangling edges are dropped first (`without_dangling`; EAP-IG prunes). Under resampling this
+4. Dangling edges are dropped first (`without_dangling`; EAP-IG prunes). Under resampling this
    changes nothing. Here it is part of the definition: a head that nothing in the circuit feeds
    would make something else of constants than its own constant.
 
@@ -104,7 +107,7 @@ def _constant_activations(parts: DecoderParts, constants: SourceOutputs) -> Reco
             layer.value(normed),
         )
         kept.z = z
-        kept.mlp_input = residual + layer.output(z)
+        kept.mlp_input = residual + layer.head_map(z)
         kept.mlp_output = mlp
         residual = kept.mlp_input + mlp
     record.final_input = residual

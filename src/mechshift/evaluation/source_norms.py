@@ -60,7 +60,8 @@ def _norms(
     """Layer by layer: the outputs of all heads at once would dwarf the model's activations."""
     norms = [(corrupted.embedding - clean.embedding).norm(dim=-1)[:, None]]
     for index, layer in enumerate(parts.layers):
-        heads = write_heads(corrupted.z[index] - clean.z[index], layer.output, parts.num_heads)
+        scaled = [layer.head_map.scaled(run.z[index]) for run in (corrupted, clean)]
+        heads = write_heads(scaled[0] - scaled[1], layer, parts.num_heads)
         norms.append(heads.norm(dim=-1))
         norms.append((corrupted.mlp[index] - clean.mlp[index]).norm(dim=-1)[:, None])
     return torch.cat(norms, dim=1)

@@ -12,6 +12,7 @@ from mechshift.interventions._replaced_outputs import recorded_outputs as record
 from mechshift.interventions._replaced_outputs import replaced_outputs as replaced_outputs
 from mechshift.interventions._residual_streams import ResidualStreams as ResidualStreams
 from mechshift.interventions._residual_streams import begun_at as begun_at
+from mechshift.interventions._residual_streams import input_stream as input_stream
 from mechshift.interventions._residual_streams import recorded_streams as recorded_streams
 from mechshift.interventions.attention_operands import AttentionOperands as AttentionOperands
 from mechshift.interventions.attention_operands import batch_arguments as batch_arguments

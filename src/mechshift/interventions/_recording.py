@@ -33,12 +33,13 @@ class LayerRecording:
     """One entry for each key destination: for each query head, or for each KV head if grouped."""
     value: Float[Tensor, "row position d_key"] = field(init=False)
     z: Float[Tensor, "row position d_query"] = field(init=False)
-    """Attention-weighted values, before the output projection."""
+    """Attention-weighted values, before the output projection and any norm behind it."""
     mlp_input: Float[Tensor, "row position d_model"] = field(init=False)
     """The residual stream before the MLP's norm."""
     mlp_read: Float[Tensor, "row position d_model"] = field(init=False)
     """A view of `mlp_input` that only the MLP's norm reads, so that its gradient is the MLP's."""
     mlp_output: Float[Tensor, "row position d_model"] = field(init=False)
+    """What the MLP adds to the residual stream: behind the norm that follows it, if one does."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -107,7 +108,7 @@ def _layer_hooks(layer: LayerParts, record: LayerRecording) -> Iterator[Removabl
     for name, projection in projections.items():
         yield projection.module.register_forward_hook(_keep_projected(record, name, projection))
     yield layer.mlp_norm.module.register_forward_pre_hook(_keep_mlp_input(record))
-    yield layer.mlp.register_forward_hook(_keep_output(record, "mlp_output"))
+    yield layer.mlp_writer.register_forward_hook(_keep_output(record, "mlp_output"))
 
 
 def _keep_input(record: object, name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:

@@ -5,8 +5,9 @@ What is replaced is output, once for all who read it, at four kinds of site:
 1. `input`: the token embeddings, which the embedding module returns. Learned positions are no part
    of them and stay;
 2. `heads`: z, the input of the output projection, in the slices of the chosen heads. That is their
-   output before W_O mixes them; the projection's bias belongs to no head and stays;
-3. `mlp`: what the MLP returns, its bias included;
+   output before W_O mixes them; the projection's bias belongs to no head and stays. Where a norm
+   follows, it norms what is written then, so the other heads are scaled anew;
+3. `mlp`: what the MLP adds to the residual stream, its bias included;
 4. `neurons`: the chosen hidden neurons, in the input of the MLP's last map, whose bias stays.
 
 One pass can hold several *runs* of the same rows, one below the other, each with structures of its
@@ -153,10 +154,10 @@ def _hooks(parts: DecoderParts, changes: dict[Site, _Change]) -> Iterator[Remova
             continue
         layer = parts.layers[site.layer]
         if site.kind == "mlp":
-            yield layer.mlp.register_forward_hook(_on_output(change))
+            yield layer.mlp_writer.register_forward_hook(_on_output(change))
         else:
-            reader = layer.output if site.kind == "heads" else layer.neuron_map
-            yield reader.module.register_forward_pre_hook(_on_input(change))
+            last = layer.head_map if site.kind == "heads" else layer.neuron_map
+            yield last.projection.module.register_forward_pre_hook(_on_input(change))
 
 
 def _on_output(change: _Change) -> Callable[[nn.Module, tuple[Any, ...], Tensor], Tensor | None]:

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from mechshift.interventions.hooking import attributes, removing
-from mechshift.models import DecoderParts
+from mechshift.models import DecoderParts, LanguageModel
 
 ResidualStreams = Sequence[Float[Tensor, "row position d_model"]]
 """The residual stream that each layer reads."""
@@ -56,6 +57,25 @@ def begun_at(
             before = parts.layers[layer - 1].block
             stack.enter_context(attributes(before, {"forward": lambda *_args, **_rest: stream}))
         yield
+
+
+@torch.no_grad()
+def input_stream(
+    model: LanguageModel,
+    input_ids: Int64[Tensor, "row position"],
+    attention_mask: Int64[Tensor, "row position"],
+    position_ids: Int64[Tensor, "row position"],
+) -> Float[Tensor, "row position d_model"]:
+    """What `input` writes: all that the stock decoder puts into the stream before layer 0.
+
+    No layer is computed.
+    """
+    with ExitStack() as stack:
+        for layer in model.parts.layers:
+            stack.enter_context(attributes(layer.block, {"forward": _returning_what_it_reads}))
+        streams = stack.enter_context(recorded_streams(model.parts))
+        model.hidden(input_ids, attention_mask, position_ids)
+    return streams[0]
 
 
 def _returning_what_it_reads(stream: Tensor, *_args: Any, **_rest: Any) -> Tensor:

@@ -22,7 +22,9 @@ def recorded_hidden_units(
         kept[layer] = args[0]
 
     hooks = (
-        parts.layers[layer].neuron_map.module.register_forward_pre_hook(partial(keep, layer))
+        parts.layers[layer].neuron_map.projection.module.register_forward_pre_hook(
+            partial(keep, layer)
+        )
         for layer in layers
     )
     with removing(hooks):

@@ -3,11 +3,11 @@
 from transformers import PreTrainedModel
 
 from mechshift.errors import ModelError
-from mechshift.models.architectures import GPT2, LLAMA_LIKE
+from mechshift.models.architectures import GEMMA3, GPT2, LLAMA_LIKE
 from mechshift.models.parts import Architecture, DecoderParts
 
 ARCHITECTURES: dict[type[PreTrainedModel], Architecture] = {
-    architecture.model_class: architecture for architecture in (*LLAMA_LIKE, GPT2)
+    architecture.model_class: architecture for architecture in (*LLAMA_LIKE, GPT2, GEMMA3)
 }
 """The supported classes. Exact types: a subclass may compute something else."""
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import (
+    Gemma3ForCausalLM,
     GPT2LMHeadModel,
     LlamaForCausalLM,
     Ministral3ForCausalLM,
@@ -94,6 +95,17 @@ def _llada_settings(config: Settings) -> Settings:
     return settings
 
 
+RND1_ABSENT = ("rope_scaling", "sliding_window")
+"""Settings that RND1's config.json gives as false where Qwen3-MoE's has null."""
+
+
+def _rnd1_settings(config: Settings) -> Settings:
+    return {
+        name: None if name in RND1_ABSENT and value is False else value
+        for name, value in config.items()
+    }
+
+
 LLADA_NAMES = {
     r"^model\.transformer\.wte\.": "model.embed_tokens.",
     r"^model\.transformer\.ln_f\.": "model.norm.",
@@ -143,6 +155,11 @@ FORMATS = (
         model_class=Ministral3ForCausalLM,
     ),
     CheckpointFormat(
+        architectures=("Gemma3ForCausalLM",),
+        model_type="gemma3_text",
+        model_class=Gemma3ForCausalLM,
+    ),
+    CheckpointFormat(
         architectures=("DreamModel",), model_type="Dream", model_class=Qwen2ForCausalLM
     ),
     CheckpointFormat(
@@ -170,6 +187,17 @@ FORMATS = (
         model_type="wedlm",
         model_class=Qwen2ForCausalLM,
         wants={"qk_norm": False, "attention_bias": True},
+    ),
+    CheckpointFormat(
+        architectures=("SDARMoeForCausalLM",),
+        model_type="sdar_moe",
+        model_class=Qwen3MoeForCausalLM,
+    ),
+    CheckpointFormat(
+        architectures=("RND1LM",),
+        model_type="rnd1",
+        model_class=Qwen3MoeForCausalLM,
+        translate=_rnd1_settings,
     ),
     CheckpointFormat(
         architectures=("Fast_dLLM_QwenForCausalLM",),

@@ -127,13 +127,14 @@ class LanguageModel:
             embeddings: read in place of those of the tokens.
 
         Raises:
-            ModelError: more tokens than the model has learned positions.
+            ModelError: more tokens than the model can read.
         """
-        length, limit = input_ids.shape[1], self.parts.num_positions
+        length, limit = input_ids.shape[1], self.parts.max_length
         if limit is not None and length > limit:
             raise ModelError(
-                f"a sequence of {length} tokens is too long for '{self.name}', which has"
-                f" {limit} learned positions; use shorter examples."
+                f"a sequence of {length} tokens is too long for '{self.name}', which reads at most"
+                f" {limit} (its learned positions, or the window of its attention); use shorter"
+                " examples."
             )
         read: dict[str, Tensor] = (
             {"input_ids": input_ids} if embeddings is None else {"inputs_embeds": embeddings}

@@ -316,8 +316,12 @@ def _check_rope(folder: Path, settings: PreTrainedConfig) -> None:
     An unknown type is refused too, since nothing is known of it.
     """
     rope = getattr(settings, "rope_parameters", None) or {}
-    rope_type = rope.get("rope_type", "default")
-    if rope_type not in FIXED_ROPE_TYPES:
+    # Where layers of different kinds rotate differently, there is a dictionary for each kind.
+    nested = [one for one in rope.values() if isinstance(one, dict)]
+    types = [one.get("rope_type", "default") for one in nested or [rope]]
+    for rope_type in types:
+        if rope_type in FIXED_ROPE_TYPES:
+            continue
         within = (
             f" Where canvases are no longer than its {settings.max_position_embeddings} positions,"
             " 'dynamic' is 'default': then say so in a copy of the folder."
@@ -332,20 +336,20 @@ def _check_rope(folder: Path, settings: PreTrainedConfig) -> None:
 
 
 def _check_layers(folder: Path, module: PreTrainedModel) -> None:
-    """Refuse layers that see a window: neither causal nor full attention over the whole canvas."""
+    """Refuse layers that attend otherwise than over the whole canvas.
+
+    A window that covers it hides nothing, and `DecoderParts.max_length` sees to it that it does.
+    """
     layer_types = getattr(module.config, "layer_types", None) or []
-    window = getattr(module.config, "sliding_window", None)
-    if window is not None and not layer_types:
+    known = {"full_attention"}
+    if getattr(module.config, "sliding_window", None) is not None:
+        known.add("sliding_attention")
+    others = [layer for layer, kind in enumerate(layer_types) if kind not in known]
+    if others:
         raise ModelError(
-            f"{folder}/config.json sets sliding_window to {window}; mechshift supports attention"
-            " over the whole canvas only. Where canvases are shorter than the window it changes"
-            " nothing: then set it to null in a copy of the folder."
-        )
-    windowed = [layer for layer, kind in enumerate(layer_types) if kind != "full_attention"]
-    if windowed:
-        raise ModelError(
-            f"{folder}/config.json gives {len(windowed)} of {len(layer_types)} layers"
-            f" {layer_types[windowed[0]]}; mechshift supports full_attention layers only."
+            f"{folder}/config.json gives {len(others)} of {len(layer_types)} layers"
+            f" {layer_types[others[0]]}; mechshift supports full_attention, and sliding_attention"
+            " with a sliding_window."
         )
 
 

@@ -1,8 +1,8 @@
 """Parts of a decoder whose edges can be read and patched.
 
 The stock Hugging Face modules stay as they are. These records say which of them is which, and hide
-three differences between architectures: a weight stored transposed, projections fused into one
-module, and norms that remove the mean.
+what differs between architectures: weights stored transposed, projections fused into one module,
+norms that remove the mean or store their weight less 1, and norms of what a block writes.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -71,12 +71,17 @@ class Norm:
     eps: float
     removes_mean: bool
     """True for LayerNorm, False for RMSNorm."""
+    stores_less_one: bool = False
+    """Whether the module stores its weight less 1, as Gemma does."""
 
     @property
     def weight(self) -> Float[Tensor, " d_model"]:
         weight = self.module.weight
         assert isinstance(weight, Tensor)
-        return weight
+        if not self.stores_less_one:
+            return weight
+        # Half precision would round the sum.
+        return 1 + weight.to(torch.promote_types(weight.dtype, torch.float32))
 
     @property
     def bias(self) -> Float[Tensor, " d_model"] | None:
@@ -99,8 +104,46 @@ class Norm:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class OutputMap:
+    """The map from the last features of a block to what it adds to the residual stream.
+
+    written(x) = W x + b, or with a norm behind it w * W x / r(W x), where an RMSNorm has w and r.
+    Given r, which is one number at each position, it is linear. So the features of a part of the
+    block, such as one head's z, write a part, and all parts add up to what is written:
+
+        part(x) = weight @ (x / r)    with weight = w * W, and r of the whole of x
+
+    Who changes some of the features changes r, and with it what the others write.
+    """
+
+    projection: Projection
+    norm: Norm | None
+    """Of what `projection` returns, which then has no bias; None: it is written as it is."""
+
+    @property
+    def weight(self) -> Float[Tensor, "d_model features"]:
+        """Each feature's column, as it is written where r is 1: w * W."""
+        weight = self.projection.weight
+        if self.norm is None:
+            return weight
+        return (weight * self.norm.weight[:, None]).to(weight.dtype)
+
+    def scaled(self, features: Float[Tensor, "*axes features"]) -> Float[Tensor, "*axes features"]:
+        """All features of a block, over r; as they are where there is no norm."""
+        if self.norm is None:
+            return features
+        returned = functional.linear(features, self.projection.weight.to(features.dtype))
+        return features / self.norm.divisor(returned)
+
+    def __call__(self, features: Float[Tensor, "*axes features"]) -> Float[Tensor, "*axes d_model"]:
+        """All that is written, the bias included."""
+        returned = self.projection(features)
+        return returned if self.norm is None else self.norm(returned)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LayerParts:
-    """The modules of one pre-norm transformer block."""
+    """The modules of one transformer block, which norms what attention and MLP read."""
 
     block: nn.Module
     """All of it, called with the residual stream first and everything else by name; it returns the
@@ -117,20 +160,44 @@ class LayerParts:
     """d_model -> num_key_value_heads * head_dim."""
     output: Projection
     """num_heads * head_dim -> d_model; its input is z, the heads' outputs side by side."""
+    attention_post_norm: Norm | None = None
+    """Norm of what `attention` returns, before it is added to the residual stream; None: none."""
     ungrouped: Callable[[int], Mapping[str, int]]
     """For n query heads with a key and a value each: attributes of `attention` that say so."""
     mlp: nn.Module
-    """Its output is what the MLP adds to the residual stream."""
+    """Its output, normed by `mlp_post_norm`, is what the MLP adds to the residual stream."""
     mlp_norm: Norm
+    mlp_post_norm: Norm | None = None
+    """Norm of what `mlp` returns; None: none."""
     mlp_down: Projection | None
     """d_mlp -> d_model, the last map of `mlp`; its input is the MLP's hidden neurons. None for a
     mixture of experts, whose neurons no module reads."""
 
     @property
-    def neuron_map(self) -> Projection:
-        """`mlp_down` where there are hidden neurons, which a caller has made sure of."""
+    def head_map(self) -> OutputMap:
+        """From z, all heads' outputs side by side, to what attention writes."""
+        return OutputMap(projection=self.output, norm=self.attention_post_norm)
+
+    @property
+    def neuron_map(self) -> OutputMap:
+        """From the hidden neurons to what the MLP writes, where a caller knows that there are any.
+
+        Its bias belongs to no neuron.
+        """
         assert self.mlp_down is not None, "a mixture of experts has no hidden neurons of its own"
-        return self.mlp_down
+        return OutputMap(projection=self.mlp_down, norm=self.mlp_post_norm)
+
+    @property
+    def mlp_writer(self) -> nn.Module:
+        """The module whose output is what the MLP adds to the residual stream."""
+        return self.mlp if self.mlp_post_norm is None else self.mlp_post_norm.module
+
+    def run_mlp(
+        self, stream: Float[Tensor, "*axes position d_model"]
+    ) -> Float[Tensor, "*axes position d_model"]:
+        """What the MLP writes when it reads this residual stream."""
+        output: Tensor = self.mlp(self.mlp_norm(stream))
+        return output if self.mlp_post_norm is None else self.mlp_post_norm(output)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -149,14 +216,22 @@ class DecoderParts:
     num_key_value_heads: int
     head_dim: int
     d_model: int
-    num_positions: int | None = None
-    """Where positions are learned: how many there are. None: any number can be computed."""
+    max_length: int | None = None
+    """Tokens of the longest text that is read as meant: learned positions, or the narrowest window
+    of attention, which hides nothing of a text that it covers. None: of any text."""
 
     @property
     def num_neurons(self) -> int:
         """Hidden neurons of each MLP; 0 where some layer holds a mixture of experts."""
         maps = [layer.mlp_down for layer in self.layers]
         return 0 if None in maps else int(self.layers[0].neuron_map.weight.shape[1])
+
+
+def narrowest_window(config: PreTrainedConfig) -> int | None:
+    """The narrowest window that a layer attends over [tokens]; None: all see everything."""
+    window: int | None = getattr(config, "sliding_window", None)
+    layer_types = getattr(config, "layer_types", None)
+    return window if not layer_types or "sliding_attention" in layer_types else None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -24,6 +24,8 @@ class Family:
     """Three matrices (gate, up, down) instead of two."""
     layer_norm: bool = False
     """Norms that remove the mean and have a bias, instead of RMSNorm."""
+    post_norms: bool = False
+    """Norms behind attention and MLP too."""
     head_norms: bool = False
     """Norms of each query and key."""
     fused_projections: bool = False
@@ -34,6 +36,7 @@ class Family:
 
 
 FAMILIES: dict[str, Family] = {
+    "gemma3_text": Family(head_norms=True, post_norms=True),
     "gpt2": Family(
         gated_mlp=False,
         layer_norm=True,
@@ -117,7 +120,7 @@ class ModelShape:
             + family.output_bias * self.d_model
             + family.mlp_bias * ((1 + family.gated_mlp) * self.d_mlp + self.d_model)
         )
-        norms = 2 * self._norm + family.head_norms * 2 * self.head_dim
+        norms = (4 if family.post_norms else 2) * self._norm + family.head_norms * 2 * self.head_dim
         return self.attention_weights + self._stored_mlp_weights + biases + norms
 
     @property

@@ -11,7 +11,8 @@ centring, and v = W_U[target] - W_U[distractor]:
 
 so the contributions add up to it exactly. c is its own transpose, so one vector per readout,
 g = c(w v) / r, is enough: a component contributes < u , g >, and a head < z , W_O^T g > at d_head
-numbers. Nothing is ranked or compared with other tokens here; `logit_lens` does that.
+numbers, with what `models.OutputMap` says where a norm stands behind W_O. Nothing is ranked or
+compared with other tokens here; `logit_lens` does that.
 
 Source: Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"; Wang et al. 2022,
 arXiv:2211.00593, section 3.
@@ -62,8 +63,9 @@ def direct_logit_attribution(run: RecordedRun, batch: CanvasBatch) -> DirectLogi
     components = [_written(at_readouts(record.embedding, batch), direction)[:, None]]
     output_bias = []
     for layer, recorded in zip(parts.layers, record.layers, strict=True):
-        at_z = direction @ layer.output.weight.to(direction.dtype)
-        by_head = (at_readouts(recorded.z, batch) * at_z).unflatten(-1, (parts.num_heads, -1))
+        at_z = direction @ layer.head_map.weight.to(direction.dtype)
+        scaled = layer.head_map.scaled(at_readouts(recorded.z, batch))
+        by_head = (scaled * at_z).unflatten(-1, (parts.num_heads, -1))
         mlp = _written(at_readouts(recorded.mlp_output, batch), direction)
         components += [by_head.sum(dim=-1), mlp[:, None]]
         output_bias.append(_of_bias(layer.output.bias, direction))

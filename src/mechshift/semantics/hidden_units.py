@@ -8,7 +8,8 @@ the nonlinearity (and the gate). It writes a_j times column j of that projection
 
 with a' corrupted and a clean: what corrupting this unit alone costs, to first order, along the path
 of `attribution.path`. The gradient at a_j is column j times the gradient at the MLP's output, so
-only the latter is taken. The scores of an MLP's units sum to its node score exactly.
+only the latter is taken. The scores of an MLP's units sum to its node score exactly. Where a norm
+stands behind the projection, a unit writes as `models.OutputMap` says, and a is over its divisor.
 """
 
 from collections.abc import Callable, Sequence
@@ -87,8 +88,10 @@ def _score_batch(
     scores = []
     for index, layer in enumerate(layers):
         total = gradients.total(index)
-        difference = corrupted[layer].to(total.dtype) - clean[layer].to(total.dtype)
-        weight = path.model.parts.layers[layer].neuron_map.weight.to(total.dtype)
+        neurons = path.model.parts.layers[layer].neuron_map
+        at_ends = (neurons.scaled(end[layer].to(total.dtype)) for end in (corrupted, clean))
+        difference = next(at_ends) - next(at_ends)
+        weight = neurons.weight.to(total.dtype)
         # One slot at a time: [row, position, unit] is large.
         by_slot = [((slot @ weight) * difference).sum(dim=1) for slot in total]
         scores.append(torch.stack(by_slot, dim=1))

@@ -160,5 +160,6 @@ def _written_logits(
         sign * parts.layers[at].neuron_map.weight[:, unit]
         for at, unit, sign in zip(layer.tolist(), index.tolist(), direction.tolist(), strict=True)
     ]
+    unembedding = parts.unembedding.weight
     written = parts.final_norm.centred(torch.stack(columns)) * parts.final_norm.weight
-    return written @ parts.unembedding.weight.T
+    return written.to(unembedding.dtype) @ unembedding.T

@@ -64,8 +64,8 @@ def layer_outputs(
     In float32 at least. The bias of the attention's output projection belongs to no head.
     """
     parts, recorded = run.model.parts, run.record.layers[layer]
-    z = at_readouts(recorded.z, batch)
-    heads = write_heads(z[None], parts.layers[layer].output, parts.num_heads)[0].transpose(0, 1)
+    scaled = parts.layers[layer].head_map.scaled(at_readouts(recorded.z, batch))
+    heads = write_heads(scaled[None], parts.layers[layer], parts.num_heads)[0].transpose(0, 1)
     return torch.cat([heads, at_readouts(recorded.mlp_output, batch)[:, None]], dim=1)
 
 

@@ -159,7 +159,8 @@ def _copies(
     parts = run.model.parts
     value = run.record.layers[layer].value.unflatten(-1, (parts.num_heads, -1))
     z = torch.einsum("rhk,rkhd->rhd", looked, value[batch.readout_row].to(looked.dtype))
-    written = write_heads(z.flatten(1)[None], parts.layers[layer].output, parts.num_heads)[0]
+    # The divisor of a norm behind the heads is left out: a lens reads directions.
+    written = write_heads(z.flatten(1)[None], parts.layers[layer], parts.num_heads)[0]
     rows = written.transpose(0, 1).flatten(0, 1)
     targets = batch.target_ids.repeat_interleave(parts.num_heads)
     rank = torch.cat(

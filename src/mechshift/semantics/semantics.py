@@ -108,7 +108,7 @@ def analyse_semantics(
         SemanticsError: no canvases, scores of other examples or nodes, no attribution at all, or a
             vocabulary too small for the random sequences.
         AttributionError: see `describe_neurons`.
-        ModelError: an MLP whose hidden units cannot be found, or too few learned positions.
+        ModelError: random sequences that are longer than the model can read.
     """
     lenses, direct, roles = [], [], []
     for batch in batch_canvases(model, canvases, settings.batch_size):

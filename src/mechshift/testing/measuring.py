@@ -21,20 +21,37 @@ from mechshift.models import LanguageModel
 
 @dataclass(kw_only=True)
 class PassCount:
-    """Passes so far; filled by hooks."""
+    """Passes so far; filled by hooks.
+
+    A call of the decoder that computes none of its layers, as for its input alone, is none.
+    """
 
     forward: int = 0
     backward: int = 0
     sizes: list[tuple[int, int]] = field(default_factory=list)
     """Rows and positions of each forward pass."""
+    layers: int = 0
+    """Layers whose attention has been computed in the call that is under way."""
 
 
 @contextmanager
 def counted_passes(model: LanguageModel) -> Iterator[PassCount]:
-    """Count the calls of the model's decoder inside the block, and backward passes through it."""
+    """Count the passes through the model's decoder inside the block, forward and backward."""
     count = PassCount()
     decoder: nn.Module = model.module.base_model
-    with removing(iter([decoder.register_forward_hook(_counting(count))])):
+
+    def begin(_module: nn.Module, _args: Any) -> None:
+        count.layers = 0
+
+    def compute(_module: nn.Module, _args: Any) -> None:
+        count.layers += 1
+
+    hooks = [
+        decoder.register_forward_pre_hook(begin),
+        *(layer.attention.register_forward_pre_hook(compute) for layer in model.parts.layers),
+        decoder.register_forward_hook(_counting(count)),
+    ]
+    with removing(iter(hooks)):
         yield count
 
 
@@ -43,6 +60,8 @@ def _counting(count: PassCount) -> Callable[[nn.Module, Any, Any], None]:
         count.backward += 1
 
     def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+        if not count.layers:
+            return
         hidden: Tensor = output.last_hidden_state
         count.forward += 1
         count.sizes.append((hidden.shape[0], hidden.shape[1]))

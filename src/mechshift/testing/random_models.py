@@ -14,6 +14,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     LlamaConfig,
@@ -30,6 +32,7 @@ from transformers import (
     Qwen3MoeConfig,
     Qwen3MoeForCausalLM,
 )
+from transformers.models.gemma3.modeling_gemma3 import Gemma3RMSNorm
 from transformers.pytorch_utils import Conv1D
 
 from mechshift.denoising import Contrast, EncodedExample
@@ -44,6 +47,7 @@ BLOCK_LENGTH = 4
 """Positions in a block of a random model with block-causal attention."""
 
 ARCHITECTURES: dict[str, tuple[Callable[..., Any], type[PreTrainedModel]]] = {
+    "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
     "gpt2": (GPT2Config, GPT2LMHeadModel),
     "llama": (LlamaConfig, LlamaForCausalLM),
     "ministral3": (Ministral3Config, Ministral3ForCausalLM),
@@ -55,6 +59,15 @@ ARCHITECTURES: dict[str, tuple[Callable[..., Any], type[PreTrainedModel]]] = {
 """Name -> configuration and class. GPT-2 and Llama have one KV head per query head."""
 
 SIZES: dict[str, dict[str, object]] = {
+    "gemma3": {
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 6,
+        # Every other layer sees a window, which covers short texts, and has angles of its own.
+        "sliding_window": 48,
+        "sliding_window_pattern": 2,
+        "query_pre_attn_scalar": 5,
+    },
     "gpt2": {"num_attention_heads": 2, "n_inner": 24},
     "llama": {"num_attention_heads": 2, "num_key_value_heads": 2},
     "ministral3": {
@@ -227,7 +240,9 @@ def randomise(module: PreTrainedModel, gain: float, seed: int) -> None:
         if isinstance(owner, nn.Embedding):
             values = noise
         elif parameter.ndim == 1:
-            values = 0.3 * noise + float(kind == "weight")  # only norms have a weight of one axis
+            # Only norms have a weight of one axis; Gemma's is stored less 1.
+            around = float(kind == "weight" and not isinstance(owner, Gemma3RMSNorm))
+            values = 0.3 * noise + around
         else:
             # The experts of a mixture lie on an axis before their maps.
             fan_in = parameter.shape[0 if isinstance(owner, Conv1D) else -1]
@@ -243,10 +258,10 @@ def _compute_in_float64(module: PreTrainedModel) -> None:
     """
     if module._can_set_experts_implementation():
         module.set_experts_implementation("eager")
-    made = {"Qwen3MoeTopKRouter": _router_of}
+    made = {"Gemma3RMSNorm": _gemma_norm_of, "Qwen3MoeTopKRouter": _router_of}
     for submodule in module.modules():
         name = type(submodule).__name__
-        make = _rms_norm_of if name.endswith("RMSNorm") else made.get(name)
+        make = made.get(name, _rms_norm_of if name.endswith("RMSNorm") else None)
         if make is not None:
             submodule.forward = make(submodule)
 
@@ -255,6 +270,14 @@ def _rms_norm_of(norm: Any) -> Callable[..., Float[Tensor, "*axes d"]]:
     def forward(hidden_states: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
         variance = hidden_states.pow(2).mean(-1, keepdim=True)
         return norm.weight * (hidden_states * torch.rsqrt(variance + norm.variance_epsilon))
+
+    return forward
+
+
+def _gemma_norm_of(norm: Any) -> Callable[..., Float[Tensor, "*axes d"]]:
+    def forward(x: Float[Tensor, "*axes d"]) -> Float[Tensor, "*axes d"]:
+        variance = x.pow(2).mean(-1, keepdim=True)
+        return (1 + norm.weight) * (x * torch.rsqrt(variance + norm.eps))
 
     return forward
 

@@ -12,12 +12,16 @@ import numpy as np
 import pytest
 import torch
 from transformers import (
+    Gemma3ForCausalLM,
+    Gemma3TextConfig,
     GPT2Config,
     GPT2LMHeadModel,
     Qwen2Config,
     Qwen2ForCausalLM,
     Qwen3Config,
     Qwen3ForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
 )
 
 from mechshift.ablation import AblationSettings
@@ -75,12 +79,31 @@ CLASSES = {
     ),
     "gpt2": (GPT2Config, GPT2LMHeadModel, dict(n_inner=768)),
 }
+ALSO_MEASURED = {
+    "gemma3": (
+        Gemma3TextConfig,
+        Gemma3ForCausalLM,
+        dict(num_key_value_heads=2, intermediate_size=640, head_dim=48),
+    ),
+    "qwen3_moe": (
+        Qwen3MoeConfig,
+        Qwen3MoeForCausalLM,
+        dict(
+            num_key_value_heads=2,
+            head_dim=48,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=320,
+        ),
+    ),
+}
+"""What a layer of these saves is measured."""
 ROWS, POSITIONS, SLOTS = 6, 20, 3
 BATCH = make_batches([ROWS], POSITIONS, ROWS * SLOTS, SLOTS)
 
 
 def wide_model(architecture, dtype=torch.float32, kind="arm", **overrides):
-    config_class, model_class, sizes = CLASSES[architecture]
+    config_class, model_class, sizes = (CLASSES | ALSO_MEASURED)[architecture]
     torch.manual_seed(0)
     module = model_class(
         config_class(**(SIZES | sizes | overrides), bos_token_id=0, eos_token_id=0)
@@ -104,7 +127,7 @@ def alive(model):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("architecture", CLASSES)
+@pytest.mark.parametrize("architecture", CLASSES | ALSO_MEASURED)
 def test_a_layer_saves_and_records_what_is_planned(architecture, dtype, plain_canvases, on_task):
     """Every storage that autograd saves or the hooks keep, of one layer more."""
     model = wide_model(architecture, dtype)
@@ -129,7 +152,8 @@ def test_a_layer_saves_and_records_what_is_planned(architecture, dtype, plain_ca
             for layer in layers[:num_layers]:
                 arguments = {}
                 if architecture != "gpt2":
-                    angles = decoder.rotary_emb(hidden, batch.position_ids)
+                    kinds = () if architecture != "gemma3" else (layer.self_attn.layer_type,)
+                    angles = decoder.rotary_emb(hidden, batch.position_ids, *kinds)
                     arguments = {"position_embeddings": angles}
                 hidden = layer(hidden, attention_mask=None, **arguments)
                 hidden = hidden[0] if isinstance(hidden, tuple) else hidden

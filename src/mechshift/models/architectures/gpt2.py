@@ -25,7 +25,7 @@ def read_gpt2_layout(module: PreTrainedModel) -> DecoderParts:
         num_key_value_heads=config.num_attention_heads,
         head_dim=decoder.h[0].attn.head_dim,
         d_model=config.hidden_size,
-        num_positions=config.max_position_embeddings,
+        max_length=config.max_position_embeddings,
     )
 
 

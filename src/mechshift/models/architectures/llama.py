@@ -17,7 +17,14 @@ from transformers import (
     Qwen3MoeForCausalLM,
 )
 
-from mechshift.models.parts import Architecture, DecoderParts, LayerParts, Norm, Projection
+from mechshift.models.parts import (
+    Architecture,
+    DecoderParts,
+    LayerParts,
+    Norm,
+    Projection,
+    narrowest_window,
+)
 
 
 def read_llama_layout(module: PreTrainedModel) -> DecoderParts:
@@ -33,6 +40,7 @@ def read_llama_layout(module: PreTrainedModel) -> DecoderParts:
         num_key_value_heads=config.num_key_value_heads,
         head_dim=decoder.layers[0].self_attn.head_dim,
         d_model=config.hidden_size,
+        max_length=narrowest_window(config),
     )
 
 

@@ -243,7 +243,7 @@ def saved_per_token(model: ModelOnTask, groups: int) -> int:
     """Bytes that one layer of a forward pass leaves for its backward pass and the hooks.
 
     The residual stream before both norms and the MLP's output; q, k, v, the rotated q and k, z;
-    what the MLP's product and activation saved, and in a mixture what its experts read and write.
+    what the MLP's product and activation saved, and in a mixture what its experts read.
 
     Args:
         model: whose layer.
@@ -257,12 +257,13 @@ def saved_per_token(model: ModelOnTask, groups: int) -> int:
     elif keys < shape.d_query:
         # Beside a mask the kernel takes keys and values that are repeated for query heads.
         heads = 5 * shape.d_query + 2 * keys
-    mlp = (3 if family.gated_mlp else 4) * shape.d_mlp + 2 * shape.d_routed
+    mlp = (3 if family.gated_mlp else 4) * shape.d_mlp + shape.d_routed
     numbers = 3 * shape.d_model + heads + mlp
-    copied = 0
+    # What norms behind attention and MLP read, in float32 whatever the model's precision.
+    copied = 2 * shape.d_model * family.post_norms
     if model.itemsize < WIDE and not family.layer_norm:
         # RMSNorm works on a float32 copy of what it reads.
-        copied = 2 * shape.d_model + family.head_norms * (shape.d_query + keys)
+        copied += 2 * shape.d_model + family.head_norms * (shape.d_query + keys)
     return numbers * model.itemsize + copied * WIDE
 
 
