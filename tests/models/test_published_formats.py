@@ -85,6 +85,44 @@ SDAR = QWEN_SIZES | {
     "use_sliding_window": False,
     "tie_word_embeddings": False,
 }
+EXPERTS = {
+    "decoder_sparse_step": 1,
+    "head_dim": 6,
+    "max_window_layers": 2,
+    "mlp_only_layers": [],
+    "moe_intermediate_size": 8,
+    "norm_topk_prob": True,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "output_router_logits": False,
+    "router_aux_loss_coef": 0.001,
+    "tie_word_embeddings": False,
+    "use_sliding_window": False,
+}
+SDAR_MOE = QWEN_SIZES | {
+    "architectures": ["SDARMoeForCausalLM"],
+    "auto_map": {
+        "AutoConfig": "configuration_sdar_moe.SDARMoeConfig",
+        "AutoModelForCausalLM": "modeling_sdar_moe.SDARMoeForCausalLM",
+    },
+    "model_type": "sdar_moe",
+    "attention_bias": False,
+    "mask_token_id": 21,
+    "sliding_window": None,
+    **EXPERTS,
+}
+RND1 = QWEN_SIZES | {
+    "architectures": ["RND1LM"],
+    "auto_map": {"AutoModel": "modeling_rnd.RND1LM"},
+    "model_type": "rnd1",
+    "attention_bias": False,
+    "mask_token_id": 21,
+    "moe_backend": "hf",
+    "num_diffusion_steps": 256,
+    "rope_scaling": False,
+    "sliding_window": False,
+    **EXPERTS,
+}
 FAST_DLLM = QWEN_SIZES | {
     "architectures": ["Fast_dLLM_QwenForCausalLM"],
     "auto_map": {
@@ -218,8 +256,28 @@ def hub_gpt2_name(name):
     return name.removeprefix("transformer.")
 
 
+def each_expert_by_itself(weights):
+    """The weights as published: a mixture's experts one by one, where the class stacks them."""
+    stored = {}
+    for name, weight in weights.items():
+        place, _, kind = name.rpartition(".experts.")
+        if not place:
+            stored[name] = weight
+            continue
+        for expert, own in enumerate(weight):
+            of_kind = (
+                {"down_proj": own}
+                if kind == "down_proj"
+                else dict(zip(("gate_proj", "up_proj"), own.chunk(2), strict=True))
+            )
+            for projection, part in of_kind.items():
+                stored[f"{place}.experts.{expert}.{projection}.weight"] = part.contiguous().clone()
+    return stored
+
+
 LLAMA_OF_LLADA = {"num_key_value_heads": 4, "rope_theta": 5e5, "rms_norm_eps": 1e-5}
 QWEN = {"rope_theta": 1e6}
+QWEN_MOE = QWEN | {"head_dim": 6, "norm_topk_prob": True}
 
 # Name: config.json, stock architecture, its settings, names in the file, and names not stored.
 FORMATS = {
@@ -228,6 +286,8 @@ FORMATS = {
     "wedlm of qwen3": (WEDLM_QWEN3, "qwen3", QWEN | {"head_dim": 6}, same, ()),
     "wedlm of qwen2.5": (WEDLM_QWEN2, "qwen2", QWEN, same, ()),
     "sdar": (SDAR, "qwen3", QWEN | {"head_dim": 6}, same, ()),
+    "sdar-moe": (SDAR_MOE, "qwen3_moe", QWEN_MOE, same, ()),
+    "rnd1": (RND1, "qwen3_moe", QWEN_MOE, same, ()),
     "fast-dllm": (
         FAST_DLLM,
         "qwen2",
@@ -282,6 +342,7 @@ def published(tmp_path, tiny_module, word_tokenizer):
             for layer in (0, 1):
                 mask = torch.ones(1, 1, 64, 64, dtype=torch.bool).tril()
                 weights[rename(f"transformer.h.{layer}.attn.bias")] = mask
+        weights = each_expert_by_itself(weights)
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         (folder / "config.json").write_text(json.dumps(config))
         marker = tmp_path / "executed"

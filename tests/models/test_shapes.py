@@ -30,6 +30,7 @@ from mechshift.testing import ARCHITECTURES, random_language_model
         ("Qwen/Qwen3-1.7B-Base", 1_720_574_976),
         ("Qwen/Qwen3-4B", 4_022_468_096),
         ("Qwen/Qwen3-8B", 8_190_735_360),
+        ("Qwen/Qwen3-30B-A3B", 30_532_122_624),
         ("meta-llama/Llama-2-7b-hf", 6_738_415_616),
         ("openai-community/gpt2", 124_439_808),
         ("openai-community/gpt2-medium", 354_823_168),
@@ -129,7 +130,9 @@ def test_a_model_that_is_not_on_this_machine_and_not_published_is_refused(model_
 
 
 def test_a_class_that_is_not_supported_is_refused():
-    with pytest.raises(ModelError, match="the shape of a 'bert' model is not known; known: gpt2"):
+    with pytest.raises(
+        ModelError, match="the shape of a 'bert' model is not known; known: gemma3_text, gpt2"
+    ):
         model_shape(BertConfig())
 
 

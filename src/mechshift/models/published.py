@@ -62,6 +62,8 @@ DREAM_LIKE = "published with Dream's code; parent and mask token not confirmed"
 DIFFULLAMA = "code of HKUNLP/DiffuLLaMA (model.py, loader.py, train.py)"
 A2D = "code of ZHZisZZ/dllm; stock Qwen gave equal logits on random weights"
 SDAR = "code and a training config of JetAstra/SDAR"
+SDAR_MOE = "published code that reads the model; parent by SDAR's other sizes"
+RND1 = "code of RadicalNumerics/RND1"
 FAST_DLLM = "model card, and published code that reads the model"
 OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
 OPDLM = "code of divelab/OPDLM and a model card"
@@ -101,6 +103,7 @@ def _pairs() -> Iterator[PairEntry]:
     yield from _small_qwen_pairs()
     yield from _block_pairs()
     yield from _wedlm_pairs()
+    yield from _mixture_pairs()
 
 
 def _dream_pairs() -> Iterator[PairEntry]:
@@ -238,6 +241,29 @@ def _block_pairs() -> Iterator[PairEntry]:
             description=f"the ARM's own weights, {size}: what attention alone changes",
             source=OPDLM,
         )
+
+
+def _mixture_pairs() -> Iterator[PairEntry]:
+    yield PairEntry(
+        name="rnd1-30b-a3b",
+        arm=ModelSource(path="Qwen/Qwen3-30B-A3B"),
+        mdm=ModelSource(path="radicalnumerics/RND1-Base-0910"),
+        shift=True,
+        mask_token_id=151669,
+        description="RND1, a mixture of 128 experts (61 GB each)",
+        source=RND1,
+    )
+    yield PairEntry(
+        name="sdar-30b-a3b",
+        arm=ModelSource(path="Qwen/Qwen3-30B-A3B-Base"),
+        mdm=ModelSource(path="JetLM/SDAR-30B-A3B-Chat"),
+        shift=False,
+        attention="block-causal",
+        block_length=4,
+        mask_token_id=151669,
+        description="SDAR, a mixture of 128 experts (61 GB each)",
+        source=SDAR_MOE,
+    )
 
 
 PAIRS: dict[str, PairEntry] = {entry.name: entry for entry in _pairs()}

@@ -76,6 +76,19 @@ QWEN3_0_6B = _qwen3(28, 1024, 16, 3072)
 QWEN3_1_7B = _qwen3(28, 2048, 16, 6144)
 QWEN3_4B = _qwen3(36, 2560, 32, 9728)
 QWEN3_8B = _qwen3(36, 4096, 32, 12288)
+QWEN3_30B_A3B = ModelShape(
+    family=FAMILIES["qwen3_moe"],
+    num_layers=48,
+    d_model=2048,
+    num_heads=32,
+    num_key_value_heads=4,
+    head_dim=128,
+    d_mlp=8 * 768,
+    vocab_size=151936,
+    tied=False,
+    num_experts=128,
+    experts_per_token=8,
+)
 SMOLLM2_135M = ModelShape(
     family=FAMILIES["llama"],
     num_layers=30,
@@ -102,6 +115,8 @@ PUBLISHED_SHAPES: dict[str, ModelShape] = {
     "Qwen/Qwen3-4B-Base": QWEN3_4B,
     "Qwen/Qwen3-8B": QWEN3_8B,
     "Qwen/Qwen3-8B-Base": QWEN3_8B,
+    "Qwen/Qwen3-30B-A3B": QWEN3_30B_A3B,
+    "Qwen/Qwen3-30B-A3B-Base": QWEN3_30B_A3B,
     "meta-llama/Llama-2-7b-hf": _llama(11008, 32000),
     "openai-community/gpt2": _gpt2(12, 768, 12),
     "openai-community/gpt2-medium": _gpt2(24, 1024, 16),
