@@ -30,7 +30,8 @@ METHOD_WORDS = {
         " over {ig_steps} points (rule “{rule}”) of the straight path of embeddings; summed over"
         " positions and steps, averaged over examples.",
         completeness="If the path had infinitely many points, the edges out of the input would"
-        " explain the whole effect of the corruption.",
+        " explain the whole effect of the corruption; in a mixture of experts all but the jumps"
+        " where the path exchanges a token's experts.",
     ),
     "eap": MethodWords(
         definition="EAP: difference of a source's output between corrupted and clean prompt, times"
