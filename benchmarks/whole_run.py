@@ -42,13 +42,12 @@ from random_pair import PairShape, write_random_pair
 
 from attribution import forward_and_backward
 from comparison import least_seconds, seconds_of
-from mechshift.ablation import AblationSettings, max_num_plans
+from mechshift.ablation import whole_passes
 from mechshift.attribution import method_options
 from mechshift.circuits import select_top_edges
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import CanvasBatch, batch_canvases
 from mechshift.evaluation.circuit_plan import plan_circuit
-from mechshift.graph import Graph, third_of_layers
 from mechshift.models import LanguageModel
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
@@ -219,7 +218,7 @@ def least_of_stages(given: Given) -> dict[str, float]:
         seconds["faithfulness"] += (
             2 * discovery.forward + (2 + runs) * held_out.forward + fed * product
         )
-        seconds["ablation"] += ablation_passes(graph, settings.ablation) * held_out.forward
+        seconds["ablation"] += whole_passes(graph, settings.ablation) * held_out.forward
     scores = read_scores(scores_folder(run, task.name, "arm"))
     seconds["comparison"] = least_seconds(
         scores.graph, scores.values.sum(axis=1), settings.comparison, whole=True
@@ -278,21 +277,6 @@ def circuits_run(given: Given, model: LanguageModel) -> tuple[int, int]:
             elements += sum(one.numel() for both in inputs for one in both if one is not None)
             runs += 1
     return runs, elements
-
-
-def ablation_passes(graph: Graph, settings: AblationSettings) -> float:
-    """Over the examples that are ablated, each from the first layer that it ablates on.
-
-    Controls of the early third lie behind it, those of the others anywhere.
-    """
-    plans = max_num_plans(graph, settings, with_circuit=True)
-    early, middle, _ = (
-        float(one.sum()) / graph.num_layers for one in third_of_layers(graph.num_layers)
-    )
-    controls = 2 * settings.num_control_draws * len(settings.kinds)
-    spared = len(settings.kinds) * (early + (early + middle)) + controls * early
-    single = (graph.num_heads + 1) * sum(range(1, graph.num_layers + 1)) / graph.num_layers
-    return 2 + (plans - spared) * len(settings.replacements) + 2 + single
 
 
 if __name__ == "__main__":

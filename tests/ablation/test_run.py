@@ -17,6 +17,7 @@ from mechshift.ablation import (
     run_ablations,
     standard_plans,
     sweep_ablations,
+    whole_passes,
 )
 from mechshift.circuits import select_top_edges
 from mechshift.tasks import PoolConfig, load_task_file
@@ -124,3 +125,30 @@ def test_a_model_also_decodes_under_every_plan_where_that_is_asked_for(canvases_
     assert sum(seen) == max_num_runs(
         model.graph(), canvases, settings, with_circuit=False, decoding=decoding
     )
+
+
+def test_whole_passes_are_the_layers_that_are_computed(canvases_of, circuit_of):
+    """Counted where they are: within a twelfth, since controls' first layers are drawn."""
+    model = random_language_model("qwen2", "mdm", num_layers=6)
+    canvases, settings = (
+        canvases_of(model, 12),
+        replace(SETTINGS, norm_tolerance=0.99, batch_size=99),
+    )
+    called = []
+    hooks = [
+        layer.mlp.register_forward_pre_hook(lambda *_: called.append(1))
+        for layer in model.module.model.layers  # called, if not computed
+    ]
+    found = run_ablations(
+        model,
+        canvases,
+        circuit=circuit_of(model),
+        mean_canvases=canvases,
+        metric="logit_diff",
+        settings=settings,
+    )
+    for hook in hooks:
+        hook.remove()
+    assert not found.table.left_out
+    # Norms, and the means of the sweep, take a whole pass each; it is one batch.
+    assert len(called) / 6 - 2 == pytest.approx(whole_passes(model.graph(), settings), rel=1 / 12)

@@ -29,6 +29,7 @@ from mechshift.ablation.run import AblationRun as AblationRun
 from mechshift.ablation.run import Decoding as Decoding
 from mechshift.ablation.run import max_num_runs as max_num_runs
 from mechshift.ablation.run import run_ablations as run_ablations
+from mechshift.ablation.run import whole_passes as whole_passes
 from mechshift.ablation.settings import MIN_EXAMPLES as MIN_EXAMPLES
 from mechshift.ablation.settings import REPLACEMENTS as REPLACEMENTS
 from mechshift.ablation.settings import AblationSettings as AblationSettings

@@ -19,7 +19,7 @@ from mechshift.ablation.sweep import num_runs, sweep_ablations
 from mechshift.ablation.table import AblationTable
 from mechshift.circuits import Circuit
 from mechshift.denoising import Canvas
-from mechshift.graph import Graph
+from mechshift.graph import Graph, third_of_layers
 from mechshift.models import LanguageModel
 from mechshift.tasks import Example, PoolConfig, Task
 
@@ -128,3 +128,20 @@ def max_num_runs(
     if decoding is None:
         return swept + single
     return swept + single + num_decodings(len(decoding.examples), num_plans, settings)
+
+
+def whole_passes(graph: Graph, settings: AblationSettings) -> float:
+    """What `run_ablations` computes of one batch, without decoding, in passes through all layers.
+
+    Each pass begins at the first layer that it ablates. Controls of the early third are taken to
+    lie behind it, the others' anywhere. Clean and corrupted passes are whole, for the plans and
+    for the single components.
+    """
+    plans = max_num_plans(graph, settings, with_circuit=True)
+    early, middle, _ = (
+        float(one.sum()) / graph.num_layers for one in third_of_layers(graph.num_layers)
+    )
+    controls = 2 * settings.num_control_draws * len(settings.kinds)
+    spared = len(settings.kinds) * (early + (early + middle)) + controls * early
+    single = (graph.num_heads + 1) * sum(range(1, graph.num_layers + 1)) / graph.num_layers
+    return 2 + (plans - spared) * len(settings.replacements) + 2 + single

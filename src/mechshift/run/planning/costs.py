@@ -102,9 +102,16 @@ def decoding(model: ModelOnTask, num_examples: int, times: int = 1) -> Work:
     return forward(model, calls, times) + Work(peaks=(memory.decode(model, calls),))
 
 
-def ablating(model: ModelOnTask, batches: Batches, times: int) -> Work:
-    """Calls with outputs replaced, or recorded to replace others."""
-    return forward(model, batches, times) + Work(peaks=(memory.ablate(model, batches),))
+def ablating(model: ModelOnTask, batches: Batches, times: int, whole: float | None = None) -> Work:
+    """Calls with outputs replaced, or recorded to replace others.
+
+    Args:
+        times: calls.
+        whole: passes through all layers that they come to, where they begin at later ones.
+    """
+    calls = forward(model, batches, times)
+    share = 1.0 if whole is None else whole / times
+    return replace(calls, flops=share * calls.flops, peaks=(memory.ablate(model, batches),))
 
 
 def method_points(model: ModelOnTask, method: str) -> tuple[float, ...]:

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from mechshift.ablation import max_num_plans
+from mechshift.ablation import max_num_plans, whole_passes
 from mechshift.ablation.decoded import decodable
 from mechshift.ablation.single_components import num_forward_passes
 from mechshift.attribution import NUM_GROUPS
@@ -200,7 +200,8 @@ def _ablation(model: ModelOnTask, batch_size: int) -> Work:
     single = num_forward_passes(model.graph, 1, settings.single_replacement)
     passes = 2 + plans * len(settings.replacements) + single
     means = ("mean" in settings.replacements) + (settings.single_replacement == "mean")
-    work = costs.ablating(model, model.canvases(examples, batch_size), passes)
+    whole = whole_passes(model.graph, settings)
+    work = costs.ablating(model, model.canvases(examples, batch_size), passes, whole)
     if settings.decode:
         means += "mean" in decodable(settings)
         runs = 1 + plans * len(decodable(settings))
