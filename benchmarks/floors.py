@@ -23,9 +23,8 @@ from typing import Literal
 
 import tyro
 from measuring import show
-from whole_run import ablation_passes
 
-from mechshift.ablation import AblationSettings, max_num_plans
+from mechshift.ablation import AblationSettings, max_num_plans, whole_passes
 from mechshift.graph import Graph
 from mechshift.run import RunSettings
 from mechshift.run.folders import ABLATION
@@ -112,9 +111,9 @@ def stage_rows(plan: RunPlan, device: Device, ablation: AblationSettings) -> lis
         share = share_of_layers(graph, ablation) if one.stage == ABLATION else 1.0
         stage = stages[f"{one.stage}, {one.task}"]
         products = work.flops / device.bfloat16 + work.float32_flops / device.float32
-        stage.products += share * products
+        stage.products += products
         stage.bytes += share * passes * weights / device.bandwidth
-        stage.expected += share * one.seconds
+        stage.expected += one.seconds
     rows = []
     for name, stage in stages.items():
         floor = max(stage.products, stage.bytes)
@@ -125,9 +124,9 @@ def stage_rows(plan: RunPlan, device: Device, ablation: AblationSettings) -> lis
 
 
 def share_of_layers(graph: Graph, settings: AblationSettings) -> float:
-    """Of the layers of a plan's ablations, which are counted as whole passes, those computed."""
+    """Of the layers of as many whole passes as a plan's ablations are, those computed."""
     plans = max_num_plans(graph, settings, with_circuit=True) * len(settings.replacements)
-    return ablation_passes(graph, settings) / (2 + plans + 2 + graph.num_sources - 1)
+    return whole_passes(graph, settings) / (2 + plans + 2 + graph.num_sources - 1)
 
 
 if __name__ == "__main__":
