@@ -1,5 +1,6 @@
 """Files and folders on the disk: whole under their names, and what is there is kept or replaced."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -74,3 +75,23 @@ def test_a_folder_is_made_and_tried_before_long_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(OSError, match="file"):
         make_writable(tmp_path / "file")
+
+
+def test_what_has_the_name_keeps_it_where_the_new_one_cannot_have_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("old", "new"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "text").write_text(name)
+
+    def refuse(_path: Path, _target: Path) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(OSError, match="Input/output error"):
+        move_into_place(tmp_path / "new", tmp_path / "old", replace=True)
+    assert (tmp_path / "old" / "text").read_text() == "old"
+    monkeypatch.undo()
+    move_into_place(tmp_path / "new", tmp_path / "old", replace=True)
+    assert (tmp_path / "old" / "text").read_text() == "new"
+    assert [path.name for path in tmp_path.iterdir()] == ["old"]

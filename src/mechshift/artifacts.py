@@ -11,8 +11,8 @@ One folder per stage and task:
    So a folder under its final name is whole; what a killed run left is removed at the next write.
 2. Nothing in it depends on the time, the machine or the path: the same inputs give the same bytes.
 3. Pickle is never read or written.
-4. A folder is never overwritten with other results: `is_current` and `write_artifact` refuse, and
-   name the settings that differ.
+4. A folder is not overwritten with other results, unless its writer makes them anew: `is_current`
+   and `write_artifact` refuse, and name the settings that differ.
 
 The inputs of a stage are named by `artifact_hash`, so a change upstream is noticed downstream.
 """
@@ -22,7 +22,7 @@ import json
 import platform
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
 from io import BytesIO
@@ -35,8 +35,9 @@ import polars as pl
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
-from mechshift.disk import move_into_place, partial_folder, write_text
+from mechshift.disk import disk_refusal, move_into_place, partial_folder, write_text
 from mechshift.errors import ArtifactError
+from mechshift.input_files import as_declared, read_json
 
 FORMAT_VERSION = 2
 """Raised when a folder written before could no longer be read as it was meant."""
@@ -90,6 +91,7 @@ def write_artifact(
     arrays: Mapping[str, np.ndarray] = _NOTHING,
     tables: Mapping[str, pl.DataFrame] = _NOTHING,
     texts: Mapping[str, str] = _NOTHING,
+    replace: bool = False,
 ) -> None:
     """Write one stage's results, all or nothing.
 
@@ -103,6 +105,7 @@ def write_artifact(
         arrays: any numeric or boolean dtype.
         tables: written as `NAME.parquet`.
         texts: written in UTF-8 under their names as they are, for example `examples.jsonl`.
+        replace: whatever is there makes room, once all of the new is on the disk.
 
     Raises:
         ArtifactError: `folder` holds something else already, or the disk refuses.
@@ -112,7 +115,10 @@ def write_artifact(
         _write_files(partial, arrays, tables, texts)
         files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
         write_text(partial / MANIFEST_NAME, _manifest_text(made_from | {"files": files}))
-        _move_into_place(partial, folder)
+        if replace:
+            move_into_place(partial, folder, replace=True)
+        else:
+            _move_into_place(partial, folder)
 
 
 def read_artifact(folder: Path, *, stage: str) -> Artifact:
@@ -134,21 +140,28 @@ def read_artifact(folder: Path, *, stage: str) -> Artifact:
         for name, expected in manifest.files.items()
         if name != ARRAYS_NAME
     }
-    return Artifact(
-        folder=folder,
-        manifest=manifest,
-        arrays=_StoredArrays(folder, manifest.files.get(ARRAYS_NAME)),
-        tables={
-            name.removesuffix(TABLE_SUFFIX): pl.read_parquet(BytesIO(content))
-            for name, content in contents.items()
-            if name.endswith(TABLE_SUFFIX)
-        },
-        texts={
-            name: content.decode("utf-8")
-            for name, content in contents.items()
-            if not name.endswith(TABLE_SUFFIX)
-        },
-    )
+    try:
+        return Artifact(
+            folder=folder,
+            manifest=manifest,
+            arrays=_StoredArrays(folder, manifest.files.get(ARRAYS_NAME)),
+            tables={
+                name.removesuffix(TABLE_SUFFIX): pl.read_parquet(BytesIO(content))
+                for name, content in contents.items()
+                if name.endswith(TABLE_SUFFIX)
+            },
+            texts={
+                name: content.decode("utf-8")
+                for name, content in contents.items()
+                if not name.endswith(TABLE_SUFFIX)
+            },
+        )
+    except (SafetensorError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ArtifactError(
+            f"{folder} holds what its manifest says, and is damaged all the same ({reason:.200});"
+            " delete it and run again."
+        ) from error
 
 
 def is_current(
@@ -200,20 +213,41 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder} holds no {MANIFEST_NAME}, so no stage of mechshift finished there;"
             " run that stage first, or give another folder."
         )
-    try:
-        content = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ArtifactError(
-            f"{path} is not JSON ({error}); delete {folder} and run again."
-        ) from None
-    found = content.get("format_version") if isinstance(content, dict) else None
+    advice = f"delete {folder} and run again"
+    content: dict[str, Any] = read_json(path, dict[str, Any], error=ArtifactError, advice=advice)
+    found = content.get("format_version")
     if found != FORMAT_VERSION:
         raise ArtifactError(
-            f"{path} has format version {found}, and this mechshift reads {FORMAT_VERSION};"
+            f"{path} has format version {found!r:.60}, and this mechshift reads {FORMAT_VERSION};"
             " use the mechshift that wrote it, or delete the folder and run again."
         )
-    _check_manifest(path, content)
-    return Manifest(**content)
+    manifest: Manifest = as_declared(
+        content, Manifest, where=str(path), error=ArtifactError, advice=advice
+    )
+    outside = [name for name in manifest.files if Path(name).name != name]
+    if outside:
+        raise ArtifactError(f"{path} names files outside its folder: {outside[0]!r:.60}.")
+    return manifest
+
+
+def stored_setting(folder: Path, key: str, declared: Any) -> Any:
+    """One of the settings that a folder was made with, as the type that they were stored from.
+
+    Raises:
+        ArtifactError: no stage finished there, or its manifest has no such setting.
+    """
+    return setting_in(read_manifest(folder), folder, key, declared)
+
+
+def setting_in(manifest: Manifest, folder: Path, key: str, declared: Any) -> Any:
+    """The same of a manifest that was read from `folder`."""
+    return as_declared(
+        manifest.config.get(key),
+        declared,
+        where=f"{folder / MANIFEST_NAME}, config.{key}",
+        error=ArtifactError,
+        advice=f"delete {folder} and run again",
+    )
 
 
 class _StoredArrays(Mapping[str, np.ndarray]):
@@ -317,22 +351,14 @@ def _explained(folder: Path) -> Iterator[None]:
     """Turn the system's refusal (disk full, no permission, a file in the way) into one line."""
     try:
         yield
-    except (OSError, SafetensorError, pl.exceptions.ComputeError) as error:
-        reason = getattr(error, "strerror", None) or error
+    except Exception as error:
+        reason = disk_refusal(error)
+        if reason is None:
+            raise
         raise ArtifactError(
             f"cannot write {folder}: {reason}; free the disk or choose another"
             " folder, then run again: finished stages are kept."
         ) from error
-
-
-def _check_manifest(path: Path, content: Mapping[str, Any]) -> None:
-    expected = {field.name for field in fields(Manifest)}
-    if content.keys() != expected:
-        odd = ", ".join(sorted(content.keys() ^ expected))
-        raise ArtifactError(f"{path} has missing or unknown keys: {odd}; delete it and run again.")
-    outside = [name for name in content["files"] if Path(name).name != name]
-    if outside:
-        raise ArtifactError(f"{path} names files outside its folder: {', '.join(outside)}.")
 
 
 def _check_files(folder: Path, manifest: Manifest) -> None:

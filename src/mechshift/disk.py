@@ -62,7 +62,12 @@ def move_into_place(partial: Path, folder: Path, *, replace: bool = False) -> No
         shutil.rmtree(older, ignore_errors=True)
         if folder.exists():
             folder.rename(older)
-    partial.replace(folder)
+    try:
+        partial.replace(folder)
+    except OSError:
+        if replace and older.exists():
+            older.rename(folder)
+        raise
     flush(folder.parent)
     if replace:
         shutil.rmtree(older, ignore_errors=True)
@@ -76,6 +81,16 @@ def make_writable(folder: Path) -> None:
     """
     folder.mkdir(parents=True, exist_ok=True)
     TemporaryFile(dir=folder).close()
+
+
+def disk_refusal(error: Exception) -> str | None:
+    """The system's reason, if an error is one of the disk's.
+
+    Weights, tables and tokenizers are written in Rust, whose libraries have errors of their own.
+    """
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    return str(error) if "(os error " in str(error) else None
 
 
 def flush(path: Path) -> None:

@@ -18,9 +18,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import jaxtyping
 import numpy as np
 
-from mechshift.errors import ArtifactError
+from mechshift.errors import ArtifactError, MechshiftError
+from mechshift.input_files import MAX_SHOWN, as_declared
 
 Record = TypeVar("Record")
 
@@ -110,24 +112,61 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
             values[field.name] = _build(nested, name + ".", flat, unused)
             continue
         unused.discard(name)
+        where = f"stored {record_type.__name__}, '{name}'"
         item_type = _record_type(_item_hint(hint))
         if name in flat.arrays:
-            values[field.name] = flat.arrays[name]
+            values[field.name] = _array(flat.arrays[name], hint, where)
         elif name not in flat.scalars:
             raise ArtifactError(
                 f"stored {record_type.__name__} lacks '{name}'; delete its folder and run its stage"
                 " again."
             )
         elif item_type is not None and flat.scalars[name] is not None:
-            values[field.name] = _build_items(item_type, name, flat, unused)
+            values[field.name] = _build_items(item_type, name, hint, flat, unused, where)
         else:
-            values[field.name] = _as_declared(flat.scalars[name], hint)
-    return record_type(**values)
+            values[field.name] = _declared(flat.scalars[name], _without_arrays(hint), where)
+    try:
+        return record_type(**values)
+    except (AssertionError, MechshiftError) as error:  # each alone is right, and not together
+        raise ArtifactError(
+            f"stored {record_type.__name__} is damaged: {str(error)[:MAX_SHOWN].removesuffix('.')}"
+            f"; {_ADVICE}."
+        ) from error
 
 
-def _build_items(item_type: type, name: str, flat: FlatRecord, unused: set[str]) -> Any:
+_ADVICE = "delete its folder and run its stage again"
+
+
+def _declared(value: JsonValue, hint: Any, where: str) -> Any:
+    return as_declared(value, hint, where=where, error=ArtifactError, advice=_ADVICE)
+
+
+def _array(array: np.ndarray, hint: Any, where: str) -> np.ndarray:
+    """An array of the kind and number of axes that the field declares (jaxtyping)."""
+    if not any(isinstance(array, one) for one in _options(hint) if isinstance(one, type)):
+        raise ArtifactError(
+            f"{where}: an array of {array.dtype} {list(array.shape)} is none of {hint}; {_ADVICE}."
+        )
+    return array
+
+
+def _without_arrays(hint: Any) -> Any:
+    """What JSON may hold of a field; arrays are stored elsewhere."""
+    kept = [o for o in _options(hint) if not (isinstance(o, type) and _is_array(o))]
+    return typing.Union[*kept] if kept else types.NoneType
+
+
+def _is_array(option: type) -> bool:
+    return issubclass(option, np.ndarray | jaxtyping.AbstractArray)
+
+
+def _build_items(
+    item_type: type, name: str, hint: Any, flat: FlatRecord, unused: set[str], where: str
+) -> Any:
     """The tuple or mapping of records whose JSON values stand under `name`."""
-    stored = flat.scalars[name]
+    by_name = any(typing.get_origin(option) is Mapping for option in _options(hint))
+    shape = dict[str, dict[str, Any]] if by_name else list[dict[str, Any]]
+    stored = _declared(flat.scalars[name], shape, where)
     items: dict[str, Any] = {}
     for key, scalars in _items(stored):
         start = f"{name}.{key}."
@@ -159,21 +198,3 @@ def _item_hint(hint: Any) -> Any:
         if typing.get_origin(option) is Mapping:
             return arguments[1]
     return None
-
-
-def _as_declared(value: JsonValue, hint: Any) -> Any:
-    """JSON has no tuples and no integer-valued floats; give back what the field declares."""
-    origins = {typing.get_origin(option): typing.get_args(option) for option in _options(hint)}
-    if isinstance(value, Mapping):
-        inner = _item_hint(hint)
-        return {key: _as_declared(item, inner) for key, item in value.items()}
-    if isinstance(value, list) and list in origins:
-        return [_as_declared(item, origins[list][0]) for item in value]
-    if isinstance(value, list):
-        hints = origins.get(tuple, (None, Ellipsis))
-        if Ellipsis in hints:
-            hints = (hints[0],) * len(value)
-        return tuple(_as_declared(item, one) for item, one in zip(value, hints, strict=True))
-    if float in _options(hint) and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    return value

@@ -16,8 +16,10 @@ from datetime import datetime
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from msgspec import Struct
 
 from mechshift.errors import ArtifactError, MechshiftError
+from mechshift.input_files import read_json
 
 LOCK_NAME, HOLDER_NAME = ".lock", ".lock-holder.json"
 
@@ -86,10 +88,16 @@ def _this_process() -> str:
 
 def _holder(folder: Path) -> str:
     try:
-        holder = json.loads((folder / HOLDER_NAME).read_text(encoding="utf-8"))
-        return f"process {holder['process']} on {holder['host']} since {holder['since']}"
-    except (OSError, ValueError, TypeError, KeyError):
+        holder: _Holder = read_json(folder / HOLDER_NAME, _Holder, error=ArtifactError)
+    except ArtifactError:
         return "another process"  # which holds the lock and has not signed yet
+    return f"process {holder.process} on {holder.host} since {holder.since}"
+
+
+class _Holder(Struct):
+    host: str
+    process: int
+    since: str
 
 
 def _remove(folder: Path) -> None:

@@ -91,7 +91,7 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
         (["trajectory", "RUN", "--arm", "here"], "--arm and --mdm belong together"),
         (["export", "RUN", "OUT", "--format", "graphml"], "holds no pool; run `mechshift pool"),
-        (["run", "RUN", "--tasks", "no-such.jsonl"], "cannot read the task file no-such.jsonl"),
+        (["run", "RUN", "--tasks", "no-such.jsonl"], "cannot read no-such.jsonl"),
         (["run", "RUN", "--tasks", "ioi", "ioi"], "hold a name twice"),
         (
             ["posttrain", "RUN", "--parent", "untrained-tiny", "--num-steps", "0"],

@@ -158,3 +158,57 @@ def test_an_empty_row_of_records_is_kept_and_a_damaged_one_is_refused() -> None:
     one = to_flat(replace(empty, visits=(visit(1.0),)))
     with pytest.raises(ArtifactError, match="stored Visit lacks 'weights'; delete its folder"):
         from_flat(Journey, FlatRecord(arrays={}, scalars=one.scalars))
+
+
+ODD = (None, [], ["x"], {}, {"a": 1}, "x", 0, -1, 1.5, 10**400, float("inf"), True, [[[]]])
+
+
+def test_any_value_in_any_part_is_read_or_refused_in_one_line(comparison: Comparison) -> None:
+    journey = Journey(visits=(visit(1.0),), readings={"a": visit(2.0).reading}, ends=(0, 0.5))
+    refused = 0
+    for record in (journey, comparison):
+        flat = to_flat(record)
+        for name in flat.scalars:
+            for value in ODD:
+                odd = FlatRecord(arrays=flat.arrays, scalars={**flat.scalars, name: value})
+                try:
+                    from_flat(type(record), odd)
+                except ArtifactError as refusal:
+                    refused += 1
+                    assert "\n" not in str(refusal) and len(str(refusal)) < 600
+    assert refused > 500
+
+
+def test_a_part_of_another_type_is_named_with_what_was_expected() -> None:
+    journey = Journey(visits=(visit(1.0),), readings={}, ends=(0, 0.5))
+    flat = to_flat(journey)
+
+    def refusal(name: str, value: object) -> str:
+        odd = FlatRecord(arrays=flat.arrays, scalars={**flat.scalars, name: value})
+        with pytest.raises(ArtifactError) as refused:
+            from_flat(Journey, odd)
+        return str(refused.value)
+
+    end = "; delete its folder and run its stage again."
+    assert refusal("ends", [0, "x"]) == (
+        f"stored Journey, 'ends': [1]: expected `float`, got `str`{end}"
+    )
+    assert refusal("visits", {"0": {}}) == (
+        f"stored Journey, 'visits': expected `array`, got `object`{end}"
+    )
+    (stored,) = flat.scalars["visits"]
+    assert refusal("visits", [{**stored, "words": {"z": [0, 3], "a": [4]}}]).startswith(
+        "stored Visit, 'words': ['a']: "
+    )
+    assert refusal("visits", [{**stored, "reading.place.num_layers": 0}]).startswith(
+        "stored Graph is damaged: a graph needs at least one layer"
+    )
+
+
+def test_an_array_of_another_kind_is_refused(comparison: Comparison) -> None:
+    flat = to_flat(comparison)
+    name = "overlap.edges.value"
+    for array in (flat.arrays[name].astype(str), flat.arrays[name].astype(bool)):
+        odd = FlatRecord(arrays={**flat.arrays, name: array}, scalars=flat.scalars)
+        with pytest.raises(ArtifactError, match=f"'{name}': an array of .* is none of .*Float"):
+            from_flat(Comparison, odd)

@@ -363,11 +363,18 @@ def test_an_index_of_the_one_file_is_no_second_set(model_folder):
     assert load_language_model(folder, **MDM).weights_hash == expected
 
 
-@pytest.mark.parametrize("content", [{"weight_map": []}, {"weight_map": {"a": 1}}])
-def test_an_index_without_names_is_one_line(model_folder, content):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"weight_map": []}, "weight_map: expected `object`, got `array`; save the model anew"),
+        ({"weight_map": {"a": 1}}, r"weight_map\['a'\]: expected `str`, got `int`; save"),
+        ({}, "the key 'weight_map' is missing"),
+    ],
+)
+def test_an_index_without_names_is_one_line(model_folder, content, message):
     folder = model_folder()
     (folder / "model.safetensors.index.json").write_text(json.dumps(content))
-    with pytest.raises(ModelError, match="index.json has no weight_map of names"):
+    with pytest.raises(ModelError, match=f"index.json: {message}"):
         load_language_model(folder, **MDM)
 
 
@@ -413,10 +420,10 @@ def test_a_damaged_tokenizer_is_one_line(model_folder):
 def test_a_damaged_config_is_one_line(model_folder):
     folder = model_folder()
     (folder / "config.json").write_text("{")
-    with pytest.raises(ModelError, match="cannot read .*config.json"):
+    with pytest.raises(ModelError, match="config.json: not valid JSON"):
         load_language_model(folder, **MDM)
     (folder / "config.json").write_text("[]")
-    with pytest.raises(ModelError, match="config.json holds a list, not an object"):
+    with pytest.raises(ModelError, match="config.json: expected `object`, got `array`"):
         load_language_model(folder, **MDM)
 
 

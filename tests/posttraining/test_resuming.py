@@ -131,7 +131,7 @@ def test_a_damaged_recipe_is_refused_in_one_line_and_what_was_made_is_kept(
     whole = recipe.read_bytes()
     recipe.write_text(damaged, encoding="utf-8")
     before = contents(out.with_name("out.partial"))
-    with pytest.raises(PosttrainingError, match=r"recipe.json is no recipe \(.*put the file back"):
+    with pytest.raises(PosttrainingError, match=r"recipe.json: .*put the file back"):
         posttrain(out, parent=str(parent), config=config, quiet=True)
     assert contents(out.with_name("out.partial")) == before
     recipe.write_bytes(whole)

@@ -83,7 +83,7 @@ def test_of_a_prompt_and_its_response_only_the_response_is_learnt(tmp_path, endi
     [
         ([{"text": "a b"}, {"prompt": "a", "response": "b"}], "line 2: has the keys prompt, resp"),
         ([{"text": ""}], "line 1: its values must be text, not empty"),
-        ([{"text": 3}], "line 1: its values must be text, not empty"),
+        ([{"text": 3}], r"line 1: \['text'\]: expected `str`, got `int`"),
         ([{"prompt": "When", "response": " Mary" * 30}], "together at most 4"),
         ([{"text": "When Mary"}], "gives 0 rows of at most 4 tokens, not 1"),
     ],
@@ -97,7 +97,7 @@ def test_lines_that_give_no_rows_are_refused(tmp_path, ending_tokenizer, lines, 
 def test_what_is_not_json_or_not_there_is_refused(tmp_path, ending_tokenizer):
     path = tmp_path / "texts.jsonl"
     path.write_text('{"text": "a"}\n{"text": \n', encoding="utf-8")
-    with pytest.raises(PosttrainingError, match="line 2: not JSON"):
+    with pytest.raises(PosttrainingError, match="line 2: not valid JSON"):
         rows_of(str(path), ending_tokenizer)
     with pytest.raises(PosttrainingError, match="cannot read .*missing.txt"):
         rows_of(str(tmp_path / "missing.txt"), ending_tokenizer)

@@ -104,7 +104,10 @@ def one_step_twice(root, link_model):
             "--continued-arm .* is not a folder that a post-training wrote",
         ),
         (lambda root, _: (root / "mdm" / "recipe.json").unlink(), r"cannot read .*recipe\.json"),
-        (lambda root, _: change_recipe(root / "mdm", config=[]), r"lacks config\.num_steps"),
+        (
+            lambda root, _: change_recipe(root / "mdm", config=[]),
+            r"recipe.json: config: expected `object`, got `array`",
+        ),
         (lambda root, _: change_recipe(root / "mdm", num_steps=64), "lies beyond the 64 steps"),
         (lambda root, _: change_recipe(root / "mdm", shift=False), "shift False; give --no-shift"),
         (

@@ -8,9 +8,14 @@ import tyro
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from mechshift.errors import AttributionError, ConfigError
+from mechshift.ablation import AblationSettings
+from mechshift.comparison import ComparisonSettings
+from mechshift.errors import ArtifactError, AttributionError, ConfigError, MechshiftError
+from mechshift.input_files import parse_json
+from mechshift.posttraining import PosttrainConfig
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
-from mechshift.run.settings import stored_pair_options
+from mechshift.semantics import SemanticsSettings
+from mechshift.tasks import PoolConfig
 
 
 def test_a_pair_brings_the_tasks_that_it_can_do():
@@ -104,12 +109,26 @@ def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
         ),
         (lambda: EvaluationSettings(fractions=(0.0, 0.5)), r"must lie in \(0, 1\], not \(0.0, 0.5"),
         (lambda: EvaluationSettings(batch_size=0), "batch_size must be at least 1, not 0"),
-        (lambda: EvaluationSettings(num_random=-1), "must be at least 0, not -1 and 0"),
-        (lambda: EvaluationSettings(seed=-3), "must be at least 0, not 20 and -3"),
+        (lambda: EvaluationSettings(num_random=-1), "num_random at most 1,000,000, not -1 and 0"),
+        (lambda: EvaluationSettings(seed=-3), "seed must be at least 0, .* not 20 and -3"),
+        (lambda: EvaluationSettings(num_random=10**9), "at most 1,000,000, not 1,000,000,000"),
+        (lambda: PoolConfig(max_candidates=10**9), "up to 1,000 candidates .* not 1,000,000,000"),
+        (lambda: PoolConfig(num_examples=10**9), "up to 1,000,000 examples .* 1,000,000,000"),
+        (
+            lambda: ComparisonSettings(num_exchanges=10**9),
+            "num_exchanges must be at most 1,000,000",
+        ),
+        (lambda: SemanticsSettings(num_sequences=10**9), "num_sequences must be at most 1,000,000"),
+        (lambda: AblationSettings(num_resamples=10**9), "num_resamples must be at most 1,000,000"),
+        (lambda: PosttrainConfig(batch_size=10**9), "batch_size must be at most 1,000,000"),
+        (
+            lambda: PosttrainConfig(mixture=(("ioi", 1.0, 10**9),)),
+            "between 0 and 10,000,000, not 1,000,000,000",
+        ),
     ],
 )
 def test_impossible_settings_are_refused(make, message):
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(MechshiftError, match=message):
         make()
 
 
@@ -172,7 +191,8 @@ def test_adapters_stand_in_the_order_of_their_models_or_share_one_base():
 )
 def test_options_come_back_from_a_manifest_as_they_were(options):
     given = PairOptions(arm="a", mdm="m", **options)
-    assert stored_pair_options(json.loads(json.dumps(asdict(given)))) == given
+    stored = json.dumps(asdict(given)).encode()
+    assert parse_json(stored, PairOptions, where="here", error=ArtifactError) == given
 
 
 def test_several_paths_follow_one_option_on_the_command_line():

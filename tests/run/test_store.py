@@ -2,24 +2,33 @@
 
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
+from itertools import product
 
 import numpy as np
 import pytest
 
 from mechshift.artifacts import write_artifact
 from mechshift.cli.main import main
-from mechshift.errors import ArtifactError
-from mechshift.run.folders import KINDS, POOL, pool_folder, scores_folder
+from mechshift.errors import ArtifactError, ModelError
+from mechshift.run import AttributionSettings, PairOptions
+from mechshift.run.folders import KINDS, POOL, SCORES, pool_folder, scores_folder
+from mechshift.run.pipeline import load_stored_pair
 from mechshift.run.records import TaskPools
 from mechshift.run.store import (
+    pool_manifests,
     read_baselines,
     read_circuit_metrics,
     read_pool,
     read_record,
     read_scores,
     record_files,
+    scored_graph,
+    scored_metric,
+    stage_settings,
+    stored_name,
 )
+from mechshift.tasks import PoolConfig
 
 
 def test_a_run_folder_of_before_is_one_line_that_says_what_to_do(small_run, tmp_path, capsys):
@@ -87,3 +96,79 @@ def test_scores_in_shards_keep_what_each_node_was_attributed(small_run, tmp_path
     assert (again.examples_per_shard, again.graph) == (4, scores.graph)
     np.testing.assert_array_equal(again.by_source, by_source)
     np.testing.assert_array_equal(again.values, scores.values[::4])
+
+
+ODD = [None, [], ["x"], {}, {"a": 1}, "x", 0, -1, 1.5, float("inf"), True]
+
+
+def manifests(run):
+    """Write a pool and the scores of its ARM, by their manifests alone; gives their settings."""
+    settings = {
+        pool_folder(run, "ioi"): {
+            "task": "ioi",
+            "position": 0,
+            "pair": asdict(PairOptions()),
+            "pool": asdict(PoolConfig()),
+        },
+        scores_folder(run, "ioi", "arm"): {
+            "model": "a model",
+            "graph": {"num_layers": 1, "num_heads": 2, "num_key_value_groups": 1},
+            "attribution": AttributionSettings(metric="kl").manifest_config(),
+        },
+    }
+    for folder, stage in zip(settings, (POOL, SCORES), strict=True):
+        write_artifact(folder, stage=stage, config=settings[folder], inputs={})
+    return settings
+
+
+READERS = (
+    pool_manifests,
+    lambda run: load_stored_pair(run, "cpu"),
+    lambda run: scored_metric(run, "ioi"),
+    lambda run: scored_graph(run, "ioi", "arm"),
+    lambda run: stored_name(run, "ioi", "arm"),
+    lambda run: stage_settings(run, "ioi"),
+)
+
+
+def test_a_manifest_with_anything_at_any_setting_is_read_or_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(PairOptions, "load", lambda *_arguments, **_options: pytest.skip("loads"))
+    settings = manifests(tmp_path)
+    refused = 0
+    for folder, config in settings.items():
+        path = folder / "manifest.json"
+        manifest = json.loads(path.read_text())
+        places = [(key, None) for key in config]
+        places += [
+            (key, one) for key in config if isinstance(config[key], dict) for one in config[key]
+        ]
+        for (key, inner), value in product(places, ODD):
+            own = value if inner is None else {**config[key], inner: value}
+            path.write_text(json.dumps(manifest | {"config": {**config, key: own}}))
+            for read in READERS:
+                try:
+                    read(tmp_path)
+                except ArtifactError as refusal:
+                    refused += 1
+                    assert str(refusal).isprintable() and len(str(refusal)) < 1000
+                except (pytest.skip.Exception, ModelError):
+                    pass
+        path.write_text(json.dumps(manifest))
+    assert refused > 500
+
+
+def test_a_setting_of_another_type_is_named_with_file_key_and_what_was_expected(tmp_path):
+    folder, _ = manifests(tmp_path)
+    path = folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["config"]["pool"]["num_examples"] = "many"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError) as refusal:
+        stage_settings(tmp_path, "ioi")
+    assert str(refusal.value) == (
+        f"{path}, config.pool: num_examples: expected `int`, got `str`; delete {folder} and run"
+        " again."
+    )
+    del manifest["config"]["position"]
+    path.write_text(json.dumps(manifest))
+    assert main(["report", str(tmp_path)]) == 2

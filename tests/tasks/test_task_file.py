@@ -1,6 +1,8 @@
 import codecs
 import hashlib
 import json
+import os
+import tracemalloc
 
 import pytest
 
@@ -238,10 +240,10 @@ REFUSALS = {
         json.dumps(GOOD) * 2,
         f"not valid JSON: Extra data at column {len(json.dumps(GOOD)) + 1}.",
     ),
-    "a list": ("[1, 2]", 'a line must be a JSON object, like {"prompt": ...}.'),
+    "a list": ("[1, 2]", "expected `object`, got `array`."),
     "a number of 5000 digits": (
         '{"id": ' + "9" * 5000 + "}",
-        "not readable as JSON: Exceeds the limit (4300 digits) for integer string conversion:"
+        "Exceeds the limit (4300 digits) for integer string conversion:"
         " value has 5000 digits; use sys.set_int_max_str_digits() to increase the limit.",
     ),
     "Latin-1": (
@@ -262,14 +264,14 @@ REFUSALS = {
     ),
     "an unknown key": (
         GOOD | {"answer": "x"},
-        "unknown key 'answer'; known are id, prompt, target, distractor, corrupted_prompt, suffix,"
+        "unknown key 'answer'; known are prompt, target, distractor, corrupted_prompt, id, suffix,"
         " corrupted_suffix, causal_prompt, corrupted_causal_prompt, spans, split, cluster,"
         " template.",
     ),
     **{f"no {key}": (without(key), f"the key '{key}' is missing.") for key in GOOD},
-    "a number for text": (GOOD | {"prompt": 3}, "'prompt' must be text, not 3."),
-    "null for text": (GOOD | {"target": None}, "'target' must be text, not null."),
-    "a list for text": (INFILLING | {"suffix": ["."]}, "'suffix' must be text, not [\".\"]."),
+    "a number for text": (GOOD | {"prompt": 3}, "prompt: expected `str`, got `int`."),
+    "null for text": (GOOD | {"target": None}, "target: expected `str`, got `null`."),
+    "a list for text": (INFILLING | {"suffix": ["."]}, "suffix: expected `str`, got `array`."),
     "an empty target": (
         GOOD | {"target": ""},
         "the target is empty; give the text that the model should produce.",
@@ -298,15 +300,15 @@ REFUSALS = {
         GOOD | {"corrupted_causal_prompt": "."},
         "'corrupted_causal_prompt' needs 'causal_prompt' beside it.",
     ),
-    "true for an id": (GOOD | {"id": True}, "'id' must be text or a number, not true."),
-    "null for an id": (GOOD | {"id": None}, "'id' must be text or a number, not null."),
+    "true for an id": (GOOD | {"id": True}, "id: expected `int | str`, got `bool`."),
+    "null for an id": (GOOD | {"id": None}, "id: expected `int | str`, got `null`."),
     "an unknown split": (
         GOOD | {"split": "test"},
-        "'split' is \"test\"; it must be one of ('train', 'discovery', 'held-out').",
+        "split: unknown word 'test'.",
     ),
     "a list of spans": (
         GOOD | {"spans": ["Mary"]},
-        "'spans' must be an object of names and words or [start, end] pairs.",
+        "spans: expected `object`, got `array`.",
     ),
     "a span of an absent word": (
         GOOD | {"spans": {"who": "Anna"}},
@@ -363,9 +365,9 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path):
     with pytest.raises(TaskError) as refusal:
         load_task_file(tmp_path / "none.jsonl")
     assert str(refusal.value) == (
-        f"cannot read the task file {tmp_path / 'none.jsonl'}: No such file or directory."
+        f"cannot read {tmp_path / 'none.jsonl'}: No such file or directory."
     )
-    with pytest.raises(TaskError, match="cannot read the task file .*: Is a directory"):
+    with pytest.raises(TaskError, match="cannot read .*: Is a directory"):
         load_task_file(tmp_path)
 
 
@@ -427,3 +429,63 @@ def test_a_line_that_does_not_fit_the_tokenizer_is_refused_with_its_number(
 def test_an_unknown_task_is_refused_with_the_known_ones():
     with pytest.raises(TaskError, match="no task 'iou'; known are ioi, greater-than, "):
         find_task("iou")
+
+
+def test_a_pipe_a_long_line_and_too_many_are_refused_and_little_is_read(
+    tmp_path, task_file, monkeypatch
+):
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    with pytest.raises(TaskError, match="it is a pipe or a device; give a regular file"):
+        load_task_file(tmp_path / "pipe.jsonl")
+    path = tmp_path / "long.jsonl"
+    path.write_bytes(b'{"prompt": "' + b"x" * 50_000_000 + b'"}')
+    tracemalloc.start()
+    with pytest.raises(TaskError, match="line 1: it has more than 1,048,576 bytes"):
+        load_task_file(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 5_000_000
+    with path.open("wb") as file:
+        file.truncate(2**40)  # a hole, which takes no disk
+    with pytest.raises(TaskError, match="has 1,099,511,627,776 bytes, and at most 536,870,912 are"):
+        load_task_file(path)
+    monkeypatch.setattr("mechshift.tasks.task_file.MAX_LINES", 3)
+    lines = [GOOD | {"prompt": prompt} for prompt in PROMPTS[:4]]
+    assert len(load_task_file(task_file(*lines[:3])).examples) == 3
+    with pytest.raises(TaskError, match="holds more than 3 examples, and a run uses some hundreds"):
+        load_task_file(task_file(*lines))
+
+
+def test_all_lines_are_checked_at_once_and_only_once_for_a_tokenizer(
+    task_file, tiny, monkeypatch, capsys
+):
+    """Many examples are encoded together, and refused as one by one."""
+    lines = [
+        GOOD | {"prompt": f"{n:02d} Mary found the", "corrupted_prompt": f"{n:02d} John found the"}
+        for n in range(100)
+    ]
+    bad = GOOD | {"prompt": "Zoe found the"}
+    monkeypatch.setattr("mechshift.tasks.encoding._CHECKED_AT_ONCE", 7)
+    monkeypatch.setattr("mechshift.tasks.task_file.MANY_LINES", 100)
+    with pytest.raises(TaskError, match="line 62: it holds a word that this tokenizer does not"):
+        load_task_file(task_file(*lines[:61], bad, *lines[61:])).check(tiny)
+    path = task_file(*lines, INFILLING | {"prompt": "Kate found a", "spans": {"who": "Kate"}})
+    task = load_task_file(path)
+    capsys.readouterr()
+    with pytest.raises(TaskError, match="line 101: prompt has 17 tokens and corrupted prompt 16"):
+        task.check(tiny)
+    task = load_task_file(task_file(*lines))
+    task.check(tiny)
+    assert "own: check" in capsys.readouterr().err
+
+    def again(*_arguments):
+        pytest.fail("checked again")
+
+    monkeypatch.setattr("mechshift.tasks.task_file.check_all_encode", again)
+    assert len(task.generate(tiny, split="held-out", num_examples=200, seed=0)) > 20
+
+
+def test_thousands_of_clusters_that_share_a_text_are_one(task_file):
+    lines = [GOOD | {"cluster": f"{n}", "target": f" {n}"} for n in range(3_000)]
+    found = {cluster for _, cluster in clusters_of(task_file(*lines))}
+    assert found == {"0"}

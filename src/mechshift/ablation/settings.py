@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args
 
 from mechshift.ablation.plans import KINDS
 from mechshift.errors import ConfigError
-from mechshift.statistics import MIN_DRAWS
+from mechshift.statistics import MAX_DRAWS, MIN_DRAWS
 
 Replacement = Literal["zero", "mean", "resample"]
 
@@ -79,6 +79,11 @@ class AblationSettings:
             if getattr(self, name) < 1:
                 raise ConfigError(
                     f"ablation setting {name} must be at least 1, not {getattr(self, name)}."
+                )
+            if getattr(self, name) > MAX_DRAWS:
+                raise ConfigError(
+                    f"ablation setting {name} must be at most {MAX_DRAWS:,}, not"
+                    f" {getattr(self, name):,}."
                 )
         if self.seed < 0:
             raise ConfigError(f"ablation setting seed must be at least 0, not {self.seed}.")

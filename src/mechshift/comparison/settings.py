@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mechshift.errors import ConfigError
+from mechshift.statistics import MAX_DRAWS
 
 PUBLISHED_CIRCUIT_SIZE = 1000
 """Edges in the circuits of arXiv 2601.14758, the same for both models."""
@@ -58,6 +59,10 @@ class ComparisonSettings:
         for name, count in counts.items():
             if count < 1:
                 raise ConfigError(f"comparison setting {name} must be at least 1, not {count}.")
+            if name.startswith("num_") and count > MAX_DRAWS:
+                raise ConfigError(
+                    f"comparison setting {name} must be at most {MAX_DRAWS:,}, not {count:,}."
+                )
         if self.seed < 0:
             raise ConfigError(f"comparison setting seed must be at least 0, not {self.seed}.")
         if not 0 < self.level < 1:

@@ -13,8 +13,10 @@ from typing import Any
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from msgspec import Struct
 
 from mechshift.errors import ModelError
+from mechshift.input_files import MAX_SHOWN, as_declared, read_json
 from mechshift.models.fetched import fetched_folder
 
 DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
@@ -102,19 +104,31 @@ def local_folder(source: ModelSource, name: str) -> Path | None:
     return Path(found).parent if isinstance(found, str) else None
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file.
+class _Config(Struct):
+    """The keys of a config.json that mechshift itself reads; the stock class checks the others."""
+
+    architectures: list[str] | None = None
+    model_type: str | None = None
+    mask_token_id: int | None = None
+
+
+class _Index(Struct):
+    """What is read of the index of weights in several files."""
+
+    weight_map: dict[str, str]
+    """Tensor -> file."""
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a model's config.json.
 
     Raises:
-        ModelError: no such file, or no JSON object in it.
+        ModelError: no such file, no JSON object in it, or a class or mask token of no such type.
     """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {path}: {first_line(error)}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path} holds a {type(content).__name__}, not an object.")
-    return content
+    path = folder / "config.json"
+    config = read_json(path, dict[str, Any], error=ModelError)
+    as_declared(config, _Config, where=str(path), error=ModelError)
+    return config
 
 
 def check_no_adapter(folder: Path) -> None:
@@ -157,7 +171,8 @@ def weight_files(folder: Path) -> list[Path]:
             f" model as {WEIGHTS} in a folder of its own."
         )
     if index.is_file():
-        names = _indexed(index)
+        stated = read_json(index, _Index, error=ModelError, advice="save the model anew")
+        names = sorted(set(stated.weight_map.values()))
         if single.is_file() and names != [WEIGHTS]:
             raise ModelError(
                 f"{folder} holds two sets of weights, {WEIGHTS} and the {len(names)} files that"
@@ -178,14 +193,6 @@ def weight_files(folder: Path) -> list[Path]:
         f"{folder} has {found}; mechshift reads model.safetensors or"
         " model.safetensors.index.json and never unpickles. Convert the weights to safetensors."
     )
-
-
-def _indexed(index: Path) -> list[str]:
-    """The files that an index names, in name order."""
-    stated = read_json(index).get("weight_map", {})
-    if not isinstance(stated, dict) or not all(isinstance(name, str) for name in stated.values()):
-        raise ModelError(f"{index} has no weight_map of names; save the model anew.")
-    return sorted(set(stated.values()))
 
 
 def weights_hash(folder: Path) -> str:
@@ -212,7 +219,7 @@ def settings_hash(folder: Path, tokenizer: Path) -> str:
     Raises:
         ModelError: no readable config.json.
     """
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     settings = {name: value for name, value in config.items() if name not in UNREAD_SETTINGS}
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for where in dict.fromkeys((folder, tokenizer)):
@@ -224,5 +231,7 @@ def settings_hash(folder: Path, tokenizer: Path) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """An error in one line, for a message of our own."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """An error in one line, for a message of our own; with the next, if the first announces it."""
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    announced = lines[1:2] if lines[0].endswith(":") else []
+    return " ".join(line.strip() for line in (lines[0], *announced))[:MAX_SHOWN]

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils import logging as transformers_logging
 
@@ -31,7 +31,7 @@ from mechshift.models.folders import (
     ModelSource,
     check_no_adapter,
     first_line,
-    read_json,
+    read_config,
     resolve_folder,
     settings_hash,
     weight_files,
@@ -69,6 +69,21 @@ IGNORED_CONFIG_KEYS = (
     "torch_dtype",
 )
 """Keys of config.json that would name another class or precision than the caller's."""
+
+SIZES = (
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "head_dim",
+    "hidden_size",
+    "intermediate_size",
+    "vocab_size",
+    "n_layer",
+    "n_head",
+    "n_embd",
+    "n_inner",
+)
+"""Settings that are whole numbers above 0 where they are given: a class divides by some of them."""
 
 REDIRECTING_CONFIG_KEYS = ("transformers_weights", "fusion_config", "distributed_config")
 """Keys of config.json that make transformers read other files, or change its classes."""
@@ -112,7 +127,7 @@ def load_language_model(
     target = _device(device)
     folder = resolve_folder(source.path, source.revision)
     check_no_adapter(folder)
-    config = read_json(folder / "config.json")
+    config = read_config(folder)
     adapter = None if source.adapter is None else resolve_folder(source.adapter, None)
     module = _load_module(folder, config, adapter, _dtype(dtype))
     set_attention(module, attention)
@@ -195,7 +210,7 @@ def _load_module(
     files = weight_files(folder)
     checkpoint = checkpoint_format(config, str(folder))
     model_class = checkpoint.model_class
-    settings = stock_config(checkpoint, config)
+    settings = stock_config(checkpoint, config, str(folder))
     _check_rope(folder, settings)
     module: PreTrainedModel
     info: dict[str, Any]
@@ -212,15 +227,17 @@ def _load_module(
                 output_loading_info=True,
                 key_mapping=dict(checkpoint.renamed) or None,
             )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
-        raise ModelError(
-            f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
-        ) from error
+    except ModelError:
+        raise
     except AssertionError as error:  # of torch's embedding, the only one that depends on a config
         raise ModelError(
             f"cannot load {folder} as {model_class.__name__}: its config.json has pad_token_id"
             f" {settings.pad_token_id} for a vocabulary of {settings.vocab_size}"
             f" ({first_line(error)}); set it to null or to one of these in a copy of the folder."
+        ) from error
+    except Exception as error:  # a class runs into whatever its settings lead to
+        raise ModelError(
+            f"cannot load {folder} as {model_class.__name__}: {first_line(error)}"
         ) from error
     _check_keys(folder, model_class, info)
     if adapter is not None:
@@ -257,18 +274,36 @@ def _check_stored(files: list[Path], model_class: type[PreTrainedModel]) -> None
             holders[name] = path
 
 
-def stock_config(checkpoint: CheckpointFormat, config: dict[str, Any]) -> PreTrainedConfig:
+def stock_config(
+    checkpoint: CheckpointFormat, config: dict[str, Any], where: str
+) -> PreTrainedConfig:
     """The stock class's configuration, from the content of a config.json of that format.
+
+    Args:
+        checkpoint: the format.
+        config: the content.
+        where: the folder, for messages.
 
     Raises:
         ModelError: a setting is missing, or has a value that the class does not compute.
     """
     config_class = checkpoint.model_class.config_class
     assert config_class is not None
-    settings = checkpoint.translate(config)
-    return config_class.from_dict(
-        {name: value for name, value in settings.items() if name not in IGNORED_CONFIG_KEYS}
-    )
+    settings = {
+        name: value
+        for name, value in checkpoint.translate(config).items()
+        if name not in IGNORED_CONFIG_KEYS
+    }
+    for name in SIZES:
+        if (size := settings.get(name, 1)) is not None and not (type(size) is int and size > 0):
+            raise ModelError(f"{where}/config.json: {name} must be at least 1, not {size!r:.60}.")
+    try:
+        with without_reports():
+            return config_class.from_dict(settings)
+    except Exception as error:  # a class runs into whatever its settings lead to
+        raise ModelError(
+            f"{where}/config.json is none of {config_class.__name__}: {first_line(error)}"
+        ) from error
 
 
 def _check_keys(folder: Path, model_class: type[PreTrainedModel], info: dict[str, Any]) -> None:

@@ -12,7 +12,7 @@ from transformers import PreTrainedConfig
 from mechshift.errors import ModelError
 from mechshift.graph import Graph
 from mechshift.models.checkpoints import checkpoint_format
-from mechshift.models.folders import read_json
+from mechshift.models.folders import read_config
 from mechshift.models.loading import stock_config
 
 
@@ -182,8 +182,8 @@ def read_shape(folder: Path) -> ModelShape:
     Raises:
         ModelError: no readable config.json, or one of a class that is not supported.
     """
-    config = read_json(folder / "config.json")
-    return model_shape(stock_config(checkpoint_format(config, str(folder)), config))
+    config = read_config(folder)
+    return model_shape(stock_config(checkpoint_format(config, str(folder)), config, str(folder)))
 
 
 def _experts(config: PreTrainedConfig) -> dict[str, int]:

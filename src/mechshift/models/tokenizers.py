@@ -17,10 +17,12 @@ from functools import lru_cache
 from itertools import takewhile
 from pathlib import Path
 
+from msgspec import Struct
 from transformers import AddedToken, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
-from mechshift.models.folders import first_line, read_json, resolve_folder
+from mechshift.input_files import read_json
+from mechshift.models.folders import first_line, resolve_folder
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerFast:
@@ -61,7 +63,11 @@ def tokenizer_from_parent(parent: PreTrainedTokenizerFast, folder: Path) -> PreT
     Raises:
         ModelError: the folder lists no tokens, or its tokens do not continue the parent's.
     """
-    vocabulary, added = _vocabulary(folder), _added_tokens(folder)
+    stated = _tokenizer_config(folder)
+    vocabulary = _ids_in(folder / "vocab.json")
+    # Tokens beside the vocabulary, from either of the two files that may list them.
+    added = _ids_in(folder / "added_tokens.json")
+    added |= {token.content: index for index, token in stated.added_tokens_decoder.items()}
     if not vocabulary:
         raise ModelError(
             f"{folder} has neither tokenizer.json nor vocab.json, so that its tokens cannot be"
@@ -79,9 +85,9 @@ def tokenizer_from_parent(parent: PreTrainedTokenizerFast, folder: Path) -> PreT
                 f"the token {token!r} of {folder} has the id {index}, but after the parent's"
                 f" {len(known)} tokens it gets {given}; the parent has another tokenizer."
             )
-    mask_token = _mask_token(folder)
-    if mask_token is not None:
-        tokenizer.mask_token = mask_token
+    if stated.mask_token is not None:
+        named = stated.mask_token
+        tokenizer.mask_token = named.content if isinstance(named, _Token) else named
     return tokenizer
 
 
@@ -142,23 +148,27 @@ def _check_ids(
             )
 
 
-def _vocabulary(folder: Path) -> dict[str, int]:
-    path = folder / "vocab.json"
-    return dict(read_json(path)) if path.is_file() else {}
+class _Token(Struct):
+    """A token as transformers writes it, with more properties than are read."""
+
+    content: str
 
 
-def _added_tokens(folder: Path) -> dict[str, int]:
-    """Tokens beside the vocabulary, from either of the two files that may list them."""
-    tokens: dict[str, int] = {}
-    if (folder / "added_tokens.json").is_file():
-        tokens |= read_json(folder / "added_tokens.json")
-    if (folder / "tokenizer_config.json").is_file():
-        decoder = read_json(folder / "tokenizer_config.json").get("added_tokens_decoder", {})
-        tokens |= {token["content"]: int(index) for index, token in decoder.items()}
-    return tokens
+class _TokenizerConfig(Struct):
+    """What is read of a tokenizer_config.json."""
+
+    added_tokens_decoder: dict[int, _Token] = {}
+    """By id."""
+    mask_token: str | _Token | None = None
 
 
-def _mask_token(folder: Path) -> str | None:
+def _ids_in(path: Path) -> dict[str, int]:
+    """Token -> id, of a file that need not be there."""
+    return read_json(path, dict[str, int], error=ModelError) if path.is_file() else {}
+
+
+def _tokenizer_config(folder: Path) -> _TokenizerConfig:
     path = folder / "tokenizer_config.json"
-    token = read_json(path).get("mask_token") if path.is_file() else None
-    return token["content"] if isinstance(token, dict) else token
+    if not path.is_file():
+        return _TokenizerConfig()
+    return read_json(path, _TokenizerConfig, error=ModelError)

@@ -16,6 +16,10 @@ ScheduleName = Literal["cosine", "constant"]
 Precision = Literal["float32", "bfloat16"]
 
 
+MAX_ROWS, MAX_AT_ONCE = 10_000_000, 1_000_000
+"""More, of a source and of what one step or one measurement takes, are typing errors."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PosttrainConfig:
     """How to train; the defaults are those of the embedded pair's MDM."""
@@ -125,6 +129,11 @@ class PosttrainConfig:
                 f" {self.num_steps}, {self.batch_size} and {rates}."
             )
         self._check_mixture()
+        for name in ("batch_size", "num_evaluated", "context_length"):
+            if getattr(self, name) > MAX_AT_ONCE:
+                raise PosttrainingError(
+                    f"{name} must be at most {MAX_AT_ONCE:,}, not {getattr(self, name):,}."
+                )
         for name in _COUNTS:
             if getattr(self, name) < 0:
                 raise PosttrainingError(f"{name} must be at least 0, not {getattr(self, name)}.")
@@ -167,9 +176,10 @@ class PosttrainConfig:
                     f"the weight of '{source}' in the mixture must be above 0, not {weight}; leave"
                     " the source out if it is to count nothing."
                 )
-            if num_rows < 0:
+            if not 0 <= num_rows <= MAX_ROWS:
                 raise PosttrainingError(
-                    f"the rows of '{source}' in the mixture must be at least 0, not {num_rows}."
+                    f"the rows of '{source}' in the mixture must lie between 0 and {MAX_ROWS:,},"
+                    f" not {num_rows:,}."
                 )
 
     @property

@@ -15,8 +15,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from msgspec import Struct
+
 from mechshift.disk import make_writable, write_whole
 from mechshift.errors import PosttrainingError
+from mechshift.input_files import parse_json
 from mechshift.posttraining.annealing import annealing_ratio
 from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.optimizers import rate_share
@@ -112,15 +115,22 @@ def _kept_lines(path: Path, num_steps_done: int) -> list[str]:
         lines.pop()  # cut short by a kill or a full disk
     kept = []
     for number, line in enumerate(lines, start=1):
-        try:
-            if json.loads(line)["step"] <= num_steps_done:
-                kept.append(line.decode("utf-8"))
-        except (ValueError, TypeError, KeyError) as error:
-            raise PosttrainingError(
-                f"{path}, line {number}: no line of a training's log ({error}); delete the line to"
-                " go on without it."
-            ) from None
+        read = parse_json(
+            line,
+            _Line,
+            where=f"{path}, line {number}",
+            error=PosttrainingError,
+            advice="delete the line to go on without it",
+        )
+        if read.step <= num_steps_done:
+            kept.append(line.decode("utf-8"))
     return kept
+
+
+class _Line(Struct):
+    """What is read of a line of the log."""
+
+    step: int
 
 
 def check_tensorboard(folder: Path) -> None:

@@ -11,7 +11,6 @@ and learn that nothing stands behind it. Cutting the text there would leave out 
 ordinary word; which token is the mask is the user's choice, so that another one costs nothing.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -20,9 +19,21 @@ from typing import Any, Literal
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.errors import PosttrainingError
+from mechshift.input_files import (
+    as_declared,
+    check_regular,
+    parse_json,
+    read_bytes,
+    read_lines,
+)
 from mechshift.posttraining.corpus_rows import Corpus, pad_rows
 
 TEXT_KEYS, DIALOGUE_KEYS = {"text"}, {"prompt", "response"}
+
+MAX_BYTES = 2**32
+"""Size of the largest file that is read; its tokens take several times that in memory."""
+MAX_LINE_BYTES = 2**26
+"""A line is one document, such as a book."""
 
 
 def is_text_file(source: str) -> bool:
@@ -33,10 +44,7 @@ def is_text_file(source: str) -> bool:
     """
     path = Path(source)
     if path.suffix == ".txt":
-        try:
-            path.open("rb").close()
-        except OSError as error:
-            raise PosttrainingError(f"cannot read {path}: {error}.") from None
+        check_regular(path, MAX_BYTES, error=PosttrainingError)
         return True
     if path.suffix != ".jsonl":
         return False
@@ -171,26 +179,24 @@ def _end(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def _read(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bytes(path, MAX_BYTES, error=PosttrainingError).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
         raise PosttrainingError(f"cannot read {path}: {error}.") from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    for number, line in enumerate(_read(path).splitlines(), start=1):
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    for number, line in read_lines(path, MAX_BYTES, MAX_LINE_BYTES, error=PosttrainingError):
         if line.strip():
             yield number, line
 
 
-def _read_line(path: Path, number: int, line: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise PosttrainingError(f"{path}, line {number}: not JSON ({error.msg}).") from None
-    if not isinstance(fields, dict) or not fields:
-        raise PosttrainingError(f"{path}, line {number}: must be a JSON object with keys.")
-    if set(fields) <= TEXT_KEYS | DIALOGUE_KEYS and not all(
-        isinstance(value, str) and value for value in fields.values()
-    ):
-        raise PosttrainingError(f"{path}, line {number}: its values must be text, not empty.")
+def _read_line(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    where = f"{path}, line {number}"
+    fields: dict[str, Any] = parse_json(line, dict[str, Any], where=where, error=PosttrainingError)
+    if set(fields) <= TEXT_KEYS | DIALOGUE_KEYS:  # any other is a task's
+        texts: dict[str, str] = as_declared(
+            fields, dict[str, str], where=where, error=PosttrainingError
+        )
+        if not texts or "" in texts.values():
+            raise PosttrainingError(f"{where}: its values must be text, not empty.")
     return fields

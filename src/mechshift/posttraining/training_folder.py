@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from msgspec import Struct
 
-from mechshift.disk import move_into_place, write_whole
+from mechshift.disk import disk_refusal, move_into_place, write_whole
 from mechshift.errors import PosttrainingError
+from mechshift.input_files import as_declared, read_json
 from mechshift.locks import hold_folder
 from mechshift.posttraining.saving import CHECKPOINTS
 from mechshift.posttraining.training_state import saved_step
@@ -64,7 +65,7 @@ class TrainingFolder:
             return False
         try:
             done = read_recipe(self.out / RECIPE_NAME)
-        except (OSError, PosttrainingError):
+        except PosttrainingError:
             return False
         return not _differing({**done, "parent_weights": None}, {**recipe, "parent_weights": None})
 
@@ -92,7 +93,7 @@ class TrainingFolder:
         try:
             yield
         except Exception as error:
-            reason = _disk_refusal(error)
+            reason = disk_refusal(error)
             if reason is None:
                 raise
             raise PosttrainingError(
@@ -189,28 +190,19 @@ def read_recipe(path: Path) -> dict[str, Any]:
     Raises:
         PosttrainingError: the file is damaged.
     """
-    try:
-        recipe = json.loads(path.read_bytes())
-        if not isinstance(recipe, dict) or not isinstance(recipe.get("config"), dict):
-            raise ValueError("not an object with a config")
-    except ValueError as error:
-        raise PosttrainingError(
-            f"{path} is no recipe ({error}), so nothing says which settings the training there was"
-            f" begun with; put the file back, or delete {path.parent.parent} to begin again."
-        ) from None
+    advice = (
+        "nothing else says which settings the training there was begun with: put the file back, or"
+        f" delete {path.parent.parent} to begin again"
+    )
+    recipe = read_json(path, dict[str, Any], error=PosttrainingError, advice=advice)
+    as_declared(recipe, _Recipe, where=str(path), error=PosttrainingError, advice=advice)
     return recipe
 
 
-def _disk_refusal(error: Exception) -> str | None:
-    """The system's reason, if an error is one of the disk's.
+class _Recipe(Struct):
+    """What is read of a recipe by its names; all of it is compared."""
 
-    Weights and tokenizers are written in Rust, which has no OSError.
-    """
-    if isinstance(error, OSError):
-        return error.strerror or str(error)
-    text = str(error)
-    in_rust = isinstance(error, SafetensorError) or type(error) is Exception
-    return text if in_rust and "(os error " in text else None
+    config: dict[str, Any]
 
 
 def _differing(begun: dict[str, Any], wanted: dict[str, Any]) -> tuple[str, object, object] | None:

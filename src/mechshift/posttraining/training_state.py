@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from msgspec import Struct
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -28,6 +29,7 @@ from torch.optim import Optimizer
 from mechshift.artifacts import file_hash
 from mechshift.disk import move_into_place
 from mechshift.errors import PosttrainingError
+from mechshift.input_files import read_json
 
 _WEIGHTS, _OPTIMIZERS, _REST = "weights.safetensors", "optimizers.safetensors", "state.json"
 _MANIFEST = "manifest.json"
@@ -47,6 +49,21 @@ class Progress:
     """Of the steps since the last line of the log."""
     generator: Tensor
     """The state of what draws batches and noise."""
+
+
+class _Rest(Struct):
+    """What a state holds beside tensors."""
+
+    step: int
+    losses: tuple[float, ...]
+    param_groups: list[dict[str, Any]]
+
+
+class _Manifest(Struct):
+    """The files of a state."""
+
+    files: dict[str, str]
+    """Name -> SHA-256 [hexadecimal]."""
 
 
 def save_state(
@@ -100,9 +117,9 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
         _check_files(states[-1])
         weights: dict[str, Any] = dict(load_file(states[-1] / _WEIGHTS))
         tensors = load_file(states[-1] / _OPTIMIZERS)
-        rest = json.loads((states[-1] / _REST).read_text(encoding="utf-8"))
+        rest = read_json(states[-1] / _REST, _Rest, error=PosttrainingError)
         generator = tensors.pop(_GENERATOR)
-        progress = Progress(step=rest["step"], losses=tuple(rest["losses"]), generator=generator)
+        progress = Progress(step=rest.step, losses=rest.losses, generator=generator)
         moments: dict[str, Any] = {}
         for key, tensor in tensors.items():
             parameter, _, name = key.partition(_OF)
@@ -111,10 +128,18 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
             model,
             list(optimizers),
             model_state_dict=weights,
-            optim_state_dict={"state": moments, "param_groups": rest["param_groups"]},
+            optim_state_dict={"state": moments, "param_groups": rest.param_groups},
             options=_options(),
         )
-    except (OSError, ValueError, TypeError, KeyError, RuntimeError, SafetensorError) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+        SafetensorError,
+        PosttrainingError,
+    ) as error:
         raise PosttrainingError(
             f"the state {states[-1]} cannot be read ({error}); delete it to begin again from step"
             " 0: checkpoints stay until the same step writes them anew."
@@ -124,9 +149,9 @@ def load_state(folder: Path, model: nn.Module, optimizers: Sequence[Optimizer]) 
 
 def _check_files(state: Path) -> None:
     """Raise a ValueError that says which file is not as it was written."""
-    files = json.loads((state / _MANIFEST).read_bytes())["files"]
+    files = read_json(state / _MANIFEST, _Manifest, error=PosttrainingError).files
     for name in (_WEIGHTS, _OPTIMIZERS, _REST):
-        if file_hash(state / name) != files[name]:
+        if file_hash(state / name) != files.get(name):
             raise ValueError(f"{name} was changed after it was written: its SHA-256 differs")
 
 

@@ -17,19 +17,32 @@ from mechshift.ablation import (
     max_num_runs,
     run_ablations,
 )
-from mechshift.artifacts import artifact_hash, read_manifest
+from mechshift.artifacts import artifact_hash, setting_in
 from mechshift.circuits import select_top_edges
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import AblationError
-from mechshift.graph import Graph
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
-from mechshift.run.folders import ABLATION, POOL, SCORES, ablation_folder, scores_folder
+from mechshift.run.folders import (
+    ABLATION,
+    POOL,
+    SCORES,
+    ablation_folder,
+    pool_folder,
+    scores_folder,
+)
 from mechshift.run.pools import pool_canvases, pooled_task
 from mechshift.run.settings import RunSettings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
-from mechshift.tasks import PoolConfig, stored_pool_config
+from mechshift.run.store import (
+    model_inputs,
+    pool_manifests,
+    read_pool,
+    read_scores,
+    scored_graph,
+    scored_metric,
+)
+from mechshift.tasks import PoolConfig
 
 
 def ablate_pair(
@@ -62,17 +75,19 @@ def ablate_pair(
 def _pieces(
     run: Path, pair: ModelPair, settings: AblationSettings, circuit_size: int | None
 ) -> Iterator[Piece]:
-    manifests = pool_manifests(run)
-    for manifest in manifests.values():
-        check_num_examples(manifest.config["pool"]["num_held_out"])
-    for task, manifest in manifests.items():
+    pools = {
+        task: setting_in(manifest, pool_folder(run, task), "pool", PoolConfig)
+        for task, manifest in pool_manifests(run).items()
+    }
+    for pool in pools.values():
+        check_num_examples(pool.num_held_out)
+    for task, pool in pools.items():
         for model in pair.models:
             scores = scores_folder(run, task, model.kind)
-            scored = read_manifest(scores).config
             size = ComparisonSettings(circuit_size=circuit_size).circuit_size_in(
-                Graph(**scored["graph"]).num_edges
+                scored_graph(run, task, model.kind).num_edges
             )
-            metric = scored["attribution"]["metric"]
+            metric = scored_metric(run, task, model.kind)
             ablation = _Ablation(
                 run=run,
                 task=task,
@@ -80,7 +95,7 @@ def _pieces(
                 metric=metric,
                 circuit_size=size,
                 settings=settings,
-                pool=stored_pool_config(manifest.config["pool"]),
+                pool=pool,
             )
             yield Piece(
                 folder=ablation_folder(run, task, model.kind),

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from mechshift.artifacts import read_manifest
 from mechshift.denoising import Canvas
 from mechshift.evaluation import (
     AblationName,
@@ -25,7 +24,6 @@ from mechshift.evaluation import (
     num_runs,
     penalised_circuits,
 )
-from mechshift.graph import Graph
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import (
@@ -46,6 +44,7 @@ from mechshift.run.store import (
     read_pool,
     read_scores,
     score_inputs,
+    scored_graph,
     scored_members,
     scored_metric,
     stored_ablation,
@@ -83,8 +82,7 @@ def _pieces(run: Path, pair: ModelPair, settings: AlternativesSettings) -> Itera
         scored_members(run, task)  # refuses a run that is not scored
         ablation = stored_ablation(run, task)
         compared = stored_comparison_settings(run, task)
-        graph = Graph(**read_manifest(scores_folder(run, task, "arm")).config["graph"])
-        size = compared.circuit_size_in(graph.num_edges)
+        size = compared.circuit_size_in(scored_graph(run, task, "arm").num_edges)
         for model in pair.models:
             search = _Search(
                 run=run, task=task, model=model, ablation=ablation, size=size, settings=settings

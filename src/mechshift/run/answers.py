@@ -15,15 +15,23 @@ from pathlib import Path
 
 from transformers import PreTrainedTokenizerFast
 
+from mechshift.artifacts import stored_setting
 from mechshift.errors import ArtifactError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
-from mechshift.run.folders import ANSWERS, CONTROLS, POOL, answers_folder, control_folder
+from mechshift.run.folders import (
+    ANSWERS,
+    CONTROLS,
+    POOL,
+    answers_folder,
+    control_folder,
+    pool_folder,
+)
 from mechshift.run.pools import pooled_task
 from mechshift.run.records import Solved
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import model_inputs, pool_manifests, read_pool
-from mechshift.tasks import CommonPool, Example, PoolConfig, Task, answer, stored_pool_config
+from mechshift.tasks import CommonPool, Example, PoolConfig, Task, answer
 
 
 def ask_controls(run: Path, pair: ModelPair, *, quiet: bool = False) -> None:
@@ -127,7 +135,7 @@ def _title(task: Task, member: str) -> str:
 
 
 def _pool_config(run: Path, task: str) -> PoolConfig:
-    return stored_pool_config(pool_manifests(run)[task].config["pool"])
+    return stored_setting(pool_folder(run, task), "pool", PoolConfig)
 
 
 def _tried(

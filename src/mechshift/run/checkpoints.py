@@ -11,11 +11,12 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from msgspec import Struct
 from transformers import PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
+from mechshift.input_files import read_json
 from mechshift.models import LanguageModel, ModelSource, PairEntry, read_shape
 from mechshift.models.catalogue import (
     check_same_shape,
@@ -24,7 +25,7 @@ from mechshift.models.catalogue import (
     load_entry_mdm,
 )
 from mechshift.models.controls import ARM_CONTINUED, ARM_FULL
-from mechshift.models.folders import read_json, resolve_folder, settings_hash, weights_hash
+from mechshift.models.folders import resolve_folder, settings_hash, weights_hash
 from mechshift.topics.trajectory import Training
 
 CHECKPOINTS = "checkpoints"
@@ -181,16 +182,26 @@ def _folder(source: ModelSource, option: str) -> Path:
     return folder
 
 
+class _RecipeConfig(Struct):
+    """What is read of a recipe's settings, which another trainer may have written."""
+
+    num_steps: int
+    objective: str
+    shift: bool | None = None
+
+
+class _Recipe(Struct):
+    config: _RecipeConfig
+    parent_weights: str | None = None
+    """SHA-256 [hexadecimal]."""
+
+
 def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) -> int:
     """Steps of the whole training, from a recipe that must be of this kind and this parent."""
     path = folder / RECIPE_NAME
-    recipe = read_json(path)
-    stated = recipe.get("config")
-    config: dict[str, Any] = stated if isinstance(stated, dict) else {}
-    num_steps, objective = config.get("num_steps"), config.get("objective")
-    if not isinstance(num_steps, int) or not isinstance(objective, str):
-        raise ModelError(f"{path} lacks config.num_steps or config.objective.")
-    shift = config.get("shift", entry.shift)
+    recipe = read_json(path, _Recipe, error=ModelError)
+    num_steps, objective = recipe.config.num_steps, recipe.config.objective
+    shift = entry.shift if recipe.config.shift is None else recipe.config.shift
     if training == "diffusion" and shift != entry.shift:
         raise ModelError(
             f"{folder} was trained with shift {shift}; give {'--shift' if shift else '--no-shift'}."
@@ -201,11 +212,10 @@ def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) 
             f"{folder} was trained with the objective '{objective}', and {OPTIONS[training]} asks"
             f" for {wanted}; are two folders mixed up?"
         )
-    trained_from = recipe.get("parent_weights")
-    if trained_from != parent:
+    if recipe.parent_weights != parent:
         raise ModelError(
             f"{folder} was not trained from the weights of --arm: {RECIPE_NAME} says"
-            f" {str(trained_from)[:12]}, and those are {parent[:12]}."
+            f" {str(recipe.parent_weights)[:12]}, and those are {parent[:12]}."
         )
     return num_steps
 

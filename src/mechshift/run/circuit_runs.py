@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mechshift.artifacts import read_manifest
 from mechshift.circuits import Circuit, select_top_edges
 from mechshift.comparison import ComparisonSettings, row_clusters
 from mechshift.denoising import Canvas
@@ -39,7 +38,6 @@ from mechshift.evaluation import (
     rediscovered_circuits,
 )
 from mechshift.evaluation._corrupted_cache import corrupted_cache
-from mechshift.graph import Graph
 from mechshift.models import Kind, LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import (
@@ -62,6 +60,7 @@ from mechshift.run.store import (
     read_pool,
     read_scores,
     score_inputs,
+    scored_graph,
     scored_metric,
 )
 from mechshift.statistics import num_clusters
@@ -97,8 +96,7 @@ def _pair_pieces(
 ) -> Iterator[Piece]:
     for task in pool_manifests(run):
         inputs = score_inputs(run, task)
-        config = read_manifest(scores_folder(run, task, "arm")).config
-        metric, graph = config["attribution"]["metric"], Graph(**config["graph"])
+        metric, graph = scored_metric(run, task), scored_graph(run, task, "arm")
         compared = ComparisonSettings(circuit_size=circuit_size).circuit_size_in(graph.num_edges)
         sizes = settings.sizes(graph.num_edges, compared)
         # Found once for both models, and only if one of them is still to be run.
@@ -281,7 +279,7 @@ def exchanged_circuits(
     Raises:
         ArtifactError: scores are missing.
     """
-    graph = Graph(**read_manifest(scores_folder(run, task, member)).config["graph"])
+    graph = scored_graph(run, task, member)
     metric = scored_metric(run, task)
 
     def prepare() -> Work:

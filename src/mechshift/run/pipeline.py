@@ -3,14 +3,15 @@
 from pathlib import Path
 from typing import Literal
 
-from mechshift.errors import ArtifactError, ConfigError
+from mechshift.artifacts import setting_in
+from mechshift.errors import ArtifactError
 from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
 from mechshift.run.analysis import store_analysis_plan
-from mechshift.run.folders import CONTROLS
+from mechshift.run.folders import CONTROLS, pool_folder
 from mechshift.run.pools import pair_inputs
 from mechshift.run.reporting import report_page
-from mechshift.run.settings import RunSettings, find_devices, stored_pair_options
+from mechshift.run.settings import PairOptions, RunSettings, find_devices
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import pool_manifests
@@ -79,13 +80,12 @@ def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False)
             since.
     """
     manifests = pool_manifests(run)
-    pairs = [manifest.config["pair"] for manifest in manifests.values()]
-    if any(pair != pairs[0] for pair in pairs):
+    options, *others = (
+        setting_in(manifest, pool_folder(run, task), "pair", PairOptions)
+        for task, manifest in manifests.items()
+    )
+    if any(one != options for one in others):
         raise ArtifactError(f"{run} holds pools of different pairs; use one run folder a pair.")
-    try:
-        options = stored_pair_options(pairs[0])
-    except TypeError as error:
-        raise ConfigError(f"the pool in {run} names its pair in an unknown way: {error}.") from None
     pair = options.load(device, controls=controls)
     for task, manifest in manifests.items():
         for model in pair.models:

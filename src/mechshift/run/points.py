@@ -6,8 +6,9 @@ point of a trajectory says what the comparison of the pair says.
 
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from mechshift.artifacts import artifact_hash, read_manifest
+from mechshift.artifacts import artifact_hash, stored_setting
 from mechshift.comparison import ComparisonSettings
 from mechshift.progress import Advance
 from mechshift.run.checkpoints import Checkpoint
@@ -41,7 +42,7 @@ def checkpoint_point(
     Raises:
         ArtifactError: the ARM has not been scored.
     """
-    arm = read_manifest(scores_folder(run, task, "arm")).config
+    arm = scores_folder(run, task, "arm")
     tracked = tracked_quantities()
 
     def compute(advance: Advance) -> TrajectoryPoint:
@@ -63,8 +64,8 @@ def checkpoint_point(
             "task": task,
             "training": checkpoint.training,
             "step": checkpoint.step,
-            "graph": arm["graph"],
-            "attribution": arm["attribution"],
+            "graph": stored_setting(arm, "graph", dict[str, int]),
+            "attribution": stored_setting(arm, "attribution", dict[str, Any]),
             "comparison": asdict(settings),
             "flow": with_flow,
             "quantities": [one.name for one in tracked],

@@ -73,6 +73,9 @@ def _pieces(
 
 
 def _work(pair: ModelPair, task: Task, config: PoolConfig) -> Work:
+    if isinstance(task, TaskFile):
+        task.check(pair.mdm.tokenizer)  # has a bar of its own
+
     def compute(advance: Advance) -> TaskPools:
         discovery, held_out = (
             build_pool(pair, task, split, config, progress=advance) for split in POOL_SPLITS

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from mechshift.artifacts import artifact_hash, is_written, read_manifest
+from mechshift.artifacts import artifact_hash, is_written, setting_in
 from mechshift.progress import Advance
 from mechshift.run.analysis import (
     analysis_folder,
@@ -13,9 +13,16 @@ from mechshift.run.analysis import (
     read_analysis_plan,
 )
 from mechshift.run.conclusions import CONCLUDE, conclude_run, conclusion_inputs, task_results
-from mechshift.run.folders import KINDS, REPORT, scores_folder
+from mechshift.run.folders import KINDS, REPORT, pool_folder
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import Files, pool_manifests, stage_settings, stored_comparison_settings
+from mechshift.run.store import (
+    Files,
+    pool_manifests,
+    stage_settings,
+    stored_comparison_settings,
+    stored_name,
+)
+from mechshift.tasks import PoolConfig
 from mechshift.topics.report_page import RunFacts, report
 
 REPORT_NAME = "report.html"
@@ -79,18 +86,18 @@ def _files(run: Path, tasks: Sequence[str], advance: Advance) -> Files:
 
 def _facts(run: Path, tasks: Sequence[str]) -> RunFacts:
     """Settings, versions and weights; of a stage, those of the first task that has it."""
-    pool = pool_manifests(run)[tasks[0]]
-    names = {
-        kind: str(read_manifest(scores_folder(run, tasks[0], kind)).config["model"])
-        for kind in KINDS
+    pool, folder = pool_manifests(run)[tasks[0]], pool_folder(run, tasks[0])
+    names = {kind: stored_name(run, tasks[0], kind) for kind in KINDS}
+    settings: dict[str, Any] = {
+        "pair": setting_in(pool, folder, "pair", dict[str, Any]),
+        "tasks": list(tasks),
     }
-    settings: dict[str, Any] = {"pair": pool.config["pair"], "tasks": list(tasks)}
     for task in reversed(tasks):
         settings |= stage_settings(run, task)
     return RunFacts(
         arm_name=names["arm"],
         mdm_name=names["mdm"],
-        seed=pool.config["pool"]["seed"],
+        seed=setting_in(pool, folder, "pool", PoolConfig).seed,
         settings=settings,
         analysis=analysis_words(
             read_analysis_plan(run),

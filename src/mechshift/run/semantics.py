@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from mechshift.artifacts import artifact_hash, read_manifest
+from mechshift.artifacts import artifact_hash
 from mechshift.attribution import source_scores
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
@@ -20,7 +20,13 @@ from mechshift.run.folders import POOL, SCORES, SEMANTICS, scores_folder, semant
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import ComponentReadings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
+from mechshift.run.store import (
+    model_inputs,
+    pool_manifests,
+    read_pool,
+    read_scores,
+    scored_metric,
+)
 from mechshift.semantics import NO_TOKEN, Semantics, SemanticsSettings, analyse_semantics
 from mechshift.tasks import CommonPool
 
@@ -45,7 +51,7 @@ def _pieces(run: Path, pair: ModelPair, settings: SemanticsSettings) -> Iterator
         pool = read_pool(run, task, "discovery")
         for model in pair.models:
             scores = scores_folder(run, task, model.kind)
-            metric = read_manifest(scores).config["attribution"]["metric"]
+            metric = scored_metric(run, task, model.kind)
             config = asdict(settings)
             del config["batch_size"]  # changes time and memory, not results
             yield Piece(

@@ -1,6 +1,6 @@
 """Settings of a run: one record a stage, from which the command line is made."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf
 from typing import Annotated, Any, Literal
@@ -30,7 +30,7 @@ from mechshift.models import (
     load_pair,
 )
 from mechshift.semantics import EndpointModel, SemanticsSettings
-from mechshift.statistics import MIN_DRAWS
+from mechshift.statistics import MAX_DRAWS, MIN_DRAWS
 from mechshift.tasks import PoolConfig
 
 DEFAULT_TASKS = {
@@ -156,19 +156,6 @@ class PairOptions:
     def default_tasks(self) -> tuple[str, ...]:
         """The tasks that are compared where none are named."""
         return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
-
-
-def stored_pair_options(config: Mapping[str, Any]) -> PairOptions:
-    """The options that a pool's manifest names, whose lists are tuples.
-
-    Raises:
-        ConfigError: options that do not go together.
-        TypeError: an option that does not exist.
-    """
-    values: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
-    }
-    return PairOptions(**values)
 
 
 SEVERAL = ("continued_arm", "other_mdm")
@@ -302,10 +289,10 @@ class EvaluationSettings:
             raise ConfigError(f"fractions must lie in (0, 1], not {self.fractions}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")
-        if min(self.num_random, self.seed) < 0:
+        if min(self.num_random, self.seed) < 0 or self.num_random > MAX_DRAWS:
             raise ConfigError(
-                "num_random and the seed must be at least 0, not"
-                f" {self.num_random} and {self.seed}."
+                f"num_random and the seed must be at least 0, and num_random at most {MAX_DRAWS:,},"
+                f" not {self.num_random:,} and {self.seed}."
             )
 
     def sizes(self, num_edges: int, circuit_size: int) -> list[int]:

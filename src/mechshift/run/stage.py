@@ -183,10 +183,11 @@ def write_piece(stage: Stage, piece: Piece, work: Work | ChunkedWork, bar: Bar) 
         with bar(work.title, work.total) as advance:
             record = work.compute(advance)
         files = None if record is None else record_files(record)
-    if stage.remade != "never":
-        shutil.rmtree(piece.folder, ignore_errors=True)
+    replace = stage.remade != "never"
     if files is not None:
-        _write(piece.folder, made_from, files)
+        _write(piece.folder, made_from, files, replace=replace)
+    elif replace:
+        shutil.rmtree(piece.folder, ignore_errors=True)
     remove_chunks(piece)
 
 
@@ -261,5 +262,14 @@ def made_from_of(stage: Stage, piece: Piece) -> dict[str, Any]:
     }
 
 
-def _write(folder: Path, made_from: Mapping[str, Any], files: Files) -> None:
-    write_artifact(folder, **made_from, arrays=files.arrays, tables=files.tables, texts=files.texts)
+def _write(
+    folder: Path, made_from: Mapping[str, Any], files: Files, *, replace: bool = False
+) -> None:
+    write_artifact(
+        folder,
+        **made_from,
+        arrays=files.arrays,
+        tables=files.tables,
+        texts=files.texts,
+        replace=replace,
+    )

@@ -18,14 +18,14 @@ the pool itself has S steps.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from mechshift.artifacts import artifact_hash, read_manifest
+from mechshift.artifacts import artifact_hash
 from mechshift.attribution import EdgeScores
 from mechshift.comparison import ComparisonSettings, circuit_shift
 from mechshift.denoising import Schedule, schedule_from_orders
@@ -34,7 +34,7 @@ from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import COMPARISON, POOL, SCORES, SWEEP, scores_folder, sweep_folder
 from mechshift.run.scores import score_config, score_work
-from mechshift.run.settings import AttributionSettings, SweepSettings
+from mechshift.run.settings import SweepSettings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import (
     model_inputs,
@@ -42,6 +42,7 @@ from mechshift.run.store import (
     read_pool,
     read_scores,
     scored_members,
+    scored_settings,
     stored_comparison_settings,
 )
 from mechshift.run.stored import RunTask
@@ -130,8 +131,8 @@ def sweep_scores_folder(run: Path, task: str, schedule: Schedule, num_steps: int
 def _scores(
     run: Path, pool: CommonPool, mdm: LanguageModel, num_steps: int, settings: SweepSettings
 ) -> Piece:
-    attribution = AttributionSettings(
-        **read_manifest(scores_folder(run, pool.task, "mdm")).config["attribution"],
+    attribution = replace(
+        scored_settings(run, pool.task, "mdm"),
         batch_size=settings.batch_size,
         chunk_size=settings.chunk_size,
     )

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 from jaxtyping import Bool
+from msgspec import Struct
 from safetensors import safe_open
 
-from mechshift.ablation import AblationRun
+from mechshift.ablation import AblationRun, AblationSettings
 from mechshift.artifacts import (
     ARRAYS_NAME,
     Manifest,
@@ -23,6 +24,8 @@ from mechshift.artifacts import (
     is_written,
     read_artifact,
     read_manifest,
+    setting_in,
+    stored_setting,
 )
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
@@ -35,6 +38,8 @@ from mechshift.evaluation import (
     Rediscovery,
 )
 from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
+from mechshift.graph import Graph
+from mechshift.input_files import parse_json
 from mechshift.models import Kind, LanguageModel, control_role
 from mechshift.run.folders import (
     ABLATION,
@@ -65,8 +70,9 @@ from mechshift.run.folders import (
     sweep_folder,
 )
 from mechshift.run.records import CircuitRuns, ComponentReadings, Solved, TaskPools
-from mechshift.semantics import Semantics
-from mechshift.tasks import CommonPool, Split
+from mechshift.run.settings import AttributionSettings, EvaluationSettings
+from mechshift.semantics import Semantics, SemanticsSettings
+from mechshift.tasks import CommonPool, PoolConfig, Split
 from mechshift.topics.topic import SweepPoint
 from mechshift.topics.trajectory import TrajectoryPoint
 
@@ -121,8 +127,17 @@ def read_record(
         # Of safetensors' readers only torch's maps a file instead of copying it.
         with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
             arrays |= {name: file.get_tensor(name).numpy() for name in in_file}
-    scalars = json.loads(artifact.texts[RECORD_VALUES])
-    return from_flat(record_type, FlatRecord(arrays=arrays, scalars=scalars))
+    scalars: dict[str, Any] = parse_json(
+        artifact.texts[RECORD_VALUES].encode(),
+        dict[str, Any],
+        where=str(folder / RECORD_VALUES),
+        error=ArtifactError,
+        advice="delete its folder and run its stage again",
+    )
+    try:
+        return from_flat(record_type, FlatRecord(arrays=arrays, scalars=scalars))
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder}: {error}") from error
 
 
 def pool_manifests(run: Path) -> dict[str, Manifest]:
@@ -135,7 +150,11 @@ def pool_manifests(run: Path) -> dict[str, Manifest]:
     if not folders:
         raise ArtifactError(f"{run} holds no pool; run `mechshift pool {run}` first.")
     manifests = {folder.name: read_manifest(folder) for folder in folders}
-    return dict(sorted(manifests.items(), key=lambda item: item[1].config["position"]))
+    positions = {
+        task: setting_in(manifest, pool_folder(run, task), "position", int)
+        for task, manifest in manifests.items()
+    }
+    return {task: manifests[task] for task in sorted(manifests, key=positions.__getitem__)}
 
 
 def scored_members(run: Path, task: str) -> list[str]:
@@ -157,14 +176,44 @@ def scored_members(run: Path, task: str) -> list[str]:
     return [*KINDS, *sorted(controls, key=controls.__getitem__)]
 
 
-def scored_metric(run: Path, task: str) -> str:
+def scored_settings(run: Path, task: str, member: str) -> AttributionSettings:
+    """How a member was scored on a task, but for what changes time and memory alone.
+
+    Raises:
+        ArtifactError: it was not.
+    """
+    return stored_setting(scores_folder(run, task, member), "attribution", AttributionSettings)
+
+
+def scored_metric(run: Path, task: str, member: str = "arm") -> str:
     """What the scores of a task explain; the same of every member.
 
     Raises:
-        ArtifactError: the ARM has not been scored.
+        ArtifactError: the member has not been scored.
     """
-    config = read_manifest(scores_folder(run, task, "arm")).config
-    return str(config["attribution"]["metric"])
+    metric = scored_settings(run, task, member).metric
+    if metric is None:
+        folder = scores_folder(run, task, member)
+        raise ArtifactError(f"the manifest in {folder} names no metric; delete it and run again.")
+    return metric
+
+
+def scored_graph(run: Path, task: str, member: str) -> Graph:
+    """The graph whose edges were scored.
+
+    Raises:
+        ArtifactError: the member has not been scored.
+    """
+    return stored_setting(scores_folder(run, task, member), "graph", Graph)
+
+
+def stored_name(run: Path, task: str, member: str) -> str:
+    """What a scored model is called.
+
+    Raises:
+        ArtifactError: it has not been scored.
+    """
+    return stored_setting(scores_folder(run, task, member), "model", str)
 
 
 def swept_num_steps(run: Path, task: str) -> list[int]:
@@ -184,8 +233,7 @@ def stored_comparison_settings(run: Path, task: str) -> ComparisonSettings:
         raise ArtifactError(
             f"{run} holds no comparison of '{task}'; run `mechshift compare {run}` first."
         )
-    config = read_manifest(folder).config[COMPARISON]
-    return ComparisonSettings(**{**config, "sizes": tuple(config["sizes"])})
+    return stored_setting(folder, COMPARISON, ComparisonSettings)
 
 
 def stored_ablation(run: Path, task: str) -> AblationName:
@@ -199,21 +247,28 @@ def stored_ablation(run: Path, task: str) -> AblationName:
         raise ArtifactError(
             f"{run} holds no runs of circuits on '{task}'; run `mechshift evaluate {run}` first."
         )
-    ablation: AblationName = read_manifest(folder).config["evaluation"]["ablation"]
-    return ablation
+    return stored_setting(folder, "evaluation", EvaluationSettings).ablation
 
 
-STAGE_SETTINGS = {
-    POOL: "pool",
-    SCORES: "attribution",
-    COMPARISON: "comparison",
-    FAITHFULNESS: "evaluation",
-    FLOW: "flow",
-    SEMANTICS: "semantics",
-    ABLATION: "ablation",
-    ALTERNATIVES: "alternatives",
+class _Alternatives(Struct, forbid_unknown_fields=True):
+    """What a manifest says of how other circuits were looked for."""
+
+    factors: tuple[float, ...]
+    shares: tuple[float, ...]
+    ablation: AblationName
+
+
+STAGE_SETTINGS: Mapping[str, tuple[str, Any]] = {
+    POOL: ("pool", PoolConfig),
+    SCORES: ("attribution", AttributionSettings),
+    COMPARISON: ("comparison", ComparisonSettings),
+    FAITHFULNESS: ("evaluation", EvaluationSettings),
+    FLOW: ("flow", dict[str, str | int | bool]),
+    SEMANTICS: ("semantics", SemanticsSettings),
+    ABLATION: ("ablation", AblationSettings),
+    ALTERNATIVES: ("alternatives", _Alternatives),
 }
-"""Stage -> under which key its manifests hold its settings."""
+"""Stage -> under which key its manifests hold its settings, and as what they can be read."""
 
 
 def stage_settings(run: Path, task: str) -> dict[str, Any]:
@@ -229,10 +284,12 @@ def stage_settings(run: Path, task: str) -> dict[str, Any]:
     found = {}
     for stage, folder in folders.items():
         if is_written(folder):
-            config, key = read_manifest(folder).config, STAGE_SETTINGS[stage]
-            found[key] = config[key]
+            manifest, (key, declared) = read_manifest(folder), STAGE_SETTINGS[stage]
+            setting_in(manifest, folder, key, declared)  # refuses what topics could not read
+            found[key] = manifest.config[key]
             if stage == FAITHFULNESS:
-                found[key] = {**config[key], "sizes": config["sizes"]}
+                sizes = setting_in(manifest, folder, "sizes", tuple[int, ...])
+                found[key] = {**found[key], "sizes": list(sizes)}
     return found
 
 

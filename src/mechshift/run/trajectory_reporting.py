@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
-from mechshift.artifacts import artifact_hash, read_manifest
+from mechshift.artifacts import artifact_hash, read_manifest, setting_in
 from mechshift.comparison import ComparisonSettings
 from mechshift.run.checkpoints import Checkpoint
 from mechshift.run.folders import (
@@ -18,7 +19,14 @@ from mechshift.run.folders import (
 )
 from mechshift.run.pools import pooled_task
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import Files, read_point, read_pool, read_scores
+from mechshift.run.store import (
+    Files,
+    read_point,
+    read_pool,
+    read_scores,
+    stage_settings,
+    stored_name,
+)
 from mechshift.topics.registry import tracked_quantities
 from mechshift.topics.trajectory import Trajectory
 from mechshift.topics.trajectory_page import TrajectoryFacts, TrajectoryInput, render_trajectory
@@ -124,13 +132,13 @@ def _facts(
 ) -> TrajectoryFacts:
     """Settings, versions and weights, from the manifests of the first task."""
     pool = read_manifest(pool_folder(run, task))
-    arm = read_manifest(scores_folder(run, task, "arm"))
+    stored = stage_settings(run, task)
     return TrajectoryFacts(
-        arm_name=str(arm.config["model"]),
+        arm_name=stored_name(run, task, "arm"),
         config={
-            "pair": pool.config["pair"],
-            "pool": pool.config["pool"],
-            "attribution": arm.config["attribution"],
+            "pair": setting_in(pool, pool_folder(run, task), "pair", dict[str, Any]),
+            "pool": stored["pool"],
+            "attribution": stored["attribution"],
             "comparison": asdict(settings),
         },
         versions=pool.versions,

@@ -143,7 +143,7 @@ def read_activations(reply: str, count: int) -> Float[np.ndarray, " token"] | No
     for match in re.finditer(r"\[[^\[\]]*\]", reply):
         try:
             values = json.loads(match[0])
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         if len(values) == count and all(_is_number(value) for value in values):
             return np.clip(np.array(values, dtype=np.float64), 0, LARGEST)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from mechshift.errors import ConfigError
+from mechshift.statistics import MAX_DRAWS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +65,11 @@ class SemanticsSettings:
             if getattr(self, name) < least:
                 raise ConfigError(
                     f"semantics setting {name} must be at least {least}, not {getattr(self, name)}."
+                )
+            if name != "seed" and getattr(self, name) > MAX_DRAWS:
+                raise ConfigError(
+                    f"semantics setting {name} must be at most {MAX_DRAWS:,}, not"
+                    f" {getattr(self, name):,}."
                 )
         for name in ("role_threshold", "level"):
             if not 0 < getattr(self, name) < 1:

@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
+from msgspec import Struct
 from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError, SemanticsError
+from mechshift.input_files import parse_json
 from mechshift.models.folders import check_no_adapter, resolve_folder
 from mechshift.models.tokenizers import read_tokenizer
 
@@ -195,12 +197,24 @@ def load_local_model(
 
 def _reply_text(content: bytes, url: str) -> str:
     try:
-        text = json.loads(content)["choices"][0]["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        text = None
-    if not isinstance(text, str):
+        reply: _Reply = parse_json(content, _Reply, where=url, error=SemanticsError)
+        return reply.choices[0].message.content
+    except (SemanticsError, IndexError):
         raise SemanticsError(
             f"the endpoint {url} answered, but not with a chat completion:"
             f" {content[:80].decode(errors='replace')!r}; is it OpenAI-compatible?"
-        )
-    return text
+        ) from None
+
+
+class _Message(Struct):
+    content: str
+
+
+class _Choice(Struct):
+    message: _Message
+
+
+class _Reply(Struct):
+    """What is read of a chat completion."""
+
+    choices: list[_Choice]

@@ -1,6 +1,7 @@
 """Statistics of means over examples: resampling, intervals and p-values."""
 
 from mechshift.statistics.estimates import (
+    MAX_DRAWS,
     MIN_DRAWS,
     ROUNDING,
     Estimate,
@@ -31,6 +32,7 @@ from mechshift.statistics.resampling import (
 )
 
 __all__ = [
+    "MAX_DRAWS",
     "MIN_DRAWS",
     "ROUNDING",
     "Drawn",

@@ -12,6 +12,9 @@ from scipy.special import ndtr, ndtri
 from mechshift.errors import ConfigError, MechshiftError
 from mechshift.statistics.resampling import Drawn, cluster_columns
 
+MAX_DRAWS = 1_000_000
+"""More random draws change no digit that is shown, and take days: a typing error."""
+
 MIN_DRAWS = 20
 """Random draws (circuits, structures) below which an interval over draws says too little of how far
 others would differ: there is none then."""

@@ -9,7 +9,7 @@ from mechshift.tasks.greater_than import GreaterThan
 from mechshift.tasks.infilling import Infilling
 from mechshift.tasks.ioi import IndirectObject
 from mechshift.tasks.pool import CommonPool, OtherExamples, build_pool, encode_pool
-from mechshift.tasks.pool_config import PoolConfig, stored_pool_config
+from mechshift.tasks.pool_config import PoolConfig
 from mechshift.tasks.task_file import TaskFile, load_task_file
 
 __all__ = [
@@ -37,5 +37,4 @@ __all__ = [
     "find_tasks",
     "is_derivation",
     "load_task_file",
-    "stored_pool_config",
 ]

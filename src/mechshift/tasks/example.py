@@ -14,7 +14,7 @@ Split = Literal["train", "discovery", "held-out"]
 SPLITS: tuple[Split, ...] = ("train", "discovery", "held-out")
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Example:
     """A clean prompt with its target, and a corrupted prompt with the answer it would call for."""
 

@@ -1,8 +1,6 @@
 """Settings of a pool: how many examples, and how the MDM denoises them."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from mechshift.denoising import SamplerName
 from mechshift.errors import PoolError
@@ -12,6 +10,9 @@ MIN_EXAMPLES = 2
 
 MAX_EXAMPLES = 1_000_000
 """More than any run can score: a typing error."""
+
+MAX_CANDIDATES = 1_000
+"""A pair that solves fewer examples than one of so many knows nothing of the task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +52,11 @@ class PoolConfig:
                 f"a pool holds up to {MAX_EXAMPLES:,} examples of a split, not"
                 f" {self.num_examples:,} and {self.num_held_out:,}."
             )
+        if self.max_candidates > MAX_CANDIDATES:
+            raise PoolError(
+                f"a pool tries up to {MAX_CANDIDATES:,} candidates for each example, not"
+                f" {self.max_candidates:,}."
+            )
         if not 0 <= self.num_others <= MAX_EXAMPLES:
             raise PoolError(
                 "a pool keeps between 0 and"
@@ -58,8 +64,3 @@ class PoolConfig:
             )
         if self.seed < 0:
             raise PoolError(f"a pool's seed must be at least 0, not {self.seed}.")
-
-
-def stored_pool_config(config: Mapping[str, Any]) -> PoolConfig:
-    """The settings that a manifest holds."""
-    return PoolConfig(**{**config, "templates": tuple(config["templates"])})

@@ -17,28 +17,32 @@ cluster stands in two splits: examples without `split` go where the checksum of 
 A suffix needs its corrupted one, and both causal prompts, which an autoregressive model reads.
 """
 
-import codecs
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from weakref import WeakSet
 
 import numpy as np
+from msgspec import UNSET, UnsetType
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.denoising import Contrast
 from mechshift.errors import TaskError
-from mechshift.tasks.encoding import check_encodes
-from mechshift.tasks.example import SPLITS, Example, Split
+from mechshift.input_files import parse_json, read_lines
+from mechshift.progress import progress_bar
+from mechshift.tasks.encoding import check_all_encode
+from mechshift.tasks.example import Example, Split
 from mechshift.tasks.sampling import split_of
 
-REQUIRED_KEYS = ("prompt", "target", "distractor", "corrupted_prompt")
 TEXT_KEYS = (
-    *REQUIRED_KEYS,
+    "prompt",
+    "target",
+    "distractor",
+    "corrupted_prompt",
     "suffix",
     "corrupted_suffix",
     "causal_prompt",
@@ -51,7 +55,14 @@ COMPANIONS = {
     "corrupted_causal_prompt": ("causal_prompt",),
 }
 """Key to the keys that must be given with it."""
-KNOWN_KEYS = ("id", *TEXT_KEYS, "spans", "split", "cluster", "template")
+
+MAX_LINES = 200_000
+"""A run uses some hundreds of examples, and looks at all of them."""
+MANY_LINES = 5_000
+"""So many take seconds to check."""
+MAX_BYTES = 2**29
+MAX_LINE_BYTES = 2**20
+"""Longer than what any model reads."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,10 @@ class TaskFile:
     metric: str = "logit_diff"
     sha256: str = ""
     """Of the bytes that were read; empty for a task that was rebuilt from a stored pool."""
+    _fitting: WeakSet[PreTrainedTokenizerBase] = field(
+        default_factory=WeakSet, compare=False, repr=False
+    )
+    """Tokenizers that all lines fit; looking again would take as long as before."""
 
     @property
     def summary(self) -> str:
@@ -88,18 +103,35 @@ class TaskFile:
         Raises:
             TaskError: a line, of any split, does not fit the tokenizer.
         """
-        # All of them: a bad held-out line should not wait until discovery is done.
-        for line, _, example in self.examples:
-            try:
-                check_encodes(self, example, tokenizer)
-            except TaskError as error:
-                raise TaskError(f"{self.path}, line {line}: {error}") from None
+        self.check(tokenizer, quiet=True)
         wanted = [name for name in self.templates if name in templates] or self.templates
         return [
             example
             for _, own, example in self.examples
             if own == split and (example.template in wanted or not example.template)
         ][:num_examples]
+
+    def check(self, tokenizer: PreTrainedTokenizerBase, *, quiet: bool = False) -> None:
+        """Refuse lines that do not fit a tokenizer, under a bar where there are thousands.
+
+        All of them, of any split: a bad held-out line should not wait until discovery is done. Once
+        for a tokenizer, so that a stage that shows a bar of its own can call this before it.
+
+        Raises:
+            TaskError: a line does not fit, and the message names the first.
+        """
+        if tokenizer in self._fitting:
+            return
+        quiet = quiet or len(self.examples) < MANY_LINES
+        with progress_bar(f"{self.name}: check", len(self.examples), quiet=quiet) as advance:
+            check_all_encode(
+                self,
+                [example for _, _, example in self.examples],
+                tokenizer,
+                lambda place: f"{self.path}, line {self.examples[place][0]}",
+                advance,
+            )
+        self._fitting.add(tokenizer)
 
     def is_correct(self, example: Example, completion: str) -> bool:
         return completion.strip() == example.target.strip()
@@ -114,42 +146,40 @@ def load_task_file(path: Path) -> TaskFile:
     """Reads and checks a task file; the task is called by the file's name without its ending.
 
     Raises:
-        TaskError: the file cannot be read, or a line is not as the schema says.
+        TaskError: the file cannot be read or is larger than any that a run could use, or a line is
+            not as the schema says.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise TaskError(f"cannot read the task file {path}: {error.strerror}.") from None
     read: list[_Line] = []
     first_line: dict[str, int] = {}
-    # Editors on Windows begin UTF-8 files with a byte order mark.
-    lines = raw.removeprefix(codecs.BOM_UTF8).splitlines()
-    for number, line in enumerate(lines, start=1):
+    digest = hashlib.sha256()
+    for number, line in read_lines(path, MAX_BYTES, MAX_LINE_BYTES, error=TaskError):
+        digest.update(line)
         if not line.strip():
             continue
-        try:
-            one = _read_line(line, path.stem, number)
-            example = one.example
-            if example.id in first_line:
-                raise TaskError(
-                    f"the id '{example.id}' is already that of line {first_line[example.id]};"
-                    " give every example its own."
-                )
-        except TaskError as error:
-            raise TaskError(f"{path}, line {number}: {error}") from None
+        if len(read) == MAX_LINES:
+            raise TaskError(
+                f"{path} holds more than {MAX_LINES:,} examples, and a run uses some hundreds;"
+                " leave some out."
+            )
+        one = _read_line(line, path, number)
+        example = one.example
+        if example.id in first_line:
+            raise TaskError(
+                f"{path}, line {number}: the id '{example.id}' is already that of line"
+                f" {first_line[example.id]}; give every example its own."
+            )
         first_line[example.id] = number
         read.append(one)
     if not read:
         raise TaskError(f"{path} holds no examples; write one JSON object per line.")
-    digest = hashlib.sha256(raw).hexdigest()
     try:
         examples = _clustered(read)
     except TaskError as error:
         raise TaskError(f"{path}, {error}") from None
-    return TaskFile(name=path.stem, path=path, examples=examples, sha256=digest)
+    return TaskFile(name=path.stem, path=path, examples=examples, sha256=digest.hexdigest())
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, slots=True)
 class _Line:
     """What a line says."""
 
@@ -186,15 +216,18 @@ def _clustered(lines: Sequence[_Line]) -> tuple[tuple[int, Split, Example], ...]
                 f"line {line.number}: its text and target are those of line {known.number}; delete"
                 " one of the two, since a copy is no further example."
             )
-    # Lines that share a text, and then all that share a cluster with one of them, are joined.
+    # Lines that share a text, and then all that share a cluster with one of them, are joined: names
+    # and texts are the nodes of a graph, and lines its edges.
     names = sorted({line.cluster for line in lines})
     name_at = {name: place for place, name in enumerate(names)}
-    text_at = {line.text: place for place, line in enumerate(lines)}
-    pairs = [(name_at[line.cluster], text_at[line.text]) for line in lines]
-    shape = (len(names), len(lines))
-    holds = sparse.csr_array((np.ones(len(pairs)), tuple(zip(*pairs, strict=True))), shape=shape)
-    joined = connected_components(holds @ holds.T, directed=False)[1]
-    clusters = [names[int(np.argmax(joined == joined[name]))] for name, _ in pairs]
+    text_at = {line.text: len(names) + place for place, line in enumerate(lines)}
+    ends = np.array([(name_at[line.cluster], text_at[line.text]) for line in lines])
+    shape = (len(names) + len(lines),) * 2
+    joins = sparse.csr_array((np.ones(len(lines)), tuple(ends.T)), shape=shape)
+    joined = connected_components(joins, directed=False)[1]
+    _, first_name = np.unique(joined[: len(names)], return_index=True)
+    named = dict(zip(joined[first_name].tolist(), first_name.tolist(), strict=True))
+    clusters = [names[named[component]] for component in joined[ends[:, 0]].tolist()]
     said: dict[str, _Line] = {}
     splits: dict[str, Split] = {}
     for line, cluster in zip(lines, clusters, strict=True):
@@ -222,112 +255,73 @@ def _split_of(cluster: str) -> Split:
     return "held-out" if split_of(cluster) != "train" else "discovery"
 
 
-def _read_line(line: bytes, task: str, number: int) -> _Line:
-    fields = _parse(line)
-    unknown = sorted(set(fields) - set(KNOWN_KEYS))
-    if unknown:
-        raise TaskError(f"unknown key '{unknown[0]}'; known are {', '.join(KNOWN_KEYS)}.")
-    missing = [key for key in REQUIRED_KEYS if key not in fields]
-    if missing:
-        raise TaskError(f"the key '{missing[0]}' is missing.")
-    for key in TEXT_KEYS:
-        if key in fields:
-            _check_text(key, fields[key])
-    for key in ("target", "distractor"):
-        if not fields[key].strip():
-            raise TaskError(f"the {key} is empty; give the text that the model should produce.")
-    for key, companions in COMPANIONS.items():
-        for companion in companions:
-            if key in fields and companion not in fields:
-                raise TaskError(f"'{key}' needs '{companion}' beside it.")
-    identity = fields.get("id", f"{task}/{number}")
-    if isinstance(identity, bool) or not isinstance(identity, str | int):
-        raise TaskError(f"'id' must be text or a number, not {json.dumps(identity)[:40]}.")
-    example = Example(
-        id=str(identity), task=task, **{key: fields[key] for key in TEXT_KEYS if key in fields}
-    )
-    return _Line(
-        number=number,
-        split=_split(fields),
-        example=replace(
-            example,
-            spans=_spans(fields, example),
-            cluster=_name(fields, "cluster"),
-            template=_name(fields, "template"),
-        ),
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Fields:
+    """The keys of a line."""
+
+    prompt: str
+    target: str
+    distractor: str
+    corrupted_prompt: str
+    id: str | int | UnsetType = UNSET
+    suffix: str | UnsetType = UNSET
+    corrupted_suffix: str | UnsetType = UNSET
+    causal_prompt: str | UnsetType = UNSET
+    corrupted_causal_prompt: str | UnsetType = UNSET
+    spans: Mapping[str, str | tuple[int, int]] = field(default_factory=dict)
+    split: Split | UnsetType = UNSET
+    cluster: str | int | UnsetType = UNSET
+    template: str | int | UnsetType = UNSET
+
+    def __post_init__(self) -> None:
+        for key, text in (("target", self.target), ("distractor", self.distractor)):
+            if not text.strip():
+                raise TaskError(f"the {key} is empty; give the text that the model should produce")
+        for key, companions in COMPANIONS.items():
+            for companion in companions:
+                if getattr(self, key) is not UNSET and getattr(self, companion) is UNSET:
+                    raise TaskError(f"'{key}' needs '{companion}' beside it")
+        for key in ("cluster", "template"):
+            if getattr(self, key) == "":
+                raise TaskError(f"'{key}' is empty; give it a name, or leave it out")
 
 
-def _name(fields: dict[str, Any], key: str) -> str:
-    value = fields.get(key, "")
-    if key in fields and (
-        isinstance(value, bool) or not isinstance(value, str | int) or value == ""
-    ):
-        raise TaskError(f"'{key}' must be text or a number, not {json.dumps(value)[:40]}.")
-    return str(value)
-
-
-def _check_text(key: str, value: object) -> None:
-    if not isinstance(value, str):
-        raise TaskError(f"'{key}' must be text, not {json.dumps(value)[:40]}.")
+def _read_line(line: bytes, path: Path, number: int) -> _Line:
+    where = f"{path}, line {number}"
+    fields = parse_json(line, _Fields, where=where, error=TaskError)
+    texts = {key: getattr(fields, key) for key in TEXT_KEYS}
+    given = {key: text for key, text in texts.items() if text is not UNSET}
     try:
-        value.encode()
-    except UnicodeEncodeError as error:
-        raise TaskError(
-            f"'{key}' holds half of a character, {value[error.start]!a}; write it whole."
-        ) from None
+        return _Line(
+            number=number,
+            split=None if fields.split is UNSET else fields.split,
+            example=Example(
+                id=f"{path.stem}/{number}" if fields.id is UNSET else str(fields.id),
+                task=path.stem,
+                spans=_spans(fields),
+                cluster="" if fields.cluster is UNSET else str(fields.cluster),
+                template="" if fields.template is UNSET else str(fields.template),
+                **given,
+            ),
+        )
+    except TaskError as error:
+        raise TaskError(f"{where}: {error}") from None
 
 
-def _parse(line: bytes) -> dict[str, Any]:
-    try:
-        fields = json.loads(line.decode("utf-8"), object_pairs_hook=_object)
-    except UnicodeDecodeError as error:
-        raise TaskError(
-            f"byte {error.start} is not UTF-8; save the file with that encoding."
-        ) from None
-    except json.JSONDecodeError as error:
-        raise TaskError(f"not valid JSON: {error.msg} at column {error.colno}.") from None
-    except (ValueError, RecursionError) as error:
-        raise TaskError(f"not readable as JSON: {error}.") from None
-    if not isinstance(fields, dict):
-        raise TaskError('a line must be a JSON object, like {"prompt": ...}.')
-    return fields
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    fields = dict(pairs)
-    if len(fields) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise TaskError(f"the key '{twice}' stands twice; keep one.")
-    return fields
-
-
-def _split(fields: dict[str, Any]) -> Split | None:
-    if "split" not in fields:
-        return None
-    for split in SPLITS:
-        if fields["split"] == split:
-            return split
-    raise TaskError(f"'split' is {json.dumps(fields['split'])}; it must be one of {SPLITS}.")
-
-
-def _spans(fields: dict[str, Any], example: Example) -> dict[str, tuple[int, int]]:
-    text = example.prompt + example.target + example.suffix
-    spans = fields.get("spans", {})
-    if not isinstance(spans, dict):
-        raise TaskError("'spans' must be an object of names and words or [start, end] pairs.")
+def _spans(fields: _Fields) -> dict[str, tuple[int, int]]:
+    suffix = "" if fields.suffix is UNSET else fields.suffix
+    text = fields.prompt + fields.target + suffix
     found = {}
-    for name, where in spans.items():
-        match where:
-            case str() if where and where in text:
-                start = text.index(where)
-                found[name] = (start, start + len(where))
-            case [int(start), int(end)] if 0 <= start < end <= len(text):
-                found[name] = (start, end)
-            case _:
-                raise TaskError(
-                    f"span '{name}' is {json.dumps(where)[:40]}; give a word that stands in prompt,"
-                    f" target or suffix, or [start, end] within their {len(text)} characters."
-                )
+    for name, where in fields.spans.items():
+        if isinstance(where, str):
+            start = text.find(where)
+            end = start + len(where)
+        else:
+            start, end = where
+        if not 0 <= start < end <= len(text):
+            raise TaskError(
+                f"span {name!r:.60} is {json.dumps(where)[:40]}; give a word that stands in prompt,"
+                f" target or suffix, or [start, end] within their {len(text)} characters."
+            )
+        found[name] = (start, end)
     return found

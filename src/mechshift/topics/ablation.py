@@ -28,7 +28,9 @@ from mechshift.ablation import (
     AblationSettings,
     compare_ablations,
 )
+from mechshift.errors import ArtifactError
 from mechshift.graph import THIRDS
+from mechshift.input_files import as_declared
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding
 from mechshift.page.formats import (
@@ -147,8 +149,10 @@ def _conclude(stored: StoredTask) -> Ablations | None:
 
 def stored_settings(config: Mapping[str, Any]) -> AblationSettings:
     """The settings that a manifest holds; JSON has no tuples."""
-    tuples = {name: tuple(config[name]) for name in ("kinds", "replacements")}
-    return AblationSettings(**{**config, **tuples})
+    settings: AblationSettings = as_declared(
+        config, AblationSettings, where="settings of ablation", error=ArtifactError
+    )
+    return settings
 
 
 def _own_answers(ablated: AblationRun, settings: AblationSettings) -> OwnAnswers | None:

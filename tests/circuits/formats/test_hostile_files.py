@@ -131,14 +131,14 @@ def test_arrays_of_other_types_are_refused_by_name_type_and_shape(tmp_path, name
 @pytest.mark.parametrize(
     ("suffix", "content", "message"),
     [
-        (".json", b'{"cfg": ' * 100_000, "is not JSON"),
+        (".json", b'{"cfg": ' * 100_000, "nested too deeply"),
         (".graphml", b"<graphml>" * 100_000, "is not GraphML"),
         (".graphml", b'<?xml version="1.0" encoding="utf-7"?><graphml/>', "is not GraphML"),
         (".graphml", b'<?xml version="1.0" encoding="u88"?><graphml/>', "is not GraphML"),
         (
             ".safetensors",
             safetensors_bytes({"mechshift": "[" * 100_000}, **NO_ARRAYS),
-            "was not written by mechshift",
+            "it was not written by mechshift",
         ),
     ],
 )

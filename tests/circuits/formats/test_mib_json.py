@@ -110,30 +110,39 @@ def test_a_file_of_more_edges_than_are_named_at_a_time_is_one_object(path):
     np.testing.assert_array_equal(read_mib_scores(path).scores, scores.astype(np.float64))
 
 
+A_NUMBER = r"edges\['m0->logits'\].score: expected `int \| float \| null`"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is not JSON"),
-        (OF_EAP_IG[:-1], "is not JSON"),
-        ("[" * 100_000, "is not JSON"),
-        ("[]", "must be an object with cfg, nodes, edges"),
-        (changed(None, "nodes", None), "must be an object with cfg, nodes, edges"),
-        (changed(None, "edges", [1]), "must be an object with cfg, nodes, edges"),
-        (changed("cfg", "n_layers", None), "n_layers as a whole number, not None"),
-        (changed("cfg", "n_heads", 2.0), "n_heads as a whole number, not 2.0"),
+        ("", "not valid JSON: Expecting value at column 1; it must be a circuit of MIB"),
+        (OF_EAP_IG[:-1], "not valid JSON"),
+        ("[" * 100_000, "nested too deeply"),
+        ("[]", "expected `object`, got `array`"),
+        (changed(None, "nodes", None), "the key 'nodes' is missing"),
+        (changed(None, "edges", [1]), "edges: expected `object`, got `array`"),
+        (changed("cfg", "n_layers", None), "cfg: the key 'n_layers' is missing"),
+        (changed("cfg", "n_heads", 2.0), "cfg.n_heads: expected `int`, got `float`"),
         (changed("cfg", "n_heads", 0), "at least one layer, head and KV head"),
         (changed("cfg", "parallel_attn_mlp", True), "parallel_attn_mlp, attention and MLP side"),
         (changed("nodes", "a1.h0", {"in_graph": True}), "no node 'a1.h0' in a graph of 1 layers"),
         (
             changed("nodes", "m0", {"in_graph": True, "score": 1.0}),
-            "node 'm0' must hold in_graph alone, .*; scores of nodes or neurons are not read",
+            r"nodes\['m0'\]: unknown key 'score'; .* with scores of edges and not of nodes",
         ),
         (changed("edges", "m0->a0.h0<q>", {"score": 1, "in_graph": False}), "1 of 14 edges do not"),
-        (changed("edges", "m0->logits", {"in_graph": True}), "'m0->logits' must hold score and"),
-        (changed("edges", "m0->logits", 1.0), "'m0->logits' must hold score and in_graph, not 1.0"),
-        (changed("edges", "m0->logits", {"score": "1", "in_graph": True}), "a number as score"),
-        (changed("edges", "m0->logits", {"score": True, "in_graph": True}), "a number as score"),
-        (changed("edges", "m0->logits", {"score": 1, "in_graph": 1}), "true or false as in_graph"),
+        (
+            changed("edges", "m0->logits", {"in_graph": True}),
+            r"edges\['m0->logits'\]: the key 'score' is missing",
+        ),
+        (changed("edges", "m0->logits", 1.0), r"edges\['m0->logits'\]: expected `object`"),
+        (changed("edges", "m0->logits", {"score": "1", "in_graph": True}), A_NUMBER),
+        (changed("edges", "m0->logits", {"score": True, "in_graph": True}), A_NUMBER),
+        (
+            changed("edges", "m0->logits", {"score": 1, "in_graph": 1}),
+            r"\['m0->logits'\].in_graph: expected `bool`",
+        ),
         (
             changed("edges", "m0->logits", {"score": float("nan"), "in_graph": False}),
             "1 of 13 scores are not finite, the first being nan of 'm0->logits'",
@@ -144,7 +153,7 @@ def test_a_file_of_more_edges_than_are_named_at_a_time_is_one_object(path):
         ),
         (
             OF_EAP_IG.replace('"a0.h1->m0"', '"a0.h0->m0"'),
-            "'a0.h0->m0' occurs 2 times in one object",
+            "the key 'a0.h0->m0' stands twice",
         ),
     ],
 )

@@ -117,7 +117,7 @@ def test_the_same_scores_make_the_same_bytes(of_scores, of_circuits, tmp_path):
 @every_format
 def test_a_file_that_is_not_there_is_named(of_scores, of_circuits, tmp_path):
     for _, read in (of_scores, of_circuits):
-        with pytest.raises(CircuitError, match=r"nowhere.file: cannot be read: No such file"):
+        with pytest.raises(CircuitError, match=r"cannot read .*nowhere.file: No such file"):
             read(tmp_path / "nowhere.file")
 
 

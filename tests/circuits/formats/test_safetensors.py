@@ -78,10 +78,17 @@ def test_what_is_no_circuit_of_this_format_is_refused(path, content, arrays, mes
         read_safetensors_circuit(path)
 
 
-@pytest.mark.parametrize("metadata", [None, {"mechshift": "{"}, {"mechshift": "[]"}])
-def test_a_file_without_our_header_is_refused(path, metadata):
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        (None, "header: the key 'content' is missing"),
+        ({"mechshift": "{"}, "metadata 'mechshift': not valid JSON"),
+        ({"mechshift": "[]"}, "metadata 'mechshift': expected `object`, got `array`"),
+    ],
+)
+def test_a_file_without_our_header_is_refused(path, metadata, message):
     save_file({"scores": np.ones(8)}, path, metadata=metadata)
-    with pytest.raises(CircuitError, match="was not written by mechshift: it must state content"):
+    with pytest.raises(CircuitError, match=f"{message}.*; it was not written by mechshift"):
         read_safetensors_scores(path)
 
 

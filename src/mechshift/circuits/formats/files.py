@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from mechshift.errors import CircuitError
+from mechshift.input_files import check_regular
 
 MAX_BYTES = 2**34
 """Size of the largest file that is read: safetensors of a graph of the most edges is half of it."""
@@ -36,14 +37,10 @@ def reading(path: Path) -> Iterator[None]:
     Raises:
         CircuitError: also where the disk refuses, or the file is larger than any circuit's.
     """
+    check_regular(path, MAX_BYTES, error=CircuitError)
     try:
-        size = path.stat().st_size
-        if size > MAX_BYTES:
-            raise CircuitError(
-                f"has {size:,} bytes, and circuits of more than {MAX_BYTES:,} are not read."
-            )
         yield
     except CircuitError as error:
         raise CircuitError(f"{path}: {error}") from error
     except OSError as error:
-        raise CircuitError(f"{path}: cannot be read: {error.strerror or error}.") from error
+        raise CircuitError(f"cannot read {path}: {error.strerror or error}.") from error

@@ -1,11 +1,14 @@
 """The header of our own files: the graph, and whether edges were selected."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from typing import Literal
+
+from msgspec import Struct
 
 from mechshift.errors import CircuitError
 from mechshift.graph import Graph
+from mechshift.input_files import as_declared
 
 Content = Literal["scores", "circuit"]
 """Every edge of a graph, or the edges of a circuit."""
@@ -22,14 +25,29 @@ def graph_in(entries: Mapping[str, object], content: Content) -> Graph:
     Raises:
         CircuitError: another content, or no such header.
     """
-    sizes = {field.name: entries.get(field.name) for field in fields(Graph)}
-    missing = [name for name, size in sizes.items() if type(size) is not int]
-    if "content" not in entries or missing:
-        names = ", ".join(["content", *sizes])
-        raise CircuitError(f"was not written by mechshift: it must state {names}.")
-    if entries["content"] != content:
+    stated: _Header = as_declared(
+        dict(entries),
+        _Header,
+        where="header",
+        error=CircuitError,
+        advice="it was not written by mechshift",
+    )
+    if stated.content != content:
         raise CircuitError(
-            f"holds {entries['content']!r:.60}, not '{content}'; use the function that reads"
-            f" '{entries['content']}'."
+            f"holds {stated.content!r:.60}, not '{content}'; use the function that reads"
+            f" {stated.content!r:.60}."
         )
-    return Graph(**{name: size for name, size in sizes.items() if isinstance(size, int)})
+    return Graph(
+        num_layers=stated.num_layers,
+        num_heads=stated.num_heads,
+        num_key_value_groups=stated.num_key_value_groups,
+    )
+
+
+class _Header(Struct):
+    """What a header states, among what else a tool may have added."""
+
+    content: str
+    num_layers: int
+    num_heads: int
+    num_key_value_groups: int

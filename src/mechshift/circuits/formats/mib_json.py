@@ -23,13 +23,13 @@ Sources: `Graph.to_json` and `from_json` of github.com/hannamw/EAP-IG, `src/eap/
 """
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
+from msgspec import Struct
 
 from mechshift.circuits.circuit import Circuit
 from mechshift.circuits.formats.edge_names import circuit_named, named_scores, scored_graph_named
@@ -38,10 +38,7 @@ from mechshift.circuits.nodes import joined_nodes
 from mechshift.circuits.scored_graph import ScoredGraph
 from mechshift.errors import CircuitError
 from mechshift.graph import Graph
-
-EDGE_KEYS = {"score", "in_graph"}
-
-_Value = TypeVar("_Value")
+from mechshift.input_files import parse_json
 
 
 def write_mib_scores(path: Path, scored: ScoredGraph, *, d_model: int) -> None:
@@ -91,7 +88,7 @@ def read_mib_circuit(path: Path) -> Circuit:
     with reading(path):
         graph, listed = _parsed(path)
         edges = _with_scores(listed)
-        kept = np.array([edge["in_graph"] for edge in edges.values()], dtype=bool)
+        kept = np.array([edge.in_graph for edge in edges.values()], dtype=bool)
         if edges and not kept.any():
             raise CircuitError(
                 f"none of its {len(edges):,} edges is in the graph, so it holds scores and no"
@@ -144,77 +141,62 @@ def _write(
         file.write("}}\n")
 
 
-def _parsed(path: Path) -> tuple[Graph, dict[str, dict[str, Any]]]:
+class _Config(Struct):
+    """What is read of `cfg`."""
+
+    n_layers: int
+    n_heads: int
+    parallel_attn_mlp: bool = False
+
+
+class _Node(Struct, forbid_unknown_fields=True):
+    """A node; one with scores is of a file of nodes or neurons."""
+
+    in_graph: bool
+
+
+class _Edge(Struct, forbid_unknown_fields=True):
+    score: int | float | None
+    in_graph: bool
+
+
+class _File(Struct):
+    cfg: _Config
+    nodes: dict[str, bool | _Node]
+    edges: dict[str, _Edge]
+
+
+def _parsed(path: Path) -> tuple[Graph, dict[str, _Edge]]:
     """The graph, and per edge name a score and whether it is in the graph."""
-    try:
-        content = json.loads(path.read_bytes(), object_pairs_hook=_without_repetition)
-    except (ValueError, RecursionError) as error:
-        raise CircuitError(f"is not JSON ({error}).") from error
-    parts = content if isinstance(content, dict) else {}
-    if not all(isinstance(parts.get(key), dict) for key in ("cfg", "nodes", "edges")):
-        raise CircuitError(
-            "is not a circuit of MIB or EAP-IG: it must be an object with cfg, nodes, edges, each"
-            " of them an object."
-        )
-    graph = _graph(parts["cfg"])
-    _check_nodes(graph, parts["nodes"])
-    _check_edges(parts["edges"])
-    return graph, parts["edges"]
-
-
-def _without_repetition(pairs: Sequence[tuple[str, _Value]]) -> dict[str, _Value]:
-    """An object as a dict; JSON itself would keep the last of two equal names."""
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        ((repeated, count),) = Counter(name for name, _ in pairs).most_common(1)
-        raise CircuitError(f"{repeated!r:.60} occurs {count} times in one object.")
-    return content
-
-
-def _graph(cfg: Mapping[str, Any]) -> Graph:
-    sizes = {key: cfg.get(key) for key in ("n_layers", "n_heads")}
-    for key, size in sizes.items():
-        if type(size) is not int:
-            raise CircuitError(f"cfg must give {key} as a whole number, not {size!r}.")
-    if cfg.get("parallel_attn_mlp", False) is not False:
-        raise CircuitError(
-            "cfg says parallel_attn_mlp, attention and MLP side by side; mechshift reads models in"
-            " which the MLP reads what its layer's heads wrote."
-        )
-    num_layers, num_heads = cfg["n_layers"], cfg["n_heads"]
-    return Graph(num_layers=num_layers, num_heads=num_heads, num_key_value_groups=num_heads)
-
-
-def _check_nodes(graph: Graph, nodes: Mapping[str, Any]) -> None:
+    content: _File = parse_json(
+        path.read_bytes(),
+        _File,
+        where="",
+        error=CircuitError,
+        advice="it must be a circuit of MIB or EAP-IG, with scores of edges and not of nodes",
+    )
+    graph = _graph(content.cfg)
     known = set(_node_names(graph))
-    for name, node in nodes.items():
+    for name in content.nodes:
         if name not in known:
             raise CircuitError(
                 f"no node {name!r:.60} in a graph of {graph.num_layers} layers and"
                 f" {graph.num_heads} heads."
             )
-        in_graph = node.get("in_graph") if isinstance(node, dict) and len(node) == 1 else node
-        if type(in_graph) is not bool:
-            raise CircuitError(
-                f"node '{name}' must hold in_graph alone, true or false, not {node!r:.60}; scores"
-                " of nodes or neurons are not read, only those of edges."
-            )
+    return graph, content.edges
 
 
-def _check_edges(edges: Mapping[str, Any]) -> None:
-    for name, edge in edges.items():
-        if not isinstance(edge, dict) or edge.keys() != EDGE_KEYS:
-            raise CircuitError(f"edge {name!r:.60} must hold score and in_graph, not {edge!r:.60}.")
-        known = edge["score"] is None or type(edge["score"]) in (int, float)
-        if type(edge["in_graph"]) is not bool or not known:
-            raise CircuitError(
-                f"edge {name!r:.60} must have a number as score and true or false as in_graph, not"
-                f" {edge!r:.60}."
-            )
+def _graph(cfg: _Config) -> Graph:
+    if cfg.parallel_attn_mlp:
+        raise CircuitError(
+            "cfg says parallel_attn_mlp, attention and MLP side by side; mechshift reads models in"
+            " which the MLP reads what its layer's heads wrote."
+        )
+    return Graph(num_layers=cfg.n_layers, num_heads=cfg.n_heads, num_key_value_groups=cfg.n_heads)
 
 
-def _check_scored(edges: Mapping[str, Mapping[str, Any]]) -> None:
-    unscored = [name for name, edge in edges.items() if edge["score"] is None]
+def _check_scored(edges: Mapping[str, _Edge]) -> None:
+    unscored = [name for name, edge in edges.items() if edge.score is None]
     if unscored:
         raise CircuitError(
             f"{len(unscored):,} of {len(edges):,} edges have no score, the first being"
@@ -222,21 +204,21 @@ def _check_scored(edges: Mapping[str, Mapping[str, Any]]) -> None:
         )
 
 
-def _with_scores(edges: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _with_scores(edges: Mapping[str, _Edge]) -> dict[str, _Edge]:
     """The edges that count for a circuit, all with a number as score."""
-    inside = [edge for edge in edges.values() if edge["in_graph"]]
-    if inside and all(edge["score"] is None for edge in inside):
-        return {name: {**edge, "score": 1.0} for name, edge in edges.items()}
-    _check_scored({name: edge for name, edge in edges.items() if edge["in_graph"]})
+    inside = [edge for edge in edges.values() if edge.in_graph]
+    if inside and all(edge.score is None for edge in inside):
+        return {name: _Edge(1.0, edge.in_graph) for name, edge in edges.items()}
+    _check_scored({name: edge for name, edge in edges.items() if edge.in_graph})
     unscored = {
-        name: {**edge, "score": 0.0} for name, edge in edges.items() if edge["score"] is None
+        name: _Edge(0.0, edge.in_graph) for name, edge in edges.items() if edge.score is None
     }
     return {**edges, **unscored}
 
 
-def _scores(edges: Mapping[str, Mapping[str, Any]]) -> Float[np.ndarray, " k"]:
+def _scores(edges: Mapping[str, _Edge]) -> Float[np.ndarray, " k"]:
     try:
-        return np.array([float(edge["score"]) for edge in edges.values()], dtype=np.float64)
+        return np.array([edge.score for edge in edges.values()], dtype=np.float64)
     except OverflowError:
         raise CircuitError("a score is a whole number too large for a float.") from None
 

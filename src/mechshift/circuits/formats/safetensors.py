@@ -8,6 +8,7 @@ object that states which of the two it is, and the graph.
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,6 +20,7 @@ from mechshift.circuits.formats.header import Content, graph_in, header
 from mechshift.circuits.scored_graph import ScoredGraph
 from mechshift.errors import CircuitError
 from mechshift.graph import Graph
+from mechshift.input_files import parse_json
 
 METADATA_KEY = "mechshift"
 """One entry for everything: safetensors writes several in random order."""
@@ -108,9 +110,11 @@ _DTYPES = {"i": ("I8", "I16", "I32", "I64"), "f": ("F16", "F32", "F64")}
 """What safetensors calls the types that NumPy has, too."""
 
 
-def _entries(metadata: Mapping[str, str]) -> dict[str, object]:
-    try:
-        entries = json.loads(metadata.get(METADATA_KEY, "{}"))
-    except (ValueError, RecursionError):
-        return {}
-    return entries if isinstance(entries, dict) else {}
+def _entries(metadata: Mapping[str, str]) -> dict[str, Any]:
+    return parse_json(
+        metadata.get(METADATA_KEY, "{}").encode(),
+        dict[str, Any],
+        where=f"metadata '{METADATA_KEY}'",
+        error=CircuitError,
+        advice="it was not written by mechshift",
+    )

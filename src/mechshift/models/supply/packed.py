@@ -25,10 +25,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from msgspec import Struct
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from mechshift.errors import ModelError
+from mechshift.input_files import parse_json
 from mechshift.models.folders import first_line, weight_files, weights_hash
 
 LEVELS = 31
@@ -171,18 +173,28 @@ def unpack_checkpoint(path: Path, parent: Path, like: Path, out: Path) -> None:
             shutil.copyfile(like / name, out / name)
 
 
+class _Stated(Struct):
+    """What the header of a packed file says."""
+
+    unpacked: str
+    parent: str
+    """Both are SHA-256 [hexadecimal] of weights."""
+
+
 def _read_packed(path: Path) -> tuple[PackedDifference, str]:
     """The difference, and the hash of the parent that it belongs to."""
     try:
         with safe_open(path, framework="numpy") as file:
-            stated = json.loads((file.metadata() or {})[HEADER])
+            stated: _Stated = parse_json(
+                (file.metadata() or {})[HEADER].encode(), _Stated, where=HEADER, error=ModelError
+            )
             packed = PackedDifference(
                 payload=file.get_tensor("payload").tobytes(),
                 quanta=file.get_tensor("quanta"),
-                unpacked=stated["unpacked"],
+                unpacked=stated.unpacked,
             )
-            return packed, stated["parent"]
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+            return packed, stated.parent
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError, ModelError) as error:
         raise ModelError(f"{path} is no packed checkpoint: {first_line(error)}") from error
 
 

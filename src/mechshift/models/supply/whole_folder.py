@@ -5,14 +5,14 @@ renamed, so that under its own name it is whole.
 """
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import mkdtemp
+from typing import Any
 
+from mechshift.disk import disk_refusal, move_into_place, partial_folder, write_text
 from mechshift.errors import ModelError
-from mechshift.models.folders import read_json
+from mechshift.input_files import read_json
 
 SOURCE_NAME = "source.json"
 
@@ -43,17 +43,15 @@ def provide_folder(
         _check_source(folder, source)
         return Provided(folder=folder, made=False)
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(mkdtemp(prefix=f".{folder.name}.partial-", dir=folder.parent))
-        try:
+        with partial_folder(folder) as partial:
             make(partial)
-            (partial / SOURCE_NAME).write_text(json.dumps(source, indent=2) + "\n", "utf-8")
-            partial.chmod(0o755)  # mkdtemp makes it private
-            partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-    except OSError as error:
-        raise ModelError(f"cannot write {folder}: {error.strerror or error}.") from error
+            write_text(partial / SOURCE_NAME, json.dumps(source, indent=2) + "\n")
+            move_into_place(partial, folder)
+    except Exception as error:
+        reason = disk_refusal(error)
+        if reason is None:
+            raise
+        raise ModelError(f"cannot write {folder}: {reason}.") from error
     return Provided(folder=folder, made=True)
 
 
@@ -63,7 +61,7 @@ def _check_source(folder: Path, source: Mapping[str, str]) -> None:
         raise ModelError(
             f"{folder} exists already and is not of mechshift's making; choose another folder."
         )
-    if read_json(stated) != source:
+    if read_json(stated, dict[str, Any], error=ModelError) != source:
         raise ModelError(
             f"{folder} was made from something else, as its {SOURCE_NAME} says; choose another"
             " folder, or delete it to make it anew."
