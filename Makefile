@@ -3,6 +3,7 @@
 #   make test    the whole test suite
 #   make quick   the tests that take a moment, while one works
 #   make lowest  tests of models, attribution and commands on the lowest versions that are admitted
+#   make faults  hundreds of writes that a full, read-only or failing disk refuses (half an hour)
 #   make lint    formatting, types and the import order
 #   make docs    the documentation, in site/
 #   make tiny    train the embedded family again, in build/tiny/ (about two hours on one core)
@@ -22,10 +23,10 @@ DEMO_RUN ?= runs/demo
 DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100 --skip controls flow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lowest lint docs tiny clean
+.PHONY: help setup demo test quick lowest faults lint docs tiny clean
 
 help:
-	@sed -n '2,9s/^#   //p' Makefile
+	@sed -n '2,10s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -45,7 +46,7 @@ demo: $(RUN_STAMP)
 	$(BIN)/mechshift run $(DEMO_RUN) $(DEMO_ARGS)
 
 # One thread in each worker, of which there is one a core.
-test quick lowest: export OMP_NUM_THREADS = 1
+test quick lowest faults: export OMP_NUM_THREADS = 1
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -62,6 +63,10 @@ lowest:
 	$(LOWEST)/bin/python -m pip install --disable-pip-version-check -c constraints-lowest.txt -e . \
 	    pytest pytest-xdist hypothesis beartype
 	$(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) $(LOWEST_TESTS)
+
+faults: export MECHSHIFT_FAULTS ?= 60
+faults: setup
+	$(BIN)/python -m pytest tests/test_full_disk.py
 
 lint: setup
 	$(BIN)/ruff check .

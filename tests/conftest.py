@@ -47,6 +47,7 @@ SLOW = (
     "semantics/test_semantics.py",
     "tasks/",
     "test_artifacts.py",
+    "test_full_disk.py",
     "test_locks.py",
 )
 """Files and folders whose tests take more than some seconds: `make quick` leaves them out. So it
@@ -56,6 +57,7 @@ OF_A_RUN = {"small_run", "results", "ioi", "infilling"}
 
 UNCHECKED = (
     "test_documentation.py",
+    "test_full_disk.py",
     "benchmarks/",
     "comparison/test_false_positives.py",
     "comparison/test_planted_shifts.py",

@@ -33,6 +33,7 @@ ARGUMENTS = {
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
     "floors": ["--tasks", "infilling", "--devices", "H200"],
     "graphs": ["--rounds", "1"],
+    "large_input": ["--lines", "20", "--line-bytes", "2000000", "--only", "a line"],
     "plan": [*GROUPED, "--batches", "1", "--tasks", "ioi", "--examples", "10"]
     + ["--also", "--skip", "flow", "semantics", "ablation", "controls"],
     "precision": [*GROUPED, "--examples", "2", "--tasks", "infilling"],
@@ -55,6 +56,7 @@ EXPECTED = {
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
     "floors": ["dream-7b on an H200, computed", "faithfulness, infilling"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
+    "large_input": ["a line of 2,000,000 bytes", "it has more than 1,048,576 bytes"],
     "plan": ["EAP-IG, random model", "faithfulness: passes"],
     "precision": ["random", "infilling, tiny-mdm"],
     "scaling": ["4 examples, m = 2", "2 examples, m = 4"],
