@@ -34,7 +34,7 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 from mechshift.cli.main import main
 from mechshift.posttraining import tiny_tokenizer
 
-NUM_FAULTS = int(os.environ.get("MECHSHIFT_FAULTS", "5"))
+NUM_FAULTS = int(os.environ.get("MECHSHIFT_FAULTS", "4"))
 """Refusals of each command; `make faults` asks for more."""
 
 REFUSALS = (errno.ENOSPC, errno.EROFS, errno.EIO)
@@ -183,14 +183,25 @@ def finished(folder):
     }
 
 
-def command_survives(disk, capsys, tmp_path, words_for, *, kept=finished):
-    """Refuse a command at one write after the other, and compare what it ends with."""
-    whole, refused = tmp_path / "whole", tmp_path / "refused"
-    for folder in (whole, refused):
-        folder.mkdir()
+def undisturbed(disk, whole, words_for):
+    """How many writes a command makes in a new folder, where none is refused."""
+    whole.mkdir()
     with disk.below(whole):
         assert main(words_for(whole)) == 0
-    num_writes = disk.num_writes
+    return disk.num_writes
+
+
+def command_survives(disk, capsys, whole, num_writes, words_for, *, kept=finished):
+    """Refuse a command at one write after the other, and compare what it ends with.
+
+    Args:
+        whole: folder in which it was not refused.
+        num_writes: how many it makes.
+        words_for: the command line, from the folder that it works in.
+        kept: what of a folder must not be lost, as hashes by names.
+    """
+    refused = whole.with_name(f"{whole.name}-refused")
+    refused.mkdir()
     generator = random.Random(0)
     attempt = 0
     while attempt < NUM_FAULTS:
@@ -221,7 +232,7 @@ def command_survives(disk, capsys, tmp_path, words_for, *, kept=finished):
 
 
 SMALL = (
-    *("--tasks", "infilling", "--pool.num-examples", "10", "--pool.num-held-out", "6"),
+    *("--tasks", "ioi", "--pool.num-examples", "10", "--pool.num-held-out", "6"),
     *("--pool.num-others", "0", "--attribution.ig-steps", "1", "--attribution.chunk-size", "5"),
     *("--comparison.num-resamples", "20", "--comparison.num-splits", "4"),
     *("--comparison.num-splits-per-resample", "1", "--comparison.num-shuffles", "5"),
@@ -237,30 +248,32 @@ def run_words(folder):
     ]
 
 
-def test_a_run_survives_a_disk_that_refuses(disk, capsys, tmp_path):
-    command_survives(disk, capsys, tmp_path, run_words)
+@pytest.fixture(scope="module")
+def whole_run(disk, tmp_path_factory):
+    """A run that was not refused, and how many writes it took."""
+    folder = tmp_path_factory.mktemp("disk") / "whole"
+    return folder, undisturbed(disk, folder, run_words)
+
+
+def test_a_run_survives_a_disk_that_refuses(disk, capsys, whole_run):
+    command_survives(disk, capsys, *whole_run, run_words)
 
 
 def test_a_trajectory_survives_a_disk_that_refuses(disk, capsys, tmp_path):
     def words(folder):
         return ["trajectory", str(folder / "run"), *SMALL, "--skip", "flow", "--steps", "32"]
 
-    command_survives(disk, capsys, tmp_path, words)
-
-
-@pytest.fixture(scope="module")
-def scored(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("scored")
-    assert main(run_words(folder)) == 0
-    return folder / "run"
+    num_writes = undisturbed(disk, tmp_path / "whole", words)
+    command_survives(disk, capsys, tmp_path / "whole", num_writes, words)
 
 
 @pytest.mark.parametrize("format", ["mib-json", "graphml", "safetensors"])
-def test_an_export_survives_a_disk_that_refuses(disk, capsys, tmp_path, scored, format):
+def test_an_export_survives_a_disk_that_refuses(disk, capsys, tmp_path, whole_run, format):
     def words(folder):
-        return ["export", str(scored), str(folder / "out"), "--format", format]
+        return ["export", str(whole_run[0] / "run"), str(folder / "out"), "--format", format]
 
-    command_survives(disk, capsys, tmp_path, words)
+    num_writes = undisturbed(disk, tmp_path / "whole", words)
+    command_survives(disk, capsys, tmp_path / "whole", num_writes, words)
 
 
 @pytest.fixture(scope="module")
@@ -293,4 +306,5 @@ def test_a_training_survives_a_disk_that_refuses(disk, capsys, tmp_path, parent)
             if "/checkpoints/step" in name
         }
 
-    command_survives(disk, capsys, tmp_path, words, kept=checkpoints)
+    num_writes = undisturbed(disk, tmp_path / "whole", words)
+    command_survives(disk, capsys, tmp_path / "whole", num_writes, words, kept=checkpoints)
