@@ -34,6 +34,8 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 from mechshift.cli.main import main
 from mechshift.posttraining import tiny_tokenizer
 
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc for names of files")
+
 NUM_FAULTS = int(os.environ.get("MECHSHIFT_FAULTS", "4"))
 """Refusals of each command; `make faults` asks for more."""
 
