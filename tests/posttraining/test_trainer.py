@@ -1,5 +1,6 @@
 import copy
 import json
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, Qwen2Config, Qwen2ForCausa
 from mechshift.errors import PosttrainingError
 from mechshift.models import probe_attention
 from mechshift.posttraining import PosttrainConfig, train
+from mechshift.posttraining.optimizers import Float32Steps
 from mechshift.tasks import encode_example, find_task
 
 OBJECTIVES = ("ar", "mdm")
@@ -215,6 +217,28 @@ def test_muon_updates_exactly_the_matrices_inside_the_blocks(micro_llama, tokeni
     }
     config = micro_config(optimizer="muon", learning_rate=NEVER)
     assert changed_by_training(module, tokenizer, config) == matrices
+
+
+def test_muon_orthogonalises_in_float32_on_a_cpu():
+    """Against its iteration in float64; in bfloat16, as torch takes it, it is further off."""
+    generator = torch.Generator().manual_seed(0)
+    gradient = torch.randn(12, 20, generator=generator)
+    updates = {}
+    for name, mode in (("float32", Float32Steps()), ("bfloat16", nullcontext())):
+        parameter = torch.nn.Parameter(torch.zeros(12, 20))
+        parameter.grad = gradient.clone()
+        muon = torch.optim.Muon([parameter], lr=1.0, weight_decay=0.0, nesterov=False, momentum=0.0)
+        with mode:
+            muon.step()
+        updates[name] = -parameter.detach()
+    assert torch.equal(parameter.grad, gradient)
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wanted = gradient.double() / gradient.double().norm()
+    for _ in range(5):
+        gram = wanted @ wanted.T
+        wanted = a * wanted + (b * gram + c * gram @ gram) @ wanted
+    error = {name: float((found - wanted).abs().max()) for name, found in updates.items()}
+    assert error["float32"] < 1e-5 < 1e-3 < error["bfloat16"] < 0.1
 
 
 def test_adamw_updates_the_rest_beside_muon_and_everything_alone(

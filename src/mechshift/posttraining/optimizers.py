@@ -7,9 +7,12 @@ pair. The rates warm up linearly, and then fall along a cosine to zero or stay.
 
 import math
 import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import AdamW, Muon, Optimizer
+from torch.overrides import TorchFunctionMode
 
 from mechshift.posttraining.config import PosttrainConfig
 
@@ -34,6 +37,25 @@ def make_optimizers(module: nn.Module, config: PosttrainConfig) -> dict[Optimize
         return {adamw: config.learning_rate}
     muon = Muon(matrices, lr=config.muon_learning_rate, weight_decay=config.weight_decay)
     return {muon: config.muon_learning_rate, adamw: config.learning_rate}
+
+
+class Float32Steps(TorchFunctionMode):
+    """Under this, optimizers step in the parameters' own type: nothing is turned into bfloat16.
+
+    torch's Muon orthogonalises its updates in bfloat16, which a CPU without such arithmetic
+    emulates: a step of the embedded pair takes 1.05 s so, and 0.065 s in float32 (an EPYC's core).
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if func is Tensor.bfloat16:
+            return args[0].clone()  # as a conversion would; what follows writes into it
+        return func(*args, **(kwargs or {}))
 
 
 def rate_share(step: int, config: PosttrainConfig) -> float:

@@ -13,7 +13,7 @@ precision are Hugging Face accelerate's: `accelerate launch -m mechshift posttra
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -35,7 +35,7 @@ from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.corpus import Mixture, build_mixture
 from mechshift.posttraining.journal import Journal
 from mechshift.posttraining.objectives import weighted_cross_entropy
-from mechshift.posttraining.optimizers import make_optimizers, rate_share
+from mechshift.posttraining.optimizers import Float32Steps, make_optimizers, rate_share
 from mechshift.posttraining.saving import stock_copy
 from mechshift.posttraining.training_state import (
     Progress,
@@ -184,7 +184,8 @@ class Trainer:
         for optimizer, peak in zip(self._optimizers, self._peak_rates, strict=True):
             for group in optimizer.param_groups:
                 group["lr"] = peak * share
-            optimizer.step()
+            with Float32Steps() if self.accelerator.device.type == "cpu" else nullcontext():
+                optimizer.step()
             optimizer.zero_grad()
         self.step += 1
         return StepResult(loss=loss, num_tokens=sum(int(b.present.sum()) for b in batches))
