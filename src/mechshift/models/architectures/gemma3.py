@@ -72,7 +72,7 @@ def _read_layer(layer: Any) -> LayerParts:
 
 
 def _norm(module: Any) -> Norm:
-    return Norm(module=module, eps=module.eps, removes_mean=False, stores_less_one=True)
+    return Norm(module=module, eps=float(module.eps), removes_mean=False, stores_less_one=True)
 
 
 GEMMA3 = Architecture(model_class=Gemma3ForCausalLM, read=read_gemma3_layout)

@@ -53,7 +53,7 @@ def _read_layer(layer: Any) -> LayerParts:
 
 
 def _layer_norm(module: Any) -> Norm:
-    return Norm(module=module, eps=module.eps, removes_mean=True)
+    return Norm(module=module, eps=float(module.eps), removes_mean=True)
 
 
 GPT2 = Architecture(model_class=GPT2LMHeadModel, read=read_gpt2_layout)

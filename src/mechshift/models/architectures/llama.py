@@ -68,7 +68,7 @@ def _last_map(mlp: Any) -> Projection | None:
 
 
 def _rms_norm(module: Any) -> Norm:
-    return Norm(module=module, eps=module.variance_epsilon, removes_mean=False)
+    return Norm(module=module, eps=float(module.variance_epsilon), removes_mean=False)
 
 
 LLAMA_LIKE = tuple(
