@@ -20,6 +20,7 @@ from mechshift.ablation import (
     whole_passes,
 )
 from mechshift.circuits import select_top_edges
+from mechshift.graph import Graph
 from mechshift.tasks import PoolConfig, load_task_file
 from mechshift.testing import random_language_model
 
@@ -152,3 +153,12 @@ def test_whole_passes_are_the_layers_that_are_computed(canvases_of, circuit_of):
     assert not found.table.left_out
     # Norms, and the means of the sweep, take a whole pass each; it is one batch.
     assert len(called) / 6 - 2 == pytest.approx(whole_passes(model.graph(), settings), rel=1 / 12)
+
+
+def test_whole_passes_by_hand():
+    settings = AblationSettings(kinds=("heads",), num_control_draws=2)
+    graph = Graph(num_layers=3, num_heads=2, num_key_value_groups=2)
+    # Structures 1 + 2/3 + 1/3 and the circuit; 4 controls of the early third behind it, and 4 of
+    # each of the others anywhere; clean and corrupted runs of both parts; 3 components a layer.
+    expected = 2 + (1 + 2 / 3 + 1 / 3 + 1) + 4 * 2 / 3 + 3 * 4 + 2 + 3 * (1 + 2 / 3 + 1 / 3)
+    assert whole_passes(graph, settings) == pytest.approx(expected)

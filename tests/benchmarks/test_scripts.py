@@ -7,9 +7,7 @@ import pytest
 import torch
 import tyro
 
-from mechshift.ablation import AblationSettings
 from mechshift.attribution import eap_ig
-from mechshift.graph import Graph
 from mechshift.run.settings import PairOptions
 from mechshift.tasks import PoolConfig, build_pool, load_task_file
 
@@ -158,12 +156,3 @@ def test_both_models_of_a_random_pair_solve_its_task(benchmark, tmp_path):
     assert pool.arm_accuracy == pool.mdm_accuracy == 1.0
     # Yet they are two models.
     assert not torch.equal(*(model.module.lm_head.weight for model in pair.models))
-
-
-def test_ablations_are_counted_from_the_first_layer_that_they_change(benchmark):
-    settings = AblationSettings(kinds=("heads",), num_control_draws=2)
-    graph = Graph(num_layers=3, num_heads=2, num_key_value_groups=2)
-    # Structures 1 + 2/3 + 1/3 and the circuit; 4 controls of the early third behind it, and 4 of
-    # each of the others anywhere; clean and corrupted runs of both parts; 3 components a layer.
-    expected = 2 + (1 + 2 / 3 + 1 / 3 + 1) + 4 * 2 / 3 + 3 * 4 + 2 + 3 * (1 + 2 / 3 + 1 / 3)
-    assert benchmark("whole_run").ablation_passes(graph, settings) == pytest.approx(expected)
