@@ -147,20 +147,27 @@ class WorkerPool:
             for piece in missing:
                 hand_out(Job(stage.name, piece))
             shown = dict.fromkeys(missing, 0.0)
-            while at:
-                done = wait(at, timeout=LOOK_EVERY, return_when=FIRST_COMPLETED).done
-                self._show(shown, advance)
-                for future in done:
-                    job = at.pop(future)
-                    chunks = future.result()
-                    for chunk in chunks:
-                        hand_out(job._replace(chunk=chunk))
-                    if chunks:
-                        chunks_left[job.piece] = len(chunks)
-                    elif job.chunk is not None:
-                        chunks_left[job.piece] -= 1
-                        if not chunks_left[job.piece]:
-                            hand_out(job._replace(chunk=None))
+            try:
+                while at:
+                    done = wait(at, timeout=LOOK_EVERY, return_when=FIRST_COMPLETED).done
+                    self._show(shown, advance)
+                    for future in done:
+                        job = at.pop(future)
+                        chunks = future.result()
+                        for chunk in chunks:
+                            hand_out(job._replace(chunk=chunk))
+                        if chunks:
+                            chunks_left[job.piece] = len(chunks)
+                        elif job.chunk is not None:
+                            chunks_left[job.piece] -= 1
+                            if not chunks_left[job.piece]:
+                                hand_out(job._replace(chunk=None))
+            except MechshiftError:
+                running = [future for future in at if not future.cancel()]
+                # Somebody must read what they tell: a full pipe would hold them up for ever.
+                while wait(running, timeout=LOOK_EVERY).not_done:
+                    self._show(shown, advance)
+                raise
             self._show(shown, advance)
 
     def _show(self, shown: dict[int, float], advance: Advance) -> None:
@@ -222,11 +229,10 @@ class _Worker:
         Raises:
             ArtifactError: a folder holds something else.
         """
-        self._turn_to(name)
-        assert self._stage is not None
+        stage = self._turned_to(name)
         missing = []
         for place, piece in enumerate(self._pieces):
-            if is_kept(self._stage, piece):
+            if is_kept(stage, piece):
                 remove_chunks(piece)
             else:
                 missing.append(place)
@@ -241,10 +247,8 @@ class _Worker:
         Raises:
             MechshiftError: see the stage.
         """
-        if self._stage is None or self._stage.name != job.stage:
-            self._turn_to(job.stage)
-        assert self._stage is not None
-        stage, piece = self._stage, self._pieces[job.piece]
+        stage = self._turned_to(job.stage)
+        piece = self._pieces[job.piece]
         if self._prepared is None or self._prepared[0] != job.piece:
             self._prepared = job.piece, piece.prepare()
         work, bar = self._prepared[1], partial(self._bar, job.piece)
@@ -260,12 +264,14 @@ class _Worker:
         write_piece(stage, piece, work, bar)
         return []
 
-    def _turn_to(self, name: str) -> None:
-        """Begin a stage, whose earlier ones are written by now."""
-        self._stage = next(stage for stage in STAGES if stage.name == name)
-        assert self._stage.pieces is not None
-        self._pieces = list(self._stage.pieces(self._given))
-        self._prepared = None
+    def _turned_to(self, name: str) -> Stage:
+        """The stage of this name, begun if it is another than before: earlier ones are written."""
+        if self._stage is None or self._stage.name != name:
+            self._stage = next(stage for stage in STAGES if stage.name == name)
+            assert self._stage.pieces is not None
+            self._pieces = list(self._stage.pieces(self._given))
+            self._prepared = None
+        return self._stage
 
     @contextmanager
     def _bar(self, piece: int, title: str, total: int) -> Iterator[Advance]:
