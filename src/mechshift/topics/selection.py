@@ -1,4 +1,4 @@
-"""Selection: do the numbers hold on all candidates, or only on the examples that both models solve?
+"""Selection: whether the numbers hold on all candidates, not only on examples that both solve.
 
 For readers who ask whether a shift was made by the choice of examples. Both models must solve an
 example of the pool; where each solves what suits it, that alone can make equal models differ.
