@@ -15,7 +15,6 @@ A full or read-only disk goes on refusing until the command has ended; a failing
 
 import contextlib
 import errno
-import hashlib
 import os
 import random
 import shutil
@@ -33,6 +32,7 @@ from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from mechshift.cli.main import main
 from mechshift.posttraining import tiny_tokenizer
+from mechshift.testing import files_of
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc for names of files")
 
@@ -167,20 +167,11 @@ def disk():
     patch.undo()
 
 
-def contents(folder):
-    """Hash of every file below a folder, by its path."""
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
-
-
 def finished(folder):
     """What a command has finished: the files that stand under their own names."""
     return {
         name: digest
-        for name, digest in contents(folder).items()
+        for name, digest in files_of(folder).items()
         if not any(part.startswith(".") or part.endswith(".chunks") for part in Path(name).parts)
     }
 
@@ -226,11 +217,11 @@ def command_survives(disk, capsys, whole, num_writes, words_for, *, kept=finishe
             assert said.rstrip().endswith(line), what
             assert os.strerror(refusal) in line, what
         else:
-            assert contents(refused) == contents(whole)
+            assert files_of(refused) == files_of(whole)
             shutil.rmtree(refused)
             refused.mkdir()
     assert main(words_for(refused)) == 0, capsys.readouterr().err
-    assert contents(refused) == contents(whole)
+    assert files_of(refused) == files_of(whole)
 
 
 SMALL = (
@@ -304,7 +295,7 @@ def test_a_training_survives_a_disk_that_refuses(disk, capsys, tmp_path, parent)
     def checkpoints(folder):
         return {
             name.split("/", 1)[1].removeprefix("model/"): digest
-            for name, digest in contents(folder).items()
+            for name, digest in files_of(folder).items()
             if "/checkpoints/step" in name
         }
 

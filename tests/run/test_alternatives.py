@@ -1,6 +1,5 @@
 """Other circuits than a model's own: the stage, its command, and what stands in the run."""
 
-import hashlib
 import shutil
 from dataclasses import replace
 
@@ -27,6 +26,7 @@ from mechshift.run.store import (
     read_scores,
 )
 from mechshift.run.stored import RunTask
+from mechshift.testing import files_of
 from mechshift.topics.alternatives import concluded_alternatives
 
 QUIET = ["--device", "cpu", "--quiet"]
@@ -41,14 +41,6 @@ def copy_of(run, to, tasks=("ioi",), stages=NEEDED):
         for task in tasks:
             shutil.copytree(run / stage / task, to / stage / task)
     return to
-
-
-def files_of(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture(scope="module")

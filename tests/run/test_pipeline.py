@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import shutil
@@ -45,6 +44,7 @@ from mechshift.run.store import (
     read_scores,
     record_files,
 )
+from mechshift.testing import files_of
 
 WORDS = (
     "--tasks ioi infilling --pool.num-examples 12 --pool.num-held-out 10"
@@ -60,15 +60,6 @@ WORDS = (
 
 STAGES = ("pool", "attribution", "evaluation", "comparison", "semantics", "ablation")
 """Before the dot of such an option."""
-
-
-def files_of(run):
-    """Every file of a run folder and the hash of its bytes."""
-    return {
-        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(run.rglob("*"))
-        if path.is_file()
-    }
 
 
 ALWAYS_CONCLUDED = (

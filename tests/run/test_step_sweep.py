@@ -1,6 +1,5 @@
 """Other numbers of denoising steps: the scores of a pool that has them, and the run's own."""
 
-import hashlib
 import os
 import shutil
 import signal
@@ -38,7 +37,7 @@ from mechshift.run.store import (
     record_files,
 )
 from mechshift.run.stored import RunTask
-from mechshift.testing import random_examples, random_language_model
+from mechshift.testing import files_of, random_examples, random_language_model
 from mechshift.topics.num_steps import concluded_sweep
 
 QUIET = ["--device", "cpu", "--quiet"]
@@ -72,14 +71,6 @@ def swept(small_run, pair, tmp_path_factory):
 def pools_of(by_split):
     """The record of a task's pools from pools by split."""
     return TaskPools(discovery=by_split["discovery"], held_out=by_split["held-out"])
-
-
-def files_of(folder):
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.mark.parametrize("metric", ["logit_diff", "prob_diff", "log_prob", "kl"])

@@ -131,8 +131,16 @@ READERS = (
 )
 
 
+class Loads(Exception):
+    """What stands in for loading models, which begins where all settings have been read."""
+
+
+def load_nothing(*_arguments, **_options):
+    raise Loads
+
+
 def test_a_manifest_with_anything_at_any_setting_is_read_or_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(PairOptions, "load", lambda *_arguments, **_options: pytest.skip("loads"))
+    monkeypatch.setattr(PairOptions, "load", load_nothing)
     settings = manifests(tmp_path)
     refused = 0
     for folder, config in settings.items():
@@ -151,7 +159,7 @@ def test_a_manifest_with_anything_at_any_setting_is_read_or_refused(tmp_path, mo
                 except ArtifactError as refusal:
                     refused += 1
                     assert str(refusal).isprintable() and len(str(refusal)) < 1000
-                except (pytest.skip.Exception, ModelError):
+                except (Loads, ModelError):
                     pass
         path.write_text(json.dumps(manifest))
     assert refused > 500

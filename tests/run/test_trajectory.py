@@ -1,4 +1,3 @@
-import hashlib
 import json
 import os
 import shutil
@@ -12,6 +11,7 @@ import pytest
 
 from mechshift.cli.main import main
 from mechshift.run.store import read_circuit_metrics, read_comparison, read_pool, scored_members
+from mechshift.testing import files_of
 from mechshift.topics.registry import tracked_quantities
 
 TASK = "infilling"
@@ -52,15 +52,6 @@ def run(tmp_path_factory, words):
     folder = tmp_path_factory.mktemp("runs") / "trajectory"
     assert main(["trajectory", str(folder), *words]) == 0
     return folder
-
-
-def files_of(run):
-    """Every file of a run folder and the hash of its bytes."""
-    return {
-        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(run.rglob("*"))
-        if path.is_file()
-    }
 
 
 def numbers(run, training, step):

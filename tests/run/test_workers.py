@@ -1,6 +1,5 @@
 """Runs on several devices, which are two processes on a CPU here."""
 
-import hashlib
 import multiprocessing
 import os
 import shutil
@@ -14,17 +13,10 @@ import pytest
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.run import run_experiment
 from mechshift.run.settings import find_devices
+from mechshift.testing import files_of
 
 REMADE = ("scores", "faithfulness", "comparison", "conclusions", "quantities", "report")
 """Stages in chunks, of one model on one task, on all cores at once, and of many small pieces."""
-
-
-def files_of(run):
-    return {
-        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(run.rglob("*"))
-        if path.is_file()
-    }
 
 
 @pytest.fixture

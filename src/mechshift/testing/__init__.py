@@ -10,6 +10,7 @@ from mechshift.testing._two_circuits import two_circuits as two_circuits
 from mechshift.testing.additive_model import AdditiveRuns as AdditiveRuns
 from mechshift.testing.additive_model import additive_metrics as additive_metrics
 from mechshift.testing.additive_model import additive_runs as additive_runs
+from mechshift.testing.folders import files_of as files_of
 from mechshift.testing.planted_scores import LAYERS_MOVED as LAYERS_MOVED
 from mechshift.testing.planted_scores import PLANTS as PLANTS
 from mechshift.testing.planted_scores import Noise as Noise
