@@ -433,6 +433,13 @@ def test_without_a_number_on_all_candidates_a_share_has_bounds(planted: Planted)
     assert cell.note.endswith(f"{ON_ALL}: 0.05 to 0.67 at worst")
     # An overlap is no share of score, and has none.
     assert registry.verdicts([task])[0].of("structure").bounds_on_all is None
+    # The table has them too, and why there is no number.
+    (exhibit,) = TOPIC.exhibits(task)
+    of_row = {row["row"]: row for row in exhibit.table.to_dicts() if row["quantity"] == EARLY}
+    assert of_row[BOUNDS]["low"] == depth.bounds_on_all.low
+    assert of_row[COMMON]["value"] == 0.5 and of_row[ALL]["value"] is None and of_row[ALL]["reason"]
+    (points,) = (one for one in exhibit.figure.to_plotly().data if one.name == EARLY)
+    assert points.y == (COMMON,)
 
 
 def test_where_both_models_solve_everything_the_pool_is_all_candidates(planted: Planted) -> None:
@@ -449,6 +456,10 @@ def test_where_both_models_solve_everything_the_pool_is_all_candidates(planted: 
     (verdict,) = registry.verdicts([task])
     assert verdict.of("depth").population == ON_ALL
     assert verdict.of("depth").on_all == normal(0.5, 0.02)
+    # Also of what rests on no number of the MDM, and has no p-value there.
+    no_number = replace(verdict.of("depth"), quantity="", p=None, population="")
+    found = registry._with_population(no_number, task, np.nan, np.nan)
+    assert found.population == ON_ALL
     (finding,) = TOPIC.findings(task)
     assert finding.verdict == "yes" and finding.sentence.endswith("which is all.")
     assert not tuple(TOPIC.exhibits(task)) and not tuple(TOPIC.parts(task))

@@ -39,6 +39,7 @@ from mechshift.topics.scores import SCORES
 from mechshift.topics.selection import (
     ON_ALL,
     ON_COMMON,
+    common_are_all,
     note_on_all,
     p_on_candidates,
     selection_topic,
@@ -244,7 +245,8 @@ def _with_population(
     if not decides(statement.verdict):
         return statement
     at_most = 1 - task.comparison.settings.level + ROUNDING
-    said = [ON_ALL if on_candidates <= at_most else ON_COMMON]  # NaN, of no test, is not
+    on_all = common_are_all(task) or on_candidates <= at_most  # NaN, of no test, is not
+    said = [ON_ALL if on_all else ON_COMMON]
     if least := population(task):
         said = [ON_TASK if over_templates <= at_most else least, *said]
     words = ", ".join(said)

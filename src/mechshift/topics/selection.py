@@ -70,6 +70,12 @@ def selection_of(task: TaskResults) -> Selection | None:
     return found
 
 
+def common_are_all(task: TaskResults) -> bool:
+    """Whether both models solve all candidates, so that whatever is said is said of them all."""
+    found = selection_of(task)
+    return found is not None and not found.num_others
+
+
 def on_candidates(task: TaskResults, member: str = "mdm") -> tuple[OnCandidates, ...]:
     """All quantities of a member; none where the task has no record, or no others."""
     found = selection_of(task)
@@ -79,8 +85,7 @@ def on_candidates(task: TaskResults, member: str = "mdm") -> tuple[OnCandidates,
 
 def measured_on_all(task: TaskResults, quantity: Quantity) -> Measured:
     """A quantity of the MDM on all candidates, or why it is not known."""
-    found = selection_of(task)
-    if found is not None and not found.num_others:
+    if common_are_all(task):
         return task.mdm.measured[quantity.name]
     for one in on_candidates(task):
         if one.name == quantity.name:
@@ -198,7 +203,9 @@ def selection_table(task: TaskResults, quantities: Sequence[Quantity]) -> pl.Dat
 
 def _exhibits(quantities: Sequence[Quantity], task: TaskResults) -> Iterable[Exhibit]:
     shown, found = on_candidates(task), selection_of(task)
-    if found is None or not any(one.on_all.estimate for one in shown):
+    rows = selection_rows(task, quantities)
+    drawn = [one.name for one in shown if one.at_a_glance]
+    if found is None or not any(of_row[name] for of_row in rows.values() for name in drawn):
         return
     few = [OTHERS] if found.num_clusters < MIN_CLUSTERS else []
     if task.comparison.num_clusters < MIN_CLUSTERS:
@@ -206,7 +213,7 @@ def _exhibits(quantities: Sequence[Quantity], task: TaskResults) -> Iterable[Exh
     yield Exhibit(
         name=NAME,
         figure=quantity_panels(
-            selection_rows(task, quantities),
+            rows,
             shown,
             title="All candidates, and those that both models solve",
             subtitle=f"{found.num_candidates:,} candidates, of which both models solve"
