@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.stats import binomtest, norm
+from scipy.stats import binomtest, norm, t
 
 from mechshift.errors import ConfigError, MechshiftError
 from mechshift.statistics import (
@@ -47,28 +47,52 @@ def test_what_can_be_detected_is_what_is_excluded_so_often() -> None:
     assert share == pytest.approx(0.8, abs=0.02)
 
 
-def test_each_resample_is_as_many_draws_as_there_are_examples():
-    weights = bootstrap_weights(7, 500, seed=0)
-    assert weights.shape == (500, 7)
-    counts = weights * 7
+@pytest.mark.parametrize(
+    ("num_examples", "num_drawn"), [(1, 1), (2, 1), (5, 3), (6, 3), (7, 4), (50, 47)]
+)
+def test_each_resample_draws_three_fewer_than_there_are_or_half_of_few(num_examples, num_drawn):
+    weights = bootstrap_weights(num_examples, 500, seed=0)
+    assert weights.shape == (500, num_examples)
+    counts = weights * num_drawn
     np.testing.assert_allclose(counts, counts.round(), atol=1e-12)
-    np.testing.assert_array_equal(counts.round().sum(axis=1), 7)
+    np.testing.assert_array_equal(counts.round().sum(axis=1), num_drawn)
     np.testing.assert_allclose(weights.sum(axis=1), 1.0)
 
 
 def test_bootstrap_counts_have_the_moments_of_draws_with_replacement():
-    counts = bootstrap_weights(10, 50_000, seed=1) * 10
-    np.testing.assert_allclose(counts.mean(axis=0), 1.0, atol=0.03)
-    np.testing.assert_allclose(counts.var(axis=0), 1 - 1 / 10, atol=0.03)
+    counts = bootstrap_weights(10, 50_000, seed=1) * 7
+    np.testing.assert_allclose(counts.mean(axis=0), 0.7, atol=0.03)
+    np.testing.assert_allclose(counts.var(axis=0), 0.7 * (1 - 1 / 10), atol=0.03)
     # Drawing one example leaves fewer draws for another.
-    assert np.cov(counts[:, 0], counts[:, 1])[0, 1] == pytest.approx(-1 / 10, abs=0.03)
+    assert np.cov(counts[:, 0], counts[:, 1])[0, 1] == pytest.approx(-0.7 / 10, abs=0.03)
+
+
+@pytest.mark.parametrize("num_clusters", [20, 60, 200])
+def test_an_interval_reaches_as_far_as_students_t(num_clusters):
+    """The mean of n numbers has the interval of the textbook, t s / sqrt(n) to either side."""
+    values = np.random.default_rng(0).normal(size=num_clusters)
+    means = bootstrap_weights(num_clusters, 40_000, seed=1) @ values
+    low, high = np.percentile(means, [2.5, 97.5])
+    error = values.std(ddof=1) / np.sqrt(num_clusters)
+    assert (high - low) / 2 == pytest.approx(t.ppf(0.975, num_clusters - 1) * error, rel=0.02)
+
+
+def test_intervals_over_few_clusters_hold_the_truth():
+    """20 clusters, below which nothing is decided: 0.93 or more, where 20 draws hold it in 0.915."""
+    generator = np.random.default_rng(0)
+    held = []
+    for seed in range(2000):
+        values = generator.normal(size=20)
+        estimate = centred_estimate(values.mean(), bootstrap_weights(20, 300, seed) @ values)
+        held.append(estimate.interval.contains(0.0))
+    assert np.mean(held) > 0.93
 
 
 def test_a_weighted_mean_is_the_mean_of_the_drawn_examples():
     weights = bootstrap_weights(5, 20, seed=2)
     values = np.arange(5.0)
     for row in weights:
-        drawn = np.repeat(values, (row * 5).round().astype(int))
+        drawn = np.repeat(values, (row * 3).round().astype(int))
         assert row @ values == pytest.approx(drawn.mean())
 
 
@@ -300,12 +324,13 @@ def test_an_exchange_swaps_each_example_half_of_the_time():
 
 
 def as_before(num_examples, seed):
-    """What was drawn before there were clusters: examples, one by one."""
+    """What is drawn of examples one by one, as before there were clusters."""
+    num_drawn = max(num_examples - 3, (num_examples + 1) // 2)
     generators = [np.random.default_rng(seed) for _ in range(3)]
     equal = np.full(num_examples, 1.0 / num_examples)
     order = np.tile(np.arange(num_examples), (20, 1))
     return (
-        generators[0].multinomial(num_examples, equal, size=20) / num_examples,
+        generators[0].multinomial(num_drawn, equal, size=20) / num_drawn,
         generators[1].permuted(order, axis=1) < num_examples // 2,
         generators[2].random((20, num_examples)) < 0.5,
     )

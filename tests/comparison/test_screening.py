@@ -17,7 +17,7 @@ from mechshift.comparison.resampling import Drawn, exchanged, halved, resampled
 from mechshift.comparison.screening import candidates
 from mechshift.comparison.sources import Source
 from mechshift.graph import Graph
-from mechshift.statistics import bootstrap_weights, exchange_masks, split_halves
+from mechshift.statistics import exchange_masks, split_halves
 
 GRAPHS = (
     Graph(num_layers=2, num_heads=2, num_key_value_groups=1),
@@ -45,7 +45,9 @@ def pairs(draw: st.DrawFn, *, exact: bool = False) -> tuple[Graph, np.ndarray]:
 def drawn_from(scores: np.ndarray) -> dict[str, tuple[Drawn, list[Source]]]:
     """Every kind of draw, and what it draws on."""
     sources = [Source(scores=of) for of in scores]
-    weights = bootstrap_weights(EXAMPLES, 12, seed=1)
+    # As many draws as examples, for the same reason; `bootstrap_weights` draws fewer.
+    generator = np.random.default_rng(1)
+    weights = generator.multinomial(EXAMPLES, np.full(EXAMPLES, 1 / EXAMPLES), size=12) / EXAMPLES
     first = split_halves(EXAMPLES, 12, seed=2)
     swapped = exchange_masks(EXAMPLES, 12, seed=3)
     sizes = [max(source.size, 1.0) for source in sources]
