@@ -78,7 +78,7 @@ def test_an_interval_reaches_as_far_as_students_t(num_clusters):
 
 
 def test_intervals_over_few_clusters_hold_the_truth():
-    """20 clusters, below which nothing is decided: 0.93 or more, where 20 draws hold it in 0.915."""
+    """20 clusters, below which nothing is decided: 0.93 or more; 20 draws hold it in 0.915."""
     generator = np.random.default_rng(0)
     held = []
     for seed in range(2000):
