@@ -17,6 +17,7 @@ from mechshift.attribution import (
 )
 from mechshift.attribution.pair_flow import FLOW_KINDS, pair_flow
 from mechshift.attribution.path import input_path, path_points
+from mechshift.attribution.position_flow_record import TABLES
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
 from mechshift.errors import AttributionError, DenoisingError
 from mechshift.graph import KIND_NAMES
@@ -132,6 +133,20 @@ def test_spans_directions_and_readers_add_up_the_pairs_that_they_name(kind):
                     found, values = found[:, 1:3], values[:, 1:3]
                 np.testing.assert_allclose(found, values, rtol=1e-9, atol=1e-13)
             assert expected["magnitude"].sum() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["arm", "mdm"])
+def test_over_the_whole_text_nothing_is_lost_but_spans_and_steps(kind):
+    flow = flow_of(random_language_model("qwen3", kind, dtype=torch.float64))
+    whole = flow.of_whole_text()
+    assert whole.spans == ("text",) and whole.num_steps.tolist() == [1] * flow.num_examples
+    by_direction = flow.by_direction.sum(axis=1)[:, None]
+    np.testing.assert_allclose(whole.by_direction, by_direction, rtol=1e-6)
+    for name in TABLES:
+        found, values = getattr(whole, name), getattr(flow, name)
+        assert found.shape[1] == 1 and found.ndim == values.ndim
+        each, every = (one.reshape(flow.num_examples, -1).sum(axis=1) for one in (found, values))
+        np.testing.assert_allclose(each, every, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "mistral", "qwen3"])

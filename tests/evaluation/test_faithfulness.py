@@ -178,14 +178,14 @@ def test_an_undefined_curve_is_refused_when_it_is_read():
 # Intervals.
 
 
-def test_resamples_of_two_examples_are_the_three_that_exist():
-    # Both examples once, or one of them twice: shares (2 + 1) / (4 + 1), 2 / 4 and 1 / 1.
-    curve = curve_of([[2.0, 1.0]], full=[4.0, 1.0], empty=[0.0, 0.0], sizes=(1,))
-    samples = curve.resampled(num_resamples=400)[:, 0]
-    values, counts = np.unique(samples.round(12), return_counts=True)
-    assert values.tolist() == [0.5, 0.6, 1.0]
-    # Chances 1/4, 1/2 and 1/4, give or take four standard errors.
-    np.testing.assert_allclose(counts / 400, [0.25, 0.5, 0.25], atol=0.1)
+def test_resamples_of_three_examples_are_the_six_pairs_that_exist():
+    # One example twice, or two of them: shares 2 / 4, 1 / 1, 0 / 5, and 3 / 5, 2 / 9, 1 / 6.
+    curve = curve_of([[2.0, 1.0, 0.0]], full=[4.0, 1.0, 5.0], empty=[0.0] * 3, sizes=(1,))
+    samples = curve.resampled(num_resamples=900)[:, 0]
+    values, counts = np.unique(samples.round(9), return_counts=True)
+    assert values == pytest.approx([0, 1 / 6, 2 / 9, 0.5, 0.6, 1], abs=1e-8)
+    # Chances 1/9 and 2/9, give or take four standard errors.
+    np.testing.assert_allclose(counts / 900, np.array([1, 2, 2, 1, 2, 1]) / 9, atol=0.06)
 
 
 def test_equal_shares_leave_no_room_for_an_interval():

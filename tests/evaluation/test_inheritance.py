@@ -64,7 +64,7 @@ def test_without_noise_of_discovery_the_interval_is_that_of_a_mean():
     """The other's circuit alone ripples over examples: a mean of thirty numbers."""
     pair: dict[Kind, CircuitMetrics] = {"arm": keeping([0.5], noise=0.3), "mdm": keeping([0.75])}
     found = inheritance(pair, rediscovery(FIXED, [0.5] * NUM_FOLDS), "mdm", num_resamples=20_000)
-    error = 0.3 * np.linspace(-1, 1, NUM_EXAMPLES).std() / np.sqrt(NUM_EXAMPLES)
+    error = 0.3 * np.linspace(-1, 1, NUM_EXAMPLES).std(ddof=1) / np.sqrt(NUM_EXAMPLES)
     assert found.held_out_error == pytest.approx(error, rel=0.02)
     interval = found.other_minus_own.interval
     reach = stats.t.ppf(0.975, NUM_EXAMPLES - 1) * error

@@ -1,6 +1,7 @@
 """Random circuits of several draws, with shares that can be worked out by hand."""
 
 import numpy as np
+from scipy import stats
 
 from mechshift.evaluation import CircuitMetrics, FaithfulnessCurve, RandomCurve, random_curve
 
@@ -43,20 +44,20 @@ def test_fewer_than_twenty_draws_have_a_mean_and_no_interval():
     assert np.isnan(found.low).all() and np.isnan(found.high).all()
     # Examples agree, so the interval is that of a mean of twenty evenly spaced numbers.
     found = enough.interval(num_resamples=4000)
-    spread = 1.96 * np.std(np.linspace(0.0, 0.38, 20)) / np.sqrt(20)
+    spread = stats.t.ppf(0.975, 19) * np.std(np.linspace(0.0, 0.38, 20), ddof=1) / np.sqrt(20)
     np.testing.assert_allclose(
         [found.low[0], found.high[0]], [0.19 - spread, 0.19 + spread], atol=0.004
     )
 
 
 def test_draws_that_differ_vary_even_where_examples_agree():
-    """Two draws at 0.2 and 0.6: resampled means 0.2, 0.4 and 0.6 with chances 1/4, 1/2, 1/4."""
-    curve = RandomCurve(draws=(curve_keeping(0.2, sizes=(2,)), curve_keeping(0.6, sizes=(2,))))
+    """Of draws at 0.2, 0.6 and 1 two are drawn again: means of every two, and of one twice."""
+    curve = RandomCurve(draws=tuple(curve_keeping(kept, sizes=(2,)) for kept in (0.2, 0.6, 1.0)))
     values, counts = np.unique(
-        curve.resampled(num_resamples=400)[:, 0].round(12), return_counts=True
+        curve.resampled(num_resamples=900)[:, 0].round(12), return_counts=True
     )
-    assert values.tolist() == [0.2, 0.4, 0.6]
-    np.testing.assert_allclose(counts / 400, [0.25, 0.5, 0.25], atol=0.1)
+    assert values.tolist() == [0.2, 0.4, 0.6, 0.8, 1.0]
+    np.testing.assert_allclose(counts / 900, np.array([1, 2, 3, 2, 1]) / 9, atol=0.06)
 
 
 def test_draws_and_a_circuit_are_resampled_on_the_same_examples():

@@ -8,13 +8,26 @@ import numpy as np
 import pytest
 
 from mechshift.artifacts import read_manifest
-from mechshift.attribution import attribute
+from mechshift.attribution import attribute, position_flow
 from mechshift.denoising import as_one_step
 from mechshift.errors import ArtifactError
 from mechshift.models import ModelPair
-from mechshift.run import AttributionSettings, PairOptions, make_pools, score_edges, score_others
-from mechshift.run.folders import KINDS, others_folder, scores_folder
-from mechshift.run.pools import other_canvases
+from mechshift.run import (
+    AttributionSettings,
+    PairOptions,
+    make_pools,
+    score_edges,
+    score_others,
+    trace_flow,
+)
+from mechshift.run.folders import (
+    KINDS,
+    flow_folder,
+    others_flow_folder,
+    others_folder,
+    scores_folder,
+)
+from mechshift.run.pools import other_canvases, other_examples
 from mechshift.run.scores import ATTRIBUTE_OTHERS, other_pieces
 from mechshift.run.stage import write_pieces
 from mechshift.run.store import read_pool, read_scores
@@ -160,6 +173,8 @@ def test_without_a_sample_nothing_is_scored_and_no_candidate_is_asked_more(
     assert [one.id for one in pool.examples] == [one.id for one in with_sample.examples]
     write_pieces(run, ATTRIBUTE_OTHERS, other_pieces(run, pair.members, SETTINGS), quiet=True)
     assert not (run / "others").exists()
+    trace_flow(run, pair, SETTINGS, quiet=True)
+    assert not (run / "others-flow").exists() and (run / "flow" / "own" / "mdm").exists()
     score_edges(run, pair, SETTINGS, quiet=True)
     assert RunTask(run=run, task="own").others() == {}
 
@@ -170,6 +185,33 @@ def test_a_stored_task_gives_the_scores_of_every_member(scored) -> None:
     assert all(len(one.values) == 7 for one in found.values())
     shutil.rmtree(others_folder(scored, "own", "mdm"))
     assert list(RunTask(run=scored, task="own").others()) == ["arm"]
+
+
+def test_the_flow_of_others_is_that_of_their_own_canvases(scored, pair) -> None:
+    trace_flow(scored, pair, SETTINGS, quiet=True)
+    flows = RunTask(run=scored, task="own").other_flows()
+    assert list(flows) == ["arm", "mdm"]
+    pool = read_pool(scored, "own", "discovery")
+    for kind, found in flows.items():
+        model = getattr(pair, kind)
+        alone = position_flow(
+            model,
+            other_canvases(pool, model),
+            other_examples(pool, model),
+            metric="logit_diff",
+            ig_steps=2,
+        )
+        assert found.num_examples == 7 and found.spans == alone.spans
+        scale = np.abs(alone.by_direction).max()
+        np.testing.assert_allclose(found.by_direction, alone.by_direction, atol=1e-5 * scale)
+        common, others = (
+            read_manifest(folder(scored, "own", kind))
+            for folder in (flow_folder, others_flow_folder)
+        )
+        assert others.inputs == common.inputs and others.config == common.config
+    with counted_passes(pair.arm) as counted:
+        trace_flow(scored, pair, SETTINGS, quiet=True)
+    assert counted.forward == 0
 
 
 def test_a_pool_of_an_earlier_version_is_refused_in_one_line(scored, tmp_path) -> None:

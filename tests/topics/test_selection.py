@@ -4,14 +4,15 @@ import html
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy.stats import binom
 
-from mechshift.attribution import EdgeScores
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.attribution.position_flow_record import part_shapes
 from mechshift.comparison import BRIEF, ComparisonSettings
 from mechshift.denoising import Schedule
 from mechshift.graph import Graph
@@ -69,6 +70,9 @@ class Stored:
     of: CommonPool
     common: Mapping[str, EdgeScores]
     other: Mapping[str, EdgeScores]
+    flows: Mapping[str, PositionFlow] = field(default_factory=dict)
+    """Of the common examples."""
+    other_flow: Mapping[str, PositionFlow] = field(default_factory=dict)
     task: str = "t"
     settings: ComparisonSettings = SETTINGS
 
@@ -82,11 +86,31 @@ class Stored:
     def others(self) -> Mapping[str, EdgeScores]:
         return self.other
 
+    def flow(self, member: str) -> PositionFlow | None:
+        return self.flows.get(member)
+
+    def other_flows(self) -> Mapping[str, PositionFlow]:
+        return self.other_flow
+
     def _absent(self, *_: Any) -> None:
         return None
 
-    comparison = flow = semantics = token_texts = explanations = baselines = rediscovery = _absent
+    comparison = semantics = token_texts = explanations = baselines = rediscovery = _absent
     circuit_metrics = ablations = alternatives = swept = stage_settings = _absent
+
+
+def flow_with(right_to_left: float, count: int) -> PositionFlow:
+    """So many examples of one step; so much of what flows in each goes from right to left."""
+    arrays = {name: np.ones((count, 1, *shape)) for name, shape in part_shapes(2, 3).items()}
+    shares = np.array([right_to_left, 0.0, 1 - right_to_left])
+    arrays["by_direction"] = np.broadcast_to(shares, arrays["by_direction"].shape)
+    return PositionFlow(
+        spans=("a", "b", "c"),
+        num_steps=np.ones(count, dtype=np.int64),
+        clean_metric=np.zeros((count, 1)),
+        corrupted_metric=np.zeros((count, 1)),
+        **arrays,
+    )
 
 
 def example(number: int) -> Example:
@@ -209,6 +233,32 @@ def test_selection_is_undone_in_a_pool_where_it_makes_a_shift(
 
 
 @pytest.mark.unchecked  # a simulation
+def test_flow_on_all_candidates_is_that_of_common_examples_and_others(one: Stored) -> None:
+    common, others = len(one.of.examples), len(one.other["mdm"].values)
+    traced = replace(
+        one,
+        flows={"arm": flow_with(0.0, common), "mdm": flow_with(0.2, common)},
+        other_flow={"arm": flow_with(0.0, others), "mdm": flow_with(0.6, others)},
+    )
+    shares = tuple(one for one in QUANTITIES if one.name == SHARE)
+    record = measure_on_candidates(traced, shares)
+    assert record is not None
+    found, p = quantity(record, SHARE), one.of.both_correct.mean()
+    assert found.common.estimate is not None and found.others.estimate is not None
+    assert found.common.estimate.value == pytest.approx(0.2)
+    assert found.others.estimate.value == pytest.approx(0.6)
+    assert found.on_all.estimate is not None
+    assert found.on_all.estimate.value == pytest.approx(0.2 * p + 0.6 * (1 - p))
+    # Every example flows alike, so p alone varies: by a standard error of about .03.
+    assert found.common.estimate.interval.high == pytest.approx(0.2)
+    assert 0 < found.on_all.estimate.error < 0.4 * 0.05
+    # Of the ARM's flow on the others nothing was kept.
+    half = replace(traced, other_flow={"mdm": flow_with(0.6, others)})
+    record = measure_on_candidates(half, shares)
+    assert record is not None
+    assert quantity(record, SHARE).on_all.reason == "flow between positions was not traced"
+
+
 def test_equal_models_are_called_shifted_on_common_examples_and_not_on_all_candidates() -> None:
     """docs/validity.md in short, on one quantity."""
     early = tuple(one for one in QUANTITIES if one.name == EARLY)

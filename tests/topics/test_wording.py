@@ -2,14 +2,14 @@
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mechshift.attribution import EdgeScores
+from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import BRIEF, ComparisonSettings, circuit_shift
 from mechshift.evaluation import CircuitMetrics
 from mechshift.page.formats import NOT_DECIDED
@@ -102,6 +102,9 @@ class Stored:
 
     def circuit_metrics(self, kind: str) -> dict[str, CircuitMetrics]:
         return self.metrics
+
+    def other_flows(self) -> Mapping[str, PositionFlow]:
+        return {}
 
     def _absent(self, *_: Any) -> None:
         return None

@@ -15,6 +15,12 @@ POSITION_KINDS = ("q", "k", "v", "mlp")
 
 FLOWS = ("net", "magnitude", "by_direction", "into_readers")
 READS = ("score_at", "magnitude_at", "logits_score_at", "logits_magnitude_at")
+METRICS = ("clean_metric", "corrupted_metric")
+TABLES = (*FLOWS, *READS, *METRICS)
+"""What is known of every example and step."""
+
+WHOLE_TEXT = "text"
+"""The span of a flow that is not cut up by spans."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,16 +72,26 @@ class PositionFlow:
     def of_examples(self, examples: Int[np.ndarray, " some"]) -> "PositionFlow":
         """The flow of some examples alone, by their places; steps that none has are left out."""
         most = int(self.num_steps[examples].max())
-        tables = {
-            name: getattr(self, name)[examples, :most]
-            for name in (*FLOWS, *READS, "clean_metric", "corrupted_metric")
-        }
+        tables = {name: getattr(self, name)[examples, :most] for name in TABLES}
         return replace(
             self,
             num_steps=self.num_steps[examples],
             clusters=None if self.clusters is None else self.clusters[examples],
             **tables,
         )
+
+    def of_whole_text(self) -> "PositionFlow":
+        """Summed over spans and over steps: of one span, the whole text, and of one step."""
+        given, wanted = part_shapes(self.num_layers, len(self.spans)), part_shapes(self.num_layers)
+        tables: dict[str, np.ndarray] = {}
+        for name in (*FLOWS, *READS):
+            shapes = zip(given[name], wanted[name], strict=True)
+            over_spans = [axis for axis, (size, one) in enumerate(shapes, start=2) if size != one]
+            tables[name] = getattr(self, name).sum(axis=(1, *over_spans), dtype=np.float64)
+            tables[name] = tables[name].reshape(-1, 1, *wanted[name])
+        for name in METRICS:
+            tables[name] = getattr(self, name).sum(axis=1, keepdims=True, dtype=np.float64)
+        return replace(self, spans=(WHOLE_TEXT,), num_steps=np.ones_like(self.num_steps), **tables)
 
     @property
     def num_examples(self) -> int:
@@ -86,7 +102,7 @@ class PositionFlow:
         return int(self.net.shape[2])
 
 
-def part_shapes(num_layers: int, num_spans: int) -> dict[str, tuple[int, ...]]:
+def part_shapes(num_layers: int, num_spans: int = 1) -> dict[str, tuple[int, ...]]:
     """Shape of each array of `PositionFlow` for one example and step."""
     kinds = len(POSITION_KINDS)
     return {

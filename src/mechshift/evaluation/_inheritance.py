@@ -35,7 +35,7 @@ from scipy.stats import t as student
 from mechshift.evaluation._rediscovery import NUM_FOLDS, Rediscovery
 from mechshift.evaluation.circuit_metrics import CircuitMetrics
 from mechshift.models import Kind
-from mechshift.statistics import Estimate, Interval, num_clusters
+from mechshift.statistics import Estimate, Interval, bootstrap_variance, num_clusters
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -102,12 +102,12 @@ def inheritance(
     without = kept(found.without_fold[other]).value - kept(found.without_fold[model]).value
     assert len(own.value) == len(others.value) == 1 and len(without) == NUM_FOLDS
     clusters = metrics[model].clusters
-    num_held_out = num_clusters(len(metrics[model].full) if clusters is None else clusters)
+    held_out = len(metrics[model].full) if clusters is None else clusters
     discovery = (NUM_FOLDS - 1) * float(without.var())
-    fixed = float((others.draws - own.draws).var(ddof=1))
+    fixed = bootstrap_variance((others.draws - own.draws)[:, 0], held_out)
 
-    def estimate(value: float, held_out: float, discovery: float) -> Estimate:
-        reach = _reach(held_out, discovery, num_held_out - 1, level)
+    def estimate(value: float, fixed: float, discovery: float) -> Estimate:
+        reach = _reach(fixed, discovery, num_clusters(held_out) - 1, level)
         return Estimate(
             value=value, interval=Interval(low=value - reach, high=value + reach, level=level)
         )
@@ -117,7 +117,7 @@ def inheritance(
         other_minus_own=estimate(float(others.value[0] - own.value[0]), fixed, discovery),
         other_minus_half=estimate(
             float(others.value[0]) - half,
-            float((others.draws[:, 0] - halves.draws.mean(axis=1)).var(ddof=1)),
+            bootstrap_variance(others.draws[:, 0] - halves.draws.mean(axis=1), held_out),
             discovery + float(np.diff(halves.value)[0] ** 2) / 4,
         ),
         half_minus_own=half - float(own.value[0]),

@@ -1,11 +1,13 @@
 """Flow in a run: between which positions of the text attributed information moves, in each model.
 
 Flow takes the gradients of EAP-IG, whichever method scored the edges and without GIM's rules:
-exact patching knows no positions, and so all runs have one kind of flow.
+exact patching knows no positions, and so all runs have one kind of flow. The sample of candidates
+that not both models solve is traced alike, where a pool has one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +17,17 @@ from mechshift.attribution import (
     method_options,
     position_flow,
 )
-from mechshift.denoising import Canvas, build_canvases
+from mechshift.denoising import Canvas, EncodedExample
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
-from mechshift.run.folders import FLOW, POOL, flow_folder, member_title
-from mechshift.run.pools import pooled_examples, pooled_task
+from mechshift.run.folders import FLOW, POOL, flow_folder, member_title, others_flow_folder
+from mechshift.run.pools import (
+    other_canvases,
+    other_examples,
+    pool_canvases,
+    pooled_examples,
+    pooled_task,
+)
 from mechshift.run.settings import AttributionSettings
 from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
 from mechshift.run.store import model_inputs, pool_manifests, read_flow, read_pool
@@ -44,8 +52,17 @@ def trace_flow(
         ArtifactError: the run has no pool, or holds other flows.
         AttributionError: a batch does not fit in memory.
     """
-    pieces = flow_pieces(run, pair.members, pool_manifests(run), settings)
-    write_pieces(run, FLOW_STAGE, pieces, quiet=quiet)
+    write_pieces(run, FLOW_STAGE, all_flow_pieces(run, pair.members, settings), quiet=quiet)
+
+
+def all_flow_pieces(
+    run: Path, members: Mapping[str, LanguageModel], settings: AttributionSettings
+) -> Iterator[Piece]:
+    """Of the pooled examples, then of the candidates that not both models solve."""
+    return chain(
+        flow_pieces(run, members, pool_manifests(run), settings),
+        other_flow_pieces(run, members, settings),
+    )
 
 
 def flow_pieces(
@@ -54,7 +71,7 @@ def flow_pieces(
     tasks: Iterable[str],
     settings: AttributionSettings,
 ) -> Iterator[Piece]:
-    """The same for some models by the names of their folders, on some pooled tasks."""
+    """Of the pooled examples of some tasks, for some models by the names of their folders."""
     for task in tasks:
         pool = read_pool(run, task, "discovery")
         options = _options(settings, pooled_task(task, pool).metric)
@@ -64,7 +81,26 @@ def flow_pieces(
                 folder=flow_folder(run, task, member),
                 config={"task": task, "model": model.name, "flow": options},
                 inputs=model_inputs(run, task, model),
-                prepare=partial(_work, title, model, pool, options, settings),
+                prepare=partial(_pool_work, title, model, pool, options, settings),
+            )
+
+
+def other_flow_pieces(
+    run: Path, members: Mapping[str, LanguageModel], settings: AttributionSettings
+) -> Iterator[Piece]:
+    """Nothing for a task whose candidates are all solved, or of which no others were kept."""
+    for task in pool_manifests(run):
+        pool = read_pool(run, task, "discovery")
+        if pool.others is None or not pool.others.examples:
+            continue
+        options = _options(settings, pooled_task(task, pool).metric)
+        for member, model in members.items():
+            title = f"{task}: trace {member_title(member)}, not solved by both"
+            yield Piece(
+                folder=others_flow_folder(run, task, member),
+                config={"task": task, "model": model.name, "flow": options},
+                inputs=model_inputs(run, task, model),
+                prepare=partial(_other_work, title, model, pool, options, settings),
             )
 
 
@@ -74,9 +110,7 @@ FLOW_STAGE = Stage(
     about="traces between which positions of the text attributed information flows",
     reads=(POOL,),
     when="unless skipped",
-    pieces=lambda given: flow_pieces(
-        given.run, given.pair.members, pool_manifests(given.run), given.settings.attribution
-    ),
+    pieces=lambda given: all_flow_pieces(given.run, given.pair.members, given.settings.attribution),
 )
 
 
@@ -86,23 +120,50 @@ def _options(settings: AttributionSettings, task_metric: str) -> dict[str, Any]:
     return {"metric": settings.metric or task_metric} | {name: known[name] for name in PATH_OPTIONS}
 
 
-def _work(
+def _pool_work(
     title: str,
     model: LanguageModel,
     pool: CommonPool,
     options: Mapping[str, Any],
     settings: AttributionSettings,
 ) -> ChunkedWork:
-    examples, batch_size = pooled_examples(pool, model), settings.batch_size
+    canvases, examples = pool_canvases(pool, model), pooled_examples(pool, model)
+    return _canvases_work(title, model, canvases, examples, options, settings)
+
+
+def _other_work(
+    title: str,
+    model: LanguageModel,
+    pool: CommonPool,
+    options: Mapping[str, Any],
+    settings: AttributionSettings,
+) -> ChunkedWork:
+    canvases, examples = other_canvases(pool, model), other_examples(pool, model)
+    return _canvases_work(title, model, canvases, examples, options, settings)
+
+
+def _canvases_work(
+    title: str,
+    model: LanguageModel,
+    canvases: list[Canvas],
+    examples: Sequence[EncodedExample],
+    options: Mapping[str, Any],
+    settings: AttributionSettings,
+) -> ChunkedWork:
 
     def compute(canvases: list[Canvas], advance: Advance) -> PositionFlow:
         return position_flow(
-            model, canvases, examples, batch_size=batch_size, progress=advance, **options
+            model,
+            canvases,
+            examples,
+            batch_size=settings.batch_size,
+            progress=advance,
+            **options,
         )
 
     return ChunkedWork(
         title=title,
-        canvases=build_canvases(model, examples, pool.schedule),
+        canvases=canvases,
         chunk_size=settings.chunk_size,
         compute=compute,
         read=read_flow,

@@ -5,6 +5,7 @@ RUN/pool/TASK                  examples of both splits, what both models answere
 RUN/scores/TASK/MEMBER         edge scores of each example, or shard of examples; MEMBER is arm, mdm
                                or a control
 RUN/others/TASK/MEMBER         edge scores of a sample of the candidates that not both models solve
+RUN/others-flow/TASK/MEMBER    the flow of the same candidates
 RUN/controls/TASK/CONTROL      whether the control solves the examples that both models solve
 RUN/flow/TASK/MEMBER           between which spans of each example information flows
 RUN/semantics/TASK/MODEL       lenses, concentration, roles and neurons; texts of their tokens
@@ -34,7 +35,7 @@ from mechshift.models import Kind
 POOL, SCORES, FAITHFULNESS, COMPARISON = "pool", "scores", "faithfulness", "comparison"
 FLOW, SEMANTICS, CONTROLS, REPORT = "flow", "semantics", "controls", "report"
 ABLATION, SWEEP, EXPLANATIONS = "ablation", "sweep", "explanations"
-ALTERNATIVES, OTHERS = "alternatives", "others"
+ALTERNATIVES, OTHERS, OTHERS_FLOW = "alternatives", "others", "others-flow"
 CONCLUSIONS, QUANTITIES = "conclusions", "quantities"
 ANSWERS, CROSSED, POINTS, TRAJECTORY = "answers", "crossed", "points", "trajectory"
 
@@ -59,6 +60,11 @@ def scores_folder(run: Path, task: str, member: str) -> Path:
 def others_folder(run: Path, task: str, member: str) -> Path:
     """Where one model's edge scores of candidates are kept that not both models solve."""
     return run / OTHERS / task / member
+
+
+def others_flow_folder(run: Path, task: str, member: str) -> Path:
+    """Where one model's flow between positions of the same candidates is kept."""
+    return run / OTHERS_FLOW / task / member
 
 
 def control_folder(run: Path, task: str, control: str) -> Path:

@@ -120,12 +120,16 @@ def pooled_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExamp
     return encode_pool(pooled_task(pool.task, pool), pool.examples, model)
 
 
-def other_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:
-    """Those that not both models solve, step by step in the order in which the MDM wrote them."""
+def other_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExample]:
+    """The sample of candidates that not both models solve, as this model reads them."""
     assert pool.others is not None
-    task = pooled_task(pool.task, pool)
-    examples = encode_pool(task, pool.others.examples, model)
-    return build_canvases(model, examples, pool.others.schedule)
+    return encode_pool(pooled_task(pool.task, pool), pool.others.examples, model)
+
+
+def other_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:
+    """The same, step by step in the order in which the MDM wrote its own answers."""
+    assert pool.others is not None
+    return build_canvases(model, other_examples(pool, model), pool.others.schedule)
 
 
 def pool_canvases(pool: CommonPool, model: LanguageModel) -> list[Canvas]:

@@ -19,6 +19,7 @@ from mechshift.run.folders import (
     control_folder,
     explanations_folder,
     flow_folder,
+    others_flow_folder,
     others_folder,
     scores_folder,
     semantics_folder,
@@ -86,6 +87,13 @@ class RunTask:
             for member in scored_members(self.run, self.task)
         }
         return {name: read_scores(one) for name, one in folders.items() if is_written(one)}
+
+    def other_flows(self) -> Mapping[str, PositionFlow]:
+        folders = {
+            member: others_flow_folder(self.run, self.task, member)
+            for member in scored_members(self.run, self.task)
+        }
+        return {name: read_flow(one) for name, one in folders.items() if is_written(one)}
 
     def flow(self, member: str) -> PositionFlow | None:
         folder = flow_folder(self.run, self.task, member)

@@ -22,6 +22,7 @@ from mechshift.statistics.p_values import (
 )
 from mechshift.statistics.resampling import (
     Drawn,
+    bootstrap_variance,
     bootstrap_weights,
     cluster_columns,
     cluster_numbers,
@@ -39,6 +40,7 @@ __all__ = [
     "Estimate",
     "Estimates",
     "Interval",
+    "bootstrap_variance",
     "bootstrap_weights",
     "centred_estimate",
     "centred_estimates",

@@ -74,9 +74,24 @@ def bootstrap_weights(
         )
     generator = np.random.default_rng(seed)
     probabilities = np.full(count, 1.0 / count)
-    num_drawn = max(count - FEWER_DRAWN, (count + 1) // 2)
-    counts = generator.multinomial(num_drawn, probabilities, size=num_resamples)[:, cluster]
+    counts = generator.multinomial(_num_drawn(count), probabilities, size=num_resamples)
+    counts = counts[:, cluster]
     return counts / counts.sum(axis=1, keepdims=True)
+
+
+def bootstrap_variance(draws: Float[np.ndarray, " resample"], examples: Drawn) -> float:
+    """Squared standard error of a number, from its value on every resample.
+
+    It is smaller than the variance of the draws, which reach as far as Student's t: whoever
+    multiplies by that again takes this one.
+    """
+    count = num_clusters(examples)
+    return float(draws.var(ddof=1)) * _num_drawn(count) / max(1, count - 1)
+
+
+def _num_drawn(count: int) -> int:
+    """Clusters that a resample draws of so many."""
+    return max(count - FEWER_DRAWN, (count + 1) // 2)
 
 
 def split_halves(examples: Drawn, num_splits: int, seed: int) -> Bool[np.ndarray, "split example"]:

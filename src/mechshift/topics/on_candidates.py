@@ -7,11 +7,13 @@ examples, on the others, and on all candidates, and on each of these without eve
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import prod
 
 import numpy as np
 from jaxtyping import Float64
 
-from mechshift.attribution import EdgeScores
+from mechshift.attribution import EdgeScores, PositionFlow
+from mechshift.attribution.position_flow_record import TABLES as FLOW_TABLES
 from mechshift.comparison import (
     VALUE,
     Blocks,
@@ -116,13 +118,28 @@ def measure_on_candidates(stored: StoredTask, quantities: Sequence[Quantity]) ->
     shown = [one for one in quantities if one.by_template]
     members = {}
     if names:
-        candidates = candidates_of(pool, stored.scores("arm").examples_per_shard)
+        per_shard = stored.scores("arm").examples_per_shard
+        candidates = candidates_of(pool, per_shard)
         blocks = candidates.dealt(stored.settings.seed)
         arm = block_sums(blocks, stored.scores("arm"), scored["arm"])
+        traced = stored.other_flows()
+
+        def flow_of(name: str) -> FlowSums | None:
+            common = stored.flow(name)
+            if common is None or name not in traced:
+                return None
+            return flow_sums(blocks, common, traced[name], per_shard)
+
+        arm_flow = flow_of("arm")
         for name in names:
-            own = block_sums(blocks, stored.scores(name), scored[name])
+            own, own_flow = block_sums(blocks, stored.scores(name), scored[name]), flow_of(name)
             on_blocks = BlockedPair(
-                name=name, blocks=blocks, arm=arm, other=own, settings=stored.settings
+                name=name,
+                blocks=blocks,
+                arm=arm,
+                other=own,
+                flows=None if arm_flow is None or own_flow is None else (arm_flow, own_flow),
+                settings=stored.settings,
             )
             members[name] = MemberOnCandidates(
                 quantities=tuple(quantities_on_candidates(on_blocks, candidates, shown))
@@ -213,8 +230,7 @@ def block_sums(blocks: Blocks, common: EdgeScores, others: EdgeScores) -> BlockS
 
     def metrics(scores: EdgeScores) -> Float64[np.ndarray, "row metric=3"]:
         columns = [getattr(scores, name).sum(axis=1, dtype=np.float64) for name in METRICS]
-        rows = np.stack(columns, axis=1).reshape(-1, scores.examples_per_shard, len(METRICS))
-        return np.asarray(rows.mean(axis=1))
+        return mean_of_shards(np.stack(columns, axis=1), scores.examples_per_shard)
 
     assert others.examples_per_shard == 1
     return BlockSums(
@@ -222,6 +238,57 @@ def block_sums(blocks: Blocks, common: EdgeScores, others: EdgeScores) -> BlockS
         edges=blocks.sums(summed_over_steps(common), summed_over_steps(others)),
         metrics=blocks.sums(metrics(common), metrics(others)),
     )
+
+
+def mean_of_shards(
+    numbers: Float64[np.ndarray, "example number"], examples_per_shard: int
+) -> Float64[np.ndarray, "row number"]:
+    """Means over consecutive examples, as many as a shard of scores holds."""
+    rows = numbers.reshape(-1, examples_per_shard, numbers.shape[1])
+    return np.asarray(rows.mean(axis=1))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FlowSums:
+    """Flow of one model over the whole text, summed over steps and over each block."""
+
+    flow: PositionFlow
+    """Of the common examples (`PositionFlow.of_whole_text`), for the shapes of its parts."""
+    numbers: Float64[np.ndarray, "stratum=2 block number"]
+    """All parts side by side, in the order of `FLOW_TABLES`; common examples first."""
+
+    def rows(self, blocks: Blocks, population: Population, without: int | None) -> PositionFlow:
+        """Flow whose mean over rows is that of a population.
+
+        Raises:
+            ComparisonError: none of it is scored.
+        """
+        rows = blocks.rows(self.numbers, population, without)
+        shapes = [getattr(self.flow, name).shape[1:] for name in FLOW_TABLES]
+        ends = np.cumsum([prod(shape) for shape in shapes])
+        parts = {
+            name: part.reshape(-1, *shape)
+            for name, part, shape in zip(
+                FLOW_TABLES, np.split(rows, ends[:-1], axis=1), shapes, strict=True
+            )
+        }
+        num_steps = np.ones(len(rows), dtype=np.int64)
+        spans = self.flow.spans
+        return replace(self.flow, spans=spans, num_steps=num_steps, clusters=None, **parts)
+
+
+def flow_sums(
+    blocks: Blocks, common: PositionFlow, others: PositionFlow, examples_per_shard: int
+) -> FlowSums:
+    """Of a model's flow; of common examples as many are averaged as a shard of scores holds."""
+    whole = common.of_whole_text()
+
+    def numbers(flow: PositionFlow) -> Float64[np.ndarray, "example number"]:
+        parts = [getattr(flow, name).reshape(flow.num_examples, -1) for name in FLOW_TABLES]
+        return np.concatenate(parts, axis=1)
+
+    rows = mean_of_shards(numbers(whole), examples_per_shard)
+    return FlowSums(flow=whole, numbers=blocks.sums(rows, numbers(others.of_whole_text())))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,14 +300,23 @@ class BlockedPair:
     blocks: Blocks
     arm: BlockSums
     other: BlockSums
+    flows: tuple[FlowSums, FlowSums] | None
+    """Of both; None where one was not traced, of common examples or of the others."""
     settings: ComparisonSettings
 
     def on(self, population: Population, without: int | None) -> MemberOnExamples | None:
         """Both on some population, without a block; None where none of it is scored."""
         try:
-            scored = tuple(
+            arm, other = (
                 one.rows(self.blocks, population, without) for one in (self.arm, self.other)
             )
+            flows = None
+            if self.flows is not None:
+                arm_flow, other_flow = self.flows
+                flows = (
+                    arm_flow.rows(self.blocks, population, without),
+                    other_flow.rows(self.blocks, population, without),
+                )
         except ComparisonError:
             return None
         settings = replace(
@@ -254,8 +330,8 @@ class BlockedPair:
         return MemberOnExamples(
             task=self.name,
             settings=settings,
-            scored=(scored[0], scored[1]),
-            flows=None,
+            scored=(arm, other),
+            flows=flows,
             effort=VALUE,
             name=self.name,
         )

@@ -343,7 +343,7 @@ def selection_topic(quantities: Sequence[Quantity]) -> Topic[Selection]:
         title="Selection of examples",
         record_type=Selection,
         conclude=partial(measure_on_candidates, quantities=quantities),
-        reads=("others",),
+        reads=("others", "flow", "others-flow"),
         absent="Numbers on all candidates were not measured on {tasks}: no sample was kept, or"
         " scored, of the candidates that not both models solve (--pool.num-others).",
         headline_name="Behaviour",

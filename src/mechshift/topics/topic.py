@@ -72,6 +72,9 @@ class StoredTask(Protocol):
     def flow(self, member: str) -> PositionFlow | None:
         """Of a member, as `scores`."""
 
+    def other_flows(self) -> Mapping[str, PositionFlow]:
+        """Of each member, on the candidates of `others`; empty where none are traced."""
+
     def semantics(self, kind: Kind) -> Semantics | None:
         """What a model's components do."""
 

@@ -138,12 +138,14 @@ def _answers(model: ModelOnTask, _: int) -> Work:
 
 
 def _flow(model: ModelOnTask, batch_size: int) -> Work:
-    settings = model.settings
+    """Of the pooled examples, and of the candidates that not both models solve."""
+    pool, chunk_size = model.settings.pool, model.settings.attribution.chunk_size
     parts = part_shapes(model.shape.num_layers, model.num_spans).values()
-    stored = settings.pool.num_examples * (sum(map(prod, parts)) * WIDE + 2 * 8)
-    batches = model.discovery(batch_size, settings.attribution.chunk_size)
-    flow = costs.tracing_flow(model, batches)
-    return flow + Work(disk_bytes=model.schedule.num_steps * stored)
+    of_example = model.schedule.num_steps * (sum(map(prod, parts)) * WIDE + 2 * 8)
+    flow = costs.tracing_flow(model, model.discovery(batch_size, chunk_size))
+    if num_others := _num_others(model):
+        flow += costs.tracing_flow(model, model.canvases(num_others, batch_size, chunk_size))
+    return flow + Work(disk_bytes=(pool.num_examples + num_others) * of_example)
 
 
 def _semantics(model: ModelOnTask, batch_size: int) -> Work:
