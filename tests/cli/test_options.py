@@ -11,7 +11,7 @@ SHARED = """
     attribution.edges-per-pass attribution.examples-per-shard attribution.gim
     attribution.gradient-at attribution.grouped attribution.ig-steps attribution.method
     attribution.metric attribution.no-gim attribution.no-grouped attribution.rule attribution.steps
-    block-length comparison.circuit-size comparison.level comparison.num-exchanges
+    beside block-length comparison.circuit-size comparison.level comparison.num-exchanges
     comparison.num-resamples comparison.num-shuffles comparison.num-splits
     comparison.num-splits-per-resample comparison.seed comparison.sizes continued-arm
     continued-arm-adapter device dtype mask-token-id mdm mdm-adapter no-quiet no-shift

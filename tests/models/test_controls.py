@@ -7,6 +7,7 @@ import torch
 from mechshift.errors import ModelError
 from mechshift.models import (
     CONTROLS,
+    PAIRS,
     ModelSource,
     PairEntry,
     control_name,
@@ -102,6 +103,7 @@ def test_a_copy_is_refused_as_a_further_training(entry, options, message):
         ("arm-continued", ("arm-continued", 1)),
         ("arm-continued-2", ("arm-continued", 2)),
         ("mdm-other-seed-12", ("mdm-other-seed", 12)),
+        ("wedlm-7b", ("sibling", 1 + list(PAIRS).index("wedlm-7b"))),
         ("mdm", None),
         ("arm-full-2", None),
         ("arm-continued-1", None),
@@ -111,7 +113,7 @@ def test_a_copy_is_refused_as_a_further_training(entry, options, message):
 )
 def test_a_controls_name_says_its_role_and_its_training(name, role):
     assert control_role(name) == role
-    if role is not None:
+    if role is not None and name not in PAIRS:
         assert control_name(*role) == name
 
 
@@ -119,6 +121,22 @@ def test_controls_come_in_the_precision_of_the_pair(entry):
     pair = load_pair(entry, dtype="bfloat16")
     found = load_controls(pair, entry)
     assert {model.dtype for model in found.models.values()} == {torch.bfloat16}
+
+
+def test_siblings_stand_beside_the_controls_and_are_read_in_their_own_way(entry, model_folder):
+    """Also an MDM whose weights are another member's: what differs is how they are read."""
+    sibling = replace(entry, name="sdar-4b", shift=False, attention="observed-first")
+    entry = replace(entry, siblings=(sibling,))
+    pair = load_pair(entry)
+    found = load_controls(pair, entry).models
+    assert list(found) == [*CONTROLS, "sdar-4b"]
+    model = found["sdar-4b"]
+    assert (model.kind, model.shift, model.attention) == ("mdm", False, "observed-first")
+    assert model.weights_hash == pair.mdm.weights_hash and pair.mdm.shift
+    deeper = ModelSource(path=str(model_folder("deeper", num_hidden_layers=3)))
+    entry = replace(entry, siblings=(replace(sibling, mdm=deeper),))
+    with pytest.raises(ModelError, match="the number of layers is 2 in the ARM and 3 in the MDM"):
+        load_controls(pair, entry)
 
 
 def test_a_control_that_cannot_be_is_named_with_the_reason(entry):

@@ -13,7 +13,13 @@ from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ArtifactError, AttributionError, ConfigError, MechshiftError
 from mechshift.input_files import parse_json
 from mechshift.posttraining import PosttrainConfig
-from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
+from mechshift.run import (
+    AttributionSettings,
+    EvaluationSettings,
+    PairOptions,
+    RunSettings,
+    TrajectorySettings,
+)
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
 
@@ -149,6 +155,23 @@ def test_each_model_of_ones_own_gets_its_adapter():
     sources = (entry.arm, entry.mdm, *entry.continued_arms, *entry.other_mdms)
     assert [source.adapter for source in sources] == ["a", "b", "c", "d"]
     assert [source.tokenizer_path for source in sources] == [None, "t", None, "t"]
+
+
+def test_a_sibling_is_a_known_pair_of_the_same_arm():
+    entry = PairOptions(pair="dream-7b", beside=("wedlm-7b", "dream-7b-instruct")).entry()
+    assert [one.name for one in entry.siblings] == ["wedlm-7b", "dream-7b-instruct"]
+    assert [one.attention for one in entry.siblings] == ["observed-first", "full"]
+    assert entry.name == "dream-7b" and entry.shift and not entry.siblings[0].shift
+    own = PairOptions(arm="a", mdm="m", beside=("wedlm-8b",)).entry()
+    assert own.siblings[0].mdm.path == "tencent/WeDLM-8B-Base"
+    for name in ("dream-7b", "wedlm"):
+        with pytest.raises(ConfigError, match=f"--beside {name}: name another known pair"):
+            PairOptions(pair="dream-7b", beside=(name,)).entry()
+    said = "made from Qwen/Qwen3-8B-Base and that of dream-7b from Qwen/Qwen2.5-7B; of the same"
+    with pytest.raises(ConfigError, match=said + ".* wedlm-7b"):
+        PairOptions(pair="dream-7b", beside=("wedlm-8b",)).entry()
+    with pytest.raises(ConfigError, match="a trajectory follows one training"):
+        TrajectorySettings(models=PairOptions(pair="dream-7b", beside=("wedlm-7b",)))
 
 
 @pytest.mark.parametrize("name", ["arm", "mdm", "continued_arm", "other_mdm"])

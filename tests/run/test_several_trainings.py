@@ -1,6 +1,7 @@
-"""A small real run with several trainings of a kind, from their paths to the page."""
+"""A small real run with several trainings of a kind and a sibling, from paths to the page."""
 
 import json
+from dataclasses import replace
 
 import polars as pl
 import pytest
@@ -9,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from mechshift.ablation import AblationSettings
 from mechshift.comparison import ComparisonSettings
+from mechshift.models import PAIRS, ModelSource
 from mechshift.run import (
     AttributionSettings,
     EvaluationSettings,
@@ -21,11 +23,15 @@ from mechshift.run.store import read_control_answers, read_control_shift, scored
 from mechshift.tasks import PoolConfig
 
 TRAINED_ON = ("arm-continued", "arm-continued-2", "arm-continued-3")
+SIBLING = "tiny-unshifted"
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, tiny, link_model):
-    """The embedded pair with three ARMs trained on: two are the first with noise on its weights."""
+    """The embedded pair with three ARMs trained on: two are the first with noise on its weights.
+
+    Its sibling is the other MDM, read without a shift and causally over reordered tokens.
+    """
     root = tmp_path_factory.mktemp("trainings")
     paths = [tiny / "continued-arm"]
     for seed in (1, 2):
@@ -46,6 +52,7 @@ def run(tmp_path_factory, tiny, link_model):
             mdm=str(tiny / "mdm"),
             continued_arm=tuple(map(str, paths)),
             other_mdm=(str(tiny / "other-mdm"),),
+            beside=(SIBLING,),
         ),
         tasks=("ioi",),
         pool=PoolConfig(num_examples=24, num_held_out=10),
@@ -57,14 +64,24 @@ def run(tmp_path_factory, tiny, link_model):
         ablation=AblationSettings(kinds=("heads",)),
         skip=("flow", "semantics", "ablation"),
     )
+    sibling = replace(
+        PAIRS["tiny"],
+        name=SIBLING,
+        mdm=ModelSource(path="tiny/other-mdm"),
+        shift=False,
+        attention="observed-first",
+    )
     folder = root / "run"
-    run_experiment(folder, settings, device="cpu", quiet=True)
-    return folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PAIRS, SIBLING, sibling)
+        run_experiment(folder, settings, device="cpu", quiet=True)
+        yield folder
 
 
 def test_every_training_is_a_member_with_numbers_of_its_own(run):
     members = scored_members(run, "ioi")
-    assert members == ["arm", "mdm", *TRAINED_ON, "arm-full", "mdm-causal", "mdm-other-seed"]
+    untrained, seed = ["arm-full", "mdm-causal"], "mdm-other-seed"
+    assert members == ["arm", "mdm", *TRAINED_ON, *untrained, seed, SIBLING]
     shifts = [read_control_shift(run, "ioi", name) for name in TRAINED_ON]
     early = [shift.circuit_depth.source.cross_fitted_shift("early") for shift in shifts]
     assert len({one.value for one in early if one is not None}) == 3
@@ -76,7 +93,18 @@ def test_every_training_is_a_member_with_numbers_of_its_own(run):
         "mdm-causal",
         *TRAINED_ON,
         "mdm-other-seed",
+        SIBLING,
     ]
+
+
+def test_a_sibling_is_held_against_the_arm_as_the_mdm_is_and_causes_know_nothing_of_it(run):
+    assert read_control_shift(run, "ioi", SIBLING).overlap.edges.value[0] >= 0
+    page = (run / "report" / "report.html").read_text(encoding="utf-8")
+    assert f"MDM of {SIBLING}" in page and "made from the ARM by another recipe" in page
+    controls = pl.read_csv(run / "report" / "ioi-controls.csv")
+    assert f"MDM of {SIBLING}" in controls["row"].to_list()
+    trainings = pl.read_csv(run / "report" / "ioi-trainings.csv")
+    assert not trainings.filter(pl.col("trainings").str.contains(SIBLING)).height
 
 
 def test_the_page_shows_the_trainings_and_how_they_spread(run):

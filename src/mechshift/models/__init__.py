@@ -12,6 +12,7 @@ from mechshift.models.controls import ARM_FULL as ARM_FULL
 from mechshift.models.controls import CONTROLS as CONTROLS
 from mechshift.models.controls import MDM_CAUSAL as MDM_CAUSAL
 from mechshift.models.controls import MDM_OTHER_SEED as MDM_OTHER_SEED
+from mechshift.models.controls import SIBLING as SIBLING
 from mechshift.models.controls import Controls as Controls
 from mechshift.models.controls import control_name as control_name
 from mechshift.models.controls import control_role as control_role

@@ -8,6 +8,10 @@
 
 The first two need no further weights. The last two exist where a pair names them; further trainings
 of either are called `arm-continued-2`, `mdm-other-seed-2` and so on.
+
+Beside them may stand MDMs that others made of the same ARM, by another recipe and read in their own
+way: *siblings*, called as the known pairs that they are of. They say what one recipe does and the
+other does not; of chance, and of causes, they say nothing.
 """
 
 import re
@@ -18,13 +22,15 @@ from dataclasses import dataclass, replace
 from mechshift.errors import ModelError
 from mechshift.models.catalogue import (
     ModelPair,
+    check_same_shape,
+    check_same_tokens,
     load_entry_arm,
     load_entry_mdm,
     on_this_machine,
 )
 from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import LanguageModel
-from mechshift.models.published import PairEntry
+from mechshift.models.published import PAIRS, PairEntry
 from mechshift.models.rereading import read_like
 
 ARM_FULL, MDM_CAUSAL, ARM_CONTINUED, MDM_OTHER_SEED = (
@@ -36,6 +42,9 @@ ARM_FULL, MDM_CAUSAL, ARM_CONTINUED, MDM_OTHER_SEED = (
 
 CONTROLS = (ARM_FULL, MDM_CAUSAL, ARM_CONTINUED, MDM_OTHER_SEED)
 """What a control can be, its *role*."""
+
+SIBLING = "sibling"
+"""The role of an MDM of the same ARM and another recipe."""
 
 NUMBERED = re.compile(rf"({ARM_CONTINUED}|{MDM_OTHER_SEED})(?:-([1-9][0-9]*))?")
 
@@ -51,9 +60,14 @@ def control_name(role: str, training: int) -> str:
 
 
 def control_role(name: str) -> tuple[str, int] | None:
-    """Role and training of a control; None where a member of a run is none."""
+    """Role and training of a control; None where a member of a run is none.
+
+    Siblings are told apart by their places among the known pairs.
+    """
     if name in CONTROLS:
         return name, 1
+    if name in PAIRS:
+        return SIBLING, 1 + list(PAIRS).index(name)
     found = NUMBERED.fullmatch(name)
     if found is None or found[2] == "1":  # which no training is called
         return None
@@ -65,7 +79,7 @@ class Controls:
     """The controls of a pair."""
 
     models: Mapping[str, LanguageModel]
-    """By name, by the order of their roles in `CONTROLS`."""
+    """By name, by the order of their roles in `CONTROLS`; siblings last."""
     missing: Mapping[str, str]
     """Why the others are not there, by name."""
 
@@ -101,6 +115,12 @@ def load_controls(pair: ModelPair, entry: PairEntry) -> Controls:
             model = load_entry_mdm(other_seed, pair.arm.tokenizer, **_like(pair))
             models[name] = replace(model, name=f"{pair.name}-{name}")
             _check_no_copy(name, source, models, pair)
+        for sibling in entry.siblings:
+            found = on_this_machine(sibling, stack)
+            model = load_entry_mdm(found, pair.arm.tokenizer, **_like(pair))
+            check_same_shape(pair.arm, model)
+            check_same_tokens(pair.arm, model)
+            models[sibling.name] = model
     return Controls(models=models, missing=missing)
 
 

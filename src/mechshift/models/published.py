@@ -49,6 +49,8 @@ class PairEntry(MdmEntry):
     """The ARM trained on with its own objective on the MDM's data and steps, once a seed."""
     other_mdms: tuple[ModelSource, ...] = ()
     """MDMs made from the same ARM by the same recipe with other seeds."""
+    siblings: tuple["PairEntry", ...] = ()
+    """Pairs of the same ARM whose MDMs were made by other recipes, and are read as these say."""
     embedded: bool = False
     """Whether the paths are relative to the package's own `pairs` folder."""
 

@@ -66,6 +66,9 @@ class PairOptions:
     seed; three of them and three MDMs say what diffusion does, and not this checkpoint alone."""
     other_mdm: tuple[str, ...] = ()
     """Control: an MDM that you made as the first one, with another seed; several, as above."""
+    beside: tuple[str, ...] = ()
+    """Known pairs of the same ARM, whose MDMs are compared with it too, each read in its own way:
+    --pair dream-7b --beside wedlm-7b."""
     arm_adapter: str | None = None
     """Folder or hub id of a LoRA adapter that is merged into --arm when it is loaded."""
     mdm_adapter: str | None = None
@@ -108,7 +111,7 @@ class PairOptions:
                 )
 
         given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        own = [name for name in given if name not in ("pair", "dtype")]
+        own = [name for name in given if name not in ("pair", "dtype", "beside")]
         if self.arm is None and own:
             options = ", ".join("--no-shift" if name == "shift" else _flag(name) for name in own)
             raise ConfigError(
@@ -117,11 +120,15 @@ class PairOptions:
             )
 
     def entry(self) -> PairEntry:
-        """The catalogue's entry, or one made from two paths.
+        """The catalogue's entry, or one made from two paths; with its siblings.
 
         Raises:
-            ConfigError: no such pair.
+            ConfigError: no such pair, or siblings that are no pairs, or of another ARM.
         """
+        entry = self._pair_entry()
+        return replace(entry, siblings=tuple(_sibling(name, entry) for name in self.beside))
+
+    def _pair_entry(self) -> PairEntry:
         if self.arm is not None and self.mdm is not None:
             return PairEntry(
                 name=self.pair if self.pair not in PAIRS else "own",
@@ -156,6 +163,23 @@ class PairOptions:
     def default_tasks(self) -> tuple[str, ...]:
         """The tasks that are compared where none are named."""
         return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
+
+
+def _sibling(name: str, entry: PairEntry) -> PairEntry:
+    """A known pair of the same ARM; whether a folder of one's own holds that ARM is not known."""
+    if name not in PAIRS or name == entry.name:
+        raise ConfigError(
+            f"--beside {name}: name another known pair than the one that is compared; known are"
+            f" {', '.join(PAIRS)}."
+        )
+    if entry.name in PAIRS and PAIRS[name].arm.path != entry.arm.path:
+        same = [one.name for one in PAIRS.values() if one.arm.path == entry.arm.path]
+        others = ", ".join(one for one in same if one != entry.name) or "no known pair"
+        raise ConfigError(
+            f"--beside {name}: its MDM was made from {PAIRS[name].arm.path} and that of"
+            f" {entry.name} from {entry.arm.path}; of the same ARM: {others}."
+        )
+    return PAIRS[name]
 
 
 SEVERAL = ("continued_arm", "other_mdm")

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from mechshift.comparison import ComparisonSettings
-from mechshift.errors import ModelError
+from mechshift.errors import ConfigError, ModelError
 from mechshift.locks import hold_folder
 from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
 from mechshift.models.catalogue import on_this_machine
@@ -69,6 +69,13 @@ class TrajectorySettings:
     skip: tuple[Literal["flow"], ...] = ()
     """Leave out which way information flows: without it no share runs from right to left. Flow
     takes about half of the time."""
+
+    def __post_init__(self) -> None:
+        if self.models.beside:
+            raise ConfigError(
+                f"--beside {' '.join(self.models.beside)}: a trajectory follows one training and"
+                " its checkpoints; leave it out, or give each of these a `mechshift run`."
+            )
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import polars as pl
 
-from mechshift.models import ARM_CONTINUED, control_role
+from mechshift.models import ARM_CONTINUED, SIBLING, control_role
 from mechshift.page.elements import Definition, Exhibit, Part
 from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.formats import (
@@ -52,6 +52,7 @@ CONTROL_NAMES = {
     "mdm-causal": "MDM, sees the left only",
     "arm-continued": "ARM, trained on",
     "mdm-other-seed": "MDM, other seed",
+    SIBLING: "MDM",
 }
 """How the page calls the controls of a role, in the order of its columns."""
 
@@ -60,6 +61,7 @@ CONTROL_MEANINGS = {
     "mdm-causal": "the MDM's weights with the ARM's attention",
     "arm-continued": "the ARM after as many steps on the same data, by its own objective",
     "mdm-other-seed": "made from the ARM as the MDM was, with another seed",
+    SIBLING: "made from the ARM by another recipe, and read in its own way",
 }
 
 ACCURACY = "accuracy"
@@ -208,8 +210,10 @@ def _points(rows: Rows, quantity: Panel, undecided: Sequence[str]) -> Trace:
 
 
 def control_title(name: str) -> str:
-    """How the page calls a control: further trainings by their number."""
+    """How the page calls a control: further trainings by their number, siblings by their pair."""
     role, training = _role(name)
+    if role == SIBLING:
+        return f"{CONTROL_NAMES[role]} of {name}"
     return CONTROL_NAMES[role] if training == 1 else f"{CONTROL_NAMES[role]} ({training})"
 
 

@@ -64,6 +64,7 @@ def run_members(entry: PairEntry, skip: Sequence[str] = ()) -> list[tuple[str, K
     for kind, (role, sources) in zip(KINDS, trained, strict=True):
         names = (control_name(role, training + 1) for training in range(len(sources)))
         members += [(name, kind, kind) for name in names]
+    members += [(sibling.name, "mdm", "mdm") for sibling in entry.siblings]
     return members
 
 
