@@ -28,11 +28,7 @@ def entry(tmp_path, link_model, tiny):
 
 
 def found(entry, *steps):
-    both = ("diffusion", "control")
-    return [
-        (one.training, one.step, one.member)
-        for one in find_checkpoints(entry, steps, trainings=both)
-    ]
+    return [(one.training, one.step, one.member) for one in find_checkpoints(entry, steps)]
 
 
 def test_checkpoints_come_by_step_and_the_final_model_last(entry):
@@ -145,8 +141,26 @@ def test_the_two_trainings_cannot_be_taken_for_each_other(entry):
         found(replace(entry, continued_arms=(entry.mdm,)))
 
 
-def test_several_controls_are_refused_by_a_trajectory_which_follows_one(entry):
-    with pytest.raises(ModelError, match="follows one control, and --continued-arm names 2 "):
+def test_further_trainings_are_followed_by_their_ends_or_their_checkpoints(
+    entry, tmp_path, link_model
+):
+    link_model(tmp_path / "other", "other-mdm")
+    other = ModelSource(path=str(tmp_path / "other"))
+    several = replace(entry, other_mdms=(other,))
+    assert [one for one in found(several) if one[0] == "diffusion-2"] == [
+        ("diffusion-2", 2200, "mdm-other-seed")
+    ]
+    link_model(tmp_path / "other" / "checkpoints" / "step-000032", "other-mdm")
+    assert [one for one in found(several) if one[0] == "diffusion-2"] == [
+        ("diffusion-2", 32, "mdm-other-seed-step-000032"),
+        ("diffusion-2", 2200, "mdm-other-seed"),
+    ]
+    with pytest.raises(ModelError, match="objective 'ar', and --other-mdm asks for one of diff"):
+        found(replace(entry, other_mdms=entry.continued_arms))
+
+
+def test_a_copy_is_refused_as_a_further_training(entry):
+    with pytest.raises(ModelError, match="arm-continued-2 holds the weights of arm-continued: a"):
         found(replace(entry, continued_arms=entry.continued_arms * 2))
 
 

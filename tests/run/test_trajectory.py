@@ -44,7 +44,8 @@ def trainings(tmp_path_factory, link_model):
 def words(trainings, tiny):
     """The command's words after the run folder."""
     models = ["--arm", str(tiny / "arm"), "--mdm", str(trainings / "mdm")]
-    return [*models, "--continued-arm", str(trainings / "control"), *WORDS]
+    further = ["--other-mdm", str(tiny / "other-mdm")]  # its ends alone: it has no checkpoints
+    return [*models, "--continued-arm", str(trainings / "control"), *further, *WORDS]
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,7 @@ def numbers(run, training, step):
 def test_the_table_has_a_row_for_each_checkpoint_and_quantity(run):
     table = pl.read_parquet(run / "trajectory" / "trajectory.parquet")
     expected = [("diffusion", step) for step in (0, 100, 200, 2200)]
+    expected += [("diffusion-2", step) for step in (0, 2200)]
     expected += [("control", step) for step in (0, 100, 2200)]
     found = table.select("training", "step", "quantity").rows()
     assert found == [

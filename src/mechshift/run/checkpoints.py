@@ -3,6 +3,8 @@
     FOLDER                             the final model, and recipe.json with its number of steps
     FOLDER/checkpoints/step-000032     the model after that many steps, a folder like any other
 
+A training of another seed may have no checkpoints: then its ends alone are followed.
+
 Whatever can be wrong with the folders is looked for before a model is loaded: a training of another
 parent or objective, a checkpoint of another shape, one beyond the end, one without weights.
 """
@@ -24,9 +26,16 @@ from mechshift.models.catalogue import (
     load_entry_arm,
     load_entry_mdm,
 )
-from mechshift.models.controls import ARM_CONTINUED, ARM_FULL
+from mechshift.models.controls import ARM_CONTINUED, ARM_FULL, MDM_OTHER_SEED, control_name
 from mechshift.models.folders import resolve_folder, settings_hash, weights_hash
-from mechshift.topics.trajectory import Training
+from mechshift.topics.trajectory import (
+    TRAINING_KINDS,
+    Training,
+    TrainingKind,
+    training_kind,
+    training_name,
+    training_place,
+)
 
 CHECKPOINTS = "checkpoints"
 RECIPE_NAME = "recipe.json"
@@ -36,11 +45,36 @@ STEP_FOLDER = re.compile(r"step-(\d+)")
 AR_OBJECTIVE = "ar"
 """What the recipe of a control names; any other objective makes an MDM."""
 
-FINAL_MEMBERS: dict[Training, str] = {"diffusion": "mdm", "control": ARM_CONTINUED}
-FIRST_MEMBERS: dict[Training, str] = {"diffusion": ARM_FULL, "control": "arm"}
-"""The ends of a training are members of every run, and have the same names here."""
+FIRST_MEMBERS: dict[TrainingKind, str] = {"diffusion": ARM_FULL, "control": "arm"}
+"""The parent is a member of every run, and has the same names here."""
 
-OPTIONS: dict[Training, str] = {"diffusion": "--mdm", "control": "--continued-arm"}
+
+def final_member(training: Training) -> str:
+    """The end of a training is a member of every run too."""
+    kind, (_, number) = training_kind(training), training_place(training)
+    if kind == "control":
+        return control_name(ARM_CONTINUED, number)
+    return "mdm" if number == 1 else control_name(MDM_OTHER_SEED, number - 1)
+
+
+def final_sources(entry: PairEntry) -> dict[Training, ModelSource]:
+    """The final model of every training of a pair, in the order in which they are shown."""
+    of_kind: dict[TrainingKind, tuple[ModelSource, ...]] = {
+        "diffusion": (entry.mdm, *entry.other_mdms),
+        "control": entry.continued_arms,
+    }
+    return {
+        training_name(kind, number): source
+        for kind in TRAINING_KINDS
+        for number, source in enumerate(of_kind[kind], start=1)
+    }
+
+
+def _option(training: Training) -> str:
+    """The option that names its final model."""
+    if training_kind(training) == "control":
+        return "--continued-arm"
+    return "--mdm" if training_place(training)[1] == 1 else "--other-mdm"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,31 +105,28 @@ class Parent:
     """Why they cannot."""
 
 
-def find_checkpoints(
-    entry: PairEntry, steps: Iterable[int] = (), *, trainings: Iterable[Training]
-) -> tuple[Checkpoint, ...]:
+def find_checkpoints(entry: PairEntry, steps: Iterable[int] = ()) -> tuple[Checkpoint, ...]:
     """The checkpoints of a pair's post-trainings, ends included and parents not, by step.
 
     Args:
         entry: its trained models are folders on this machine; the ARM may be a hub id.
         steps: of these some; empty: all. The final models are always among them.
-        trainings: the control only where the entry names an ARM that was trained on.
 
     Raises:
-        ModelError: a folder is missing, incomplete or mixed up with another training.
+        ModelError: a folder is missing, incomplete or mixed up with another training, or a copy.
     """
     _check_no_adapters(entry)
     wanted, found = set(steps), []
     parent = weights_hash(resolve_folder(entry.arm.path, entry.arm.revision))
-    for training in trainings:
-        final = _final_source(entry, training)
-        folder = _folder(final, OPTIONS[training])
+    for training, final in final_sources(entry).items():
+        folder = _folder(final, _option(training))
         num_steps = _num_steps(folder, entry, training, parent)
         found += [
             one
             for one in _of_training(folder, final, training, num_steps, parent)
             if not wanted or one.step in wanted or one.step == num_steps
         ]
+    _check_no_copies(found)
     unknown = wanted - {one.step for one in found}
     if unknown:
         raise ModelError(
@@ -105,19 +136,19 @@ def find_checkpoints(
     return tuple(found)
 
 
-def parent_checkpoints(parent: Parent, trainings: Iterable[Training]) -> tuple[Checkpoint, ...]:
-    """Step 0 of each training; none where the parent cannot be read as its checkpoints are."""
+def parent_checkpoints(parent: Parent, kinds: Iterable[TrainingKind]) -> tuple[Checkpoint, ...]:
+    """Step 0 of each kind; none where the parent cannot be read as its checkpoints are."""
     return tuple(
         Checkpoint(
-            training=training,
+            training=kind,
             step=0,
-            member=FIRST_MEMBERS[training],
+            member=FIRST_MEMBERS[kind],
             source=None,
             weights_hash=parent.arm.weights_hash,
             settings_hash=parent.arm.settings_hash,
         )
-        for training in trainings
-        if training == "control" or parent.as_mdm is not None
+        for kind in kinds
+        if kind == "control" or parent.as_mdm is not None
     )
 
 
@@ -129,12 +160,13 @@ def load_checkpoint(
     Raises:
         ModelError: it cannot be loaded, or does not match the parent.
     """
+    without_diffusion = training_kind(checkpoint.training) == "control"
     if checkpoint.source is None:
-        model = parent.arm if checkpoint.training == "control" else parent.as_mdm
+        model = parent.arm if without_diffusion else parent.as_mdm
         assert model is not None
         return model
     device, name = str(parent.arm.device), f"{entry.name}-{checkpoint.member}"
-    if checkpoint.training == "control":
+    if without_diffusion:
         model = load_entry_arm(checkpoint.source, name, device=device, dtype=dtype)
     else:
         described = replace(entry, mdm=checkpoint.source)
@@ -147,11 +179,8 @@ def load_checkpoint(
 
 def _check_no_adapters(entry: PairEntry) -> None:
     """A recipe names the weights that it began with, and checkpoints are whole models."""
-    for option, source in (
-        ("--arm", entry.arm),
-        ("--mdm", entry.mdm),
-        *(("--continued-arm", source) for source in entry.continued_arms),
-    ):
+    trained = ((_option(training), source) for training, source in final_sources(entry).items())
+    for option, source in (("--arm", entry.arm), *trained):
         if source.adapter is not None:
             raise ModelError(
                 f"a trajectory follows whole models, and {option}-adapter {source.adapter} would"
@@ -160,16 +189,18 @@ def _check_no_adapters(entry: PairEntry) -> None:
             )
 
 
-def _final_source(entry: PairEntry, training: Training) -> ModelSource:
-    if training == "diffusion":
-        return entry.mdm
-    if len(entry.continued_arms) > 1:
-        given = ", ".join(source.path for source in entry.continued_arms)
-        raise ModelError(
-            f"a trajectory follows one control, and --continued-arm names"
-            f" {len(entry.continued_arms)} ({given}); give one of them."
-        )
-    return entry.continued_arms[0]
+def _check_no_copies(found: Iterable[Checkpoint]) -> None:
+    """Refuse a training that ends with the weights of another: it says nothing on chance."""
+    ends: dict[str, str] = {}
+    for one in found:
+        if one.member != final_member(one.training):
+            continue
+        if one.weights_hash in ends:
+            raise ModelError(
+                f"{one.member} holds the weights of {ends[one.weights_hash]}: a copy is no further"
+                " training; give a model of another seed, or leave it out."
+            )
+        ends[one.weights_hash] = one.member
 
 
 def _folder(source: ModelSource, option: str) -> Path:
@@ -202,14 +233,15 @@ def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) 
     recipe = read_json(path, _Recipe, error=ModelError)
     num_steps, objective = recipe.config.num_steps, recipe.config.objective
     shift = entry.shift if recipe.config.shift is None else recipe.config.shift
-    if training == "diffusion" and shift != entry.shift:
+    kind = training_kind(training)
+    if kind == "diffusion" and shift != entry.shift:
         raise ModelError(
             f"{folder} was trained with shift {shift}; give {'--shift' if shift else '--no-shift'}."
         )
-    if (objective == AR_OBJECTIVE) != (training == "control"):
-        wanted = f"'{AR_OBJECTIVE}'" if training == "control" else "one of diffusion"
+    if (objective == AR_OBJECTIVE) != (kind == "control"):
+        wanted = f"'{AR_OBJECTIVE}'" if kind == "control" else "one of diffusion"
         raise ModelError(
-            f"{folder} was trained with the objective '{objective}', and {OPTIONS[training]} asks"
+            f"{folder} was trained with the objective '{objective}', and {_option(training)} asks"
             f" for {wanted}; are two folders mixed up?"
         )
     if recipe.parent_weights != parent:
@@ -241,7 +273,7 @@ def _of_training(
         weights = weights_hash(path)
         if step not in ends:
             source = ModelSource(path=str(path), tokenizer_path=_tokenizer(path, folder, final))
-            member = f"{FINAL_MEMBERS[training]}-{path.name}"
+            member = f"{final_member(training)}-{path.name}"
             found.append(
                 Checkpoint(
                     training=training,
@@ -255,7 +287,7 @@ def _of_training(
         elif weights != ends[step]:
             whose = "the parent" if step == 0 else f"the final model in {folder}"
             raise ModelError(f"{path} holds other weights than {whose} after as many steps.")
-    if not found:
+    if not found and training in TRAINING_KINDS:
         raise ModelError(
             f"{folder} holds no {CHECKPOINTS}/step-000032 or alike between its start and its end;"
             " train it with --first-checkpoint."
@@ -263,7 +295,7 @@ def _of_training(
     last = Checkpoint(
         training=training,
         step=num_steps,
-        member=FINAL_MEMBERS[training],
+        member=final_member(training),
         source=final,
         weights_hash=ends[num_steps],
         settings_hash=_settings_hash(folder, final),

@@ -44,7 +44,7 @@ from mechshift.run.stage import Piece, is_written_as, write_pieces
 from mechshift.run.trajectory_reporting import write_trajectory
 from mechshift.tasks import PoolConfig, Task, find_tasks
 from mechshift.topics.scores import shards_definition
-from mechshift.topics.trajectory import TRAININGS
+from mechshift.topics.trajectory import TRAINING_KINDS, training_place
 
 FAMILY = "family"
 """Folder, in that of the run, of the embedded pair's models with their checkpoints."""
@@ -112,10 +112,10 @@ def run_trajectory(
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     with hold_folder(run), ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
-        trainings = TRAININGS if entry.continued_arms else TRAININGS[:1]
-        found = find_checkpoints(entry, settings.steps, trainings=trainings)
+        found = find_checkpoints(entry, settings.steps)
         parent = _start(run, settings, tasks, device, quiet)
-        checkpoints = _in_order([*parent_checkpoints(parent, trainings), *found])
+        kinds = TRAINING_KINDS if entry.continued_arms else TRAINING_KINDS[:1]
+        checkpoints = _in_order([*parent_checkpoints(parent, kinds), *found])
         measuring = _Measuring(
             run=run, settings=settings, entry=entry, parent=parent, tasks=tasks, quiet=quiet
         )
@@ -154,6 +154,7 @@ def _with_checkpoints(entry: PairEntry, run: Path) -> PairEntry:
         arm=unpacked(entry.arm),
         mdm=unpacked(entry.mdm),
         continued_arms=tuple(map(unpacked, entry.continued_arms)),
+        other_mdms=tuple(map(unpacked, entry.other_mdms)),
     )
 
 
@@ -172,8 +173,8 @@ def _start(
 
 
 def _in_order(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
-    def place(checkpoint: Checkpoint) -> tuple[int, int]:
-        return TRAININGS.index(checkpoint.training), checkpoint.step
+    def place(checkpoint: Checkpoint) -> tuple[int, int, int]:
+        return *training_place(checkpoint.training), checkpoint.step
 
     return tuple(sorted(checkpoints, key=place))
 

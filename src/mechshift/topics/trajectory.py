@@ -8,8 +8,9 @@ trajectory: nothing here lists them. Figures of it stand in `trajectory_curves` 
 `trajectory_circuits`, its page in `trajectory_page`.
 """
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -20,16 +21,49 @@ from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR
 from mechshift.statistics import Estimates
 from mechshift.topics.topic import Measured, Quantity, StoredMember
 
-Training = Literal["diffusion", "control"]
+TrainingKind = Literal["diffusion", "control"]
 """The post-training into an MDM; or the ARM trained on with its own objective on the same data."""
 
-TRAININGS: tuple[Training, ...] = ("diffusion", "control")
+TRAINING_KINDS: tuple[TrainingKind, ...] = ("diffusion", "control")
 
-TRAINING_COLOURS: dict[Training, str] = {"diffusion": MDM_COLOUR, "control": ARM_COLOUR}
-TRAINING_NAMES: dict[Training, str] = {
+Training = str
+"""A post-training: called as its kind, and numbered from the second seed on (`control-2`)."""
+
+NUMBERED_TRAINING = re.compile(r"(diffusion|control)(?:-([2-9]|[1-9][0-9]+))?")
+
+KIND_COLOURS: dict[TrainingKind, str] = {"diffusion": MDM_COLOUR, "control": ARM_COLOUR}
+KIND_TITLES: dict[TrainingKind, str] = {
     "diffusion": "diffusion",
     "control": "control: the ARM's own objective",
 }
+
+
+def training_name(kind: TrainingKind, number: int) -> Training:
+    """Of the training of a kind that is counted as this from 1."""
+    return kind if number == 1 else f"{kind}-{number}"
+
+
+def training_place(training: Training) -> tuple[int, int]:
+    """Place of its kind in `TRAINING_KINDS`, and its number: the order in which they are shown."""
+    found = NUMBERED_TRAINING.fullmatch(training)
+    assert found is not None  # names are made by `training_name`
+    return [str(kind) for kind in TRAINING_KINDS].index(found[1]), int(found[2] or 1)
+
+
+def training_kind(training: Training) -> TrainingKind:
+    """With diffusion or without."""
+    return TRAINING_KINDS[training_place(training)[0]]
+
+
+def training_title(training: Training) -> str:
+    """How the page calls it."""
+    title, (_, number) = KIND_TITLES[training_kind(training)], training_place(training)
+    return title if number == 1 else f"{title} (training {number})"
+
+
+def training_colour(training: Training) -> str:
+    """That of its kind."""
+    return KIND_COLOURS[training_kind(training)]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -58,7 +92,8 @@ class Trajectory:
     parent_scores: Float[np.ndarray, " edge"]
     """Mean score of each edge in the ARM as it is [metric units]."""
     points: tuple[TrajectoryPoint, ...]
-    """By training, then by step; all with the same quantities."""
+    """By training, then by step; all with the same quantities. The parent, at step 0, is a point of
+    the first training of each kind, and where the further ones begin too."""
     num_examples: int
     """Examples whose edges were scored."""
     num_held_out: int
@@ -72,13 +107,26 @@ class Trajectory:
 
     @property
     def trainings(self) -> tuple[Training, ...]:
-        """Those that have a point."""
-        present = {point.training for point in self.points}
-        return tuple(training for training in TRAININGS if training in present)
+        """Those that have a point, in order."""
+        return tuple(sorted({point.training for point in self.points}, key=training_place))
+
+    @property
+    def followed(self) -> tuple[Training, ...]:
+        """The first of each kind, and those with a point between their ends: they are drawn."""
+        return tuple(
+            training
+            for training in self.trainings
+            if training in TRAINING_KINDS or len(self.of(training)) > 2
+        )
 
     def of(self, training: Training) -> tuple[TrajectoryPoint, ...]:
-        """The points of one training, by step."""
-        return tuple(point for point in self.points if point.training == training)
+        """The points of one training from the parent on, by step."""
+        own = [point for point in self.points if point.training == training]
+        first = training_kind(training)
+        if training != first:
+            parent = [one for one in self.points if one.training == first and one.step == 0]
+            own = [*(replace(one, training=training) for one in parent), *own]
+        return tuple(own)
 
 
 def measure_checkpoint(

@@ -38,11 +38,11 @@ from mechshift.page.theme import (
     thinned,
 )
 from mechshift.topics.trajectory import (
-    TRAINING_COLOURS,
-    TRAINING_NAMES,
     Training,
     Trajectory,
     TrajectoryPoint,
+    training_colour,
+    training_title,
 )
 from mechshift.topics.trajectory_curves import short
 
@@ -60,10 +60,10 @@ AT_ONCE = {
 
 
 def depth_over_training(trajectory: Trajectory) -> Figure:
-    """A heat map for each training: share of the circuit's |score| by writing layer and step."""
-    trainings = trajectory.trainings
+    """A heat map for each training that is followed: share of |score| by writing layer and step."""
+    trainings = trajectory.followed
     figure = Figure(
-        [TRAINING_NAMES[training] for training in trainings],
+        [training_title(training) for training in trainings],
         columns=len(trainings),
         shared_yaxes=True,
     )
@@ -88,7 +88,7 @@ def depth_over_training(trajectory: Trajectory) -> Figure:
                 ygap=1,
                 hovertemplate="layer %{y}, after %{x} steps: %{z:.1%}"
                 " [%{customdata[0]:.1%}, %{customdata[1]:.1%}]<extra></extra>",
-                name=TRAINING_NAMES[training],
+                name=training_title(training),
             ),
             column=column,
         )
@@ -98,7 +98,7 @@ def depth_over_training(trajectory: Trajectory) -> Figure:
             ticktext=[short(point.step) for point in points],
             column=column,
         )
-    figure.colour_titles(TRAINING_COLOURS[training] for training in trainings)
+    figure.colour_titles(training_colour(training) for training in trainings)
     figure.set_xaxes(title="training steps", showgrid=False)
     figure.set_yaxes(
         type="category",
@@ -181,7 +181,7 @@ def circuit_scrubber(trajectory: Trajectory, training: Training, *, num_drawn: i
     size = trajectory.circuit_size
     return finish(
         figure,
-        f"The circuit over training, {TRAINING_NAMES[training]}",
+        f"The circuit over training, {training_title(training)}",
         f"node score inside the top {size:,} edges; the {min(num_drawn, size):,} strongest drawn,"
         f" dotted where corrupting one helps; n = {trajectory.num_examples} examples, means without"
         " intervals",

@@ -22,11 +22,13 @@ from mechshift.page.theme import NEUTRAL_COLOUR, Patch, band, finish, log_ticks,
 from mechshift.statistics import Estimates, simultaneous_estimates
 from mechshift.topics.topic import Quantity
 from mechshift.topics.trajectory import (
-    TRAINING_COLOURS,
-    TRAINING_NAMES,
+    TRAINING_KINDS,
     Training,
     Trajectory,
     TrajectoryPoint,
+    training_colour,
+    training_kind,
+    training_title,
 )
 
 PANEL_HEIGHT, GAP_HEIGHT = 112, 56
@@ -96,7 +98,11 @@ def short(step: int) -> str:
 
 
 def trajectory_figure(trajectories: Sequence[Trajectory], tracked: Sequence[Quantity]) -> Figure:
-    """Small multiples: a row a number, a column a task, a line a training, bands its intervals."""
+    """Small multiples: a row a number, a column a task, a line a training, bands its intervals.
+
+    Further trainings of a kind are thin lines without a band: they show how far seeds scatter, and
+    what holds over them is tested in `trajectory_trainings`.
+    """
     num_rows, num_columns = len(tracked), len(trajectories)
     figure = Figure(
         # Every panel has a title to place; the patches say what it is.
@@ -126,13 +132,22 @@ def trajectory_figure(trajectories: Sequence[Trajectory], tracked: Sequence[Quan
         f"each checkpoint against its parent; n = {any_one.num_examples} scored,"
         f" {any_one.num_held_out} for circuits; bands: {percent(any_one.level)} intervals over"
         " examples, for all checkpoints at once; dashed: as the parent, or fully faithful;"
-        " crosses: undefined;"
+        f"{_about_seeds(trajectories)} crosses: undefined;"
         f" faithfulness beyond {SHOWN_FAITHFULNESS[0]:g} to {SHOWN_FAITHFULNESS[1]:g} is not drawn",
         wide=_grid(rows, tasks, num_columns, each_named=False)
         | _headers(num_rows, tasks, shown=True),
         narrow=_grid(rows, tasks, min(2, num_columns), each_named=True)
         | _headers(num_rows, tasks, shown=False),
     )
+
+
+def _about_seeds(trajectories: Sequence[Trajectory]) -> str:
+    several = any(
+        training not in TRAINING_KINDS
+        for trajectory in trajectories
+        for training in trajectory.trainings
+    )
+    return " thin: further seeds;" if several else ""
 
 
 def trajectory_table(
@@ -179,10 +194,12 @@ def _panel(
         points = trajectory.of(training)
         x = np.array([axis.place(point.step) for point in points])
         estimates = _bands(points, quantity, trajectory.level)
-        colour, name = TRAINING_COLOURS[training], TRAINING_NAMES[training]
-        traces.append(band(x, estimates, colour, group=name))
+        group = training_title(training_kind(training))
+        if training in TRAINING_KINDS:
+            traces.append(band(x, estimates, training_colour(training), group=group))
         line = _line(points, x, estimates, training)
-        traces.append(line | {"showlegend": training not in named})
+        shown = training in TRAINING_KINDS and training not in named
+        traces.append(line | {"showlegend": shown, "legendgroup": group})
         named.add(training)
         missing = [
             place for place, point in enumerate(points) if point.measured[quantity.name].reason
@@ -239,20 +256,22 @@ def _line(
     estimates: Estimates,
     training: Training,
 ) -> Trace:
-    name = TRAINING_NAMES[training]
+    name, first = training_title(training), training in TRAINING_KINDS
     return scatter(
         x=x,
         y=estimates.value,
         mode="lines+markers",
-        line={"color": TRAINING_COLOURS[training], "width": 2},
-        marker={"size": 5, "symbol": "diamond" if training == "diffusion" else "circle"},
+        line={"color": training_colour(training), "width": 2 if first else 1},
+        marker={
+            "size": 5 if first else 3,
+            "symbol": "diamond" if training_kind(training) == "diffusion" else "circle",
+        },
         customdata=np.stack(
             [[point.step for point in points], estimates.low, estimates.high], axis=-1
         ),
         hovertemplate="after %{customdata[0]:,} steps: %{y:.3f}"
         " [%{customdata[1]:.3f}, %{customdata[2]:.3f}]<extra>" + name + "</extra>",
         name=name,
-        legendgroup=name,
     )
 
 
@@ -272,7 +291,7 @@ def _missing(
         marker={
             "symbol": "x-thin",
             "size": 8,
-            "line": {"width": 2, "color": TRAINING_COLOURS[training]},
+            "line": {"width": 2, "color": training_colour(training)},
         },
         text=[_wrapped(points[place].measured[quantity.name].reason) for place in missing],
         customdata=[points[place].step for place in missing],

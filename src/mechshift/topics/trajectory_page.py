@@ -17,7 +17,7 @@ from mechshift.page.html import (
 from mechshift.page.theme import percent
 from mechshift.topics.report_page import Report
 from mechshift.topics.topic import Measured, Quantity
-from mechshift.topics.trajectory import TRAINING_NAMES, Trajectory
+from mechshift.topics.trajectory import Trajectory, training_title
 from mechshift.topics.trajectory_changes import Change, changes, changes_table
 from mechshift.topics.trajectory_circuits import (
     circuit_scrubber,
@@ -26,6 +26,11 @@ from mechshift.topics.trajectory_circuits import (
     depth_over_training_table,
 )
 from mechshift.topics.trajectory_curves import trajectory_figure, trajectory_table
+from mechshift.topics.trajectory_trainings import (
+    KindsDifference,
+    differences,
+    differences_table,
+)
 
 TABLE_NAME = "trajectory"
 """Of the table with all numbers of all tasks, which the figure of the curves shows."""
@@ -78,6 +83,9 @@ class TaskView:
     changes: tuple[tuple[str, tuple[str, ...]], ...]
     """A training, and what became of each number that has draws."""
     changes_csv: str
+    differences: tuple[str, ...]
+    """What the trainings with diffusion do more than those without, over several of each."""
+    differences_csv: str
     trainings: tuple[TrainingView, ...]
     missing: tuple[str, ...]
     """What is undefined at which steps, and why."""
@@ -100,6 +108,7 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
         for exhibit in of_task
     }
     changed = [changes(trajectory, shown.tracked) for trajectory in shown.tasks]
+    differing = [differences(trajectory, shown.tracked) for trajectory in shown.tasks]
     page = render_page(
         "trajectory.html.j2",
         facts=shown.facts,
@@ -111,8 +120,8 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
             csv=f"{TABLE_NAME}.csv",
         ),
         tasks=[
-            _task_view(trajectory, shown, exhibits[trajectory.task], found)
-            for trajectory, found in zip(shown.tasks, changed, strict=True)
+            _task_view(trajectory, shown, exhibits[trajectory.task], found, of_kinds)
+            for trajectory, found, of_kinds in zip(shown.tasks, changed, differing, strict=True)
         ],
         tracked=shown.tracked,
         level=percent(shown.tasks[0].level),
@@ -123,6 +132,11 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
     texts |= {
         _csv_name(trajectory.task, "changes"): csv_text(changes_table(found))
         for trajectory, found in zip(shown.tasks, changed, strict=True)
+        if found
+    }
+    texts |= {
+        _csv_name(trajectory.task, "trainings"): csv_text(differences_table(found))
+        for trajectory, found in zip(shown.tasks, differing, strict=True)
         if found
     }
     return Report(page=page, texts=texts, tables={TABLE_NAME: table})
@@ -137,7 +151,7 @@ def _exhibits(trajectory: Trajectory) -> Iterator[Exhibit]:
         reading="A column is a checkpoint; brighter layers write more of the circuit. Work that"
         " moves to earlier layers moves down.",
     )
-    for training in trajectory.trainings:
+    for training in trajectory.followed:
         yield Exhibit(
             name=f"circuit-{training}",
             figure=circuit_scrubber(trajectory, training),
@@ -157,6 +171,7 @@ def _task_view(
     shown: TrajectoryInput,
     exhibits: Sequence[Exhibit],
     changed: Sequence[Change],
+    differing: Sequence[KindsDifference],
 ) -> TaskView:
     task = trajectory.task
     return TaskView(
@@ -174,15 +189,17 @@ def _task_view(
         ),
         changes=tuple(
             (
-                TRAINING_NAMES[training],
+                training_title(training),
                 tuple(one.words for one in changed if one.training == training),
             )
             for training in trajectory.trainings
         ),
         changes_csv=_csv_name(task, "changes"),
+        differences=tuple(one.words for one in differing),
+        differences_csv=_csv_name(task, "trainings"),
         trainings=tuple(
             TrainingView(
-                name=TRAINING_NAMES[training],
+                name=training_title(training),
                 rows=tuple(
                     (
                         f"{point.step:,}",
