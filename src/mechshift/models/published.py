@@ -64,6 +64,7 @@ DREAM_LIKE = "published with Dream's code; parent and mask token not confirmed"
 DIFFULLAMA = "code of HKUNLP/DiffuLLaMA (model.py, loader.py, train.py)"
 A2D = "code of ZHZisZZ/dllm; stock Qwen gave equal logits on random weights"
 SDAR = "code and a training config of JetAstra/SDAR"
+TRADO = "third-party reports that read it as SDAR, from whose 8B it was made"
 SDAR_MOE = "published code that reads the model; parent by SDAR's other sizes"
 RND1 = "code of RadicalNumerics/RND1"
 FAST_DLLM = "model card, and published code that reads the model"
@@ -219,6 +220,17 @@ def _block_pairs() -> Iterator[PairEntry]:
             description=f"SDAR, {size} parameters",
             source=SDAR,
         )
+    yield PairEntry(
+        name="trado-8b-instruct",
+        arm=ModelSource(path="Qwen/Qwen3-8B-Base"),
+        mdm=ModelSource(path="Gen-Verse/TraDo-8B-Instruct"),
+        shift=False,
+        attention="block-causal",
+        block_length=4,
+        mask_token_id=151669,
+        description="TraDo, SDAR 8B after reinforcement learning",
+        source=TRADO,
+    )
     for size in ("1.5B", "7B"):
         yield PairEntry(
             name=f"fast-dllm-v2-{size.lower()}",
