@@ -5,7 +5,7 @@ exact patching knows no positions, and so all runs have one kind of flow. The sa
 that not both models solve is traced alike, where a pool has one.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,7 +17,7 @@ from mechshift.attribution import (
     method_options,
     position_flow,
 )
-from mechshift.denoising import Canvas, EncodedExample
+from mechshift.denoising import Canvas
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import FLOW, POOL, flow_folder, member_title, others_flow_folder
@@ -81,7 +81,7 @@ def flow_pieces(
                 folder=flow_folder(run, task, member),
                 config={"task": task, "model": model.name, "flow": options},
                 inputs=model_inputs(run, task, model),
-                prepare=partial(_pool_work, title, model, pool, options, settings),
+                prepare=partial(_work, title, model, pool, options, settings),
             )
 
 
@@ -100,7 +100,7 @@ def other_flow_pieces(
                 folder=others_flow_folder(run, task, member),
                 config={"task": task, "model": model.name, "flow": options},
                 inputs=model_inputs(run, task, model),
-                prepare=partial(_other_work, title, model, pool, options, settings),
+                prepare=partial(_work, title, model, pool, options, settings, others=True),
             )
 
 
@@ -120,36 +120,18 @@ def _options(settings: AttributionSettings, task_metric: str) -> dict[str, Any]:
     return {"metric": settings.metric or task_metric} | {name: known[name] for name in PATH_OPTIONS}
 
 
-def _pool_work(
+def _work(
     title: str,
     model: LanguageModel,
     pool: CommonPool,
     options: Mapping[str, Any],
     settings: AttributionSettings,
+    *,
+    others: bool = False,
 ) -> ChunkedWork:
-    canvases, examples = pool_canvases(pool, model), pooled_examples(pool, model)
-    return _canvases_work(title, model, canvases, examples, options, settings)
-
-
-def _other_work(
-    title: str,
-    model: LanguageModel,
-    pool: CommonPool,
-    options: Mapping[str, Any],
-    settings: AttributionSettings,
-) -> ChunkedWork:
-    canvases, examples = other_canvases(pool, model), other_examples(pool, model)
-    return _canvases_work(title, model, canvases, examples, options, settings)
-
-
-def _canvases_work(
-    title: str,
-    model: LanguageModel,
-    canvases: list[Canvas],
-    examples: Sequence[EncodedExample],
-    options: Mapping[str, Any],
-    settings: AttributionSettings,
-) -> ChunkedWork:
+    """Of the pooled examples, or of the candidates that not both models solve."""
+    examples = (other_examples if others else pooled_examples)(pool, model)
+    canvases = (other_canvases if others else pool_canvases)(pool, model)
 
     def compute(canvases: list[Canvas], advance: Advance) -> PositionFlow:
         return position_flow(
