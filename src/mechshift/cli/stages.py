@@ -149,7 +149,8 @@ def flow(
 
     Which part of what a model reads lies to the right of where it reads, and which denoising step
     reads from which span? Always by gradients of EAP-IG: give --metric, --ig-steps and --rule as to
-    `attribute`; the options of other methods change nothing. Write the report anew afterwards.
+    `attribute`; the options of other methods change nothing. The pool's sample of candidates that
+    not both models solve is traced too. Write the report anew afterwards.
     Example: mechshift flow runs/first --ig-steps 5
 
     Args:
