@@ -26,6 +26,8 @@
   const MLP_RAISE = 0.45;
   const KIND_OFFSET = [-0.13, 0, 0.13, 0, 0];
   const DASHED_UP_TO = 1500; // More edges cannot be told apart, and dashes take long to draw.
+  const AT_ONCE = 4000; // Of more edges the strongest are drawn at once, and all when the reader rests.
+  const REST = 150; // Milliseconds after the last change.
   const LISTED = 12;
   const FILE_FORMAT = "mechshift-explorer";
   const FILE_VERSION = 1;
@@ -163,14 +165,18 @@
     return `${graph.names[task.source[e]]}->${end}`;
   }
 
+  // A shared key or value enters every head of its group.
+  function entersNode(task, e, node) {
+    const heads = task.kind[e] === 1 || task.kind[e] === 2 ? task.graph.groupSize : 1;
+    return node >= task.target[e] && node < task.target[e] + heads;
+  }
+
   function edgesOf(task, node) {
-    const { graph } = task;
     const into = [];
     const out = [];
     for (let e = 0; e < task.count; e++) {
       if (task.source[e] === node) out.push(e);
-      const group = task.kind[e] === 1 || task.kind[e] === 2 ? graph.groupSize : 1;
-      if (node >= task.target[e] && node < task.target[e] + group) into.push(e);
+      if (entersNode(task, e, node)) into.push(e);
     }
     return { into, out };
   }
@@ -325,7 +331,7 @@
     const stable = task.values.resamples ? state.stable / 100 : 0;
     const circuits = { arm: 0, mdm: 0, both: 0 };
     const drawn = { arm: [], mdm: [], both: [] };
-    const scores = new Map();
+    const scores = { arm: new Float64Array(task.count), mdm: new Float64Array(task.count) };
     const strongest = { arm: 0, mdm: 0 };
     for (let e = 0; e < task.count; e++) {
       const inArm = rank.arm[e] > 0 && rank.arm[e] <= state.k;
@@ -351,11 +357,12 @@
       if (state.sign === "differ" && !(arm * mdm < 0)) continue;
       if (state.least > 0 && !some((model, value) => Math.abs(value) >= state.least)) continue;
       if (stable > 0 && !some((model) => resampleShare(task, model, e) >= stable)) continue;
-      if (group.has(source) && group.get(source) === group.get(target)) continue;
+      if (group.size && group.has(source) && group.get(source) === group.get(target)) continue;
       drawn[of].push(e);
-      scores.set(e, [arm, mdm]);
+      scores.arm[e] = arm;
+      scores.mdm[e] = mdm;
     }
-    return { drawn, circuits, scores, strongest, group, count: drawn.arm.length + drawn.mdm.length + drawn.both.length };
+    return { drawn, circuits, scores, strongest, group, rank, count: drawn.arm.length + drawn.mdm.length + drawn.both.length };
   }
 
   function groupPlaces(task, state) {
@@ -369,16 +376,16 @@
     const places = task.graph.names.length + state.groups.length;
     const shares = { arm: new Float64Array(places), mdm: new Float64Array(places) };
     const place = (node) => (choice.group.has(node) ? task.graph.names.length + choice.group.get(node) : node);
-    const add = (model, column, edges) => {
+    const add = (model, edges) => {
       for (const e of edges) {
-        const size = Math.abs(choice.scores.get(e)[column]);
+        const size = Math.abs(choice.scores[model][e]);
         shares[model][place(task.source[e])] += size;
         shares[model][place(task.target[e])] += size;
       }
     };
-    for (const [model, column] of [["arm", 0], ["mdm", 1]]) {
-      add(model, column, choice.drawn[model]);
-      add(model, column, choice.drawn.both);
+    for (const model of MODELS) {
+      add(model, choice.drawn[model]);
+      add(model, choice.drawn.both);
       let total = 0;
       for (let n = 1; n < places; n++) if (n !== task.graph.numSources) total += shares[model][n];
       if (total > 0) for (let n = 0; n < places; n++) shares[model][n] /= total;
@@ -398,7 +405,7 @@
   }
 
   function margins(width) {
-    return { left: width < 500 ? 40 : 52, right: 16, top: 24, bottom: 34 };
+    return { left: 54, right: 18, top: width < 500 ? 62 : 24, bottom: 34 }; // On a phone, below the buttons.
   }
 
   // From columns and rows to pixels, before zooming.
@@ -443,8 +450,10 @@
     return [x0, y0, (x0 + x1) / 2 + bow, (y0 + y1) / 2, x1, y1];
   }
 
+  const scoresOf = (choice, e) => ({ arm: choice.scores.arm[e], mdm: choice.scores.mdm[e] });
+
   function strength(choice, e) {
-    const [arm, mdm] = choice.scores.get(e);
+    const { arm, mdm } = scoresOf(choice, e);
     return Math.sqrt(Math.max(
       choice.strongest.arm ? Math.min(1, Math.abs(arm) / choice.strongest.arm) : 0,
       choice.strongest.mdm ? Math.min(1, Math.abs(mdm) / choice.strongest.mdm) : 0,
@@ -462,12 +471,16 @@
   }
 
   // Edges of each class in their widths, thin ones first, so that the strongest lie on top.
-  function* strokes(made, dashed) {
+  // Left out are those beyond a rank in both models.
+  function* strokes(made, dashed, last = Infinity) {
     const { choice } = made;
+    const { arm, mdm } = choice.rank;
     const sorted = {};
     for (const of of CLASSES) {
       sorted[of] = WIDTHS.map(() => []);
-      for (const e of choice.drawn[of]) sorted[of][Math.min(3, Math.floor(4 * strength(choice, e)))].push(e);
+      for (const e of choice.drawn[of]) {
+        if ((arm[e] && arm[e] <= last) || (mdm[e] && mdm[e] <= last)) sorted[of][Math.min(3, Math.floor(4 * strength(choice, e)))].push(e);
+      }
     }
     for (let width = 0; width < WIDTHS.length; width++) {
       for (const of of CLASSES) {
@@ -476,8 +489,8 @@
     }
   }
 
-  function drawEdges(context, made, dashed) {
-    for (const { edges, style } of strokes(made, dashed)) {
+  function drawEdges(context, made, dashed, last) {
+    for (const { edges, style } of strokes(made, dashed, last)) {
       context.strokeStyle = style.colour;
       context.lineWidth = style.width;
       context.globalAlpha = style.opacity;
@@ -675,11 +688,18 @@
     };
   }
 
-  function paintEdges(printed) {
-    const ratio = Math.min(2, window.devicePixelRatio || 1);
-    const context = sized(edgeCanvas, ratio);
+  let resting = null;
+
+  // All edges, or at first the strongest.
+  function paintEdges(printed, whole) {
+    clearTimeout(resting);
+    const context = sized(edgeCanvas, Math.min(2, window.devicePixelRatio || 1));
+    const { count } = view.choice;
+    const part = whole || printed || count <= AT_ONCE ? 1 : AT_ONCE / count;
     zoomed(context);
-    drawEdges(context, view, printed || view.choice.count <= DASHED_UP_TO);
+    drawEdges(context, view, printed || count <= DASHED_UP_TO, part < 1 ? view.state.k * part : Infinity);
+    stage.dataset.painted = part < 1 ? "part" : "all";
+    if (part < 1) resting = setTimeout(() => paintEdges(false, true), REST);
   }
 
   let hovered = null;
@@ -691,21 +711,44 @@
     return edges;
   }
 
+  // The drawn edges of the selected node, in full colour over the others, which step back.
+  function paintNodeEdges(context) {
+    const n = view.state.node ? view.task.graph.index.get(view.state.node) : -1;
+    const isShown = n >= 0 && !isGone(view, n);
+    edgeCanvas.style.opacity = isShown ? "0.25" : "1";
+    if (!isShown) return;
+    for (const of of CLASSES) {
+      for (const e of view.choice.drawn[of]) {
+        if (view.task.source[e] !== n && !entersNode(view.task, e, n)) continue;
+        const style = lineStyle(of, Math.min(3, Math.floor(4 * strength(view.choice, e))), 1, true);
+        context.strokeStyle = style.colour;
+        context.lineWidth = style.width / Math.sqrt(transform.k);
+        context.setLineDash(style.dash);
+        trace(context, curve(view.task, e, view));
+      }
+    }
+    context.setLineDash([]);
+  }
+
+  function trace(context, [x0, y0, x, y, x1, y1]) {
+    context.beginPath();
+    context.moveTo(x0, y0);
+    context.quadraticCurveTo(x, y, x1, y1);
+    context.stroke();
+  }
+
   function paintMarks(printed) {
     const ratio = Math.min(2, window.devicePixelRatio || 1);
     const context = sized(markCanvas, ratio);
     const ink = inks(printed);
     context.save();
     zoomed(context);
+    paintNodeEdges(context);
     for (const e of highlighted()) {
-      const [x0, y0, x, y, x1, y1] = curve(view.task, e, view);
       for (const [width, stroke] of [[6, ink.card], [3, ink.ink]]) {
         context.lineWidth = width / transform.k;
         context.strokeStyle = stroke;
-        context.beginPath();
-        context.moveTo(x0, y0);
-        context.quadraticCurveTo(x, y, x1, y1);
-        context.stroke();
+        trace(context, curve(view.task, e, view));
       }
     }
     drawNodes(context, view, ink);
@@ -962,15 +1005,13 @@
     });
     part.append(make("label", { class: "ex-field" }, "Label", input));
     const { into, out } = edgesOf(current, n);
-    const end = (e) => `${graph.names[task_target(e)]}${current.kind[e] < 3 ? ` ${KINDS[current.kind[e]]}` : ""}`;
+    const end = (e) => `${graph.names[current.target[e]]}${current.kind[e] < 3 ? ` ${KINDS[current.kind[e]]}` : ""}`;
     const start = (e) => `${graph.names[current.source[e]]}${current.kind[e] < 3 ? ` → ${KINDS[current.kind[e]]}` : ""}`;
     if (n > 0) part.append(edgeTable("Edges in", "into", into, start));
     if (n < graph.numSources) part.append(edgeTable("Edges out", "out", out, end));
     for (const facts of [ablationFacts(n), lensFacts(n), roleFacts(n), neuronFacts(n)]) if (facts) part.append(facts);
     return part;
   }
-
-  const task_target = (e) => current.target[e];
 
   function edgePanel(e) {
     const part = make("div", { id: "ex-edge", tabindex: "-1" }, make("h3", { text: edgeName(current, e) }));
@@ -1181,9 +1222,9 @@
     const place = (n) => ({ label: graph.names[n], kind: n === 0 ? "input" : n === graph.numSources ? "logits" : graph.head[n] < 0 ? "mlp" : "head", layer: graph.layer[n], ...(graph.head[n] >= 0 ? { head: graph.head[n] } : {}) });
     const links = [];
     for (const { e, of } of edges) {
-      const kind = KINDS[task_kind(e)];
-      const [arm, mdm] = view.choice.scores.get(e);
-      const value = model === "arm" ? arm : mdm;
+      const kind = KINDS[current.kind[e]];
+      const { arm, mdm } = scoresOf(view.choice, e);
+      const value = view.choice.scores[model][e];
       const source = graph.names[current.source[e]];
       const shared = grouped && (kind === "k" || kind === "v");
       const target = shared ? `a${current.toLayer[e]}.kv${current.toHead[e]}` : graph.names[current.target[e]];
@@ -1219,8 +1260,6 @@
     return rows.join("\n");
   }
 
-  const task_kind = (e) => current.kind[e];
-
   // As mechshift.circuits.formats.mib_json writes it.
   function mibText(model) {
     const { graph } = current;
@@ -1231,7 +1270,7 @@
     const edges = {};
     for (const { e } of drawnEdges()) {
       used.add(graph.names[current.source[e]]).add(graph.names[current.target[e]]);
-      edges[edgeName(current, e)] = { score: view.choice.scores.get(e)[model === "arm" ? 0 : 1], in_graph: true };
+      edges[edgeName(current, e)] = { score: view.choice.scores[model][e], in_graph: true };
     }
     const nodes = Object.fromEntries(graph.names.map((name) => [name, { in_graph: used.has(name) }]));
     return JSON.stringify({ cfg: { n_layers: graph.layers, n_heads: graph.heads, parallel_attn_mlp: false, d_model: width }, nodes, edges }) + "\n";
@@ -1253,7 +1292,7 @@
       const ends = [current.source[e], current.target[e]];
       ends.forEach((n) => used.add(n));
       const key = ends.join(" ");
-      weights.set(key, (weights.get(key) || 0) + view.choice.scores.get(e)[model === "arm" ? 0 : 1]);
+      weights.set(key, (weights.get(key) || 0) + view.choice.scores[model][e]);
     }
     const node = (n) => {
       const common = { node_id: id(n), token_prob: 0, is_target_logit: false, run_idx: 0, reverse_ctx_idx: 0, influence: view.shares[model][n], activation: null };
@@ -1400,7 +1439,7 @@
     remembering = setTimeout(() => {
       if (location.hash !== toHash(current, state) && touched) history.replaceState(null, "", toHash(current, state));
       stage.dataset.remembered = toHash(current, state);
-    }, 150);
+    }, REST);
   }
 
   let touched = false;
@@ -1505,7 +1544,7 @@
       if (at.node !== undefined) {
         tip.textContent = `${label(view, at.node)}: ${MODELS.map((model) => `${MODEL_NAMES[model]} ${percent(view.shares[model][at.node])}`).join(", ")} of the score`;
       } else {
-        const [arm, mdm] = view.choice.scores.get(at.edge);
+        const { arm, mdm } = scoresOf(view.choice, at.edge);
         tip.textContent = `${edgeName(current, at.edge)}: ARM ${number(arm, true)}, MDM ${number(mdm, true)}`;
       }
       tip.style.left = `${Math.max(4, Math.min(stage.clientWidth - tip.offsetWidth - 4, x + 14))}px`;
