@@ -28,6 +28,7 @@ from mechshift.comparison import (
     top_edges,
 )
 from mechshift.graph import Graph
+from mechshift.page.packed import shortened
 from mechshift.semantics import NO_TOKEN, LogitLens
 from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
 from mechshift.topics.topic import KINDS, StoredTask
@@ -35,7 +36,7 @@ from mechshift.topics.topic import KINDS, StoredTask
 LARGEST_SIZE = 10_000
 """Edges of each model in a large graph: ten published circuits."""
 
-STEP_CODES = 150_000
+STEP_CODES = 75_000
 """Numbers at steps at most, of one task."""
 
 EXAMPLE_CODES = 2_000_000
@@ -44,7 +45,7 @@ EXAMPLE_CODES = 2_000_000
 
 STEP_LEVELS = 127
 
-EXAMPLE_LEVELS = ((250_000, 127), (800_000, 31), (EXAMPLE_CODES, 7))
+EXAMPLE_LEVELS = ((250_000, 127), (800_000, 31), (EXAMPLE_CODES, 6))
 """Up to how many numbers of examples -> the parts that the largest |score| of an edge is cut into.
 Coarser ones compress better, so that four tasks of a 7B model stay a page that opens."""
 
@@ -62,7 +63,8 @@ class Rounded:
     codes: Int[np.ndarray, "edge column"]
     """From -levels to levels, as int8."""
     largest: Float[np.ndarray, " edge"]
-    """Largest |score| of each edge over its columns [metric units]; 0 where all are 0."""
+    """Of each edge over its columns: the largest |score| [metric units], or up to 1 % more, so that
+    the page can hold it in two bytes; 0 where all are 0."""
     levels: int
 
     def scores(self) -> Float[np.ndarray, "edge column"]:
@@ -248,7 +250,8 @@ def _step_means(
 
 def rounded(scores: Float[np.ndarray, "edge column"], levels: int) -> Rounded:
     """Scores in parts of each edge's largest |score|."""
-    largest = np.abs(scores).max(axis=1, initial=0.0).astype(np.float32)
+    # Half a part of 2^-7 more before rounding, so that no score lies beyond.
+    largest = shortened(np.abs(scores).max(axis=1, initial=0.0) * (1 + 2**-8), 7)
     part = np.where(largest > 0, largest.astype(np.float64) / levels, 1.0)
     codes = np.clip(np.rint(scores / part[:, None]), -levels, levels).astype(np.int8)
     return Rounded(codes=codes, largest=largest, levels=levels)

@@ -34,21 +34,10 @@
 
   // ---------------------------------------------------------------------------------------- data
 
-  const ARRAYS = { U8: Uint8Array, I8: Int8Array, U32: Uint32Array, F32: Float32Array, F16: Uint16Array };
+  const ARRAYS = { U8: Uint8Array, I8: Int8Array, U16: Uint16Array, U32: Uint32Array, F32: Float32Array };
 
-  function halfTable() {
-    const table = new Float32Array(65536);
-    for (let bits = 0; bits < 65536; bits++) {
-      const exponent = (bits >> 10) & 31;
-      const fraction = bits & 1023;
-      const size = exponent === 31 ? (fraction ? NaN : Infinity)
-        : exponent ? 2 ** (exponent - 15) * (1 + fraction / 1024) : 2 ** -14 * (fraction / 1024);
-      table[bits] = bits >> 15 ? -size : size;
-    }
-    return table;
-  }
-
-  let halves = null;
+  // Numbers of two bytes are the upper halves of float32.
+  const fromHalves = (halves) => new Float32Array(Uint32Array.from(halves, (half) => half << 16).buffer);
 
   // Of a safetensors file: named arrays with their shapes, and the JSON values of its metadata.
   function parse(buffer) {
@@ -58,12 +47,8 @@
     for (const [name, entry] of Object.entries(header)) {
       if (name === "__metadata__") continue;
       const bytes = buffer.slice(8 + length + entry.data_offsets[0], 8 + length + entry.data_offsets[1]);
-      let numbers = new ARRAYS[entry.dtype](bytes);
-      if (entry.dtype === "F16") {
-        halves = halves || halfTable();
-        numbers = Float32Array.from(numbers, (bits) => halves[bits]);
-      }
-      arrays[name] = { shape: entry.shape, values: numbers };
+      const numbers = new ARRAYS[entry.dtype](bytes);
+      arrays[name] = { shape: entry.shape, values: entry.dtype === "U16" ? fromHalves(numbers) : numbers };
     }
     return { arrays, values: JSON.parse(header.__metadata__.values) };
   }
@@ -125,7 +110,7 @@
   function readTask({ arrays, values }) {
     const graph = readGraph(values.graph);
     const destinations = readDestinations(graph);
-    const edges = arrays.edges.values;
+    const edges = d3.cumsum(arrays.edges.values);
     const count = edges.length;
     const task = {
       values, arrays, graph, count,
@@ -866,7 +851,8 @@
   function scoreCell(model, e) {
     const cell = make("td", {}, make("span", { text: number(score(current, model, e, state.step), true) }));
     if (state.step === 0) {
-      const bounds = interval(current.arrays[`${model}.low`].values[e], current.arrays[`${model}.high`].values[e]);
+      const mean = score(current, model, e, 0);
+      const bounds = interval(mean - current.arrays[`${model}.below`].values[e], mean + current.arrays[`${model}.above`].values[e]);
       cell.append(make("small", { text: bounds }), make("small", { text: rankText(current, ranks(current, model, 0)[e]) }));
     } else {
       const rank = ranks(current, model, state.step)[e];
