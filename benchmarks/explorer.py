@@ -1,9 +1,9 @@
 """How large is a report with the circuit explorer of a 7B graph, and how fast does it answer?
 
-The edges are random, as many as a run keeps, in circuits that share next to nothing, which makes the
-largest page. Chromium opens it without network and moves the sliders; what counts is the time from an
-event to the frame that shows it. Of more than 4,000 edges that frame shows the strongest; the others
-follow when the slider rests.
+The edges are random, as many as a run keeps, in circuits that share next to nothing, which makes
+the largest page. Chromium opens it without network and moves the sliders; what counts is the time
+from an event to the frame that shows it. Of more than 4,000 edges that frame shows the strongest;
+the others follow when the slider rests.
 
     python benchmarks/explorer.py --help
 """
@@ -109,9 +109,7 @@ def page_of(options: Options, graph: Graph) -> str:
     """A report of planted pairs, in which every task has a random record of the explorer."""
     pair = planted_pair("rewired")
     compared = compare("task", pair.arm, pair.mdm, SETTINGS)
-    member = Member(
-        name="mdm", settings=SETTINGS, compared=compared, scored=(pair.arm, pair.mdm)
-    )
+    member = Member(name="mdm", settings=SETTINGS, compared=compared, scored=(pair.arm, pair.mdm))
     measured = {one.name: one.measure(member) for one in quantities("members")}
     solved = share_correct(np.arange(600) < 550, 600)
     pool = PoolSummary(

@@ -1,4 +1,4 @@
-"""What the page brings along of others: the file that was pinned, with its licence, in the wheel."""
+"""What the page brings along of others: a pinned file, with its licence, in the wheel."""
 
 import hashlib
 import re

@@ -371,7 +371,8 @@ def open_page(browser: Browser) -> Iterator[Callable[..., BrowserPage]]:
             "request",
             lambda request: (
                 None
-                if request.url.partition("#")[0] == path.as_uri() or request.url.startswith(("data:", "blob:"))
+                if request.url.partition("#")[0] == path.as_uri()
+                or request.url.startswith(("data:", "blob:"))
                 else complaints.append(f"request: {request.url}")
             ),
         )

@@ -51,14 +51,14 @@ def shortened(values: Float[np.ndarray, "..."], bits: int) -> Float[np.ndarray, 
     step = 1 << (MANTISSA - bits)
     # Half a step more, then cut: the carry of a full mantissa goes into the exponent.
     cut = (whole.view(np.uint32) + np.uint32(step // 2)) & ~np.uint32(step - 1)
-    found: Float[np.ndarray, "..."] = np.where(np.isfinite(whole), cut.view(np.float32), whole)
+    found: Float[np.ndarray, ...] = np.where(np.isfinite(whole), cut.view(np.float32), whole)
     return found
 
 
 def upper_halves(values: Float[np.ndarray, "..."], bits: int = 7) -> UInt16[np.ndarray, "..."]:
     """The upper two bytes of each `shortened` number (bfloat16), the lower ones being 0."""
     assert bits <= 7
-    halves: UInt16[np.ndarray, "..."] = (shortened(values, bits).view(np.uint32) >> 16).astype(
+    halves: UInt16[np.ndarray, ...] = (shortened(values, bits).view(np.uint32) >> 16).astype(
         np.uint16
     )
     return halves

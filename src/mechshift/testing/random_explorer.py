@@ -1,4 +1,4 @@
-"""Records of the circuit explorer with random scores: of graphs too large to be scored in a test."""
+"""Records of the circuit explorer with random scores: of graphs too large for a test to score."""
 
 import numpy as np
 

@@ -1,8 +1,8 @@
 """Data of the circuit explorer on the page: its record, and what other topics know of its nodes.
 
-Arrays by name, in safetensors (`page.packed`), and JSON values with texts. Nothing is computed here:
-records are put beside each other. Numbers are shortened to what a reader sees of them: intervals
-and facts of nodes to a few bits (`page.packed`), ranks beyond the explorer's edges to thousands.
+Arrays by name, in safetensors (`page.packed`), and JSON values with texts. Nothing is computed
+here: records are put beside each other. Numbers are shortened to what a reader sees of them:
+scores, intervals and facts of nodes to a few bits, ranks beyond the explorer's edges to thousands.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ NEURONS_OF_MLP, CONTEXTS_OF_NEURON = 3, 2
 """Neurons of a model that one MLP shows, and contexts of each."""
 
 SCORE_BITS, BOUND_BITS = 15, 5
-"""Of mean scores, right to 1 in 65,536, and of the distances of their intervals' ends, right to 2 %.
+"""Bits of mean scores, right to 1 in 65,536, and of how far their intervals reach, right to 2 %.
 Facts of nodes are right to 0.4 %."""
 
 
@@ -96,7 +96,7 @@ def _edge_arrays(model: ModelEdges, size: int) -> Arrays:
 
 
 def shortened_ranks(rank: Int[np.ndarray, " edge"], size: int) -> np.ndarray:
-    """Ranks up to `size` as they are, others as the next thousand; random digits do not compress."""
+    """Ranks up to `size` as they are, others as the next thousand, which compresses."""
     thousand = -(-rank // 1000) * 1000
     return np.where(rank > size, np.maximum(thousand, size + 1), rank).astype(np.uint32)
 
@@ -125,9 +125,7 @@ def _token_values(record: Explorer) -> dict[str, list[list[list[Any]]]]:
     return {"arm": of_model(record.arm.tokens), "mdm": of_model(record.mdm.tokens)}
 
 
-def _stability(
-    record: Explorer, task: TaskResults, arrays: Arrays, values: dict[str, Any]
-) -> None:
+def _stability(record: Explorer, task: TaskResults, arrays: Arrays, values: dict[str, Any]) -> None:
     """In how many resamples each edge is in the circuits."""
     found = STABILITY.of(task)
     if found is None:

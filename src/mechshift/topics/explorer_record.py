@@ -1,4 +1,4 @@
-"""Record of the circuit explorer: the strongest edges of both models, with all that is known of each.
+"""Record of the circuit explorer: the strongest edges of both models, and what is known of them.
 
 1. Edges: the strongest `LARGEST_SIZE` of the ARM and of the MDM by |mean score|, all of a small
    graph. Of each edge both models' mean score with an interval over clusters of examples, and its

@@ -1432,6 +1432,7 @@
 
   function set(change, { reveal } = {}) {
     touched = true;
+    stage.dataset.remembered = "";
     state = { ...state, ...change };
     state.k = Math.max(1, Math.min(state.k, largestSize(current, state.step)));
     if ("node" in change) { all = { into: false, out: false }; chosenGroup = null; }
@@ -1584,6 +1585,7 @@
       byId("ex-nodes").replaceChildren(...task.graph.names.map((one) => make("option", { value: one })));
       byId("ex-edges").dataset.edges = String(task.count);
     }
+    stage.dataset.remembered = "";
     const checked = checkedState(task, given);
     if (name !== undefined && !known) checked.odd.unshift("task");
     state = checked.state;
