@@ -101,7 +101,7 @@ def main(options: Options) -> None:
         path.write_text(page_of(options, graph), encoding="utf-8")
         megabytes = path.stat().st_size / 1e6
         name = f"{graph.num_edges:,} edges, {options.tasks} tasks, {options.examples} examples"
-        show(f"Report of {name}", ("", "MB"), [("page", f"{megabytes:.1f}")])
+        show("Report", ("", "MB"), [(name, f"{megabytes:.1f}")])
         show("Chromium, milliseconds", ("", "median", "slowest"), measured(path, options))
 
 

@@ -83,14 +83,15 @@ def test_a_small_graph_is_kept_whole_and_circuits_have_examples(ioi: TaskResults
 def test_intervals_are_as_wide_as_clusters_scatter(
     infilling: TaskResults, stored: Callable[[str], Any], kind: str
 ) -> None:
-    """Against the standard error of cluster means; that of a bootstrap of few clusters is near."""
+    """Against the standard error of cluster means, in resamples of three clusters fewer."""
     record = EXPLORER.of(infilling)
     scores = stored("infilling").scores(kind)
     rows, clusters = summed(scores)[:, record.edges], np.asarray(scores.clusters)
     names = np.unique(clusters)
+    assert len(names) >= 6
     mean = rows.mean(axis=0)
     pulls = np.stack([(rows[clusters == name] - mean).sum(axis=0) for name in names])
-    error = np.sqrt((pulls**2).sum(axis=0)) / len(rows)
+    error = np.sqrt((pulls**2).sum(axis=0) * len(names) / (len(names) - 3)) / len(rows)
     found = getattr(record, kind).score
     strong = error > np.median(error)
     ratio = (found.high - found.low)[strong] / (2 * 1.96 * error[strong])
