@@ -14,7 +14,9 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page as BrowserPage
 
 from mechshift.circuits.formats import read_graphml_circuit, read_mib_circuit
+from mechshift.graph import Graph
 from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR, PAIR_COLOUR
+from mechshift.testing.random_explorer import random_explorer
 from mechshift.topics.explorer import EXPLORER
 from mechshift.topics.explorer_record import Explorer
 from mechshift.topics.report_page import RunFacts, report
@@ -453,6 +455,29 @@ def exported(page: BrowserPage, kind: str, path: Path) -> Path:
         page.click(f"[data-export={kind}]")
     download.value.save_as(path)
     return path
+
+
+def test_shared_keys_and_values_are_exported_as_our_writer_does(
+    open_page: Open, ioi: TaskResults, facts: RunFacts, tmp_path: Path
+) -> None:
+    graph = Graph(num_layers=3, num_heads=4, num_key_value_groups=2)
+    record = random_explorer(graph, num_examples=20, circuit_size=30, alike=0.5)
+    task = replace(ioi, records={"pool": ioi.records["pool"], "explorer": record})
+    path = tmp_path / "grouped.html"
+    path.write_text(report([task], facts).page, encoding="utf-8")
+    page = open_page(path, "#explorer?k=30&node=a2.h1", **DESKTOP)
+    page.wait_for_function(OPENED)
+    assert drawn(page) == counts(*circuits(record, 30))
+    into = [graph.edge_name(e) for e in record.edges.tolist()]
+    ends = ("a2.h1<q>", "a2.h0<k>", "a2.h0<v>")  # its group's key and value are also its own
+    num_into = sum(name.split("->")[1] in ends for name in into)
+    assert f"Edges in: {num_into}" in page.inner_text("#ex-list-into")
+    circuit = read_graphml_circuit(exported(page, "graphml", tmp_path / "circuit.graphml"))
+    assert circuit.graph == graph
+    assert set(circuit.edges.tolist()) == set().union(*circuits(record, 30))
+    page.fill("#ex-width", "96")
+    page.click("[data-export=mib]")
+    assert "one k and one v input" in page.inner_text("#ex-message")
 
 
 def test_mib_json_asks_for_the_width_that_it_states(opened: Open) -> None:
