@@ -227,11 +227,11 @@ def test_the_page_gets_what_other_topics_know_of_edges_and_nodes(infilling: Task
     assert arrays["arm.roles.holds"].tolist() == roles.arm.holds.astype(int).tolist()
     single = SINGLE_ABLATIONS.of(infilling).single
     drops = from_halves(arrays["arm.ablation.value"])
-    np.testing.assert_allclose(drops, single.arm.value, rtol=2**-8, atol=0)
+    np.testing.assert_allclose(drops, single.arm.value, rtol=1.01 * 2**-8, atol=0)
     score = record.arm.score
-    np.testing.assert_allclose(arrays["arm.score"], score.value, rtol=2**-16, atol=0)
+    np.testing.assert_allclose(arrays["arm.score"], score.value, rtol=1.01 * 2**-16, atol=0)
     above = from_halves(arrays["arm.above"])
-    np.testing.assert_allclose(above, score.high - score.value, rtol=2**-6, atol=0)
+    np.testing.assert_allclose(above, score.high - score.value, rtol=1.01 * 2**-6, atol=0)
     np.testing.assert_array_equal(np.cumsum(arrays["edges"]), record.edges)
     steps = from_halves(arrays["arm.steps.largest"])
     np.testing.assert_array_equal(steps, record.arm.steps.largest)
