@@ -7,6 +7,7 @@
 #   make lint    formatting, types and the import order
 #   make docs    the documentation, in site/
 #   make tiny    train the embedded family again, in build/tiny/ (about two hours on one core)
+#   make vendor  fetch the page's drawing library again, as it is pinned below
 #   make clean   forget the environment and what was built
 
 PYTHON ?= python3
@@ -23,10 +24,10 @@ DEMO_RUN ?= runs/demo
 DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100 --skip controls flow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lowest faults lint docs tiny clean
+.PHONY: help setup demo test quick lowest faults lint docs tiny vendor clean
 
 help:
-	@sed -n '2,10s/^#   //p' Makefile
+	@sed -n '2,11s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -90,6 +91,19 @@ tiny: $(RUN_STAMP)
 
 TINY := --save-dtype bfloat16 --num-evaluated 200
 FROM_ARM := --parent build/tiny/arm --num-steps 2200 --muon-learning-rate 0.01 $(TINY)
+
+# d3 (ISC) draws the circuit explorer, and is inlined in every report. To renew: raise the version, run
+# `make vendor` (it needs npm), look at what changed, and put the new sum here.
+D3 := 7.9.0
+D3_SHA256 := f2094bbf6141b359722c4fe454eb6c4b0f0e42cc10cc7af921fc158fceb86539
+VENDOR := src/mechshift/page/vendor
+
+vendor:
+	mkdir -p build/vendor
+	cd build/vendor && npm pack --silent d3@$(D3) && tar -xzf d3-$(D3).tgz
+	echo "$(D3_SHA256)  build/vendor/package/dist/d3.min.js" | sha256sum --check
+	cp build/vendor/package/dist/d3.min.js $(VENDOR)/d3.min.js
+	cp build/vendor/package/LICENSE $(VENDOR)/d3.LICENSE
 
 clean:
 	rm -rf $(VENV) site build dist

@@ -1,6 +1,7 @@
 """Every benchmark runs and prints its table; what the numbers are is not a matter for tests."""
 
 import importlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ ARGUMENTS = {
     + ["--scenarios", "60 examples"],
     "circuit_run": [*GROUPED, "--rounds", "1", "--edges", "20"],
     "comparison": ["--num-examples", "10", "--share", "0.002", "--shapes", "embedded pair"],
+    "explorer": ["--layers", "2", "--heads", "2", "--tasks", "1", "--examples", "20"]
+    + ["--steps", "2", "--circuit-size", "10", "--sizes", "10", "--rounds", "2"],
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
     "floors": ["--tasks", "infilling", "--devices", "H200"],
     "graphs": ["--rounds", "1"],
@@ -51,6 +54,7 @@ EXPECTED = {
     "calibration": ["one circuit, 60 examples", "structure, ratio to ceiling", "0 of 1"],
     "circuit_run": ["forward pass", "top, 20 edges", "random, 20 edges"],
     "comparison": ["embedded pair, shift", "x least"],
+    "explorer": ["46 edges, 1 tasks, 20 examples", "open the page", "K slider at 10"],
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
     "floors": ["dream-7b on an H200, computed", "faithfulness, infilling"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
@@ -85,6 +89,8 @@ def test_every_script_is_run_here():
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_a_benchmark_prints_its_table(name, benchmark, capsys):
+    if name == "explorer" and not (shutil.which("chromium") or shutil.which("chromium-browser")):
+        pytest.skip("no chromium or chromium-browser on this machine")
     script = benchmark(name)
     script.main(tyro.cli(script.Options, args=[*ARGUMENTS[name], *threads(script)]))
     printed = capsys.readouterr().out

@@ -64,6 +64,7 @@ STAGES = ("pool", "attribution", "evaluation", "comparison", "semantics", "ablat
 
 ALWAYS_CONCLUDED = (
     "/pool",
+    "/explorer",
     "/stability",
     "/spread",
     "/flow",

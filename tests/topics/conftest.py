@@ -3,12 +3,16 @@
 Made once for all workers of a test run, by the functions that a user's run calls.
 """
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as BrowserPage
 
 from mechshift.ablation import AblationSettings
 from mechshift.attribution import EdgeScores
@@ -325,3 +329,58 @@ def _trajectory_point(training, step, *, missing=()) -> TrajectoryPoint:
         share=Estimates(value=share, low=share - 0.01, high=share + 0.01, level=0.95),
         scores=generator.normal(size=GRAPH.num_edges),
     )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """Chromium, for tests that open a page; skipped where there is none."""
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip(f"no {', '.join(names[:-1])} or {names[-1]} on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser) -> Iterator[Callable[..., BrowserPage]]:
+    """Open a file and wait until it is drawn; in the end nothing may have gone wrong."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_file(path: Path, fragment: str = "", **options: Any) -> BrowserPage:
+        context = browser.new_context(offline=True, **options)
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console",
+            lambda message: (
+                complaints.append(f"console {message.type}: {message.text}")
+                if message.type in ("error", "warning")
+                else None
+            ),
+        )
+        page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
+        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on(
+            "request",
+            lambda request: (
+                None
+                if request.url.partition("#")[0] == path.as_uri()
+                or request.url.startswith(("data:", "blob:"))
+                else complaints.append(f"request: {request.url}")
+            ),
+        )
+        page.goto(path.as_uri() + fragment)
+        page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
+        return page
+
+    yield open_file
+    for context in contexts:
+        context.close()
+    assert complaints == []

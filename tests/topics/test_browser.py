@@ -1,40 +1,19 @@
 """The report in a real browser, without network: it draws, adapts, and complains of nothing."""
 
 import re
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as BrowserPage
 
 from mechshift.topics.report_page import TITLE, RunFacts, report
 from mechshift.topics.topic import TaskResults
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="no chromium, chromium-browser or google-chrome on this machine"
-)
-
 Open = Callable[..., BrowserPage]
 
 PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True}
 DESKTOP = {"viewport": {"width": 1280, "height": 900}}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"]
-        )
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -45,45 +24,6 @@ def report_file(
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(report([infilling], facts).page, encoding="utf-8")
     return path
-
-
-@pytest.fixture
-def open_page(browser: Browser) -> Iterator[Open]:
-    """Open a file and wait until it is drawn; in the end nothing may have gone wrong."""
-    complaints: list[str] = []
-    contexts = []
-
-    def open_file(path: Path, **options: Any) -> BrowserPage:
-        context = browser.new_context(offline=True, **options)
-        contexts.append(context)
-        page = context.new_page()
-        page.on(
-            "console",
-            lambda message: (
-                complaints.append(f"console {message.type}: {message.text}")
-                if message.type in ("error", "warning")
-                else None
-            ),
-        )
-        page.on("pageerror", lambda error: complaints.append(f"page error: {error}"))
-        page.on("requestfailed", lambda request: complaints.append(f"failed: {request.url}"))
-        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-        page.on(
-            "request",
-            lambda request: (
-                None
-                if request.url == path.as_uri() or request.url.startswith(("data:", "blob:"))
-                else complaints.append(f"request: {request.url}")
-            ),
-        )
-        page.goto(path.as_uri())
-        page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
-        return page
-
-    yield open_file
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def ground(page: BrowserPage) -> str:

@@ -1,13 +1,14 @@
 """Pages of mechshift: self-contained HTML files from templates.
 
-Everything is inline: style, script and plotly.js, which appears once. The page needs no network.
+Everything is inline: style, scripts and the libraries, each once. The page needs no network.
 Only the links to the CSV files point outside, to files beside it.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
+from importlib import resources
 from typing import Any
 
 import jinja2
@@ -16,7 +17,7 @@ from plotly.offline import get_plotlyjs
 
 from mechshift.errors import ReportError
 from mechshift.page.figure import Figure, default_look, to_json
-from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR
+from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR, NEUTRAL_COLOUR, PAIR_COLOUR
 
 TOP_MARGIN = 34
 """Room above the panels for their titles [pixels]; the figure's title stands in the page."""
@@ -47,9 +48,14 @@ def render_page(template: str, **content: Any) -> str:
         **content,
         arm_colour=ARM_COLOUR,
         mdm_colour=MDM_COLOUR,
-        style=Markup(_template_text(environment, "report.css")),
-        script=Markup(_template_text(environment, "report.js")),
+        pair_colour=PAIR_COLOUR,
+        neutral_colour=NEUTRAL_COLOUR,
+        style=_inline(environment, "report.css"),
+        script=_inline(environment, "report.js"),
         plotly=Markup(get_plotlyjs()),
+        explorer_style=partial(_inline, environment, "explorer.css"),
+        explorer_script=partial(_inline, environment, "explorer.js"),
+        d3=_d3,
         look=_in_script(default_look()),
     )
 
@@ -90,9 +96,17 @@ def check_file_names(tasks: Sequence[str]) -> None:
         )
 
 
-def _template_text(environment: jinja2.Environment, name: str) -> str:
+def _inline(environment: jinja2.Environment, name: str) -> Markup:
+    """A style or script of ours, as it stands."""
     assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
+    return Markup(environment.loader.get_source(environment, name)[0])
+
+
+@cache
+def _d3() -> Markup:
+    """The drawing library of the circuit explorer (`page/vendor`)."""
+    file = resources.files("mechshift.page").joinpath("vendor/d3.min.js")
+    return Markup(file.read_text(encoding="utf-8"))
 
 
 def figure_view(figure: Figure, *, anchor: str, reading: str, csv: str) -> FigureView:

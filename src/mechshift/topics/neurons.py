@@ -137,15 +137,17 @@ def _named_tokens(neurons: Iterable[Neurons]) -> Int[np.ndarray, " token"]:
     return ids[ids != NO_TOKEN]
 
 
-def neurons_views(found: NeuronsOfPair) -> tuple[NeuronsView, ...]:
-    """The first few neurons of each model, with a few short contexts."""
+def neurons_views(
+    found: NeuronsOfPair, *, num_neurons: int | None = SHOWN_NEURONS
+) -> tuple[NeuronsView, ...]:
+    """The first few neurons of each model (None: all), with a few short contexts."""
     tokens = found.tokens
     return tuple(
         NeuronsView(
             model=MODEL_NAMES[model],
             rows=tuple(
                 _view(explained, unit, tokens, SHOWN_CONTEXTS, SHOWN_RADIUS)
-                for unit in range(min(SHOWN_NEURONS, len(explained.neurons.layer)))
+                for unit in range(len(explained.neurons.layer))[:num_neurons]
             ),
             num_scored=explained.neurons.num_scored,
             explainer=explained.explanations.explainer if explained.explanations else "",
@@ -250,10 +252,10 @@ def _context(
 
 
 def _texts(ids: Int[np.ndarray, " token"], tokens: Mapping[int, str]) -> tuple[str, ...]:
-    return tuple(_visible(tokens[token]) for token in ids.tolist() if token != NO_TOKEN)
+    return tuple(visible_text(tokens[token]) for token in ids.tolist() if token != NO_TOKEN)
 
 
-def _visible(text: str) -> str:
+def visible_text(text: str) -> str:
     """One line without characters that would change how the page reads."""
     one_line = text.replace("\n", LINE_BREAK)
     return "".join(c if c.isprintable() else UNPRINTABLE for c in one_line)

@@ -27,6 +27,7 @@ from mechshift.topics.decisions import MIN_CLUSTERS, decides, given_clusters
 from mechshift.topics.depth import DEPTH
 from mechshift.topics.depth_sweeps import DEPTH_SWEEPS
 from mechshift.topics.examples import EXAMPLES
+from mechshift.topics.explorer import EXPLORER
 from mechshift.topics.faithfulness import FAITHFULNESS
 from mechshift.topics.flow import FLOW
 from mechshift.topics.hypotheses import CorrectedTest, corrected_frame, corrected_tests
@@ -59,6 +60,7 @@ _MEASURING: tuple[Topic[Any], ...] = (
     POOL,
     SCORES,
     CIRCUITS,
+    EXPLORER,
     OVERLAP,
     AGREEMENT,
     STABILITY,

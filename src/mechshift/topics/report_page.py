@@ -24,6 +24,7 @@ from mechshift.page.html import (
     task_slug,
 )
 from mechshift.topics.decisions import too_few_clusters
+from mechshift.topics.explorer import EXPLORER
 from mechshift.topics.hypotheses import (
     CAUTION,
     NOT_REJECTED,
@@ -161,6 +162,7 @@ def report(tasks: Sequence[TaskResults], facts: RunFacts) -> Report:
             _task_view(task, one, shown[task.task])
             for task, one in zip(tasks, decided, strict=True)
         ],
+        explored=[task_slug(task.task) for task in tasks if EXPLORER.of(task) is not None],
         terms=terms(tasks),
         method=method(facts.settings),
         not_done=not_done(tasks),
