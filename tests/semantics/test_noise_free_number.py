@@ -35,7 +35,7 @@ def test_size_and_energy_of_two_halves_by_hand():
 
 
 def test_without_noise_it_is_the_number_of_equal_components():
-    one, four = np.zeros((2, 24, 9))
+    one, four = np.zeros((2, 12, 9))
     one[:, 3], four[:, :4] = -2.0, [1.0, -1.0, 1.0, 1.0]
     found = noise_free_number(one, 5 * four, SETTINGS)
     assert found.arm is not None and found.mdm is not None and found.shift is not None

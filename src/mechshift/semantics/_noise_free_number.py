@@ -142,21 +142,24 @@ def _carried_over(
     rows: Float[np.ndarray, "row example"],
     first: Bool[np.ndarray, "split example"],
 ) -> tuple[Float[np.ndarray, " row"], Float[np.ndarray, " row"]]:
-    """Size and energy of weighted examples, mean over halvings."""
-    size, energy = np.zeros((2, len(rows)))
+    """Size and energy of weighted examples, mean over the halvings of which both halves hold some.
+
+    A resample of a dozen clusters now and then lies in one half; NaN where it does in all halvings.
+    """
+    size, energy, count = np.zeros((3, len(rows)))
     for half in first:
-        one, two = (_means(scores, rows * side) for side in (half, ~half))
-        size += ((np.sign(one) * two).sum(axis=1) + (np.sign(two) * one).sum(axis=1)) / 2
-        energy += (one * two).sum(axis=1)
-    return size / len(first), energy / len(first)
-
-
-def _means(
-    scores: Scores, rows: Float[np.ndarray, "row example"]
-) -> Float[np.ndarray, "row component"]:
-    """Weighted mean scores; NaN of a row without weight."""
-    whole = rows.sum(axis=1, keepdims=True)
-    return (rows @ scores) / np.where(whole > 0, whole, np.nan)
+        halves = [rows * side for side in (half, ~half)]
+        whole = [one.sum(axis=1) for one in halves]
+        held = (whole[0] > 0) & (whole[1] > 0)
+        one, two = (
+            (of_half[held] @ scores) / of_whole[held, None]
+            for of_half, of_whole in zip(halves, whole, strict=True)
+        )
+        size[held] += ((np.sign(one) * two).sum(axis=1) + (np.sign(two) * one).sum(axis=1)) / 2
+        energy[held] += (one * two).sum(axis=1)
+        count += held
+    count[count == 0] = np.nan
+    return size / count, energy / count
 
 
 def _relative_noise(
