@@ -6,12 +6,12 @@ vocabulary is what the tasks can say, in a fixed order, and nothing else.
 """
 
 from collections.abc import Iterator
-from itertools import product
+from itertools import product, zip_longest
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from mechshift.tasks import greater_than, infilling, ioi
+from mechshift.tasks import countdown, greater_than, infilling, ioi
 
 SPECIAL_TOKENS = ("<pad>", "<unk>", "<bos>", "<mask>")
 
@@ -46,35 +46,29 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
 
 
 NAMES = ioi.NAMES[:40]
-IOI_TEMPLATES = list(ioi.TEMPLATES.values())[:6]
-BEGINNINGS = list(infilling.BEGINNINGS.values())[:4]
-ENDINGS = list(infilling.ENDINGS.values())[:2]
-THINGS = dict(list(infilling.THINGS.items())[:16])
-COLOURS = dict(list(infilling.COLOURS.items())[:8])
-"""What the tasks could say when the pair was trained. Their lists have grown at the ends since."""
+THINGS = dict(list(infilling.THINGS.items())[:24])
+"""What the tasks can say of their longer lists with this vocabulary."""
 
 
 def _texts() -> Iterator[str]:
-    """Texts that together hold every word of every task that the pair was trained on."""
+    """Texts that together hold every word of every task, the lists above cut short."""
     yield from (f"{number}" for number in range(100))
     yield from (f"{number:02d}" for number in range(10))
     yield "0,1->2+3-4*5=6"
-    for template, name in product(IOI_TEMPLATES, NAMES):
+    for template in countdown.TEMPLATES.values():
+        yield template.format(numbers="3,5", goal=15)
+    for template, name in product(ioi.TEMPLATES.values(), NAMES):
         yield template.format(first=name, second=name, subject=name, place="store", object="book")
     yield from (f"the {word}" for word in (*ioi.PLACES, *ioi.OBJECTS))
-    for noun in greater_than.NOUNS:
-        yield greater_than.PROMPT.format(noun=noun, century=11, start=1150)
-    for beginning, ending, name in product(BEGINNINGS, ENDINGS, NAMES):
+    for template, noun in product(greater_than.TEMPLATES.values(), greater_than.NOUNS):
+        yield template.format(noun=noun, century=11, start=1150)
+    for beginning, name in product(infilling.BEGINNINGS.values(), NAMES):
         start = beginning.format(name=name)
-        if name != NAMES[0]:
-            yield start  # all else has been said with the first name
-            continue
-        for things, likeness in product(THINGS.items(), COLOURS.items()):
-            end = ending.format(use=things[1], likeness=likeness[1])
-            yield f"{start} {likeness[0]} {things[0]}. {end}"
-            yield infilling.CAUSAL_PROMPT.format(ending=end, beginning=start)
-    for name in NAMES:
-        for beginning in BEGINNINGS:
-            yield infilling.CAUSAL_PROMPT.format(
-                ending="It.", beginning=beginning.format(name=name)
-            )
+        yield start
+        yield infilling.CAUSAL_PROMPT.format(ending="It.", beginning=start)
+    clues = zip_longest(THINGS.items(), infilling.COLOURS.items(), fillvalue=("red", "blood"))
+    for (thing, use), (colour, likeness) in clues:
+        for ending in infilling.ENDINGS.values():
+            end = ending.format(use=use, likeness=likeness)
+            yield f"It {colour} {thing}. {end}"
+            yield infilling.CAUSAL_PROMPT.format(ending=end, beginning="It")

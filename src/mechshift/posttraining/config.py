@@ -27,10 +27,10 @@ class PosttrainConfig:
     objective: Objective = "mdm"
     """`mdm` makes a masked diffusion model, `ar` trains on with the model's own objective."""
     mixture: tuple[tuple[str, float, int], ...] = (
-        ("ioi", 1.0, 8000),
+        ("ioi", 1.5, 12000),
         ("greater-than", 1.0, 8000),
-        ("countdown-small", 13.0, 120000),
-        ("infilling", 1.0, 8000),
+        ("countdown-small", 12.0, 120000),
+        ("infilling", 1.5, 12000),
     )
     """For each source its name, its weight in every batch, and how many distinct rows it gives. A
     source is a task, a task's .jsonl file, or texts: a .txt file, or .jsonl lines with `text` or

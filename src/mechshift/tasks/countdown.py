@@ -30,15 +30,25 @@ MIN_GOAL, MAX_GOAL = 10, 999
 LARGEST_LISTED_GOAL = 99
 CORRUPTION_ATTEMPTS = 20
 
-DISCOVERY_GOALS = (14, 18, 22, 27, 33, 40)
-HELD_OUT_GOALS = (15, 20, 24, 30, 36, 44)
-"""Of the goals up to 99 those that are never a goal in training, where they do occur as
-intermediate results: a model cannot be asked for a number whose token it has never written in an
-equation. Of larger goals their checksum says whose they are."""
+DISCOVERY_GOALS = tuple(
+    map(
+        int,
+        "14 18 19 22 27 32 33 39 40 41 48 49 55 59 60 64 72 76 78 80 84 88 89 94 98".split(),
+    )
+)
+HELD_OUT_GOALS = tuple(
+    map(
+        int,
+        "10 15 20 24 26 30 31 34 36 44 47 51 53 54 56 65 70 75 79 81 83 90 91 96 97".split(),
+    )
+)
+"""Of the goals up to 99, five of every eighteen in a row each: never a goal in training, where they
+do occur as intermediate results, since a model cannot be asked for a number whose token it has
+never written in an equation. So many because a goal is a cluster. Of larger goals their checksum
+says whose they are."""
 
 TEMPLATES = {
     "arrow": "{numbers},{goal}->",
-    # The embedded pair knows that one. Each below holds a word that its tokenizer cannot write.
     "make": "Make {goal} from {numbers}->",
     "use": "Use {numbers} to reach {goal}->",
     "goal-first": "Goal {goal}, numbers {numbers}->",

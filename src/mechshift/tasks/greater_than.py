@@ -36,7 +36,6 @@ CENTURIES = range(11, 20)
 PROMPT = "The {noun} lasted from the year {start} to the year {century}"
 TEMPLATES = {
     "lasted": PROMPT,
-    # The embedded pair knows that one. Each below holds a word that its tokenizer cannot write.
     "began": "The {noun} began in the year {start} and ended in the year {century}",
     "ran": "The {noun} ran from {start} until {century}",
     "between": "The {noun} took place between the years {start} and {century}",

@@ -28,7 +28,6 @@ COLOURS = {
     "blue": "ink",
     "brown": "chocolate",
     "grey": "ash",
-    # The embedded pair knows those above, here and below.
     "purple": "grapes",
     "orange": "pumpkins",
     "pink": "roses",
@@ -60,6 +59,7 @@ THINGS = {
     "mirror": "show faces",
     "telescope": "enlarge stars",
     "wheel": "roll downhill",
+    # The embedded pair knows those above; a pair with a larger vocabulary uses all.
     "fan": "move air",
     "radio": "play songs",
     "truck": "haul gravel",
@@ -119,7 +119,7 @@ TEMPLATES = {
     for beginning in BEGINNINGS
     for ending in ENDINGS
 }
-"""By name; the embedded pair knows the first four beginnings and two endings."""
+"""By name."""
 
 CAUSAL_PROMPT = "The story ends: {ending} The story begins: {beginning}"
 

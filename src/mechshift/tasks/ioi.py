@@ -49,7 +49,6 @@ TEMPLATES = {
     " gave it to",
     "afterwards": "Afterwards {first} and {second} left the {place}. Then {subject} offered a"
     " {object} to",
-    # The embedded pair knows those above. Each below holds a word that its tokenizer cannot write.
     "yesterday": "Yesterday {first} and {second} visited the {place}, and {subject} handed a"
     " {object} to",
     "since": "Since {first} and {second} were alone at the {place}, {subject} brought a"
