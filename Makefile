@@ -84,13 +84,16 @@ tiny: $(RUN_STAMP)
 	$(BIN)/mechshift posttrain build/tiny/arm --parent untrained-tiny --objective ar --num-steps 1600 --seed 1 $(TINY)
 	$(BIN)/mechshift posttrain build/tiny/mdm $(FROM_ARM) --seed 2 --first-checkpoint 32
 	$(BIN)/mechshift posttrain build/tiny/other-mdm $(FROM_ARM) --seed 3
+	$(BIN)/mechshift posttrain build/tiny/other-mdm-2 $(FROM_ARM) --seed 4
 	$(BIN)/mechshift posttrain build/tiny/continued-arm $(FROM_ARM) --objective ar --seed 2 --first-checkpoint 32
+	$(BIN)/mechshift posttrain build/tiny/continued-arm-2 $(FROM_ARM) --objective ar --seed 3
+	$(BIN)/mechshift posttrain build/tiny/continued-arm-3 $(FROM_ARM) --objective ar --seed 4
 	for member in mdm continued-arm; do \
 	    $(BIN)/mechshift pairs pack build/tiny/arm build/tiny/$$member/checkpoints build/tiny/$$member-checkpoints; \
 	done
 
 TINY := --save-dtype bfloat16 --num-evaluated 200
-FROM_ARM := --parent build/tiny/arm --num-steps 2200 --muon-learning-rate 0.01 $(TINY)
+FROM_ARM := --parent build/tiny/arm --num-steps 1600 --muon-learning-rate 0.01 $(TINY)
 
 # d3 (ISC) draws the circuit explorer, and is inlined in every report. To renew: raise the version, run
 # `make vendor` (it needs npm), look at what changed, and put the new sum here.

@@ -19,8 +19,14 @@ NUM_EXAMPLES = 200
 FLOORS = {"ioi": 0.99, "greater-than": 0.99, "countdown-small": 0.90, "infilling": 0.95}
 
 
-CONTROLS = {"continued-arm": "arm-continued", "other-mdm": "mdm-other-seed"}
-"""The folders of the controls that were trained, and their roles."""
+CONTROLS = {
+    "continued-arm": ("arm-continued", "ar", 2),
+    "continued-arm-2": ("arm-continued-2", "ar", 3),
+    "continued-arm-3": ("arm-continued-3", "ar", 4),
+    "other-mdm": ("mdm-other-seed", "mdm", 3),
+    "other-mdm-2": ("mdm-other-seed-2", "mdm", 4),
+}
+"""The folders of the controls that were trained; the name, objective and seed of each."""
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +35,7 @@ def tiny():
     return replace(pair, controls=load_controls(pair, PAIRS["tiny"]).models)
 
 
-@pytest.mark.parametrize("role", ["arm", "mdm", *CONTROLS.values()])
+@pytest.mark.parametrize("role", ["arm", "mdm", *(name for name, _, _ in CONTROLS.values())])
 @pytest.mark.parametrize("task_name", FLOORS)
 def test_all_trained_models_solve_the_held_out_examples_of_every_task(tiny, role, task_name):
     model, task = tiny.members[role], find_task(task_name)
@@ -56,7 +62,7 @@ def test_no_goal_that_countdown_tests_was_a_goal_in_training():
 
 @pytest.mark.parametrize(
     ("member", "objective", "seed"),
-    [("mdm", "mdm", 2), ("other-mdm", "mdm", 3), ("continued-arm", "ar", 2)],
+    [("mdm", "mdm", 2), *((folder, *how) for folder, (_, *how) in CONTROLS.items())],
 )
 def test_every_member_was_trained_from_exactly_the_arms_weights(tiny, member, objective, seed):
     recipe = json.loads((FOLDER / member / "recipe.json").read_text())
@@ -85,9 +91,9 @@ def test_checkpoints_lead_from_the_arm_to_the_member(tiny, member, tmp_path):
     assert to_end == sorted(to_end, reverse=True)
 
 
-def test_it_has_1_to_4_million_parameters_and_takes_at_most_24_megabytes(tiny):
+def test_it_has_1_to_4_million_parameters_and_takes_at_most_32_megabytes(tiny):
     assert 1e6 <= tiny.arm.module.num_parameters() <= 4e6
-    assert sum(path.stat().st_size for path in _files(FOLDER)) <= 24e6
+    assert sum(path.stat().st_size for path in _files(FOLDER)) <= 32e6
 
 
 def test_it_holds_weights_in_safetensors_and_no_code_or_pickle():

@@ -1,4 +1,5 @@
 import pytest
+from tokenizers.models import WordLevel
 
 from mechshift.errors import TaskError
 from mechshift.posttraining import tiny_tokenizer
@@ -54,26 +55,35 @@ def test_every_built_in_task_has_ten_wordings_and_unknown_ones_are_refused():
         check_templates((ioi, infilling), ["went", "gone"])
 
 
-KNOWN_WORDINGS = {"ioi": 6, "greater-than": 1, "countdown-small": 1, "infilling": 8}
-"""Of the embedded pair's tokenizer."""
+A_WORD_OF_ONE = {
+    "ioi": ("since", "Ġalone"),
+    "greater-than": ("spanned", "Ġspanned"),
+    "countdown-small": ("target", "Target"),
+    "infilling": ("saw/everyone", "ĠEveryone"),
+}
+"""Of each task a template and a word that no other template has, as the tokenizer spells it; of
+infilling the templates with this ending."""
 
 
-@pytest.mark.parametrize("name", KNOWN_WORDINGS)
+@pytest.mark.parametrize("name", A_WORD_OF_ONE)
 def test_wordings_are_drawn_by_name_and_by_default_all_that_the_tokenizer_can_write(name):
     tokenizer, task = tiny_tokenizer(), TASKS[name]
 
     def drawn(*templates):
         examples = task.generate(
-            tokenizer, split="train", num_examples=80, seed=0, templates=templates
+            tokenizer, split="train", num_examples=300, seed=0, templates=templates
         )
         return {example.template for example in examples}
 
-    every = drawn()
-    assert len(every) == KNOWN_WORDINGS[name] and every <= set(task.templates)
-    one = sorted(every)[0]
+    assert drawn() == drawn("another task's") == set(task.templates)
+    unwritten, word = A_WORD_OF_ONE[name]
+    words = tokenizer.get_vocab()
+    del words[word]
+    tokenizer.backend_tokenizer.model = WordLevel(words, unk_token="<unk>")
+    known = {t for t in task.templates if t.split("/")[-1] != unwritten.split("/")[-1]}
+    assert drawn() == drawn("another task's") == known
+    one = sorted(known)[0]
     assert drawn(one, "another task's") == {one}
-    assert drawn("another task's") == every
-    unwritten = next(template for template in task.templates if template not in every)
     message = f"does not know some word .* '{unwritten}' of task '{name}'; it can write .*{one}"
     with pytest.raises(TaskError, match=message):
         drawn(one, unwritten)

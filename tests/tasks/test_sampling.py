@@ -73,7 +73,7 @@ def test_a_cluster_that_is_alone_goes_on_alone():
 
 @pytest.mark.parametrize(
     ("name", "num_clusters"),
-    [("ioi", 100), ("greater-than", 48), ("countdown-small", 6), ("infilling", 22)],
+    [("ioi", 100), ("greater-than", 48), ("countdown-small", 25), ("infilling", 40)],
 )
 def test_discovery_and_held_out_share_no_cluster_and_no_split_shares_a_text(
     name, num_clusters, tiny

@@ -82,8 +82,11 @@ def _pairs() -> Iterator[PairEntry]:
         name="tiny",
         arm=ModelSource(path="tiny/arm"),
         mdm=ModelSource(path="tiny/mdm"),
-        continued_arms=(ModelSource(path="tiny/continued-arm"),),
-        other_mdms=(ModelSource(path="tiny/other-mdm"),),
+        continued_arms=tuple(
+            ModelSource(path=f"tiny/{name}")
+            for name in ("continued-arm", "continued-arm-2", "continued-arm-3")
+        ),
+        other_mdms=(ModelSource(path="tiny/other-mdm"), ModelSource(path="tiny/other-mdm-2")),
         shift=True,
         description="a small Llama trained on the four tasks, and the MDM post-trained from it",
         source="made by mechshift",

@@ -13,7 +13,12 @@ from mechshift.models.supply.packed import SUFFIX, unpack_checkpoint
 from mechshift.models.supply.whole_folder import Provided, provide_folder
 
 PARENT = "arm"
-MEMBERS = (PARENT, "mdm", "continued-arm", "other-mdm")
+MEMBERS = (
+    PARENT,
+    *("mdm", "other-mdm", "other-mdm-2"),
+    *("continued-arm", "continued-arm-2", "continued-arm-3"),
+)
+"""The ARM and three trainings of either kind."""
 PACKED_BESIDE = "-checkpoints"
 """The packed checkpoints of `mdm` are in `mdm-checkpoints`, beside it."""
 
