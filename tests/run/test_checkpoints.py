@@ -35,25 +35,25 @@ def test_checkpoints_come_by_step_and_the_final_model_last(entry):
     assert found(entry) == [
         ("diffusion", 32, "mdm-step-000032"),
         ("diffusion", 100, "mdm-step-000100"),
-        ("diffusion", 2200, "mdm"),
+        ("diffusion", 1600, "mdm"),
         ("control", 32, "arm-continued-step-000032"),
-        ("control", 2200, "arm-continued"),
+        ("control", 1600, "arm-continued"),
     ]
 
 
 def test_some_steps_can_be_chosen_and_the_final_models_always_come(entry):
-    assert [step for _, step, _ in found(entry, 100)] == [100, 2200, 2200]
+    assert [step for _, step, _ in found(entry, 100)] == [100, 1600, 1600]
     with pytest.raises(ModelError, match="no checkpoint after 64 steps; there are some after"):
         found(entry, 64, 100)
 
 
 def test_copies_of_both_ends_among_the_checkpoints_count_once(entry, tmp_path, link_model):
     link_model(tmp_path / "mdm" / "checkpoints" / "step-000000", "arm")
-    link_model(tmp_path / "mdm" / "checkpoints" / "step-002200", "mdm")
+    link_model(tmp_path / "mdm" / "checkpoints" / "step-001600", "mdm")
     assert [step for training, step, _ in found(entry) if training == "diffusion"] == [
         32,
         100,
-        2200,
+        1600,
     ]
 
 
@@ -80,7 +80,7 @@ def no_checkpoints(root, _):
 
 
 def other_weights_at_the_end(root, link_model):
-    link_model(root / "mdm" / "checkpoints" / "step-002200", "arm", "mdm")
+    link_model(root / "mdm" / "checkpoints" / "step-001600", "arm", "mdm")
 
 
 def other_weights_at_the_start(root, link_model):
@@ -120,7 +120,7 @@ def one_step_twice(root, link_model):
             ).unlink(),
             "step-000032 has no weights",
         ),
-        (other_weights_at_the_end, "step-002200 holds other weights than the final model"),
+        (other_weights_at_the_end, "step-001600 holds other weights than the final model"),
         (other_weights_at_the_start, "step-000000 holds other weights than the parent"),
         (one_step_twice, "step-32 and step-000032 are both of step 32"),
     ],
@@ -148,12 +148,12 @@ def test_further_trainings_are_followed_by_their_ends_or_their_checkpoints(
     other = ModelSource(path=str(tmp_path / "other"))
     several = replace(entry, other_mdms=(other,))
     assert [one for one in found(several) if one[0] == "diffusion-2"] == [
-        ("diffusion-2", 2200, "mdm-other-seed")
+        ("diffusion-2", 1600, "mdm-other-seed")
     ]
     link_model(tmp_path / "other" / "checkpoints" / "step-000032", "other-mdm")
     assert [one for one in found(several) if one[0] == "diffusion-2"] == [
         ("diffusion-2", 32, "mdm-other-seed-step-000032"),
-        ("diffusion-2", 2200, "mdm-other-seed"),
+        ("diffusion-2", 1600, "mdm-other-seed"),
     ]
     with pytest.raises(ModelError, match="objective 'ar', and --other-mdm asks for one of diff"):
         found(replace(entry, other_mdms=entry.continued_arms))

@@ -64,9 +64,9 @@ def numbers(run, training, step):
 
 def test_the_table_has_a_row_for_each_checkpoint_and_quantity(run):
     table = pl.read_parquet(run / "trajectory" / "trajectory.parquet")
-    expected = [("diffusion", step) for step in (0, 100, 200, 2200)]
-    expected += [("diffusion-2", step) for step in (0, 2200)]
-    expected += [("control", step) for step in (0, 100, 2200)]
+    expected = [("diffusion", step) for step in (0, 100, 200, 1600)]
+    expected += [("diffusion-2", step) for step in (0, 1600)]
+    expected += [("control", step) for step in (0, 100, 1600)]
     found = table.select("training", "step", "quantity").rows()
     assert found == [
         (*point, tracked.name) for point in expected for tracked in tracked_quantities()
@@ -87,7 +87,7 @@ def test_a_folder_in_which_another_process_runs_is_refused(words, held_elsewhere
 def test_a_checkpoint_with_the_final_weights_measures_as_the_pair_does(run, small_run):
     """Held against another folder's run of the pair: its verdicts and its circuits."""
     found = numbers(run, "diffusion", 200)
-    assert found == numbers(run, "diffusion", 2200)
+    assert found == numbers(run, "diffusion", 1600)
     verdicts = json.loads((small_run / "report" / "verdicts.json").read_text(encoding="utf-8"))
     by_axis = {one["axis"]: one["estimate"] for one in verdicts["tasks"][TASK]["statements"]}
     for axis, quantity in (
@@ -121,7 +121,7 @@ def test_the_control_begins_as_its_parent_and_never_reads_from_the_right(run):
     assert at_start["noise-free overlap"] == pytest.approx((1.0, 1.0, 1.0))
     for shift in ("early share shift", "centre of mass shift", "effective components shift"):
         assert at_start[shift] == (0.0, 0.0, 0.0)
-    for step in (0, 100, 2200):
+    for step in (0, 100, 1600):
         assert numbers(run, "control", step)["right-to-left share"] == (0.0, 0.0, 0.0)
     assert numbers(run, "diffusion", 0)["right-to-left share"][1] > 0
 
