@@ -85,8 +85,8 @@ def test_every_published_model_can_be_planned_without_its_config(known):
 def test_the_embedded_pair_is_read_from_its_own_configs():
     shapes = pair_shape(PAIRS["tiny"])
     assert shapes.read and shapes.arm == shapes.mdm
-    assert (shapes.arm.num_layers, shapes.arm.d_mlp, shapes.arm.vocab_size) == (6, 384, 355)
-    assert len(local_tokenizer(PAIRS["tiny"])) == 355
+    assert (shapes.arm.num_layers, shapes.arm.d_mlp, shapes.arm.vocab_size) == (6, 384, 469)
+    assert len(local_tokenizer(PAIRS["tiny"])) == 469
 
 
 def test_a_published_pair_needs_no_download():
