@@ -6,7 +6,7 @@
 #   make faults  hundreds of writes that a full, read-only or failing disk refuses (half an hour)
 #   make lint    formatting, types and the import order
 #   make docs    the documentation, in site/
-#   make tiny    train the embedded family again, in build/tiny/ (about two hours on one core)
+#   make tiny    train the embedded family again, in build/tiny/ (about three hours on one core)
 #   make vendor  fetch the page's drawing library again, as it is pinned below
 #   make clean   forget the environment and what was built
 
