@@ -124,7 +124,9 @@ def measured(options: Options, scenario: str, seed: int) -> dict[str, Found]:
     )
     blocks = pair.candidates.dealt(settings.seed)
     arm, mdm = (block_sums(blocks, pair.common[one], pair.others[one]) for one in pair.common)
-    blocked = BlockedPair(name="mdm", blocks=blocks, arm=arm, other=mdm, settings=settings)
+    blocked = BlockedPair(
+        name="mdm", blocks=blocks, arm=arm, other=mdm, flows=None, settings=settings
+    )
     on_common = member(pair, "common", settings)
     exactly = replace(member(pair, "truth", settings), effort=VALUE)
     by_name = {one.name: one for one in shown}

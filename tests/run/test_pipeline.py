@@ -84,9 +84,9 @@ CMD want MIB's ten sizes, which this run leaves out."""
 
 
 def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
-    controls = tuple(
-        f"/{name}" for name in ("arm-full", "mdm-causal", "arm-continued", "mdm-other-seed")
-    )
+    trained = ("arm-continued", "arm-continued-2", "arm-continued-3")
+    seeds = ("mdm-other-seed", "mdm-other-seed-2")
+    controls = tuple(f"/{name}" for name in ("arm-full", "mdm-causal", *trained, *seeds))
     folders = {str(path.parent.relative_to(small_run)) for path in small_run.rglob("manifest.json")}
     assert folders == {"analysis", "report"} | {
         f"{stage}/{task}{model}"
@@ -151,7 +151,8 @@ def test_every_models_circuit_has_rivals_of_its_size(small_run):
             np.testing.assert_array_equal(baselines.random.full, own.full)
             kept = own.curve().faithfulness[own.sizes == size]
             draws = [draw.faithfulness[0] for draw in random_curve(baselines.random).draws]
-            assert len(set(draws)) == 20 and kept > np.mean(draws)
+            # Of a circuit that carries next to nothing a few may do so to the last digit.
+            assert len(set(draws)) > 15 and kept > np.mean(draws)
 
 
 def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zeros(
