@@ -47,7 +47,7 @@ from mechshift.run.store import (
 from mechshift.testing import files_of
 
 WORDS = (
-    "--tasks ioi infilling --pool.num-examples 12 --pool.num-held-out 10"
+    "--tasks ioi infilling --pool.num-examples 12 --pool.num-held-out 10 --pool.seed 4"
     " --attribution.ig-steps 2 --attribution.chunk-size 4 --evaluation.fractions 0.01 0.1 1.0"
     " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5"
     " --semantics.ig-steps 1 --semantics.num-neurons 3 --semantics.num-contexts 2"

@@ -158,7 +158,8 @@ def test_a_measured_checkpoint_needs_neither_its_weights_loaded_nor_its_scores(
 
 
 def test_checkpoints_are_no_controls_of_the_run_whose_folder_they_share(run):
-    assert scored_members(run, TASK) == ["arm", "mdm", "arm-continued", "arm-full"]
+    members = ["arm", "mdm", "arm-continued", "arm-full", "mdm-other-seed"]
+    assert scored_members(run, TASK) == members
 
 
 def test_other_settings_in_the_same_folder_are_refused_in_one_line(run, words, capsys):
@@ -175,7 +176,7 @@ def test_without_flow_its_share_is_missing_with_its_reason(words, run, tmp_path)
     assert main(["trajectory", str(again), *words, "--steps", "200", "--skip", "flow"]) == 0
     table = pl.read_parquet(again / "trajectory" / "trajectory.parquet")
     flow = table.filter(pl.col("quantity") == "right-to-left share")
-    assert flow["value"].null_count() == flow.height == 5
+    assert flow["value"].null_count() == flow.height == 7
     assert set(flow["reason"]) == {"flow between positions was not traced"}
     assert not (again / "flow").exists()
 
