@@ -19,7 +19,8 @@ TASK = "infilling"
 WORDS = (
     f"--tasks {TASK} --pool.num-examples 12 --pool.num-held-out 10 --pool.seed 4"
     " --attribution.ig-steps 2 --attribution.chunk-size 4"
-    " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5 --comparison.num-exchanges 20 --device cpu --quiet"
+    " --comparison.num-resamples 50 --comparison.num-splits 10 --comparison.num-shuffles 5"
+    " --comparison.num-exchanges 20 --device cpu --quiet"
 ).split()
 """The settings of the small experiment (conftest.py) on the command line."""
 
