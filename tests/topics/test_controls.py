@@ -93,7 +93,9 @@ def test_the_table_holds_every_quantity_and_nulls_where_nothing_was_measured(row
 def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -> None:
     """By weights and attention, whatever order the run holds them in; then further controls."""
     by_name = {one.name: one for one in ioi.controls}
-    assert by_name.keys() == {"arm-full", "mdm-causal", "arm-continued", "mdm-other-seed"}
+    trained = ["arm-continued", "arm-continued-2", "arm-continued-3"]
+    seeds = ["mdm-other-seed", "mdm-other-seed-2"]
+    assert by_name.keys() == {"arm-full", "mdm-causal", *trained, *seeds}
     turned = replace(ioi, controls=ioi.controls[::-1])
     table = controls_table(turned, QUANTITIES)
     assert [name for name, _ in table.columns] == [
@@ -102,10 +104,13 @@ def test_the_mdm_stands_beside_its_controls_in_a_fixed_order(ioi: TaskResults) -
         "MDM, sees the left only",
         "MDM",
         "ARM, trained on",
+        "ARM, trained on (2)",
+        "ARM, trained on (3)",
         "MDM, other seed",
+        "MDM, other seed (2)",
     ]
     without = [by_name[name] for name in ("arm-full", "mdm-causal")]
-    further = [by_name[name] for name in ("arm-continued", "mdm-other-seed")]
+    further = [by_name[name] for name in (*trained, *seeds)]
     assert [name for name, _ in table.rows] == [
         "solves of what both solve",
         "noise-free overlap",
