@@ -135,8 +135,9 @@ def test_siblings_stand_beside_the_controls_and_are_read_in_their_own_way(entry,
     assert model.weights_hash == pair.mdm.weights_hash and pair.mdm.shift
     deeper = ModelSource(path=str(model_folder("deeper", num_hidden_layers=3)))
     entry = replace(entry, siblings=(replace(sibling, mdm=deeper),))
+    controls = load_controls(pair, entry).models
     with pytest.raises(ModelError, match="the number of layers is 2 in the ARM and 3 in the MDM"):
-        load_controls(pair, entry)
+        replace(pair, controls=controls)
 
 
 def test_a_control_that_cannot_be_is_named_with_the_reason(entry):

@@ -72,10 +72,11 @@ def drawn(page: BrowserPage) -> dict[str, int]:
 
 def circuits(record: Explorer, k: int) -> tuple[set[int], set[int]]:
     """Edges of both circuits, by the record's ranks."""
-    return tuple(  # type: ignore[return-value]
+    arm, mdm = (
         {int(edge) for edge, rank in zip(record.edges, model.rank, strict=True) if 0 < rank <= k}
         for model in (record.arm, record.mdm)
     )
+    return arm, mdm
 
 
 def counts(arm: set[int], mdm: set[int]) -> dict[str, int]:

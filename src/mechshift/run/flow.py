@@ -27,6 +27,7 @@ from mechshift.run.pools import (
     pool_canvases,
     pooled_examples,
     pooled_task,
+    pools_with_others,
 )
 from mechshift.run.settings import AttributionSettings
 from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
@@ -89,10 +90,7 @@ def other_flow_pieces(
     run: Path, members: Mapping[str, LanguageModel], settings: AttributionSettings
 ) -> Iterator[Piece]:
     """Nothing for a task whose candidates are all solved, or of which no others were kept."""
-    for task in pool_manifests(run):
-        pool = read_pool(run, task, "discovery")
-        if pool.others is None or not pool.others.examples:
-            continue
+    for task, pool in pools_with_others(run):
         options = _options(settings, pooled_task(task, pool).metric)
         for member, model in members.items():
             title = f"{task}: trace {member_title(member)}, not solved by both"

@@ -120,6 +120,14 @@ def pooled_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExamp
     return encode_pool(pooled_task(pool.task, pool), pool.examples, model)
 
 
+def pools_with_others(run: Path) -> Iterator[tuple[str, CommonPool]]:
+    """Each task of which candidates that not both models solve were kept, and its pool."""
+    for task in pool_manifests(run):
+        pool = read_pool(run, task, "discovery")
+        if pool.others is not None and pool.others.examples:
+            yield task, pool
+
+
 def other_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExample]:
     """The sample of candidates that not both models solve, as this model reads them."""
     assert pool.others is not None

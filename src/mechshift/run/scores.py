@@ -49,7 +49,7 @@ from mechshift.run.folders import (
     others_folder,
     scores_folder,
 )
-from mechshift.run.pools import other_canvases, pooled_examples, pooled_task
+from mechshift.run.pools import other_canvases, pooled_examples, pooled_task, pools_with_others
 from mechshift.run.settings import AttributionSettings, RunSettings
 from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
 from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
@@ -86,10 +86,7 @@ def other_pieces(
     run: Path, members: Mapping[str, LanguageModel], settings: AttributionSettings
 ) -> Iterator[Piece]:
     """Nothing for a task whose candidates are all solved, or of which no others were kept."""
-    for task in pool_manifests(run):
-        pool = read_pool(run, task, "discovery")
-        if pool.others is None or not pool.others.examples:
-            continue
+    for task, pool in pools_with_others(run):
         metric = settings.metric or pooled_task(task, pool).metric
         resolved = replace(settings, metric=metric, steps="summed", examples_per_shard=1)
         for member, model in members.items():

@@ -1,6 +1,6 @@
 """Stored results of a run as topics read them: of one task, and of one member on it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -82,18 +82,17 @@ class RunTask:
         return self._read_scores[member]
 
     def others(self) -> Mapping[str, EdgeScores]:
-        folders = {
-            member: others_folder(self.run, self.task, member)
-            for member in scored_members(self.run, self.task)
-        }
-        return {name: read_scores(one) for name, one in folders.items() if is_written(one)}
+        return {name: read_scores(folder) for name, folder in self._written(others_folder)}
 
     def other_flows(self) -> Mapping[str, PositionFlow]:
-        folders = {
-            member: others_flow_folder(self.run, self.task, member)
-            for member in scored_members(self.run, self.task)
-        }
-        return {name: read_flow(one) for name, one in folders.items() if is_written(one)}
+        return {name: read_flow(folder) for name, folder in self._written(others_flow_folder)}
+
+    def _written(self, folder_of: Callable[[Path, str, str], Path]) -> Iterator[tuple[str, Path]]:
+        """Each member that was scored and has such a folder."""
+        for member in scored_members(self.run, self.task):
+            folder = folder_of(self.run, self.task, member)
+            if is_written(folder):
+                yield member, folder
 
     def flow(self, member: str) -> PositionFlow | None:
         folder = flow_folder(self.run, self.task, member)
