@@ -152,10 +152,11 @@ def test_the_published_mask_tokens_and_shifts():
         "rnd1-30b-a3b": (151669, True),
         "sdar-30b-a3b": (151669, False),
         "trado-8b-instruct": (151669, False),
+        "stable-diffcoder-8b": (5, False),
     }
     assert {name: (PAIRS[name].mask_token_id, PAIRS[name].shift) for name in stated} == stated
     blocks = {name: PAIRS[name].block_length for name in PAIRS if PAIRS[name].block_length}
-    assert set(blocks.values()) == {4, 32} and len(blocks) == 11
+    assert set(blocks.values()) == {4, 32} and len(blocks) == 13
     assert PAIRS["a2d-qwen3-0.6b-bd3lm"].mdm.path == "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1"
     reordered = {name for name in PAIRS if PAIRS[name].attention == "observed-first"}
     assert reordered == {"wedlm-7b", "wedlm-7b-instruct", "wedlm-8b", "wedlm-8b-instruct"}

@@ -134,6 +134,25 @@ FAST_DLLM = QWEN_SIZES | {
     "layer_types": ["full_attention", "full_attention"],
     "tie_word_embeddings": True,
 }
+STABLE_DIFFCODER = QWEN_SIZES | {
+    "architectures": ["StableDiffcoderForCausalLM"],
+    "auto_map": {
+        "AutoModel": "modeling_stable_diffcoder.StableDiffcoderForCausalLM",
+        "AutoModelForCausalLM": "modeling_stable_diffcoder.StableDiffcoderForCausalLM",
+    },
+    "attention_bias": False,
+    "attention_dropout": 0.1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "initializer_range": 0.009882118,
+    "layer_norm_eps": None,
+    "mlp_bias": False,
+    "model_type": "llama",
+    "resid_pdrop": 0.1,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "transformers_version": "5.3.0",
+}
 WEDLM_QWEN3 = QWEN_SIZES | {
     "architectures": ["WeDLMForCausalLM"],
     "auto_map": {"AutoModelForCausalLM": "modeling_wedlm.WeDLMForCausalLM"},
@@ -288,6 +307,20 @@ FORMATS = {
     "sdar": (SDAR, "qwen3", QWEN | {"head_dim": 6}, same, ()),
     "sdar-moe": (SDAR_MOE, "qwen3_moe", QWEN_MOE, same, ()),
     "rnd1": (RND1, "qwen3_moe", QWEN_MOE, same, ()),
+    "stable-diffcoder": (STABLE_DIFFCODER, "llama", {"rope_theta": 5e5}, same, ()),
+    "stable-diffcoder's older class": (
+        STABLE_DIFFCODER
+        | {
+            "architectures": ["SeedDiffcoderForCausalLM"],
+            "auto_map": {
+                "AutoModelForCausalLM": "modeling_seed_diffcoder.SeedDiffcoderForCausalLM"
+            },
+        },
+        "llama",
+        {"rope_theta": 5e5},
+        same,
+        (),
+    ),
     "fast-dllm": (
         FAST_DLLM,
         "qwen2",

@@ -42,6 +42,11 @@ def test_the_parameters_of_a_published_shape_are_as_many_as_published(hub, total
     assert PUBLISHED_SHAPES[hub].num_parameters == total
 
 
+@pytest.mark.parametrize(("hub", "billions"), [("ByteDance-Seed/Seed-Coder-8B-Base", 8.25)])
+def test_the_parameters_of_a_shape_are_those_that_are_published_rounded(hub, billions):
+    assert round(PUBLISHED_SHAPES[hub].num_parameters / 1e9, 2) == billions
+
+
 @pytest.mark.parametrize(
     ("pair", "num_edges"),
     [("dream-7b", 935_747), ("diffullama-7b", 1_592_881), ("diffugpt-s", 32_491)],

@@ -133,7 +133,13 @@ FORMATS = (
         renamed=DIFFUGPT_NAMES,
     ),
     CheckpointFormat(
-        architectures=("LlamaForCausalLM",), model_type="llama", model_class=LlamaForCausalLM
+        architectures=(
+            "LlamaForCausalLM",
+            "StableDiffcoderForCausalLM",
+            "SeedDiffcoderForCausalLM",
+        ),
+        model_type="llama",
+        model_class=LlamaForCausalLM,
     ),
     CheckpointFormat(
         architectures=("MistralForCausalLM",), model_type="mistral", model_class=MistralForCausalLM
@@ -212,7 +218,8 @@ FORMATS = (
         translate=_llada_settings,
     ),
 )
-"""The known formats. DiffuGPT keeps GPT-2's settings and wraps its modules in other names."""
+"""The known formats. DiffuGPT keeps GPT-2's settings and wraps its modules in other names.
+Stable-DiffCoder's class is Llama's with a `generate` of its own, and was first called otherwise."""
 
 WRAPPERS = ("DiscreteDiffusionModel",)
 """Classes that wrap a stock model; `model_type` then says which (DiffuGPT, DiffuLLaMA)."""

@@ -72,6 +72,7 @@ OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
 OPDLM = "code of divelab/OPDLM and a model card"
 WEDLM = "code of Tencent/WeDLM; others got equal logits from stock Qwen3; base parent presumed"
 WEDLM_7B = "code and readme of Tencent/WeDLM; its config.json has not been seen"
+STABLE_DIFFCODER = "its own class on Llama and config.json; parent is a checkpoint before annealing"
 LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
 
 CODER_7B = "Qwen2.5-Coder-7B"
@@ -234,6 +235,18 @@ def _block_pairs() -> Iterator[PairEntry]:
         description="TraDo, SDAR 8B after reinforcement learning",
         source=TRADO,
     )
+    for kind in ("Base", "Instruct"):
+        yield PairEntry(
+            name="stable-diffcoder-8b" + ("" if kind == "Base" else "-instruct"),
+            arm=ModelSource(path="ByteDance-Seed/Seed-Coder-8B-Base"),
+            mdm=ModelSource(path=f"ByteDance-Seed/Stable-DiffCoder-8B-{kind}"),
+            shift=False,
+            attention="block-causal",
+            block_length=4,
+            mask_token_id=5,
+            description=f"Stable-DiffCoder-8B-{kind}, of Seed-Coder",
+            source=STABLE_DIFFCODER,
+        )
     for size in ("1.5B", "7B"):
         yield PairEntry(
             name=f"fast-dllm-v2-{size.lower()}",

@@ -25,13 +25,13 @@ def _gpt2(num_layers: int, d_model: int, num_heads: int) -> ModelShape:
     )
 
 
-def _llama(d_mlp: int, vocab_size: int) -> ModelShape:
+def _llama(d_mlp: int, vocab_size: int, num_key_value_heads: int = 32) -> ModelShape:
     return ModelShape(
         family=FAMILIES["llama"],
         num_layers=32,
         d_model=4096,
         num_heads=32,
-        num_key_value_heads=32,
+        num_key_value_heads=num_key_value_heads,
         head_dim=128,
         d_mlp=d_mlp,
         vocab_size=vocab_size,
@@ -121,6 +121,7 @@ PUBLISHED_SHAPES: dict[str, ModelShape] = {
     "openai-community/gpt2": _gpt2(12, 768, 12),
     "openai-community/gpt2-medium": _gpt2(24, 1024, 16),
     "smollm2": SMOLLM2_135M,
+    "ByteDance-Seed/Seed-Coder-8B-Base": _llama(14336, 155136, num_key_value_heads=8),
     "GSAI-ML/LLaDA-8B-Base": LLADA_8B,
     "GSAI-ML/LLaDA-8B-Instruct": LLADA_8B,
     "GSAI-ML/LLaDA-1.5": LLADA_8B,
