@@ -75,9 +75,22 @@ class NodeByNode:
         place = torch.arange(len(scores))
         if self.attention == "observed-first":
             place = place + len(scores) * self.is_masked
+        if self.attention == "causal-prefix":
+            return scores.masked_fill(~self.sees_in_its_block(len(scores)), -math.inf)
         # Causal attention is that of blocks of one position.
         block = place // (self.block_length or 1)
         return scores.masked_fill(block[:, None] < block, -math.inf)
+
+    def sees_in_its_block(self, length):
+        """Of a text that is read causally up to the token before its first mask."""
+        sees = torch.zeros(length, length, dtype=torch.bool)
+        start = max(self.is_masked.tolist().index(True) - 1, 0)
+        block = range(start, min(start + self.block_length, length))
+        for query in range(length):
+            sees[query, : query + 1] = True
+            if query in block:
+                sees[query, list(block)] = True
+        return sees
 
     def rows(self, head):
         return slice(head * self.d_head, (head + 1) * self.d_head)

@@ -10,11 +10,14 @@ PAGE = Path(__file__).parents[2] / "docs" / "pairs.md"
 
 
 def row(entry, *places):
-    blocks = f"blocks of {entry.block_length}"
+    attention = {
+        "block-causal": f"blocks of {entry.block_length}",
+        "causal-prefix": f"causal, and a block of {entry.block_length}",
+    }.get(entry.attention, entry.attention.replace("-", " "))
     cells = [
         f"`{entry.name}`",
         *places,
-        blocks if entry.attention == "block-causal" else entry.attention.replace("-", " "),
+        attention,
         "yes" if entry.shift else "no",
         "own" if entry.mask_token_id is None else str(entry.mask_token_id),
         entry.source,

@@ -120,6 +120,24 @@ LLADA_NAMES = {
     r"\.ff_out\.": ".mlp.down_proj.",
 }
 
+NEMOTRON_NAMES = {r"^encoder\.": "model.", r"^diffusion_head\.": "lm_head."}
+
+
+def _sdlm_settings(config: Settings) -> Settings:
+    """SDLM's settings are Qwen2's and its own, which `causal-prefix` attention presupposes.
+
+    Raises:
+        ModelError: a model whose block is read causally.
+    """
+    # The first published files spelt it otherwise.
+    if config.get("causal_attn") or config.get("casual_attn"):
+        raise ModelError(
+            "an SDLM model with causal_attn=true reads its block causally, which no attention here"
+            " does; the published ones have false."
+        )
+    return config
+
+
 DIFFUGPT_NAMES = {
     r"^denoise_model\.": "transformer.",
     r"^embed_tokens\.": "transformer.wte.",
@@ -193,6 +211,18 @@ FORMATS = (
         model_type="wedlm",
         model_class=Qwen2ForCausalLM,
         wants={"qk_norm": False, "attention_bias": True},
+    ),
+    CheckpointFormat(
+        architectures=("SDLMQwen2ForCausalLM",),
+        model_type="qwen2",
+        model_class=Qwen2ForCausalLM,
+        translate=_sdlm_settings,
+    ),
+    CheckpointFormat(
+        architectures=("NemotronLabsDiffusionModel",),
+        model_type="nemotron_labs_diffusion",
+        model_class=Ministral3ForCausalLM,
+        renamed=NEMOTRON_NAMES,
     ),
     CheckpointFormat(
         architectures=("SDARMoeForCausalLM",),

@@ -110,7 +110,7 @@ def load_language_model(
         kind: "arm" or "mdm".
         attention: how it attends; the probe refuses a model that does not.
         shift: whether the logits at position i predict token i + 1.
-        block_length: positions in a block, for block-causal attention.
+        block_length: positions in a block, for block-causal and causal-prefix attention.
         mask_token_id: None: from config.json, else from the tokenizer.
         parent_tokenizer: the ARM's, used for an MDM whose own needs remote code.
         dtype: "float32" or "bfloat16".

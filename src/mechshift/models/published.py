@@ -25,7 +25,7 @@ class MdmEntry:
     """Whether the MDM's logits at position i predict token i + 1. An ARM's always do."""
     attention: Attention = "full"
     block_length: int | None = None
-    """Positions in a block; for block-causal attention only."""
+    """Positions in a block; for block-causal and causal-prefix attention only."""
     mask_token_id: int | None = None
     """None: from the MDM's config.json, else from its tokenizer."""
     description: str = ""
@@ -72,6 +72,8 @@ OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
 OPDLM = "code of divelab/OPDLM and a model card"
 WEDLM = "code of Tencent/WeDLM; others got equal logits from stock Qwen3; base parent presumed"
 WEDLM_7B = "code and readme of Tencent/WeDLM; its config.json has not been seen"
+SDLM = "code of OpenGVLab/SDLM and config.json of the 32B and the 3B-D8"
+NEMOTRON = "its own class on Ministral 3, and code that loads it by these names"
 STABLE_DIFFCODER = "its own class on Llama and config.json; parent is a checkpoint before annealing"
 LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
 
@@ -110,6 +112,7 @@ def _pairs() -> Iterator[PairEntry]:
     yield from _small_qwen_pairs()
     yield from _block_pairs()
     yield from _wedlm_pairs()
+    yield from _causal_prefix_pairs()
     yield from _mixture_pairs()
 
 
@@ -209,6 +212,36 @@ def _wedlm_pairs() -> Iterator[PairEntry]:
             description=f"{mdm}, causal over reordered tokens",
             source=source,
         )
+
+
+def _causal_prefix_pairs() -> Iterator[PairEntry]:
+    for size, block_length in (("3B", 4), ("3B", 8), ("32B", 4)):
+        yield PairEntry(
+            name=f"sdlm-{size.lower()}-d{block_length}",
+            arm=ModelSource(path=f"Qwen/Qwen2.5-{size}"),
+            mdm=ModelSource(path=f"OpenGVLab/SDLM-{size}-D{block_length}"),
+            shift=True,
+            attention="causal-prefix",
+            block_length=block_length,
+            mask_token_id=151665,
+            description=f"SDLM, {size} parameters, {block_length} tokens at a time",
+            source=SDLM,
+        )
+    for size in ("3B", "8B", "14B"):
+        for kind in ("-Base", ""):
+            # One checkpoint: read causally it is the ARM, which its training went on with.
+            both = ModelSource(path=f"nvidia/Nemotron-Labs-Diffusion-{size}{kind}")
+            yield PairEntry(
+                name=f"nemotron-labs-{size}{kind}".lower(),
+                arm=both,
+                mdm=both,
+                shift=False,
+                attention="causal-prefix",
+                block_length=32,
+                mask_token_id=100,
+                description=f"Nemotron-Labs-Diffusion, {size}: one checkpoint, read in two ways",
+                source=NEMOTRON,
+            )
 
 
 def _block_pairs() -> Iterator[PairEntry]:

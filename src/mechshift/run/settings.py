@@ -83,9 +83,10 @@ class PairOptions:
     shift: bool = True
     """Whether your MDM's logits at position i predict token i + 1, as Dream's and DiffuLLaMA's."""
     attention: Attention = "full"
-    """How your MDM attends: full, or block-causal as block diffusion models do."""
+    """How your MDM attends: full; block-causal as block diffusion models do; causal-prefix as SDLM,
+    which reads in both directions only the block that it writes; observed-first as WeDLM."""
     block_length: int | None = None
-    """Positions in a block of your block-causal MDM."""
+    """Positions in a block of your MDM with block-causal or causal-prefix attention."""
     mask_token_id: int | None = None
     """Your MDM's mask token; by default what its config or tokenizer says."""
     dtype: Literal["float32", "bfloat16"] = "float32"
