@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from tokenizers.processors import TemplateProcessing
@@ -12,6 +13,7 @@ from mechshift.models import (
     load_mdm,
     load_pair,
 )
+from mechshift.models.revisions import REVISIONS
 
 
 def entry(arm, mdm, **overrides):
@@ -129,6 +131,17 @@ def test_every_entry_says_what_it_is_and_where_its_settings_were_read(known):
     has_blocks = known.attention in ("block-causal", "causal-prefix")
     assert (known.block_length is not None) == has_blocks
     assert known.verified == (known.name in ("tiny", "smollm2"))
+
+
+def test_entries_are_pinned_to_whole_commits_where_one_is_known():
+    known = [*PAIRS.values(), *UNPAIRED_MDMS.values()]
+    sources = [source for entry in known for source in (getattr(entry, "arm", None), entry.mdm)]
+    pinned = {source.path: source.revision for source in sources if source and source.revision}
+    assert pinned == REVISIONS
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in REVISIONS.values())
+    assert len(set(REVISIONS.values())) == len(REVISIONS)
+    assert PAIRS["dream-7b"].mdm.revision == "6572adb5535263e4d1a337b56942ba48b6dee2a9"
+    assert PAIRS["tiny"].arm.revision is None is PAIRS["diffullama-7b"].mdm.revision
 
 
 def test_the_published_mask_tokens_and_shifts():

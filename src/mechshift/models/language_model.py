@@ -66,6 +66,8 @@ class LanguageModel:
     tokenizer's files, in hexadecimal. Empty for a model that was made in memory."""
     block_length: int | None = None
     """Positions in a block; for block-causal and causal-prefix attention only."""
+    revision: str | None = None
+    """Commit on the hub that the weights are of; None: they are in a folder that names none."""
 
     def __post_init__(self) -> None:
         if self.kind == "arm" and not self.shift:

@@ -31,6 +31,7 @@ from mechshift.models.folders import (
     ModelSource,
     check_no_adapter,
     first_line,
+    hub_commit,
     read_config,
     resolve_folder,
     settings_hash,
@@ -148,6 +149,7 @@ def load_language_model(
         mask_token_id=mask,
         weights_hash=_hash(folder, adapter),
         settings_hash=settings_hash(folder, tokenizer_folder),
+        revision=hub_commit(folder),
     )
     probe_attention(module, attention, block_length)
     return model

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import Attention
 from mechshift.models.published_shapes import PUBLISHED_SHAPES
+from mechshift.models.revisions import REVISIONS
 from mechshift.models.shapes import ModelShape
 
 
@@ -80,6 +81,11 @@ LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
 CODER_7B = "Qwen2.5-Coder-7B"
 
 
+def _on_the_hub(path: str) -> ModelSource:
+    """A repository, at its commit where one is known."""
+    return ModelSource(path=path, revision=REVISIONS.get(path))
+
+
 def _pairs() -> Iterator[PairEntry]:
     yield PairEntry(
         name="tiny",
@@ -128,8 +134,8 @@ def _dream_pairs() -> Iterator[PairEntry]:
     ):
         yield PairEntry(
             name=name,
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=mdm),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(mdm),
             shift=True,
             mask_token_id=151666,
             description=f"{mdm.split('/')[1]} (15 GB each)",
@@ -151,8 +157,8 @@ def _diffullama_pairs() -> Iterator[PairEntry]:
     ):
         yield PairEntry(
             name=name,
-            arm=ModelSource(path=arm),
-            mdm=ModelSource(path=f"diffusionfamily/{mdm}"),
+            arm=_on_the_hub(arm),
+            mdm=_on_the_hub(f"diffusionfamily/{mdm}"),
             shift=True,
             mask_token_id=mask_token_id,
             description=description,
@@ -163,8 +169,8 @@ def _diffullama_pairs() -> Iterator[PairEntry]:
 def _small_qwen_pairs() -> Iterator[PairEntry]:
     yield PairEntry(
         name="open-dcoder-0.5b",
-        arm=ModelSource(path="Qwen/Qwen2.5-Coder-0.5B"),
-        mdm=ModelSource(path="fredzzp/open-dcoder-0.5B"),
+        arm=_on_the_hub("Qwen/Qwen2.5-Coder-0.5B"),
+        mdm=_on_the_hub("fredzzp/open-dcoder-0.5B"),
         shift=True,
         description="Open-dCoder, 0.5B parameters",
         source=OPEN_DCODER,
@@ -175,8 +181,8 @@ def _small_qwen_pairs() -> Iterator[PairEntry]:
     ):
         yield PairEntry(
             name=f"{name}-mdlm",
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-mdlm-v0.1"),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(f"dllm-hub/{arm}-diffusion-mdlm-v0.1"),
             shift=False,
             mask_token_id=mask_token_id,
             description="dllm's tiny A2D, full attention",
@@ -184,8 +190,8 @@ def _small_qwen_pairs() -> Iterator[PairEntry]:
         )
         yield PairEntry(
             name=f"{name}-bd3lm",
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-bd3lm-v0.1"),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(f"dllm-hub/{arm}-diffusion-bd3lm-v0.1"),
             shift=False,
             attention="block-causal",
             block_length=32,
@@ -204,8 +210,8 @@ def _wedlm_pairs() -> Iterator[PairEntry]:
     ):
         yield PairEntry(
             name=name,
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=f"tencent/{mdm}"),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(f"tencent/{mdm}"),
             shift=False,
             attention="observed-first",
             mask_token_id=151665,
@@ -218,8 +224,8 @@ def _causal_prefix_pairs() -> Iterator[PairEntry]:
     for size, block_length in (("3B", 4), ("3B", 8), ("32B", 4)):
         yield PairEntry(
             name=f"sdlm-{size.lower()}-d{block_length}",
-            arm=ModelSource(path=f"Qwen/Qwen2.5-{size}"),
-            mdm=ModelSource(path=f"OpenGVLab/SDLM-{size}-D{block_length}"),
+            arm=_on_the_hub(f"Qwen/Qwen2.5-{size}"),
+            mdm=_on_the_hub(f"OpenGVLab/SDLM-{size}-D{block_length}"),
             shift=True,
             attention="causal-prefix",
             block_length=block_length,
@@ -230,7 +236,7 @@ def _causal_prefix_pairs() -> Iterator[PairEntry]:
     for size in ("3B", "8B", "14B"):
         for kind in ("-Base", ""):
             # One checkpoint: read causally it is the ARM, which its training went on with.
-            both = ModelSource(path=f"nvidia/Nemotron-Labs-Diffusion-{size}{kind}")
+            both = _on_the_hub(f"nvidia/Nemotron-Labs-Diffusion-{size}{kind}")
             yield PairEntry(
                 name=f"nemotron-labs-{size}{kind}".lower(),
                 arm=both,
@@ -248,8 +254,8 @@ def _block_pairs() -> Iterator[PairEntry]:
     for size in ("1.7B", "4B", "8B"):
         yield PairEntry(
             name=f"sdar-{size.lower()}",
-            arm=ModelSource(path=f"Qwen/Qwen3-{size}-Base"),
-            mdm=ModelSource(path=f"JetLM/SDAR-{size}-Chat"),
+            arm=_on_the_hub(f"Qwen/Qwen3-{size}-Base"),
+            mdm=_on_the_hub(f"JetLM/SDAR-{size}-Chat"),
             shift=False,
             attention="block-causal",
             block_length=4,
@@ -259,8 +265,8 @@ def _block_pairs() -> Iterator[PairEntry]:
         )
     yield PairEntry(
         name="trado-8b-instruct",
-        arm=ModelSource(path="Qwen/Qwen3-8B-Base"),
-        mdm=ModelSource(path="Gen-Verse/TraDo-8B-Instruct"),
+        arm=_on_the_hub("Qwen/Qwen3-8B-Base"),
+        mdm=_on_the_hub("Gen-Verse/TraDo-8B-Instruct"),
         shift=False,
         attention="block-causal",
         block_length=4,
@@ -271,8 +277,8 @@ def _block_pairs() -> Iterator[PairEntry]:
     for kind in ("Base", "Instruct"):
         yield PairEntry(
             name="stable-diffcoder-8b" + ("" if kind == "Base" else "-instruct"),
-            arm=ModelSource(path="ByteDance-Seed/Seed-Coder-8B-Base"),
-            mdm=ModelSource(path=f"ByteDance-Seed/Stable-DiffCoder-8B-{kind}"),
+            arm=_on_the_hub("ByteDance-Seed/Seed-Coder-8B-Base"),
+            mdm=_on_the_hub(f"ByteDance-Seed/Stable-DiffCoder-8B-{kind}"),
             shift=False,
             attention="block-causal",
             block_length=4,
@@ -283,8 +289,8 @@ def _block_pairs() -> Iterator[PairEntry]:
     for size in ("1.5B", "7B"):
         yield PairEntry(
             name=f"fast-dllm-v2-{size.lower()}",
-            arm=ModelSource(path=f"Qwen/Qwen2.5-{size}-Instruct"),
-            mdm=ModelSource(path=f"Efficient-Large-Model/Fast_dLLM_v2_{size}"),
+            arm=_on_the_hub(f"Qwen/Qwen2.5-{size}-Instruct"),
+            mdm=_on_the_hub(f"Efficient-Large-Model/Fast_dLLM_v2_{size}"),
             shift=True,
             attention="block-causal",
             block_length=32,
@@ -295,8 +301,8 @@ def _block_pairs() -> Iterator[PairEntry]:
     for size in ("4B", "8B"):
         yield PairEntry(
             name=f"a2d-init-{size.lower()}",
-            arm=ModelSource(path=f"Qwen/Qwen3-{size}"),
-            mdm=ModelSource(path=f"divelab/Qwen3-{size}-a2d-init"),
+            arm=_on_the_hub(f"Qwen/Qwen3-{size}"),
+            mdm=_on_the_hub(f"divelab/Qwen3-{size}-a2d-init"),
             shift=False,
             attention="block-causal",
             block_length=4,
@@ -309,8 +315,8 @@ def _block_pairs() -> Iterator[PairEntry]:
 def _mixture_pairs() -> Iterator[PairEntry]:
     yield PairEntry(
         name="rnd1-30b-a3b",
-        arm=ModelSource(path="Qwen/Qwen3-30B-A3B"),
-        mdm=ModelSource(path="radicalnumerics/RND1-Base-0910"),
+        arm=_on_the_hub("Qwen/Qwen3-30B-A3B"),
+        mdm=_on_the_hub("radicalnumerics/RND1-Base-0910"),
         shift=True,
         mask_token_id=151669,
         description="RND1, a mixture of 128 experts (61 GB each)",
@@ -318,8 +324,8 @@ def _mixture_pairs() -> Iterator[PairEntry]:
     )
     yield PairEntry(
         name="sdar-30b-a3b",
-        arm=ModelSource(path="Qwen/Qwen3-30B-A3B-Base"),
-        mdm=ModelSource(path="JetLM/SDAR-30B-A3B-Chat"),
+        arm=_on_the_hub("Qwen/Qwen3-30B-A3B-Base"),
+        mdm=_on_the_hub("JetLM/SDAR-30B-A3B-Chat"),
         shift=False,
         attention="block-causal",
         block_length=4,
@@ -335,7 +341,7 @@ PAIRS: dict[str, PairEntry] = {entry.name: entry for entry in _pairs()}
 UNPAIRED_MDMS: dict[str, MdmEntry] = {
     name: MdmEntry(
         name=name,
-        mdm=ModelSource(path=hub),
+        mdm=_on_the_hub(hub),
         shift=False,
         mask_token_id=126336,
         description="LLaDA, 8B parameters, trained from scratch",
