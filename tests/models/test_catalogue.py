@@ -167,6 +167,7 @@ def test_the_published_mask_tokens_and_shifts():
         "sdar-30b-a3b": (151669, False),
         "trado-8b-instruct": (151669, False),
         "stable-diffcoder-8b": (5, False),
+        "coda-1.7b": (151669, True),
         "sdlm-3b-d8": (151665, True),
         "sdlm-32b-d4": (151665, True),
         "nemotron-labs-8b-base": (100, False),

@@ -155,6 +155,41 @@ STABLE_DIFFCODER = QWEN_SIZES | {
     "tie_word_embeddings": False,
     "transformers_version": "5.3.0",
 }
+CODA = QWEN_SIZES | {
+    "architectures": ["CoDALanguageModel"],
+    "auto_map": {
+        "AutoConfig": "model_config.CoDAConfig",
+        "AutoModel": "modeling_coda.CoDALanguageModel",
+    },
+    "attention_bias": False,
+    "attention_kernel": "flash_attention",
+    "block_masking_probability": [0.25, 0.5, 0.5, 0.75, 0.25],
+    "head_dim": 6,
+    "mask_block_sizes": [4, 8, 16, 32],
+    "mask_token_id": 21,
+    "max_window_layers": 2,
+    "model_type": "CoDA",
+    "pad_token_id": 0,
+    "prefix_probability": 0,
+    "rope_scaling": None,
+    "sampling_eps": [0.001, 0.25, 0.5, 0.25, 0.001],
+    "sliding_window": None,
+    "torch_dtype": "float32",
+    "truncate_probability": 0,
+    "use_sliding_window": False,
+}
+ILLADA = QWEN_SIZES | {
+    "architectures": ["ILLaDAForCausalLM"],
+    "auto_map": {"AutoModelForCausalLM": "modeling_illada.ILLaDAForCausalLM"},
+    "attention_bias": False,
+    "layer_norm_eps": None,
+    "mlp_bias": False,
+    "model_type": "illada",
+    "resid_pdrop": 0.0,
+    "rope_scaling": None,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+}
 SDLM = QWEN_SIZES | {
     "architectures": ["SDLMQwen2ForCausalLM"],
     "auto_map": {
@@ -362,6 +397,14 @@ FORMATS = {
     "sdar": (SDAR, "qwen3", QWEN | {"head_dim": 6}, same, ()),
     "sdar-moe": (SDAR_MOE, "qwen3_moe", QWEN_MOE, same, ()),
     "rnd1": (RND1, "qwen3_moe", QWEN_MOE, same, ()),
+    "coda": (CODA, "qwen3", QWEN | {"head_dim": 6}, same, ()),
+    "illada": (
+        ILLADA,
+        "llama",
+        {"rope_theta": 5e5, "tie_word_embeddings": True},
+        same,
+        ("lm_head.weight",),
+    ),
     "sdlm": (SDLM, "qwen2", QWEN, same, ()),
     "nemotron-labs": (
         NEMOTRON,
@@ -545,3 +588,10 @@ def test_one_checkpoint_is_a_pair_that_is_read_in_two_ways(published):
     # What is before the block is the ARM's to the last digit but rounding; the block is not.
     torch.testing.assert_close(read[:, :2], causal[:, :2], rtol=0, atol=1e-5)
     assert (read - causal)[:, 2:].abs().max() > 1e-2 < (read - full)[:, 2:].abs().max()
+
+
+def test_an_illada_with_norms_that_llama_does_not_compute_is_refused(published):
+    folder, _, _ = published("illada")
+    (folder / "config.json").write_text(json.dumps(ILLADA | {"layer_norm_eps": 1e-5}))
+    with pytest.raises(ModelError, match="layer_norm_eps=1e-05 has norms that Llama does not"):
+        load_mdm(MdmEntry(name="own", mdm=ModelSource(path=str(folder)), shift=False))

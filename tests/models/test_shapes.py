@@ -93,8 +93,9 @@ def test_biases_that_a_configuration_adds_are_counted(tied):
 
 @pytest.mark.parametrize("known", [*PAIRS.values(), *UNPAIRED_MDMS.values()], ids=lambda e: e.name)
 def test_every_published_model_can_be_planned_without_its_config(known):
-    embedded = getattr(known, "embedded", False)
-    assert (known.published_shape is None) == embedded
+    # Of iLLaDA no config.json was to be seen.
+    unknown = getattr(known, "embedded", False) or known.name.startswith("illada")
+    assert (known.published_shape is None) == unknown
 
 
 def test_the_embedded_pair_is_read_from_its_own_configs():

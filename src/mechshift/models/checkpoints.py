@@ -138,6 +138,20 @@ def _sdlm_settings(config: Settings) -> Settings:
     return config
 
 
+def _illada_settings(config: Settings) -> Settings:
+    """Settings of an iLLaDA: they are Llama's, as long as it has Llama's norms.
+
+    Raises:
+        ModelError: a model with LayerNorm.
+    """
+    if config.get("layer_norm_eps") is not None:
+        raise ModelError(
+            f"an iLLaDA model with layer_norm_eps={config['layer_norm_eps']!r} has norms that Llama"
+            " does not compute; with null it has Llama's."
+        )
+    return config
+
+
 DIFFUGPT_NAMES = {
     r"^denoise_model\.": "transformer.",
     r"^embed_tokens\.": "transformer.wte.",
@@ -223,6 +237,15 @@ FORMATS = (
         model_type="nemotron_labs_diffusion",
         model_class=Ministral3ForCausalLM,
         renamed=NEMOTRON_NAMES,
+    ),
+    CheckpointFormat(
+        architectures=("CoDALanguageModel",), model_type="CoDA", model_class=Qwen3ForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("ILLaDAForCausalLM",),
+        model_type="illada",
+        model_class=LlamaForCausalLM,
+        translate=_illada_settings,
     ),
     CheckpointFormat(
         architectures=("SDARMoeForCausalLM",),

@@ -73,10 +73,15 @@ OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
 OPDLM = "code of divelab/OPDLM and a model card"
 WEDLM = "code of Tencent/WeDLM; others got equal logits from stock Qwen3; base parent presumed"
 WEDLM_7B = "code and readme of Tencent/WeDLM; its config.json has not been seen"
+CODA = "code of SalesforceAIResearch/CoDA and config.json; its file attention.py was not seen"
+ILLADA = "its class as others copied it, and their notes; its config.json was not seen"
 SDLM = "code of OpenGVLab/SDLM and config.json of the 32B and the 3B-D8"
 NEMOTRON = "its own class on Ministral 3, and code that loads it by these names"
 STABLE_DIFFCODER = "its own class on Llama and config.json; parent is a checkpoint before annealing"
 LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
+
+LLADA_SCRATCH = "LLaDA, 8B parameters, trained from scratch"
+ILLADA_SCRATCH = "iLLaDA, 8B parameters, trained from scratch"
 
 CODER_7B = "Qwen2.5-Coder-7B"
 
@@ -175,6 +180,16 @@ def _small_qwen_pairs() -> Iterator[PairEntry]:
         description="Open-dCoder, 0.5B parameters",
         source=OPEN_DCODER,
     )
+    for kind in ("Base", "Instruct"):
+        yield PairEntry(
+            name="coda-1.7b" + ("" if kind == "Base" else "-instruct"),
+            arm=_on_the_hub("Qwen/Qwen3-1.7B"),
+            mdm=_on_the_hub(f"Salesforce/CoDA-v0-{kind}"),
+            shift=True,
+            mask_token_id=151669,
+            description=f"CoDA-v0-{kind}, 1.7B parameters",
+            source=CODA,
+        )
     for name, arm, mask_token_id in (
         ("a2d-coder-0.5b", "Qwen2.5-Coder-0.5B-Instruct", 151665),
         ("a2d-qwen3-0.6b", "Qwen3-0.6B", 151669),
@@ -341,16 +356,18 @@ PAIRS: dict[str, PairEntry] = {entry.name: entry for entry in _pairs()}
 UNPAIRED_MDMS: dict[str, MdmEntry] = {
     name: MdmEntry(
         name=name,
-        mdm=_on_the_hub(hub),
+        mdm=_on_the_hub(f"GSAI-ML/{hub}"),
         shift=False,
-        mask_token_id=126336,
-        description="LLaDA, 8B parameters, trained from scratch",
-        source=LLADA,
+        mask_token_id=mask_token_id,
+        description=description,
+        source=source,
     )
-    for name, hub in (
-        ("llada-8b", "GSAI-ML/LLaDA-8B-Base"),
-        ("llada-8b-instruct", "GSAI-ML/LLaDA-8B-Instruct"),
-        ("llada-1.5", "GSAI-ML/LLaDA-1.5"),
+    for name, hub, mask_token_id, description, source in (
+        ("llada-8b", "LLaDA-8B-Base", 126336, LLADA_SCRATCH, LLADA),
+        ("llada-8b-instruct", "LLaDA-8B-Instruct", 126336, LLADA_SCRATCH, LLADA),
+        ("llada-1.5", "LLaDA-1.5", 126336, LLADA_SCRATCH, LLADA),
+        ("illada-8b", "iLLaDA-8B-Base", 5, ILLADA_SCRATCH, ILLADA),
+        ("illada-8b-instruct", "iLLaDA-8B-Instruct", 5, ILLADA_SCRATCH, ILLADA),
     )
 }
 """MDMs that were not made from an ARM: a control of their own kind."""

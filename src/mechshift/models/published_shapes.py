@@ -132,6 +132,7 @@ PUBLISHED_SHAPES: dict[str, ModelShape] = {
     "Qwen/Qwen2.5-Coder-0.5B": QWEN2_5_0_5B,
     "Qwen/Qwen2.5-Coder-0.5B-Instruct": QWEN2_5_0_5B,
     "Qwen/Qwen3-0.6B": QWEN3_0_6B,
+    "Qwen/Qwen3-1.7B": QWEN3_1_7B,
     "Qwen/Qwen3-1.7B-Base": QWEN3_1_7B,
     "Qwen/Qwen3-4B": QWEN3_4B,
     "Qwen/Qwen3-4B-Base": QWEN3_4B,
