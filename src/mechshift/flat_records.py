@@ -107,6 +107,8 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
     for field in dataclasses.fields(record_type):  # type: ignore[arg-type]
         name, hint = prefix + field.name, hints[field.name]
         nested = _record_type(hint)
+        if field.default is None and nested is not None and not _is_stored(name, flat):
+            continue  # a part that a record came to have after this one was stored
         left_out = type(None) in _options(hint) and flat.scalars.get(name, nested) is None
         if nested is not None and not left_out:
             values[field.name] = _build(nested, name + ".", flat, unused)
@@ -132,6 +134,13 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
             f"stored {record_type.__name__} is damaged: {str(error)[:MAX_SHOWN].removesuffix('.')}"
             f"; {_ADVICE}."
         ) from error
+
+
+def _is_stored(name: str, flat: FlatRecord) -> bool:
+    """Whether anything stands under this name."""
+    return any(
+        stored == name or stored.startswith(f"{name}.") for stored in (*flat.scalars, *flat.arrays)
+    )
 
 
 _ADVICE = "delete its folder and run its stage again"

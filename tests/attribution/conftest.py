@@ -75,9 +75,22 @@ class NodeByNode:
         place = torch.arange(len(scores))
         if self.attention == "observed-first":
             place = place + len(scores) * self.is_masked
+        if self.attention == "causal-prefix":
+            return scores.masked_fill(~self.sees_in_its_block(len(scores)), -math.inf)
         # Causal attention is that of blocks of one position.
         block = place // (self.block_length or 1)
         return scores.masked_fill(block[:, None] < block, -math.inf)
+
+    def sees_in_its_block(self, length):
+        """Of a text that is read causally up to the token before its first mask."""
+        sees = torch.zeros(length, length, dtype=torch.bool)
+        start = max(self.is_masked.tolist().index(True) - 1, 0)
+        block = range(start, min(start + self.block_length, length))
+        for query in range(length):
+            sees[query, : query + 1] = True
+            if query in block:
+                sees[query, list(block)] = True
+        return sees
 
     def rows(self, head):
         return slice(head * self.d_head, (head + 1) * self.d_head)
@@ -155,19 +168,31 @@ class Qwen3MoeByNode(LlamaByNode):
     """Each token is sent to the experts of the largest router logits, weighted by their softmax."""
 
     def mlp(self, layer, x):
+        return self.experts(layer, x).sum(dim=0)
+
+    def experts(self, layer, x):
+        """What each expert writes [expert, position, d_model]."""
         normed, mixture = self._norm(layer.post_attention_layernorm, x), layer.mlp
         shares = (normed @ mixture.gate.weight.T).softmax(dim=-1)
         rows = []
         for token, share in zip(normed, shares, strict=True):
             best = share.argsort(descending=True)[: self.config.num_experts_per_tok].tolist()
-            written = []
+            written = [torch.zeros_like(token)] * self.config.num_experts
             for expert in best:
                 gate, up = (mixture.experts.gate_up_proj[expert] @ token).chunk(2)
                 hidden = gate * gate.sigmoid() * up
                 weight = share[expert] / share[best].sum()
-                written.append(weight * (mixture.experts.down_proj[expert] @ hidden))
-            rows.append(sum(written))
-        return torch.stack(rows)
+                written[expert] = weight * (mixture.experts.down_proj[expert] @ hidden)
+            rows.append(torch.stack(written))
+        return torch.stack(rows, dim=1)
+
+    def experts_of_layers(self, embedding):
+        """What each expert of each layer writes in one run."""
+        found, mlp = [], self.mlp
+        self.mlp = lambda layer, x: (found.append(self.experts(layer, x)), mlp(layer, x))[1]
+        self.run(embedding)
+        del self.mlp
+        return found
 
 
 class Gemma3ByNode(LlamaByNode):

@@ -16,7 +16,7 @@ MODELS = [(name, kind) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 MASKED_OTHERWISE = [
     (name, "mdm", attention)
     for name in ("gpt2", "qwen2")
-    for attention in ("block-causal", "observed-first")
+    for attention in ("block-causal", "observed-first", "causal-prefix")
 ]
 METHODS = [eap_ig, exact_edge_scores]
 NUM_TARGETS = (3, 1, 2, 1)

@@ -23,6 +23,7 @@ MODELS = [
         ("mdm", "full"),
         ("mdm", "block-causal"),
         ("mdm", "observed-first"),
+        ("mdm", "causal-prefix"),
     )
 ]
 

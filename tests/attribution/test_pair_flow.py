@@ -17,7 +17,7 @@ MODELS = [(name, kind, None) for name in ARCHITECTURES for kind in ("arm", "mdm"
 MASKED_OTHERWISE = [
     (name, "mdm", attention)
     for name in ("gpt2", "qwen2")
-    for attention in ("block-causal", "observed-first")
+    for attention in ("block-causal", "observed-first", "causal-prefix")
 ]
 POINTS = path_points("midpoint", 2)
 
@@ -68,7 +68,9 @@ def test_by_position_the_scores_of_all_edges_into_a_destination_fall_apart(
 
 
 @pytest.mark.parametrize("architecture", ["gpt2", "mistral", "qwen3"])
-@pytest.mark.parametrize("attention", ["causal", "full", "block-causal", "observed-first"])
+@pytest.mark.parametrize(
+    "attention", ["causal", "full", "block-causal", "observed-first", "causal-prefix"]
+)
 def test_nothing_flows_over_a_pair_that_the_attention_hides(architecture, attention):
     kind = "arm" if attention == "causal" else "mdm"
     model = random_language_model(architecture, kind, attention=attention, dtype=torch.float64)
@@ -79,9 +81,15 @@ def test_nothing_flows_over_a_pair_that_the_attention_hides(architecture, attent
         "full": batch.position_ids // 99,
         "block-causal": batch.position_ids // 4,
         "observed-first": batch.position_ids + length * (batch.clean_ids == model.mask_token_id),
+        "causal-prefix": batch.position_ids,
     }[attention]
     token = batch.attention_mask.bool()
-    visible = (block[:, None, :] <= block[:, :, None]) & token[:, None, :] & token[:, :, None]
+    visible = block[:, None, :] <= block[:, :, None]
+    if attention == "causal-prefix":
+        for row, ids in enumerate(batch.clean_ids.tolist()):
+            start = ids.index(model.mask_token_id) - 1
+            visible[row, start : start + 4, start : start + 4] = True
+    visible &= token[:, None, :] & token[:, :, None]
     strength = flow.pairs.abs().sum(dim=(0, 1, 2, 4))
     assert (strength[~visible] == 0.0).all() and (~visible).any()
     to_the_left = torch.ones_like(visible).triu(diagonal=1)
@@ -95,6 +103,7 @@ def test_nothing_flows_over_a_pair_that_the_attention_hides(architecture, attent
     ("architecture", "kind", "attention"),
     [
         ("gpt2", "mdm", "block-causal"),
+        ("gpt2", "mdm", "causal-prefix"),
         ("llama", "mdm", None),
         ("mistral", "arm", None),
         ("qwen2", "mdm", None),

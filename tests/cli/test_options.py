@@ -30,6 +30,7 @@ RUN_ONLY = """
     evaluation.ablation evaluation.baseline-sizes evaluation.batch-size
     evaluation.fractions evaluation.no-rediscover evaluation.num-random
     evaluation.rediscover evaluation.seed
+    graph.experts graph.no-experts
     semantics.batch-size semantics.context-radius semantics.ig-steps semantics.level
     semantics.num-contexts semantics.num-neurons semantics.num-resamples
     semantics.num-sequences semantics.num-top-tokens semantics.role-threshold semantics.seed

@@ -137,7 +137,10 @@ def _slow_outputs(model, graph, ids, read, outputs, live):
             key = project(layer.key, "k_norm", KEY, head // group, head // per_key)
             value = project(layer.value, None, VALUE, head // group, head // per_key)
             scores = _rotate(query, cos, sin) @ _rotate(key, cos, sin).mT * scaling
-            if model.attention != "full":
+            if model.attention == "causal-prefix":
+                unseen = ~_seen_from_the_block(model, ids)
+                scores = scores.masked_fill(unseen, -torch.inf)
+            elif model.attention != "full":
                 block = positions[0] // (model.block_length or 1)
                 if model.attention == "observed-first":
                     block = block + len(ids) * (torch.tensor(ids) == model.mask_token_id)
@@ -154,6 +157,15 @@ def _slow_outputs(model, graph, ids, read, outputs, live):
             norm = layer.mlp_post_norm
             outputs[graph.mlp_source(index)] = mlp if norm is None else norm.module(mlp)
     return parts.final_norm(read(graph.destination_index(LOGITS, 0), outputs))
+
+
+def _seen_from_the_block(model, ids):
+    """Causal, and from the token before the first mask on all positions of a block alike."""
+    length = len(ids)
+    seen = torch.ones(length, length, dtype=torch.bool).tril()
+    start = max(list(ids).index(model.mask_token_id) - 1, 0)
+    seen[start : start + model.block_length, start : start + model.block_length] = True
+    return seen
 
 
 def _normed_together(graph, index, layer, outputs):

@@ -16,7 +16,7 @@ from mechshift.testing import ARCHITECTURES, random_examples, random_language_mo
 
 CASES = [(name, kind, None, False) for name in ARCHITECTURES for kind in ("arm", "mdm")]
 CASES += [("qwen2", "mdm", "block-causal", False), ("qwen3", "arm", None, True)]
-CASES += [("qwen2", "mdm", "observed-first", False)]
+CASES += [("qwen2", "mdm", "observed-first", False), ("qwen2", "mdm", "causal-prefix", False)]
 """Architecture, kind, attention, and whether k and v destinations are grouped."""
 
 NUM_EXAMPLES = 3

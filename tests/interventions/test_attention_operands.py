@@ -10,7 +10,7 @@ MODELS = [(name, kind, None) for name in ARCHITECTURES for kind in ("arm", "mdm"
 MASKED_OTHERWISE = [
     (name, "mdm", attention)
     for name in ("gpt2", "qwen2")
-    for attention in ("block-causal", "observed-first")
+    for attention in ("block-causal", "observed-first", "causal-prefix")
 ]
 
 

@@ -148,7 +148,9 @@ def test_only_the_sites_of_what_is_chosen_are_recorded(padded_batch, hidden_of):
     assert outputs[Site("neurons", 1)].shape[-1] == NUM_NEURONS
 
 
-@pytest.mark.parametrize("attention", ["causal", "full", "block-causal", "observed-first"])
+@pytest.mark.parametrize(
+    "attention", ["causal", "full", "block-causal", "observed-first", "causal-prefix"]
+)
 def test_the_positions_of_a_pass_are_noted(attention, padded_batch, hidden_of):
     model = random_language_model("qwen3", "mdm", attention=attention)
     batch = padded_batch(model)

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from tokenizers.processors import TemplateProcessing
@@ -12,6 +13,7 @@ from mechshift.models import (
     load_mdm,
     load_pair,
 )
+from mechshift.models.revisions import REVISIONS
 
 
 def entry(arm, mdm, **overrides):
@@ -126,8 +128,20 @@ def test_an_mdm_without_a_parent_is_no_pair_and_is_named_where_it_is_asked_for()
 def test_every_entry_says_what_it_is_and_where_its_settings_were_read(known):
     assert {**PAIRS, **UNPAIRED_MDMS}[known.name] is known
     assert known.description and known.source
-    assert (known.block_length is not None) == (known.attention == "block-causal")
+    has_blocks = known.attention in ("block-causal", "causal-prefix")
+    assert (known.block_length is not None) == has_blocks
     assert known.verified == (known.name in ("tiny", "smollm2"))
+
+
+def test_entries_are_pinned_to_whole_commits_where_one_is_known():
+    known = [*PAIRS.values(), *UNPAIRED_MDMS.values()]
+    sources = [source for entry in known for source in (getattr(entry, "arm", None), entry.mdm)]
+    pinned = {source.path: source.revision for source in sources if source and source.revision}
+    assert pinned == REVISIONS
+    assert all(re.fullmatch("[0-9a-f]{40}", commit) for commit in REVISIONS.values())
+    assert len(set(REVISIONS.values())) == len(REVISIONS)
+    assert PAIRS["dream-7b"].mdm.revision == "6572adb5535263e4d1a337b56942ba48b6dee2a9"
+    assert PAIRS["tiny"].arm.revision is None is PAIRS["diffullama-7b"].mdm.revision
 
 
 def test_the_published_mask_tokens_and_shifts():
@@ -152,10 +166,21 @@ def test_the_published_mask_tokens_and_shifts():
         "rnd1-30b-a3b": (151669, True),
         "sdar-30b-a3b": (151669, False),
         "trado-8b-instruct": (151669, False),
+        "stable-diffcoder-8b": (5, False),
+        "coda-1.7b": (151669, True),
+        "sdlm-3b-d8": (151665, True),
+        "sdlm-32b-d4": (151665, True),
+        "nemotron-labs-8b-base": (100, False),
     }
     assert {name: (PAIRS[name].mask_token_id, PAIRS[name].shift) for name in stated} == stated
-    blocks = {name: PAIRS[name].block_length for name in PAIRS if PAIRS[name].block_length}
-    assert set(blocks.values()) == {4, 32} and len(blocks) == 11
+    blocks = {n: PAIRS[n].block_length for n in PAIRS if PAIRS[n].attention == "block-causal"}
+    assert set(blocks.values()) == {4, 32} and len(blocks) == 13
+    prefix = {n: PAIRS[n].block_length for n in PAIRS if PAIRS[n].attention == "causal-prefix"}
+    assert prefix == {"sdlm-3b-d4": 4, "sdlm-3b-d8": 8, "sdlm-32b-d4": 4} | {
+        f"nemotron-labs-{size}": 32
+        for size in ("3b", "3b-base", "8b", "8b-base", "14b", "14b-base")
+    }
+    assert all(PAIRS[n].arm == PAIRS[n].mdm for n in prefix if n.startswith("nemotron"))
     assert PAIRS["a2d-qwen3-0.6b-bd3lm"].mdm.path == "dllm-hub/Qwen3-0.6B-diffusion-bd3lm-v0.1"
     reordered = {name for name in PAIRS if PAIRS[name].attention == "observed-first"}
     assert reordered == {"wedlm-7b", "wedlm-7b-instruct", "wedlm-8b", "wedlm-8b-instruct"}

@@ -594,6 +594,27 @@ def test_an_adapter_that_a_hub_snapshot_brings_is_refused(model_folder, lora_fol
         load_language_model("some/model", **MDM)
 
 
+def test_a_hub_model_is_asked_for_at_its_commit_and_knows_which_it_is_of(
+    model_folder, tmp_path, monkeypatch
+):
+    commit, asked = "0123456789abcdef" * 2 + "01234567", []
+    cached = tmp_path / "models--some--model" / "snapshots" / commit
+    cached.parent.mkdir(parents=True)
+    model_folder().rename(cached)
+
+    def snapshot(path, *, revision, **_options):
+        asked.append((path, revision))
+        return str(cached)
+
+    monkeypatch.setattr("mechshift.models.folders.snapshot_download", snapshot)
+    source = ModelSource(path="some/model", revision=commit)
+    assert load_language_model(source, **MDM).revision == commit
+    assert load_language_model("some/model", **MDM).revision == commit
+    assert asked == [("some/model", commit), ("some/model", None)]
+    # A folder of one's own says nothing of the hub, whatever it is called.
+    assert load_language_model(cached.rename(tmp_path / commit), **MDM).revision is None
+
+
 @PEFT_WARNING
 def test_a_folder_of_an_adapter_alone_is_called_so(model_folder, lora_folder):
     adapter = lora_folder(model_folder())

@@ -5,16 +5,20 @@ from pathlib import Path
 import pytest
 
 from mechshift.models import PAIRS, UNPAIRED_MDMS
+from mechshift.models.revisions import REVISIONS
 
 PAGE = Path(__file__).parents[2] / "docs" / "pairs.md"
 
 
 def row(entry, *places):
-    blocks = f"blocks of {entry.block_length}"
+    attention = {
+        "block-causal": f"blocks of {entry.block_length}",
+        "causal-prefix": f"causal, and a block of {entry.block_length}",
+    }.get(entry.attention, entry.attention.replace("-", " "))
     cells = [
         f"`{entry.name}`",
         *places,
-        blocks if entry.attention == "block-causal" else entry.attention.replace("-", " "),
+        attention,
         "yes" if entry.shift else "no",
         "own" if entry.mask_token_id is None else str(entry.mask_token_id),
         entry.source,
@@ -34,7 +38,15 @@ def unpaired_rows():
     return [row(entry, entry.mdm.path) for entry in UNPAIRED_MDMS.values()]
 
 
-@pytest.mark.parametrize("expected", [pair_rows(), unpaired_rows()], ids=["pairs", "unpaired MDMs"])
+def revision_rows():
+    return [f"| {path} | `{commit}` |" for path, commit in REVISIONS.items()]
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [pair_rows(), unpaired_rows(), revision_rows()],
+    ids=["pairs", "unpaired MDMs", "revisions"],
+)
 def test_the_page_has_a_row_for_every_entry_in_order(expected):
     lines = PAGE.read_text(encoding="utf-8").splitlines()
     start = lines.index(expected[0])

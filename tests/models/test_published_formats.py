@@ -14,8 +14,10 @@ from mechshift.errors import ModelError
 from mechshift.models import (
     MdmEntry,
     ModelSource,
+    PairEntry,
     load_language_model,
     load_mdm,
+    load_pair,
     set_attention,
 )
 
@@ -133,6 +135,105 @@ FAST_DLLM = QWEN_SIZES | {
     "bd_size": 32,
     "layer_types": ["full_attention", "full_attention"],
     "tie_word_embeddings": True,
+}
+STABLE_DIFFCODER = QWEN_SIZES | {
+    "architectures": ["StableDiffcoderForCausalLM"],
+    "auto_map": {
+        "AutoModel": "modeling_stable_diffcoder.StableDiffcoderForCausalLM",
+        "AutoModelForCausalLM": "modeling_stable_diffcoder.StableDiffcoderForCausalLM",
+    },
+    "attention_bias": False,
+    "attention_dropout": 0.1,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+    "initializer_range": 0.009882118,
+    "layer_norm_eps": None,
+    "mlp_bias": False,
+    "model_type": "llama",
+    "resid_pdrop": 0.1,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": False,
+    "transformers_version": "5.3.0",
+}
+CODA = QWEN_SIZES | {
+    "architectures": ["CoDALanguageModel"],
+    "auto_map": {
+        "AutoConfig": "model_config.CoDAConfig",
+        "AutoModel": "modeling_coda.CoDALanguageModel",
+    },
+    "attention_bias": False,
+    "attention_kernel": "flash_attention",
+    "block_masking_probability": [0.25, 0.5, 0.5, 0.75, 0.25],
+    "head_dim": 6,
+    "mask_block_sizes": [4, 8, 16, 32],
+    "mask_token_id": 21,
+    "max_window_layers": 2,
+    "model_type": "CoDA",
+    "pad_token_id": 0,
+    "prefix_probability": 0,
+    "rope_scaling": None,
+    "sampling_eps": [0.001, 0.25, 0.5, 0.25, 0.001],
+    "sliding_window": None,
+    "torch_dtype": "float32",
+    "truncate_probability": 0,
+    "use_sliding_window": False,
+}
+ILLADA = QWEN_SIZES | {
+    "architectures": ["ILLaDAForCausalLM"],
+    "auto_map": {"AutoModelForCausalLM": "modeling_illada.ILLaDAForCausalLM"},
+    "attention_bias": False,
+    "layer_norm_eps": None,
+    "mlp_bias": False,
+    "model_type": "illada",
+    "resid_pdrop": 0.0,
+    "rope_scaling": None,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+}
+SDLM = QWEN_SIZES | {
+    "architectures": ["SDLMQwen2ForCausalLM"],
+    "auto_map": {
+        "AutoConfig": "configuration_sdlm.SDLMQwen2Config",
+        "AutoModelForCausalLM": "modeling_sdlm.SDLMQwen2ForCausalLM",
+    },
+    "attn_implementation": "sdpa",
+    "block_size": 4,
+    "causal_attn": False,
+    "max_window_layers": 2,
+    "model_type": "qwen2",
+    "sliding_window": 64,
+    "text_mask_token": "<text_mask>",
+    "text_mask_token_id": 21,
+    "tie_word_embeddings": False,
+    "transformers_version": "4.37.2",
+    "use_sliding_window": False,
+}
+NEMOTRON = QWEN_SIZES | {
+    "architectures": ["NemotronLabsDiffusionModel"],
+    "auto_map": {
+        "AutoConfig": "configuration_nemotron_labs_diffusion.NemotronLabsDiffusionConfig",
+        "AutoModel": "modeling_nemotron_labs_diffusion.NemotronLabsDiffusionModel",
+    },
+    "ar_loss_weight": 1.0,
+    "attention_bias": False,
+    "block_size": 32,
+    "dlm_loss_weight": 0.3,
+    "dlm_paradigm": "bidirectional",
+    "dp_varying_mask_ratio": False,
+    "head_dim": 4,
+    "mask_token_id": 21,
+    "mlp_bias": False,
+    "model_type": "nemotron_labs_diffusion",
+    "rms_norm_eps": 1e-05,
+    "rope_parameters": {
+        "factor": 4.0,
+        "llama_4_scaling_beta": 0.1,
+        "original_max_position_embeddings": 16,
+        "rope_theta": 1000000.0,
+        "rope_type": "yarn",
+    },
+    "sliding_window": None,
+    "tie_word_embeddings": False,
 }
 WEDLM_QWEN3 = QWEN_SIZES | {
     "architectures": ["WeDLMForCausalLM"],
@@ -252,6 +353,14 @@ def diffugpt_name(name):
     return name.replace("transformer.", "denoise_model.")
 
 
+def nemotron_name(name):
+    """Ministral 3 as the encoder of another class, with a head of another name."""
+    if name == "lm_head.weight":
+        return "diffusion_head.weight"
+    assert name.startswith("model.")
+    return "encoder" + name.removeprefix("model")
+
+
 def hub_gpt2_name(name):
     return name.removeprefix("transformer.")
 
@@ -288,6 +397,36 @@ FORMATS = {
     "sdar": (SDAR, "qwen3", QWEN | {"head_dim": 6}, same, ()),
     "sdar-moe": (SDAR_MOE, "qwen3_moe", QWEN_MOE, same, ()),
     "rnd1": (RND1, "qwen3_moe", QWEN_MOE, same, ()),
+    "coda": (CODA, "qwen3", QWEN | {"head_dim": 6}, same, ()),
+    "illada": (
+        ILLADA,
+        "llama",
+        {"rope_theta": 5e5, "tie_word_embeddings": True},
+        same,
+        ("lm_head.weight",),
+    ),
+    "sdlm": (SDLM, "qwen2", QWEN, same, ()),
+    "nemotron-labs": (
+        NEMOTRON,
+        "ministral3",
+        {"rope_parameters": NEMOTRON["rope_parameters"], "rms_norm_eps": 1e-5},
+        nemotron_name,
+        (),
+    ),
+    "stable-diffcoder": (STABLE_DIFFCODER, "llama", {"rope_theta": 5e5}, same, ()),
+    "stable-diffcoder's older class": (
+        STABLE_DIFFCODER
+        | {
+            "architectures": ["SeedDiffcoderForCausalLM"],
+            "auto_map": {
+                "AutoModelForCausalLM": "modeling_seed_diffcoder.SeedDiffcoderForCausalLM"
+            },
+        },
+        "llama",
+        {"rope_theta": 5e5},
+        same,
+        (),
+    ),
     "fast-dllm": (
         FAST_DLLM,
         "qwen2",
@@ -413,4 +552,46 @@ def test_a_wedlm_that_no_stock_class_computes_is_refused(published):
     (folder / "config.json").write_text(json.dumps(config))
     message = "'WeDLMForCausalLM' with qk_norm=True and attention_bias=True, which no stock class"
     with pytest.raises(ModelError, match=message):
+        load_mdm(MdmEntry(name="own", mdm=ModelSource(path=str(folder)), shift=False))
+
+
+def test_an_sdlm_whose_block_is_causal_is_refused(published):
+    folder, _, _ = published("sdlm")
+    for name in ("causal_attn", "casual_attn"):
+        (folder / "config.json").write_text(json.dumps(SDLM | {name: True}))
+        with pytest.raises(ModelError, match="causal_attn=true reads its block causally"):
+            load_mdm(MdmEntry(name="own", mdm=ModelSource(path=str(folder)), shift=True))
+
+
+@torch.no_grad()
+def test_one_checkpoint_is_a_pair_that_is_read_in_two_ways(published):
+    folder, module, _ = published("nemotron-labs")
+    both = ModelSource(path=str(folder))
+    pair = load_pair(
+        PairEntry(
+            name="own",
+            arm=both,
+            mdm=both,
+            shift=False,
+            attention="causal-prefix",
+            block_length=4,
+        )
+    )
+    assert pair.arm.weights_hash == pair.mdm.weights_hash
+    ids = torch.tensor([[1, 2, 3, 21, 21]])
+    rest = torch.ones_like(ids), torch.arange(5)[None]
+    full = module.base_model(ids).last_hidden_state
+    set_attention(module, "causal")
+    causal = module.base_model(ids).last_hidden_state
+    torch.testing.assert_close(pair.arm.hidden(ids, *rest), causal, rtol=0, atol=1e-5)
+    read = pair.mdm.hidden(ids, *rest)
+    # What is before the block is the ARM's to the last digit but rounding; the block is not.
+    torch.testing.assert_close(read[:, :2], causal[:, :2], rtol=0, atol=1e-5)
+    assert (read - causal)[:, 2:].abs().max() > 1e-2 < (read - full)[:, 2:].abs().max()
+
+
+def test_an_illada_with_norms_that_llama_does_not_compute_is_refused(published):
+    folder, _, _ = published("illada")
+    (folder / "config.json").write_text(json.dumps(ILLADA | {"layer_norm_eps": 1e-5}))
+    with pytest.raises(ModelError, match="layer_norm_eps=1e-05 has norms that Llama does not"):
         load_mdm(MdmEntry(name="own", mdm=ModelSource(path=str(folder)), shift=False))

@@ -70,3 +70,16 @@ def test_weights_without_an_embedding_of_the_mask_token_are_refused(pair_of):
     wider = replace(pair.mdm, mask_token_id=23)
     with pytest.raises(ModelError, match="the mask token 23 of 'x' is outside its 23 embeddings"):
         read_like(pair.arm, wider, name="x")
+
+
+def test_the_arms_weights_are_read_block_by_block_as_the_mdm_is(pair_of):
+    pair = pair_of()
+    mdm = replace(pair.mdm, attention="causal-prefix", block_length=3)
+    read = read_like(pair.arm, mdm, name="arm, by blocks")
+    assert (read.attention, read.block_length, read.kind) == ("causal-prefix", 3, "mdm")
+    mask = read.mask_token_id
+    # The block is 4, mask, 5: its first token sees the last, and what is before it sees neither.
+    one, other = (hidden(read, [3, 4, mask, last, 6]) for last in (5, 9))
+    assert torch.equal(one[:, 0], other[:, 0]) and not torch.equal(one[:, 1], other[:, 1])
+    back = read_like(mdm, pair.arm, name="mdm, causal")
+    assert (back.attention, back.block_length) == ("causal", None)

@@ -16,10 +16,12 @@ from mechshift.posttraining import PosttrainConfig
 from mechshift.run import (
     AttributionSettings,
     EvaluationSettings,
+    GraphSettings,
     PairOptions,
     RunSettings,
     TrajectorySettings,
 )
+from mechshift.run.semantics import ANALYSE
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig
 
@@ -274,3 +276,18 @@ def test_a_pair_is_made_of_one_base_and_two_adapters(tmp_path):
     assert torch.equal(
         pair.arm.module.get_parameter("model.layers.0.self_attn.v_proj.weight"), before
     )
+
+
+def test_experts_are_refused_where_their_stage_is_left_out_or_there_are_none():
+    experts = GraphSettings(experts=True)
+    with pytest.raises(ConfigError, match="--graph.experts scores experts in the stage semantics"):
+        RunSettings(graph=experts, skip=("semantics",))
+
+    def check(pair, graph=experts):
+        ANALYSE.check(RunSettings(models=PairOptions(pair=pair), graph=graph))
+
+    for dense in ("tiny", "dream-7b"):
+        with pytest.raises(ConfigError, match=f"layers of pair '{dense}' hold one MLP each"):
+            check(dense)
+        check(dense, GraphSettings())
+    check("sdar-30b-a3b")

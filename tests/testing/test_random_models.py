@@ -22,12 +22,18 @@ def test_a_model_attends_as_its_kind_does_and_is_the_stock_class(architecture, k
 
 @pytest.mark.parametrize(
     ("kind", "attention"),
-    [("arm", "full"), ("mdm", "causal"), ("mdm", "block-causal"), ("mdm", "observed-first")],
+    [
+        ("arm", "full"),
+        ("mdm", "causal"),
+        ("mdm", "block-causal"),
+        ("mdm", "observed-first"),
+        ("mdm", "causal-prefix"),
+    ],
 )
 def test_attention_can_be_chosen_against_the_kind(kind, attention):
     model = random_language_model("qwen2", kind, attention=attention)
     assert model.attention == attention
-    assert (model.block_length is None) == (attention != "block-causal")
+    assert (model.block_length is None) == (attention not in ("block-causal", "causal-prefix"))
     probe_attention(model.module, attention, model.block_length)
 
 

@@ -3,6 +3,9 @@
 from mechshift.attribution._eap import End as End
 from mechshift.attribution._eap import eap as eap
 from mechshift.attribution._eap_ig import eap_ig as eap_ig
+from mechshift.attribution._expert_attribution import ExpertScores as ExpertScores
+from mechshift.attribution._expert_attribution import exact_expert_scores as exact_expert_scores
+from mechshift.attribution._expert_attribution import expert_attribution as expert_attribution
 from mechshift.attribution._neuron_attribution import neuron_attribution as neuron_attribution
 from mechshift.attribution._node_attribution import node_attribution as node_attribution
 from mechshift.attribution._position_flow import position_flow as position_flow

@@ -167,6 +167,7 @@ def flow(
 def analyse(
     folder: Positional[Path],
     settings: Annotated[SemanticsSettings, Unprefixed] = SemanticsSettings(),
+    experts: bool = False,
     device: str = "auto",
     quiet: bool = False,
 ) -> None:
@@ -179,10 +180,12 @@ def analyse(
     Args:
         folder: a run folder with scores.
         settings: how much is kept, resamples, threshold of a role.
+        experts: score each expert of a mixture of experts too.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
-    analyse_pair(folder, load_stored_pair(folder, device), settings, quiet=quiet)
+    pair = load_stored_pair(folder, device)
+    analyse_pair(folder, pair, settings, experts=experts, quiet=quiet)
 
 
 def explain(

@@ -102,8 +102,9 @@ def build_canvases(
 
     Raises:
         DenoisingError: the schedule is for other examples, an example holds the mask token, a
-            token has no embedding, an ARM example has a suffix, or nothing stands before a target
-            that must be predicted from the position to its left.
+            token has no embedding, an ARM example has a suffix, nothing stands before a target
+            that must be predicted from the position to its left, or a step commits a token outside
+            the block that the model denoises.
     """
     _check_schedule(examples, schedule)
     canvases: list[Canvas] = []
@@ -154,7 +155,7 @@ def _masked_canvases(
     first = len(example.prefix_ids) - int(model.shift)
     for step in range(int(commit_step.max()) + 1):
         middle = masked_target(model, example.target_ids, (commit_step < step).tolist())
-        yield Canvas(
+        canvas = Canvas(
             example=row,
             cluster=cluster,
             clean_ids=example.prefix_ids + middle + example.suffix_ids,
@@ -163,6 +164,20 @@ def _masked_canvases(
                 _readout(example, step, 0, first + int(target), int(target))
                 for target in np.flatnonzero(commit_step == step)
             ),
+        )
+        _check_block(model, example, canvas)
+        yield canvas
+
+
+def _check_block(model: LanguageModel, example: EncodedExample, canvas: Canvas) -> None:
+    block = model.denoised(canvas.clean_ids)
+    outside = [readout for readout in canvas.readouts if readout.position not in block]
+    if outside:
+        raise DenoisingError(
+            f"step {outside[0].step} commits target token {outside[0].target_position} of example"
+            f" '{example.id}' of task '{example.task}', which is outside the block of"
+            f" {model.block_length} positions that '{model.name}' denoises then; commit from left"
+            " to right, in more steps."
         )
 
 

@@ -8,6 +8,9 @@ MDM:
 3. let the sampler say which positions take which tokens (see `samplers`), and write them;
 4. repeat from 2 until nothing is masked, or to the end for a sampler that may mask again.
 
+Of a model that denoises one block at a time (`LanguageModel.denoised`) the sampler is offered the
+masked positions of that block.
+
 A step that is known to commit nothing needs no forward pass and gets none. Everything is
 deterministic up to rounding and independent of how examples are batched, also with random draws.
 """
@@ -70,8 +73,9 @@ def decode(
 
     Raises:
         DenoisingError: an unknown order, a bad count, a number of steps that the sampler cannot
-            have, an example that the model cannot read or that is longer than its learned
-            positions, or logits that are not finite.
+            have, a sampler that does not write block by block where the model does, an example
+            that the model cannot read or that is longer than its learned positions, or logits that
+            are not finite.
     """
     sampler = sampler_named(order) if isinstance(order, str) else order
     if batch_size < 1:
@@ -137,13 +141,22 @@ def _write(model: LanguageModel, drafts: Sequence[Draft]) -> None:
 def _denoise(model: LanguageModel, drafts: Sequence[Draft]) -> None:
     """Let an MDM unmask every draft of a batch, step by step."""
     for step in range(max(draft.num_steps for draft in drafts)):
-        active = [draft for draft in drafts if draft.needs(step)]
+        active = [draft for draft in drafts if draft.needs(step, model)]
         if not active:
             continue
         logits = _read_logits(model, active)
-        shares = logits.split([len(draft.read) for draft in active])
+        shares = logits.split([len(draft.read(model)) for draft in active])
         for draft, share in zip(active, shares, strict=True):
-            draft.apply(step, draft.sampler.commit(draft.state(step), share))
+            draft.apply(step, draft.sampler.commit(draft.state(step, model), share))
+    unfinished = [draft for draft in drafts if draft.masked]
+    if unfinished and model.attention == "causal-prefix":
+        example = unfinished[0].example
+        raise DenoisingError(
+            f"{unfinished[0].sampler!r} leaves {len(unfinished[0].masked)} tokens of example"
+            f" '{example.id}' of task '{example.task}' masked: '{model.name}' denoises one block of"
+            f" {model.block_length} positions at a time, for which it was not made; choose the"
+            " order confidence, left-to-right or random."
+        )
 
 
 @torch.no_grad()
@@ -152,11 +165,12 @@ def _read_logits(model: LanguageModel, drafts: Sequence[Draft]) -> Float[Tensor,
     canvases = [draft.canvas(model) for draft in drafts]
     ids, mask, position_ids = pad_left(canvases, model.device)
     hidden = model.hidden(ids, mask, position_ids)
-    rows = [row for row, draft in enumerate(drafts) for _ in draft.read]
+    read = [draft.read(model) for draft in drafts]
+    rows = [row for row, targets in enumerate(read) for _ in targets]
     columns = [
         ids.shape[1] - len(canvas) + len(draft.example.prefix_ids) + target - int(model.shift)
-        for draft, canvas in zip(drafts, canvases, strict=True)
-        for target in draft.read
+        for draft, canvas, targets in zip(drafts, canvases, read, strict=True)
+        for target in targets
     ]
     logits = model.parts.unembedding(hidden[rows, columns])
     _check_finite(model, logits, [drafts[row] for row in rows])

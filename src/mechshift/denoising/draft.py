@@ -6,6 +6,7 @@ from mechshift.denoising.canvas import masked_target
 from mechshift.denoising.encoded import EncodedExample
 from mechshift.denoising.samplers import Commit, Sampler, StepState
 from mechshift.denoising.trace import Trace, TraceStep
+from mechshift.errors import DenoisingError
 from mechshift.models import LanguageModel
 
 
@@ -37,28 +38,44 @@ class Draft:
     def masked(self) -> list[int]:
         return [target for target, written in enumerate(self.written) if not written]
 
-    @property
-    def read(self) -> list[int]:
-        """The target positions whose logits the sampler wants."""
-        return list(range(len(self.tokens))) if self.sampler.reads_committed else self.masked
+    def offered(self, model: LanguageModel) -> list[int]:
+        """The masked positions that this model denoises now: all, or those of its block."""
+        first = len(self.example.prefix_ids) - int(model.shift)
+        block = model.denoised(self.canvas(model))
+        return [target for target in self.masked if first + target in block]
 
-    def state(self, step: int) -> StepState:
+    def read(self, model: LanguageModel) -> list[int]:
+        """The target positions whose logits the sampler wants."""
+        everything = self.sampler.reads_committed
+        return list(range(len(self.tokens))) if everything else self.offered(model)
+
+    def state(self, step: int, model: LanguageModel) -> StepState:
         return StepState(
             step=step,
             num_steps=self.num_steps,
             num_targets=len(self.tokens),
-            masked=tuple(self.masked),
+            masked=tuple(self.offered(model)),
             seed=self.seed,
             example=self.row,
         )
 
-    def needs(self, step: int) -> bool:
-        """Whether this step may change anything."""
-        return (
-            step < self.num_steps
-            and bool(self.read)
-            and self.sampler.num_commits(self.state(step)) != 0
-        )
+    def needs(self, step: int, model: LanguageModel) -> bool:
+        """Whether this step may change anything.
+
+        Raises:
+            DenoisingError: it commits more tokens than the model denoises at a time.
+        """
+        if step >= self.num_steps or not self.read(model):
+            return False
+        state = self.state(step, model)
+        commits = self.sampler.num_commits(state)
+        if commits is not None and commits > len(state.masked):
+            raise DenoisingError(
+                f"step {step} of {self.num_steps} writes {commits} tokens of example"
+                f" '{self.example.id}' of task '{self.example.task}', and '{model.name}' denoises"
+                f" {len(state.masked)} of them at a time, one block; take more denoising steps."
+            )
+        return commits != 0
 
     def canvas(self, model: LanguageModel) -> tuple[int, ...]:
         middle = masked_target(model, self.tokens, self.written)

@@ -25,4 +25,5 @@ from mechshift.interventions.hooking import Removable as Removable
 from mechshift.interventions.hooking import gradients_given as gradients_given
 from mechshift.interventions.hooking import removing as removing
 from mechshift.interventions.hooking import ungrouped_heads as ungrouped_heads
+from mechshift.interventions.mlp_output import added_to_mlp_output as added_to_mlp_output
 from mechshift.interventions.patched_projections import Arguments as Arguments

@@ -28,6 +28,7 @@ from mechshift.graph import Graph
 from mechshift.interventions.hooking import Removable, removing
 from mechshift.models import DecoderParts
 from mechshift.models.block_attention import BlockCausalDecoder
+from mechshift.models.causal_prefix import CausalPrefixDecoder
 from mechshift.models.observed_first import ObservedFirstDecoder
 
 SiteKind = Literal["input", "heads", "mlp", "neurons"]
@@ -133,7 +134,7 @@ class PassPositions:
 def noted_positions(parts: DecoderParts) -> Iterator[PassPositions]:
     """Note the position ids of every forward pass; with a cache they are those of new tokens."""
     decoder = parts.decoder
-    if isinstance(decoder, BlockCausalDecoder | ObservedFirstDecoder):
+    if isinstance(decoder, BlockCausalDecoder | CausalPrefixDecoder | ObservedFirstDecoder):
         module: object = decoder.decoder
     else:
         module = decoder

@@ -120,6 +120,38 @@ LLADA_NAMES = {
     r"\.ff_out\.": ".mlp.down_proj.",
 }
 
+NEMOTRON_NAMES = {r"^encoder\.": "model.", r"^diffusion_head\.": "lm_head."}
+
+
+def _sdlm_settings(config: Settings) -> Settings:
+    """SDLM's settings are Qwen2's and its own, which `causal-prefix` attention presupposes.
+
+    Raises:
+        ModelError: a model whose block is read causally.
+    """
+    # The first published files spelt it otherwise.
+    if config.get("causal_attn") or config.get("casual_attn"):
+        raise ModelError(
+            "an SDLM model with causal_attn=true reads its block causally, which no attention here"
+            " does; the published ones have false."
+        )
+    return config
+
+
+def _illada_settings(config: Settings) -> Settings:
+    """Settings of an iLLaDA: they are Llama's, as long as it has Llama's norms.
+
+    Raises:
+        ModelError: a model with LayerNorm.
+    """
+    if config.get("layer_norm_eps") is not None:
+        raise ModelError(
+            f"an iLLaDA model with layer_norm_eps={config['layer_norm_eps']!r} has norms that Llama"
+            " does not compute; with null it has Llama's."
+        )
+    return config
+
+
 DIFFUGPT_NAMES = {
     r"^denoise_model\.": "transformer.",
     r"^embed_tokens\.": "transformer.wte.",
@@ -133,7 +165,13 @@ FORMATS = (
         renamed=DIFFUGPT_NAMES,
     ),
     CheckpointFormat(
-        architectures=("LlamaForCausalLM",), model_type="llama", model_class=LlamaForCausalLM
+        architectures=(
+            "LlamaForCausalLM",
+            "StableDiffcoderForCausalLM",
+            "SeedDiffcoderForCausalLM",
+        ),
+        model_type="llama",
+        model_class=LlamaForCausalLM,
     ),
     CheckpointFormat(
         architectures=("MistralForCausalLM",), model_type="mistral", model_class=MistralForCausalLM
@@ -189,6 +227,27 @@ FORMATS = (
         wants={"qk_norm": False, "attention_bias": True},
     ),
     CheckpointFormat(
+        architectures=("SDLMQwen2ForCausalLM",),
+        model_type="qwen2",
+        model_class=Qwen2ForCausalLM,
+        translate=_sdlm_settings,
+    ),
+    CheckpointFormat(
+        architectures=("NemotronLabsDiffusionModel",),
+        model_type="nemotron_labs_diffusion",
+        model_class=Ministral3ForCausalLM,
+        renamed=NEMOTRON_NAMES,
+    ),
+    CheckpointFormat(
+        architectures=("CoDALanguageModel",), model_type="CoDA", model_class=Qwen3ForCausalLM
+    ),
+    CheckpointFormat(
+        architectures=("ILLaDAForCausalLM",),
+        model_type="illada",
+        model_class=LlamaForCausalLM,
+        translate=_illada_settings,
+    ),
+    CheckpointFormat(
         architectures=("SDARMoeForCausalLM",),
         model_type="sdar_moe",
         model_class=Qwen3MoeForCausalLM,
@@ -212,7 +271,8 @@ FORMATS = (
         translate=_llada_settings,
     ),
 )
-"""The known formats. DiffuGPT keeps GPT-2's settings and wraps its modules in other names."""
+"""The known formats. DiffuGPT keeps GPT-2's settings and wraps its modules in other names.
+Stable-DiffCoder's class is Llama's with a `generate` of its own, and was first called otherwise."""
 
 WRAPPERS = ("DiscreteDiffusionModel",)
 """Classes that wrap a stock model; `model_type` then says which (DiffuGPT, DiffuLLaMA)."""

@@ -7,6 +7,7 @@ asked of the hub (`fetched`).
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,15 @@ def resolve_folder(path: str, revision: str | None) -> Path:
             f"'{path}' is not a local folder, and fetching it from the hub failed:"
             f" {first_line(error)}"
         ) from error
+
+
+def hub_commit(folder: Path) -> str | None:
+    """The commit that a folder of the hub's cache holds; None: any other folder."""
+    commit = folder.name
+    in_cache = folder.parent.name == "snapshots" and folder.parent.parent.name.startswith(
+        "models--"
+    )
+    return commit if in_cache and re.fullmatch(r"[0-9a-f]{40}", commit) else None
 
 
 def local_folder(source: ModelSource, name: str) -> Path | None:

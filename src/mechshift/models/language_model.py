@@ -6,7 +6,7 @@ of one short random sequence; it does not show that the weights were trained wit
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,13 +21,21 @@ from mechshift.errors import ModelError
 from mechshift.graph import Graph
 from mechshift.models.architecture import decoder_parts
 from mechshift.models.block_attention import BlockCausalDecoder
+from mechshift.models.causal_prefix import CausalPrefixDecoder, denoised_block
 from mechshift.models.observed_first import ObservedFirstDecoder
 from mechshift.models.parts import DecoderParts
 
 Kind = Literal["arm", "mdm"]
-Attention = Literal["causal", "full", "block-causal", "observed-first"]
+Attention = Literal["causal", "full", "block-causal", "observed-first", "causal-prefix"]
 """`observed-first`: causal over the tokens in another order, all that are not masked before all
-that are (`observed_first`)."""
+that are (`observed_first`). `causal-prefix`: causal, but for the block that is being denoised,
+which is read in both directions (`causal_prefix`)."""
+
+ASKS_WHAT_IS_MASKED = ("observed-first", "causal-prefix")
+"""Attention that depends on which tokens are masked; no ARM's."""
+
+HAS_BLOCKS = ("block-causal", "causal-prefix")
+"""Attention with a block length."""
 
 PROBE_LENGTH = 8
 """Tokens in the sequence that `probe_attention` reads."""
@@ -57,7 +65,9 @@ class LanguageModel:
     """SHA-256 of what decides how the weights and a text are read: the model's config.json and the
     tokenizer's files, in hexadecimal. Empty for a model that was made in memory."""
     block_length: int | None = None
-    """Positions in a block; for block-causal attention only."""
+    """Positions in a block; for block-causal and causal-prefix attention only."""
+    revision: str | None = None
+    """Commit on the hub that the weights are of; None: they are in a folder that names none."""
 
     def __post_init__(self) -> None:
         if self.kind == "arm" and not self.shift:
@@ -67,10 +77,10 @@ class LanguageModel:
             )
         if self.kind == "mdm" and self.mask_token_id is None:
             raise ModelError(f"'{self.name}' is an MDM without a mask token; set mask_token_id.")
-        if self.attention == "observed-first" and self.kind == "arm":
+        if self.attention in ASKS_WHAT_IS_MASKED and self.kind == "arm":
             raise ModelError(
-                f"'{self.name}' is an ARM, in which no token is masked; observed-first attention is"
-                " an MDM's, and causal attention is what is left of it: set attention='causal'."
+                f"'{self.name}' is an ARM, in which no token is masked; {self.attention} attention"
+                " is an MDM's, and causal attention is what is left of it: set attention='causal'."
             )
         _check_block_length(self.attention, self.block_length)
         if self.mask_token_id is not None and not 0 <= self.mask_token_id < self.vocab_size:
@@ -110,6 +120,16 @@ class LanguageModel:
             num_key_value_groups=parts.num_key_value_heads if grouped else parts.num_heads,
         )
 
+    def denoised(self, ids: Sequence[int]) -> range:
+        """The positions of a canvas whose logits this model was trained to give.
+
+        All, but under causal-prefix attention, where they are those of one block.
+        """
+        if self.attention != "causal-prefix":
+            return range(len(ids))
+        assert self.mask_token_id is not None and self.block_length is not None
+        return denoised_block(ids, self.mask_token_id, self.block_length)
+
     def hidden(
         self,
         input_ids: Int64[Tensor, "batch position"],
@@ -121,7 +141,8 @@ class LanguageModel:
         """Hidden states after the final norm; the unembedding is left to the caller.
 
         Args:
-            input_ids: tokens; under observed-first attention they also say which are masked.
+            input_ids: tokens; under observed-first and causal-prefix attention they also say which
+                are masked.
             attention_mask: 1 at tokens, 0 at padding.
             position_ids: counted from the first token of a row.
             embeddings: read in place of those of the tokens.
@@ -139,7 +160,7 @@ class LanguageModel:
         read: dict[str, Tensor] = (
             {"input_ids": input_ids} if embeddings is None else {"inputs_embeds": embeddings}
         )
-        if self.attention == "observed-first":
+        if self.attention in ASKS_WHAT_IS_MASKED:
             assert self.mask_token_id is not None
             read["is_masked"] = torch.eq(input_ids, self.mask_token_id)
         output = self.parts.decoder(
@@ -152,9 +173,9 @@ def set_attention(module: PreTrainedModel, attention: str) -> None:
     """Make the model's attention causal or not, in place, through `config.is_causal`.
 
     transformers >= 5.2 reads that attribute at every forward. Setting it on the attention modules
-    instead is ignored by the eager implementation, so it is not done. For block-causal and
-    observed-first attention the mask comes with each call, from `LanguageModel.parts`; called by
-    itself, the module then attends in full.
+    instead is ignored by the eager implementation, so it is not done. For all other attention the
+    mask comes with each call, from `LanguageModel.parts`; called by itself, the module then attends
+    in full.
 
     Raises:
         ModelError: any other attention.
@@ -170,7 +191,7 @@ def _attending_parts(
 ) -> DecoderParts:
     """The parts of a model whose attention has been set, with the decoder's mask if it takes one.
 
-    Observed-first attention's takes one argument more: `is_masked`.
+    That of `ASKS_WHAT_IS_MASKED` takes one argument more: `is_masked`.
     """
     parts = decoder_parts(module)
     if attention in ("causal", "full"):
@@ -179,20 +200,21 @@ def _attending_parts(
     if attention == "observed-first":
         return replace(parts, decoder=ObservedFirstDecoder(decoder=parts.decoder))
     assert block_length is not None
-    decoder = BlockCausalDecoder(decoder=parts.decoder, block_length=block_length)
-    return replace(parts, decoder=decoder)
+    kind = CausalPrefixDecoder if attention == "causal-prefix" else BlockCausalDecoder
+    return replace(parts, decoder=kind(decoder=parts.decoder, block_length=block_length))
 
 
 def _check_block_length(attention: Attention, block_length: int | None) -> None:
-    if attention == "block-causal":
+    if attention in HAS_BLOCKS:
         if block_length is None or block_length < 2:
             raise ModelError(
-                f"block-causal attention with block_length={block_length}; give the length that"
+                f"{attention} attention with block_length={block_length}; give the length that"
                 " the model was trained with, at least 2 (a block of 1 is causal attention)."
             )
     elif block_length is not None:
         raise ModelError(
-            f"block_length={block_length} belongs to block-causal attention, not to '{attention}'."
+            f"block_length={block_length} belongs to {' and '.join(HAS_BLOCKS)} attention, not to"
+            f" '{attention}'."
         )
 
 
@@ -211,7 +233,8 @@ def probe_attention(
     Replaces the last of a few random tokens, a few times, and looks at the logits at position 0:
     some must change under full attention, and all must stay exactly as they were under causal
     attention. Under block-causal attention both must hold, within the first block and beyond it;
-    under observed-first attention, with position 0 masked and with it not.
+    under observed-first attention, with position 0 masked and with it not. Under causal-prefix
+    attention position 0 must see its block where it is masked, and nothing else.
     It runs in the model's own precision: a float32 copy of a bfloat16 model may not fit, and a few
     replacements over a whole vocabulary cannot all be rounded away.
 
@@ -220,26 +243,39 @@ def probe_attention(
     """
     _check_block_length(attention, block_length)
     parts = _attending_parts(module, attention, block_length)
-    seen, unseen = {
-        "full": (PROBE_LENGTH, None),
-        "causal": (None, PROBE_LENGTH),
-        "block-causal": (block_length, (block_length or 0) + 1),
-        "observed-first": (PROBE_LENGTH, PROBE_LENGTH),
-    }[attention]
-    masked = None if attention != "observed-first" else True
     verdict = f"its attention is not {attention}"
-    if seen is not None and _first_logits_change(module, parts, seen, masked) == 0.0:
-        raise ModelError(
-            f"changing token {seen - 1} left the logits at position 0 unchanged, where {attention}"
-            f" attention sees it: {verdict}. Is it causal? Then set attention='causal'."
-        )
-    masked = None if masked is None else False
-    if unseen is not None and (change := _first_logits_change(module, parts, unseen, masked)):
-        raise ModelError(
-            f"changing token {unseen - 1} moved the logits at position 0 by {change:.3g}, where"
-            f" {attention} attention does not see it: {verdict}. Is it full? Then set"
-            " attention='full'."
-        )
+    for length, masked, sees in _probes(attention, block_length):
+        change = _first_logits_change(module, parts, length, masked)
+        if sees and change == 0.0:
+            raise ModelError(
+                f"changing token {length - 1} left the logits at position 0 unchanged, where"
+                f" {attention} attention sees it: {verdict}. Is it causal? Then set"
+                " attention='causal'."
+            )
+        if not sees and change:
+            raise ModelError(
+                f"changing token {length - 1} moved the logits at position 0 by {change:.3g}, where"
+                f" {attention} attention does not see it: {verdict}. Is it full? Then set"
+                " attention='full'."
+            )
+
+
+def _probes(
+    attention: Attention, block_length: int | None
+) -> tuple[tuple[int, bool | None, bool], ...]:
+    """Length of the text, whether position 0 is masked, and whether it sees the last token."""
+    block = block_length or 0
+    return {
+        "full": ((PROBE_LENGTH, None, True),),
+        "causal": ((PROBE_LENGTH, None, False),),
+        "block-causal": ((block, None, True), (block + 1, None, False)),
+        "observed-first": ((PROBE_LENGTH, True, True), (PROBE_LENGTH, False, False)),
+        "causal-prefix": (
+            (block, True, True),
+            (block + 1, True, False),
+            (PROBE_LENGTH, False, False),
+        ),
+    }[attention]
 
 
 @torch.no_grad()

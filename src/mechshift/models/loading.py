@@ -31,6 +31,7 @@ from mechshift.models.folders import (
     ModelSource,
     check_no_adapter,
     first_line,
+    hub_commit,
     read_config,
     resolve_folder,
     settings_hash,
@@ -110,7 +111,7 @@ def load_language_model(
         kind: "arm" or "mdm".
         attention: how it attends; the probe refuses a model that does not.
         shift: whether the logits at position i predict token i + 1.
-        block_length: positions in a block, for block-causal attention.
+        block_length: positions in a block, for block-causal and causal-prefix attention.
         mask_token_id: None: from config.json, else from the tokenizer.
         parent_tokenizer: the ARM's, used for an MDM whose own needs remote code.
         dtype: "float32" or "bfloat16".
@@ -148,6 +149,7 @@ def load_language_model(
         mask_token_id=mask,
         weights_hash=_hash(folder, adapter),
         settings_hash=settings_hash(folder, tokenizer_folder),
+        revision=hub_commit(folder),
     )
     probe_attention(module, attention, block_length)
     return model

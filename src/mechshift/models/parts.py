@@ -5,12 +5,12 @@ what differs between architectures: weights stored transposed, projections fused
 norms that remove the mean or store their weight less 1, and norms of what a block writes.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -142,6 +142,33 @@ class OutputMap:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Mixture:
+    """The experts of a layer: what each returns of a token, and which are asked with what weight.
+
+    The MLP's output is the sum over a token's experts of routing weight times what one returns.
+    """
+
+    num_experts: int
+    route: Callable[[Tensor], tuple[Tensor, Tensor]]
+    """Normed stream [token, d_model] -> the experts of each token [token, choice], and their
+    weights [token, choice]."""
+    returned: Callable[[int, Tensor], Tensor]
+    """An expert and the normed stream of some tokens [token, d_model] -> what it returns of them,
+    before its weight [token, d_model]."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ExpertOutput:
+    """What one expert writes, where any token is sent to it."""
+
+    expert: int
+    token: Int64[Tensor, " token"]
+    """Which of the tokens are sent to it."""
+    written: Float[Tensor, "token d_model"]
+    """Routing weight times what it returns; elsewhere it writes nothing."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class LayerParts:
     """The modules of one transformer block, which norms what attention and MLP read."""
 
@@ -172,6 +199,8 @@ class LayerParts:
     mlp_down: Projection | None
     """d_mlp -> d_model, the last map of `mlp`; its input is the MLP's hidden neurons. None for a
     mixture of experts, whose neurons no module reads."""
+    mixture: Mixture | None = None
+    """The experts whose sum `mlp` returns; None where it is one MLP."""
 
     @property
     def head_map(self) -> OutputMap:
@@ -199,6 +228,21 @@ class LayerParts:
         output: Tensor = self.mlp(self.mlp_norm(stream))
         return output if self.mlp_post_norm is None else self.mlp_post_norm(output)
 
+    def run_experts(self, stream: Float[Tensor, "token d_model"]) -> Iterator[ExpertOutput]:
+        """What each expert writes when the MLP reads this residual stream; they add up to its.
+
+        Experts that no token is sent to are left out.
+        """
+        assert self.mixture is not None and self.mlp_post_norm is None
+        normed = self.mlp_norm(stream)
+        chosen, weights = self.mixture.route(normed)
+        for expert in range(self.mixture.num_experts):
+            token, choice = torch.where(chosen == expert)
+            if len(token):
+                returned = self.mixture.returned(expert, normed[token])
+                written = returned * weights[token, choice, None].to(returned.dtype)
+                yield ExpertOutput(expert=expert, token=token, written=written)
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecoderParts:
@@ -225,6 +269,12 @@ class DecoderParts:
         """Hidden neurons of each MLP; 0 where some layer holds a mixture of experts."""
         maps = [layer.mlp_down for layer in self.layers]
         return 0 if None in maps else int(self.layers[0].neuron_map.weight.shape[1])
+
+    @property
+    def num_experts(self) -> int:
+        """Experts of each layer; 0 where some layer has one MLP."""
+        mixtures = [layer.mixture for layer in self.layers]
+        return 0 if mixtures[0] is None or None in mixtures else mixtures[0].num_experts
 
 
 def narrowest_window(config: PreTrainedConfig) -> int | None:

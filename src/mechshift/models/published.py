@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import Attention
 from mechshift.models.published_shapes import PUBLISHED_SHAPES
+from mechshift.models.revisions import REVISIONS
 from mechshift.models.shapes import ModelShape
 
 
@@ -25,7 +26,7 @@ class MdmEntry:
     """Whether the MDM's logits at position i predict token i + 1. An ARM's always do."""
     attention: Attention = "full"
     block_length: int | None = None
-    """Positions in a block; for block-causal attention only."""
+    """Positions in a block; for block-causal and causal-prefix attention only."""
     mask_token_id: int | None = None
     """None: from the MDM's config.json, else from its tokenizer."""
     description: str = ""
@@ -72,9 +73,22 @@ OPEN_DCODER = "code of pengzhangzhi/Open-dLLM"
 OPDLM = "code of divelab/OPDLM and a model card"
 WEDLM = "code of Tencent/WeDLM; others got equal logits from stock Qwen3; base parent presumed"
 WEDLM_7B = "code and readme of Tencent/WeDLM; its config.json has not been seen"
+CODA = "code of SalesforceAIResearch/CoDA and config.json; its file attention.py was not seen"
+ILLADA = "its class as others copied it, and their notes; its config.json was not seen"
+SDLM = "code of OpenGVLab/SDLM and config.json of the 32B and the 3B-D8"
+NEMOTRON = "its own class on Ministral 3, and code that loads it by these names"
+STABLE_DIFFCODER = "its own class on Llama and config.json; parent is a checkpoint before annealing"
 LLADA = "code of ML-GSAI/LLaDA; stock Llama gave equal logits on random weights"
 
+LLADA_SCRATCH = "LLaDA, 8B parameters, trained from scratch"
+ILLADA_SCRATCH = "iLLaDA, 8B parameters, trained from scratch"
+
 CODER_7B = "Qwen2.5-Coder-7B"
+
+
+def _on_the_hub(path: str) -> ModelSource:
+    """A repository, at its commit where one is known."""
+    return ModelSource(path=path, revision=REVISIONS.get(path))
 
 
 def _pairs() -> Iterator[PairEntry]:
@@ -109,6 +123,7 @@ def _pairs() -> Iterator[PairEntry]:
     yield from _small_qwen_pairs()
     yield from _block_pairs()
     yield from _wedlm_pairs()
+    yield from _causal_prefix_pairs()
     yield from _mixture_pairs()
 
 
@@ -124,8 +139,8 @@ def _dream_pairs() -> Iterator[PairEntry]:
     ):
         yield PairEntry(
             name=name,
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=mdm),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(mdm),
             shift=True,
             mask_token_id=151666,
             description=f"{mdm.split('/')[1]} (15 GB each)",
@@ -147,8 +162,8 @@ def _diffullama_pairs() -> Iterator[PairEntry]:
     ):
         yield PairEntry(
             name=name,
-            arm=ModelSource(path=arm),
-            mdm=ModelSource(path=f"diffusionfamily/{mdm}"),
+            arm=_on_the_hub(arm),
+            mdm=_on_the_hub(f"diffusionfamily/{mdm}"),
             shift=True,
             mask_token_id=mask_token_id,
             description=description,
@@ -159,20 +174,30 @@ def _diffullama_pairs() -> Iterator[PairEntry]:
 def _small_qwen_pairs() -> Iterator[PairEntry]:
     yield PairEntry(
         name="open-dcoder-0.5b",
-        arm=ModelSource(path="Qwen/Qwen2.5-Coder-0.5B"),
-        mdm=ModelSource(path="fredzzp/open-dcoder-0.5B"),
+        arm=_on_the_hub("Qwen/Qwen2.5-Coder-0.5B"),
+        mdm=_on_the_hub("fredzzp/open-dcoder-0.5B"),
         shift=True,
         description="Open-dCoder, 0.5B parameters",
         source=OPEN_DCODER,
     )
+    for kind in ("Base", "Instruct"):
+        yield PairEntry(
+            name="coda-1.7b" + ("" if kind == "Base" else "-instruct"),
+            arm=_on_the_hub("Qwen/Qwen3-1.7B"),
+            mdm=_on_the_hub(f"Salesforce/CoDA-v0-{kind}"),
+            shift=True,
+            mask_token_id=151669,
+            description=f"CoDA-v0-{kind}, 1.7B parameters",
+            source=CODA,
+        )
     for name, arm, mask_token_id in (
         ("a2d-coder-0.5b", "Qwen2.5-Coder-0.5B-Instruct", 151665),
         ("a2d-qwen3-0.6b", "Qwen3-0.6B", 151669),
     ):
         yield PairEntry(
             name=f"{name}-mdlm",
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-mdlm-v0.1"),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(f"dllm-hub/{arm}-diffusion-mdlm-v0.1"),
             shift=False,
             mask_token_id=mask_token_id,
             description="dllm's tiny A2D, full attention",
@@ -180,8 +205,8 @@ def _small_qwen_pairs() -> Iterator[PairEntry]:
         )
         yield PairEntry(
             name=f"{name}-bd3lm",
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=f"dllm-hub/{arm}-diffusion-bd3lm-v0.1"),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(f"dllm-hub/{arm}-diffusion-bd3lm-v0.1"),
             shift=False,
             attention="block-causal",
             block_length=32,
@@ -200,8 +225,8 @@ def _wedlm_pairs() -> Iterator[PairEntry]:
     ):
         yield PairEntry(
             name=name,
-            arm=ModelSource(path=f"Qwen/{arm}"),
-            mdm=ModelSource(path=f"tencent/{mdm}"),
+            arm=_on_the_hub(f"Qwen/{arm}"),
+            mdm=_on_the_hub(f"tencent/{mdm}"),
             shift=False,
             attention="observed-first",
             mask_token_id=151665,
@@ -210,12 +235,42 @@ def _wedlm_pairs() -> Iterator[PairEntry]:
         )
 
 
+def _causal_prefix_pairs() -> Iterator[PairEntry]:
+    for size, block_length in (("3B", 4), ("3B", 8), ("32B", 4)):
+        yield PairEntry(
+            name=f"sdlm-{size.lower()}-d{block_length}",
+            arm=_on_the_hub(f"Qwen/Qwen2.5-{size}"),
+            mdm=_on_the_hub(f"OpenGVLab/SDLM-{size}-D{block_length}"),
+            shift=True,
+            attention="causal-prefix",
+            block_length=block_length,
+            mask_token_id=151665,
+            description=f"SDLM, {size} parameters, {block_length} tokens at a time",
+            source=SDLM,
+        )
+    for size in ("3B", "8B", "14B"):
+        for kind in ("-Base", ""):
+            # One checkpoint: read causally it is the ARM, which its training went on with.
+            both = _on_the_hub(f"nvidia/Nemotron-Labs-Diffusion-{size}{kind}")
+            yield PairEntry(
+                name=f"nemotron-labs-{size}{kind}".lower(),
+                arm=both,
+                mdm=both,
+                shift=False,
+                attention="causal-prefix",
+                block_length=32,
+                mask_token_id=100,
+                description=f"Nemotron-Labs-Diffusion, {size}: one checkpoint, read in two ways",
+                source=NEMOTRON,
+            )
+
+
 def _block_pairs() -> Iterator[PairEntry]:
     for size in ("1.7B", "4B", "8B"):
         yield PairEntry(
             name=f"sdar-{size.lower()}",
-            arm=ModelSource(path=f"Qwen/Qwen3-{size}-Base"),
-            mdm=ModelSource(path=f"JetLM/SDAR-{size}-Chat"),
+            arm=_on_the_hub(f"Qwen/Qwen3-{size}-Base"),
+            mdm=_on_the_hub(f"JetLM/SDAR-{size}-Chat"),
             shift=False,
             attention="block-causal",
             block_length=4,
@@ -225,8 +280,8 @@ def _block_pairs() -> Iterator[PairEntry]:
         )
     yield PairEntry(
         name="trado-8b-instruct",
-        arm=ModelSource(path="Qwen/Qwen3-8B-Base"),
-        mdm=ModelSource(path="Gen-Verse/TraDo-8B-Instruct"),
+        arm=_on_the_hub("Qwen/Qwen3-8B-Base"),
+        mdm=_on_the_hub("Gen-Verse/TraDo-8B-Instruct"),
         shift=False,
         attention="block-causal",
         block_length=4,
@@ -234,11 +289,23 @@ def _block_pairs() -> Iterator[PairEntry]:
         description="TraDo, SDAR 8B after reinforcement learning",
         source=TRADO,
     )
+    for kind in ("Base", "Instruct"):
+        yield PairEntry(
+            name="stable-diffcoder-8b" + ("" if kind == "Base" else "-instruct"),
+            arm=_on_the_hub("ByteDance-Seed/Seed-Coder-8B-Base"),
+            mdm=_on_the_hub(f"ByteDance-Seed/Stable-DiffCoder-8B-{kind}"),
+            shift=False,
+            attention="block-causal",
+            block_length=4,
+            mask_token_id=5,
+            description=f"Stable-DiffCoder-8B-{kind}, of Seed-Coder",
+            source=STABLE_DIFFCODER,
+        )
     for size in ("1.5B", "7B"):
         yield PairEntry(
             name=f"fast-dllm-v2-{size.lower()}",
-            arm=ModelSource(path=f"Qwen/Qwen2.5-{size}-Instruct"),
-            mdm=ModelSource(path=f"Efficient-Large-Model/Fast_dLLM_v2_{size}"),
+            arm=_on_the_hub(f"Qwen/Qwen2.5-{size}-Instruct"),
+            mdm=_on_the_hub(f"Efficient-Large-Model/Fast_dLLM_v2_{size}"),
             shift=True,
             attention="block-causal",
             block_length=32,
@@ -249,8 +316,8 @@ def _block_pairs() -> Iterator[PairEntry]:
     for size in ("4B", "8B"):
         yield PairEntry(
             name=f"a2d-init-{size.lower()}",
-            arm=ModelSource(path=f"Qwen/Qwen3-{size}"),
-            mdm=ModelSource(path=f"divelab/Qwen3-{size}-a2d-init"),
+            arm=_on_the_hub(f"Qwen/Qwen3-{size}"),
+            mdm=_on_the_hub(f"divelab/Qwen3-{size}-a2d-init"),
             shift=False,
             attention="block-causal",
             block_length=4,
@@ -263,8 +330,8 @@ def _block_pairs() -> Iterator[PairEntry]:
 def _mixture_pairs() -> Iterator[PairEntry]:
     yield PairEntry(
         name="rnd1-30b-a3b",
-        arm=ModelSource(path="Qwen/Qwen3-30B-A3B"),
-        mdm=ModelSource(path="radicalnumerics/RND1-Base-0910"),
+        arm=_on_the_hub("Qwen/Qwen3-30B-A3B"),
+        mdm=_on_the_hub("radicalnumerics/RND1-Base-0910"),
         shift=True,
         mask_token_id=151669,
         description="RND1, a mixture of 128 experts (61 GB each)",
@@ -272,8 +339,8 @@ def _mixture_pairs() -> Iterator[PairEntry]:
     )
     yield PairEntry(
         name="sdar-30b-a3b",
-        arm=ModelSource(path="Qwen/Qwen3-30B-A3B-Base"),
-        mdm=ModelSource(path="JetLM/SDAR-30B-A3B-Chat"),
+        arm=_on_the_hub("Qwen/Qwen3-30B-A3B-Base"),
+        mdm=_on_the_hub("JetLM/SDAR-30B-A3B-Chat"),
         shift=False,
         attention="block-causal",
         block_length=4,
@@ -289,16 +356,18 @@ PAIRS: dict[str, PairEntry] = {entry.name: entry for entry in _pairs()}
 UNPAIRED_MDMS: dict[str, MdmEntry] = {
     name: MdmEntry(
         name=name,
-        mdm=ModelSource(path=hub),
+        mdm=_on_the_hub(f"GSAI-ML/{hub}"),
         shift=False,
-        mask_token_id=126336,
-        description="LLaDA, 8B parameters, trained from scratch",
-        source=LLADA,
+        mask_token_id=mask_token_id,
+        description=description,
+        source=source,
     )
-    for name, hub in (
-        ("llada-8b", "GSAI-ML/LLaDA-8B-Base"),
-        ("llada-8b-instruct", "GSAI-ML/LLaDA-8B-Instruct"),
-        ("llada-1.5", "GSAI-ML/LLaDA-1.5"),
+    for name, hub, mask_token_id, description, source in (
+        ("llada-8b", "LLaDA-8B-Base", 126336, LLADA_SCRATCH, LLADA),
+        ("llada-8b-instruct", "LLaDA-8B-Instruct", 126336, LLADA_SCRATCH, LLADA),
+        ("llada-1.5", "LLaDA-1.5", 126336, LLADA_SCRATCH, LLADA),
+        ("illada-8b", "iLLaDA-8B-Base", 5, ILLADA_SCRATCH, ILLADA),
+        ("illada-8b-instruct", "iLLaDA-8B-Instruct", 5, ILLADA_SCRATCH, ILLADA),
     )
 }
 """MDMs that were not made from an ARM: a control of their own kind."""

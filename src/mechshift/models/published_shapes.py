@@ -25,13 +25,13 @@ def _gpt2(num_layers: int, d_model: int, num_heads: int) -> ModelShape:
     )
 
 
-def _llama(d_mlp: int, vocab_size: int) -> ModelShape:
+def _llama(d_mlp: int, vocab_size: int, num_key_value_heads: int = 32) -> ModelShape:
     return ModelShape(
         family=FAMILIES["llama"],
         num_layers=32,
         d_model=4096,
         num_heads=32,
-        num_key_value_heads=32,
+        num_key_value_heads=num_key_value_heads,
         head_dim=128,
         d_mlp=d_mlp,
         vocab_size=vocab_size,
@@ -39,8 +39,26 @@ def _llama(d_mlp: int, vocab_size: int) -> ModelShape:
     )
 
 
+def _nemotron_labs(num_layers: int, d_model: int, d_mlp: int) -> ModelShape:
+    return ModelShape(
+        family=FAMILIES["ministral3"],
+        num_layers=num_layers,
+        d_model=d_model,
+        num_heads=32,
+        num_key_value_heads=8,
+        head_dim=128,
+        d_mlp=d_mlp,
+        vocab_size=131072,
+        tied=False,
+    )
+
+
 def _qwen2(
-    num_layers: int, d_model: int, heads: tuple[int, int], d_mlp: int, vocab_size: int
+    num_layers: int,
+    d_model: int,
+    heads: tuple[int, int],
+    d_mlp: int,
+    vocab_size: int,
 ) -> ModelShape:
     return ModelShape(
         family=FAMILIES["qwen2"],
@@ -51,7 +69,7 @@ def _qwen2(
         head_dim=d_model // heads[0],
         d_mlp=d_mlp,
         vocab_size=vocab_size,
-        tied=d_model < 2048,
+        tied=d_model <= 2048,
     )
 
 
@@ -71,6 +89,8 @@ def _qwen3(num_layers: int, d_model: int, num_heads: int, d_mlp: int) -> ModelSh
 
 QWEN2_5_0_5B = _qwen2(24, 896, (14, 2), 4864, 151936)
 QWEN2_5_1_5B = _qwen2(28, 1536, (12, 2), 8960, 151936)
+QWEN2_5_3B = _qwen2(36, 2048, (16, 2), 11008, 151936)
+QWEN2_5_32B = _qwen2(64, 5120, (40, 8), 27648, 152064)
 QWEN2_5_7B = _qwen2(28, 3584, (28, 4), 18944, 152064)
 QWEN3_0_6B = _qwen3(28, 1024, 16, 3072)
 QWEN3_1_7B = _qwen3(28, 2048, 16, 6144)
@@ -103,6 +123,8 @@ SMOLLM2_135M = ModelShape(
 LLADA_8B = _llama(12288, 126464)
 
 PUBLISHED_SHAPES: dict[str, ModelShape] = {
+    "Qwen/Qwen2.5-3B": QWEN2_5_3B,
+    "Qwen/Qwen2.5-32B": QWEN2_5_32B,
     "Qwen/Qwen2.5-7B": QWEN2_5_7B,
     "Qwen/Qwen2.5-7B-Instruct": QWEN2_5_7B,
     "Qwen/Qwen2.5-Coder-7B": QWEN2_5_7B,
@@ -110,6 +132,7 @@ PUBLISHED_SHAPES: dict[str, ModelShape] = {
     "Qwen/Qwen2.5-Coder-0.5B": QWEN2_5_0_5B,
     "Qwen/Qwen2.5-Coder-0.5B-Instruct": QWEN2_5_0_5B,
     "Qwen/Qwen3-0.6B": QWEN3_0_6B,
+    "Qwen/Qwen3-1.7B": QWEN3_1_7B,
     "Qwen/Qwen3-1.7B-Base": QWEN3_1_7B,
     "Qwen/Qwen3-4B": QWEN3_4B,
     "Qwen/Qwen3-4B-Base": QWEN3_4B,
@@ -121,6 +144,16 @@ PUBLISHED_SHAPES: dict[str, ModelShape] = {
     "openai-community/gpt2": _gpt2(12, 768, 12),
     "openai-community/gpt2-medium": _gpt2(24, 1024, 16),
     "smollm2": SMOLLM2_135M,
+    **{
+        f"nvidia/Nemotron-Labs-Diffusion-{size}{kind}": shape
+        for size, shape in (
+            ("3B", _nemotron_labs(26, 3072, 9216)),
+            ("8B", _nemotron_labs(34, 4096, 14336)),
+            ("14B", _nemotron_labs(40, 5120, 16384)),
+        )
+        for kind in ("", "-Base")
+    },
+    "ByteDance-Seed/Seed-Coder-8B-Base": _llama(14336, 155136, num_key_value_heads=8),
     "GSAI-ML/LLaDA-8B-Base": LLADA_8B,
     "GSAI-ML/LLaDA-8B-Instruct": LLADA_8B,
     "GSAI-ML/LLaDA-1.5": LLADA_8B,

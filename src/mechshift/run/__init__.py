@@ -25,6 +25,7 @@ from mechshift.run.settings import AlternativesSettings as AlternativesSettings
 from mechshift.run.settings import AttributionSettings as AttributionSettings
 from mechshift.run.settings import EvaluationSettings as EvaluationSettings
 from mechshift.run.settings import ExplanationSettings as ExplanationSettings
+from mechshift.run.settings import GraphSettings as GraphSettings
 from mechshift.run.settings import PairOptions as PairOptions
 from mechshift.run.settings import RunSettings as RunSettings
 from mechshift.run.settings import Skippable as Skippable

@@ -2,11 +2,12 @@
 
 1. Both models are loaded, which compares the names of all weights, the shapes and the tokens, and
    probes attention.
-2. The most probable tokens after a fixed text, with their logits: to hold against what the model's
+2. The commit on the hub that each is of.
+3. The most probable tokens after a fixed text, with their logits: to hold against what the model's
    makers, or another machine, get.
-3. Shift, which loading cannot check: one target token at a time is masked, and looked for in the
+4. Shift, which loading cannot check: one target token at a time is masked, and looked for in the
    logits at its own position and at the one before.
-4. Some examples of each task, which both models answer by themselves.
+5. Some examples of each task, which both models answer by themselves.
 
 The result is text in Markdown that can be pasted into an issue.
 """
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from mechshift.denoising import EncodedExample, masked_target, pad_left
 from mechshift.errors import MechshiftError, TaskError
-from mechshift.models import LanguageModel, ModelPair
+from mechshift.models import LanguageModel, ModelPair, PairEntry
 from mechshift.run.settings import PairOptions
 from mechshift.tasks import Example, PoolConfig, Task, answer, encode_example, find_tasks
 
@@ -99,7 +100,7 @@ def examine_pair(
 
 def num_checks(num_tasks: int) -> int:
     """Of a pair that loads."""
-    return 4 + num_tasks
+    return 5 + num_tasks
 
 
 def _findings(
@@ -112,6 +113,7 @@ def _findings(
         yield Finding(about="models", text=str(error), passed=False)
         return
     yield Finding(about="models", text="; ".join(map(_described, pair.models)))
+    yield _revisions(options.entry(), pair)
     yield Finding(about=f"logits after '{PROBE}'", text=_logits(pair), passed=None)
     examples, unfit = _examples(pair, tasks, num_examples)
     yield _shift(pair.mdm, [(task, examples[task.name]) for task in tasks if task.name in examples])
@@ -138,6 +140,18 @@ def _described(model: LanguageModel) -> str:
         f" attention as probed{mask}, weights {model.weights_hash[:16]}, settings"
         f" {model.settings_hash[:16]}"
     )
+
+
+def _revisions(entry: PairEntry, pair: ModelPair) -> Finding:
+    """Which commit of the hub each model is of, and whether the catalogue names it."""
+    said = []
+    for source, model in zip((entry.arm, entry.mdm), pair.models, strict=True):
+        if model.revision is None:
+            said.append(f"{model.kind.upper()} from a folder, of no known commit")
+            continue
+        pinned = "as pinned" if model.revision == source.revision else "pinned to none"
+        said.append(f"{model.kind.upper()} {source.path} at {model.revision}, {pinned}")
+    return Finding(about="revisions", text="; ".join(said), passed=None)
 
 
 @torch.no_grad()

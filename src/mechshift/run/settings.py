@@ -83,9 +83,10 @@ class PairOptions:
     shift: bool = True
     """Whether your MDM's logits at position i predict token i + 1, as Dream's and DiffuLLaMA's."""
     attention: Attention = "full"
-    """How your MDM attends: full, or block-causal as block diffusion models do."""
+    """How your MDM attends: full; block-causal as block diffusion models do; causal-prefix as SDLM,
+    which reads in both directions only the block that it writes; observed-first as WeDLM."""
     block_length: int | None = None
-    """Positions in a block of your block-causal MDM."""
+    """Positions in a block of your MDM with block-causal or causal-prefix attention."""
     mask_token_id: int | None = None
     """Your MDM's mask token; by default what its config or tokenizer says."""
     dtype: Literal["float32", "bfloat16"] = "float32"
@@ -428,6 +429,15 @@ class ExplanationSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphSettings:
+    """What nodes are looked at besides heads and MLPs."""
+
+    experts: bool = False
+    """Score each expert of a mixture of experts as a node too, and show the share of each in its
+    layer. Edges and circuits still take a mixture as one node."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """Everything that `mechshift run` does, stage by stage."""
 
@@ -437,6 +447,8 @@ class RunSettings:
     """Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """Which examples."""
+    graph: GraphSettings = field(default_factory=GraphSettings)
+    """Which nodes there are."""
     attribution: AttributionSettings = field(default_factory=AttributionSettings)
     """How edges are scored."""
     evaluation: EvaluationSettings = field(default_factory=EvaluationSettings)
@@ -455,6 +467,13 @@ class RunSettings:
     """With which other numbers of denoising steps the models are compared."""
     alternatives: AlternativesSettings = field(default_factory=AlternativesSettings)
     """How other circuits of each model are looked for that are as faithful as its own."""
+
+    def __post_init__(self) -> None:
+        if self.graph.experts and "semantics" in self.skip:
+            raise ConfigError(
+                "--graph.experts scores experts in the stage semantics, which --skip leaves out;"
+                " drop one of the two."
+            )
 
     def task_names(self) -> tuple[str, ...]:
         """The tasks to compare, in order."""

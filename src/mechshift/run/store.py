@@ -258,13 +258,21 @@ class _Alternatives(Struct, forbid_unknown_fields=True):
     ablation: AblationName
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Components(SemanticsSettings):
+    """Settings of the semantics stage as its manifests hold them."""
+
+    experts: bool = False
+    """Whether experts were scored, of `GraphSettings`."""
+
+
 STAGE_SETTINGS: Mapping[str, tuple[str, Any]] = {
     POOL: ("pool", PoolConfig),
     SCORES: ("attribution", AttributionSettings),
     COMPARISON: ("comparison", ComparisonSettings),
     FAITHFULNESS: ("evaluation", EvaluationSettings),
     FLOW: ("flow", dict[str, str | int | bool]),
-    SEMANTICS: ("semantics", SemanticsSettings),
+    SEMANTICS: ("semantics", _Components),
     ABLATION: ("ablation", AblationSettings),
     ALTERNATIVES: ("alternatives", _Alternatives),
 }

@@ -31,6 +31,8 @@ from mechshift.semantics._noise_free_number import NoiseFreeNumber as NoiseFreeN
 from mechshift.semantics._noise_free_number import noise_free_number as noise_free_number
 from mechshift.semantics.attention_patterns import AttentionPattern as AttentionPattern
 from mechshift.semantics.attention_patterns import attention_pattern as attention_pattern
+from mechshift.semantics.experts import ExpertShares as ExpertShares
+from mechshift.semantics.experts import expert_shares as expert_shares
 from mechshift.semantics.explanations import Explanations as Explanations
 from mechshift.semantics.explanations import explain_neurons as explain_neurons
 from mechshift.semantics.neurons import Neurons as Neurons

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float
 
+from mechshift.attribution import expert_attribution, path_points
 from mechshift.denoising import Canvas, batch_canvases
 from mechshift.errors import SemanticsError
 from mechshift.models import LanguageModel
@@ -39,6 +40,7 @@ from mechshift.semantics._direct_logit_attribution import (
     direct_logit_attribution,
 )
 from mechshift.semantics._logit_lens import LogitLens, logit_lens
+from mechshift.semantics.experts import ExpertShares, expert_shares
 from mechshift.semantics.neurons import Neurons, describe_neurons
 from mechshift.semantics.readouts import clusters_of, join_readouts
 from mechshift.semantics.recorded_run import clean_run
@@ -63,6 +65,8 @@ class Semantics:
     alignment: Alignment
     roles: AttentionRoles
     neurons: Neurons
+    experts: ExpertShares | None = None
+    """Of the mixtures; None where they were not asked for."""
 
     @property
     def scored_lens(self) -> ScoredLens:
@@ -85,6 +89,7 @@ def analyse_semantics(
     settings: SemanticsSettings,
     *,
     metric: str,
+    experts: bool = False,
     progress: Callable[[int], None] | None = None,
 ) -> Semantics:
     """Lenses, direct attribution, concentration, alignment, roles and neurons of one model.
@@ -100,14 +105,17 @@ def analyse_semantics(
         node_scores: attribution of each node in graph order, summed over steps, for example
             `node_attribution(...).values.sum(axis=1)`.
         settings: batch size, sizes of what is kept, threshold, resamples and seed.
-        metric: a name in `denoising.METRICS`, by which neurons are attributed.
+        metric: a name in `denoising.METRICS`, by which neurons and experts are attributed.
+        experts: attribute the experts of the mixtures too, which takes `ig_steps` forward passes
+            with a backward pass for each denoising step, and four forward passes.
         progress: called with the number of canvases that each batch has finished; every canvas
-            counts twice, once when it is read and once when its neurons are attributed.
+            counts twice, once when it is read and once when its neurons are attributed, and once
+            more when its experts are.
 
     Raises:
         SemanticsError: no canvases, scores of other examples or nodes, no attribution at all, or a
             vocabulary too small for the random sequences.
-        AttributionError: see `describe_neurons`.
+        AttributionError: see `describe_neurons`; experts of a model that has none.
         ModelError: random sequences that are longer than the model can read.
     """
     lenses, direct, roles = [], [], []
@@ -134,7 +142,26 @@ def analyse_semantics(
         alignment=alignment(scored, settings),
         roles=roles_from_shares(model.graph(), habit_shares(model, settings) | shares, settings),
         neurons=describe_neurons(model, canvases, settings, metric=metric, progress=progress),
+        experts=_experts(model, canvases, settings, metric, progress) if experts else None,
     )
+
+
+def _experts(
+    model: LanguageModel,
+    canvases: Sequence[Canvas],
+    settings: SemanticsSettings,
+    metric: str,
+    progress: Callable[[int], None] | None,
+) -> ExpertShares:
+    scores = expert_attribution(
+        model,
+        canvases,
+        metric=metric,
+        points=path_points("left", settings.ig_steps),
+        batch_size=settings.batch_size,
+        progress=progress,
+    )
+    return expert_shares(scores, settings)
 
 
 def semantics_shift(arm: Semantics, mdm: Semantics) -> SemanticsShift:

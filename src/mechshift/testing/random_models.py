@@ -44,7 +44,7 @@ NUM_WORDS = 19
 VOCAB_SIZE = len(SPECIAL_TOKENS) + NUM_WORDS
 MASK_TOKEN_ID = SPECIAL_TOKENS.index("<mask>")
 BLOCK_LENGTH = 4
-"""Positions in a block of a random model with block-causal attention."""
+"""Positions in a block of a random model with block-causal or causal-prefix attention."""
 
 ARCHITECTURES: dict[str, tuple[Callable[..., Any], type[PreTrainedModel]]] = {
     "gemma3": (Gemma3TextConfig, Gemma3ForCausalLM),
@@ -164,7 +164,7 @@ def as_language_model(
         tokenizer=toy_tokenizer(words),
         attention=attention,
         shift=True,
-        block_length=BLOCK_LENGTH if attention == "block-causal" else None,
+        block_length=BLOCK_LENGTH if attention in ("block-causal", "causal-prefix") else None,
         mask_token_id=MASK_TOKEN_ID if kind == "mdm" else None,
         weights_hash=f"made in memory: {name}",
     )

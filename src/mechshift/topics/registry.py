@@ -27,6 +27,7 @@ from mechshift.topics.decisions import MIN_CLUSTERS, decides, given_clusters
 from mechshift.topics.depth import DEPTH
 from mechshift.topics.depth_sweeps import DEPTH_SWEEPS
 from mechshift.topics.examples import EXAMPLES
+from mechshift.topics.experts import EXPERTS
 from mechshift.topics.explorer import EXPLORER
 from mechshift.topics.faithfulness import FAITHFULNESS
 from mechshift.topics.flow import FLOW
@@ -73,6 +74,7 @@ _MEASURING: tuple[Topic[Any], ...] = (
     LENS,
     ATTENTION,
     NEURONS,
+    EXPERTS,
     FAITHFULNESS,
     CIRCUIT_AREAS,
     EXAMPLES,

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from mechshift.attribution import attribute, position_flow
+from mechshift.attribution import (
+    attribute,
+    expert_attribution,
+    path_points,
+    position_flow,
+)
 from mechshift.circuits import Circuit
 from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import batch_canvases, build_canvases, left_to_right
@@ -144,6 +149,19 @@ def test_semantics_takes_about_the_planned_operations(model, canvases, on_task):
     expected -= fused_only(planned, num_points=2)
     if not model.parts.num_neurons:
         expected = 0  # and the stage's plan leaves it out
+    assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
+
+
+def test_attributing_experts_takes_the_planned_passes_and_about_the_planned_operations(on_task):
+    model = random_language_model("qwen3_moe", "arm")
+    model.module.set_experts_implementation("eager")
+    canvases = build_canvases(model, EXAMPLES, left_to_right([TARGETS] * NUM_ROWS))
+    planned, points = on_task(model), path_points("left", 2)
+    with MatrixFlops() as counter, counted_passes(model) as count, sdpa_kernel(SDPBackend.MATH):
+        expert_attribution(model, canvases, metric="logit_diff", points=points)
+    work = costs.attributing_experts(planned, BATCH)
+    assert (count.forward, count.backward) == (work.forward_passes, work.backward_passes)
+    expected = total(work) - fused_only(planned, num_points=2)
     assert counter.get_total_flops() == pytest.approx(expected, rel=0.02)
 
 

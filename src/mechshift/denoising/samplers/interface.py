@@ -31,7 +31,8 @@ class StepState:
     """Of the whole loop, as `Sampler.num_steps` gave it."""
     num_targets: int
     masked: tuple[int, ...]
-    """Target positions that hold the mask token, ascending."""
+    """Target positions that hold the mask token, ascending; of a model that denoises one block at a
+    time, those of the block."""
     seed: int = 0
     example: int = 0
     """Row in the pool."""

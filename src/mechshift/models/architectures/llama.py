@@ -7,6 +7,8 @@ queries by their position. Qwen3-MoE is Qwen3 with a mixture of experts in place
 
 from typing import Any
 
+from torch import Tensor
+from torch.nn import functional
 from transformers import (
     LlamaForCausalLM,
     Ministral3ForCausalLM,
@@ -21,6 +23,7 @@ from mechshift.models.parts import (
     Architecture,
     DecoderParts,
     LayerParts,
+    Mixture,
     Norm,
     Projection,
     narrowest_window,
@@ -59,12 +62,30 @@ def _read_layer(layer: Any) -> LayerParts:
         mlp=layer.mlp,
         mlp_norm=_rms_norm(layer.post_attention_layernorm),
         mlp_down=_last_map(layer.mlp),
+        mixture=_mixture(layer.mlp),
     )
 
 
 def _last_map(mlp: Any) -> Projection | None:
     """None for a mixture of experts, whose last maps are slices of one weight, and no modules."""
     return Projection(module=mlp.down_proj) if hasattr(mlp, "down_proj") else None
+
+
+def _mixture(mlp: Any) -> Mixture | None:
+    """Qwen3-MoE's, whose experts are slices of two weights; None for one MLP."""
+    if not hasattr(mlp, "experts"):
+        return None
+    experts = mlp.experts
+
+    def route(normed: Tensor) -> tuple[Tensor, Tensor]:
+        _, weights, chosen = mlp.gate.forward(normed)
+        return chosen, weights
+
+    def returned(expert: int, normed: Tensor) -> Tensor:
+        gate, up = functional.linear(normed, experts.gate_up_proj[expert]).chunk(2, dim=-1)
+        return functional.linear(experts.act_fn(gate) * up, experts.down_proj[expert])
+
+    return Mixture(num_experts=int(experts.num_experts), route=route, returned=returned)
 
 
 def _rms_norm(module: Any) -> Norm:

@@ -264,6 +264,15 @@ def attributing_neurons(model: ModelOnTask, batches: Batches) -> Work:
     return work + Work(float32_flops=float(units.sum()), peaks=peaks)
 
 
+def attributing_experts(model: ModelOnTask, batches: Batches) -> Work:
+    """Attributing the experts of all layers: both ends once more, and what experts write there."""
+    shape, points = model.shape, path_points("left", model.settings.semantics.ig_steps)
+    again = 2 * 2.0 * batches.tokens * shape.num_layers * shape.mlp_weights
+    work = along_path(model, batches, points) + forward(model, batches, 2)
+    peaks = (memory.attribute_experts(model, batches),)
+    return work + Work(flops=float(again.sum()), peaks=peaks)
+
+
 def without_readouts(batches: Batches) -> Batches:
     """The same calls without the unembedding after them."""
     return replace(batches, readouts=np.zeros_like(batches.readouts))

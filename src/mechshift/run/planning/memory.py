@@ -168,6 +168,14 @@ def attribute_neurons(model: ModelOnTask, batches: Batches) -> Peak:
     return _peak(model, "read", path + units + sums)
 
 
+def attribute_experts(model: ModelOnTask, batches: Batches) -> Peak:
+    """A backward pass to what the mixtures write, as a part of reading."""
+    shape = model.shape
+    sums = batches.tokens * batches.slots * shape.num_layers * shape.d_model * WIDE
+    path = _backward_pass(model, batches, shape.num_key_value_heads)
+    return _peak(model, "read", path + sums)
+
+
 def ablate(model: ModelOnTask, batches: Batches) -> Peak:
     """Ablations: outputs of the clean and the corrupted run, and one plan's pass.
 

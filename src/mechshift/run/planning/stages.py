@@ -159,8 +159,12 @@ def _semantics(model: ModelOnTask, batch_size: int) -> Work:
         + costs.reading(model, make_batches(rows, 2 * settings.sequence_length))
         + Work(disk_bytes=read)
     )
-    if model.shape.num_experts:
-        return components  # a mixture's neurons are not described
+    if model.shape.num_experts:  # a mixture's neurons are not described
+        if not model.settings.graph.experts:
+            return components
+        num_scores = model.shape.num_layers * model.shape.num_experts
+        stored = 2 * 3 * num_scores * WIDE
+        return components + costs.attributing_experts(model, batches) + Work(disk_bytes=stored)
     contexts = settings.num_neurons * settings.num_contexts * (2 * settings.context_radius + 1)
     return (
         components
