@@ -107,8 +107,8 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
     for field in dataclasses.fields(record_type):  # type: ignore[arg-type]
         name, hint = prefix + field.name, hints[field.name]
         nested = _record_type(hint)
-        if field.default is None and nested is not None and not _is_stored(name, flat):
-            continue  # a part that a record came to have after this one was stored
+        if _ADDED_LATER in field.metadata and not _is_stored(name, flat):
+            continue
         left_out = type(None) in _options(hint) and flat.scalars.get(name, nested) is None
         if nested is not None and not left_out:
             values[field.name] = _build(nested, name + ".", flat, unused)
@@ -134,6 +134,18 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
             f"stored {record_type.__name__} is damaged: {str(error)[:MAX_SHOWN].removesuffix('.')}"
             f"; {_ADVICE}."
         ) from error
+
+
+def added_later() -> Any:
+    """Default of a field that a record came to have after some were stored: they read without it.
+
+    Of any other field, also one with a default, a stored record must hold something (None where it
+    has none), so that what an earlier version left out is not taken for what was found empty.
+    """
+    return dataclasses.field(default=None, metadata={_ADDED_LATER: True})
+
+
+_ADDED_LATER = "added later"
 
 
 def _is_stored(name: str, flat: FlatRecord) -> bool:

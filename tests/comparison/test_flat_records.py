@@ -11,7 +11,7 @@ from mechshift.comparison import (
     compare,
 )
 from mechshift.errors import ArtifactError
-from mechshift.flat_records import FlatRecord, from_flat, to_flat
+from mechshift.flat_records import FlatRecord, added_later, from_flat, to_flat
 from mechshift.graph import Graph
 from mechshift.statistics import Interval
 
@@ -212,3 +212,20 @@ def test_an_array_of_another_kind_is_refused(comparison: Comparison) -> None:
         odd = FlatRecord(arrays={**flat.arrays, name: array}, scalars=flat.scalars)
         with pytest.raises(ArtifactError, match=f"'{name}': an array of .* is none of .*Float"):
             from_flat(Comparison, odd)
+
+
+def test_only_a_part_that_came_later_may_be_missing() -> None:
+    @dataclass(frozen=True, kw_only=True)
+    class Part:
+        value: float
+
+    @dataclass(frozen=True, kw_only=True)
+    class Whole:
+        later: Part | None = added_later()
+        optional: Part | None = None
+
+    for whole in (Whole(), Whole(later=Part(value=1.5)), Whole(optional=Part(value=0.5))):
+        assert from_flat(Whole, to_flat(whole)) == whole
+    assert from_flat(Whole, FlatRecord(arrays={}, scalars={"optional": None})) == Whole()
+    with pytest.raises(ArtifactError, match="lacks 'optional.value'"):
+        from_flat(Whole, FlatRecord(arrays={}, scalars={"later": None}))

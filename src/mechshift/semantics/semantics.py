@@ -13,6 +13,7 @@ from jaxtyping import Float
 from mechshift.attribution import expert_attribution, path_points
 from mechshift.denoising import Canvas, batch_canvases
 from mechshift.errors import SemanticsError
+from mechshift.flat_records import added_later
 from mechshift.models import LanguageModel
 from mechshift.semantics._alignment import (
     Alignment,
@@ -65,7 +66,7 @@ class Semantics:
     alignment: Alignment
     roles: AttentionRoles
     neurons: Neurons
-    experts: ExpertShares | None = None
+    experts: ExpertShares | None = added_later()
     """Of the mixtures; None where they were not asked for."""
 
     @property
