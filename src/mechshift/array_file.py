@@ -41,7 +41,7 @@ class Rows(NamedTuple):
 
     name: str
     first: int
-    count: int
+    number: int
 
 
 class ArrayFile:
@@ -111,7 +111,7 @@ class ArrayFile:
         with self.path.open("r+b") as file:
             for number, part in [(0, rows)] if whole else enumerate(rows):
                 file.seek(len(self._head) + self._start[name] + (first + number) * size)
-                file.write(memoryview(np.ascontiguousarray(part)).cast("B"))
+                file.write(np.ascontiguousarray(part).data.cast("B"))
 
     def flush(self) -> None:
         """Wait until all that was written is on the disk."""
@@ -129,7 +129,7 @@ class ArrayFile:
     def digest(self, places: Sequence[Rows]) -> str:
         """SHA-256 of some rows as they are in the file, in hexadecimal."""
         found, arrays = hashlib.sha256(), self.read()
-        for name, first, count in places:
-            for row in arrays[name][first : first + count]:
-                found.update(np.ascontiguousarray(row))
+        for name, first, number in places:
+            for row in arrays[name][first : first + number]:
+                found.update(np.ascontiguousarray(row).data)
         return found.hexdigest()
