@@ -111,7 +111,7 @@ def write_artifact(
         ArtifactError: `folder` holds something else already, or the disk refuses.
     """
     made_from = _made_from(stage, config, inputs)
-    with _explained(folder), partial_folder(folder) as partial:
+    with explained_refusal(folder), partial_folder(folder) as partial:
         _write_files(partial, arrays, tables, texts)
         files = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
         write_text(partial / MANIFEST_NAME, _manifest_text(made_from | {"files": files}))
@@ -119,6 +119,40 @@ def write_artifact(
             move_into_place(partial, folder, replace=True)
         else:
             _move_into_place(partial, folder)
+
+
+def finish_artifact(
+    growing: Path,
+    folder: Path,
+    *,
+    stage: str,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    texts: Mapping[str, str],
+) -> None:
+    """Give a folder whose arrays lie in their file already (`ArrayFile`) all else, and its name.
+
+    Until then it stays where it is, whatever happens, and can be finished again.
+
+    Args:
+        growing: the folder, on the same disk as its place.
+        folder: its place.
+        stage: as of `write_artifact`, like the rest.
+        config: what decided the arrays.
+        inputs: name -> hash.
+        texts: by file name.
+
+    Raises:
+        ArtifactError: `folder` holds something else already, or the disk refuses.
+    """
+    made_from = _made_from(stage, config, inputs)
+    with explained_refusal(folder):
+        for name, text in texts.items():
+            write_text(growing / name, text)
+        names = sorted({ARRAYS_NAME, *texts})
+        files = {name: file_hash(growing / name) for name in names}
+        write_text(growing / MANIFEST_NAME, _manifest_text(made_from | {"files": files}))
+        _move_into_place(growing, folder)
 
 
 def read_artifact(folder: Path, *, stage: str) -> Artifact:
@@ -347,7 +381,7 @@ def _move_into_place(partial: Path, folder: Path) -> None:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def explained_refusal(folder: Path) -> Iterator[None]:
     """Turn the system's refusal (disk full, no permission, a file in the way) into one line."""
     try:
         yield

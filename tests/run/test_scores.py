@@ -123,15 +123,21 @@ def small_disks_can_be_made():
 @pytest.mark.skipif(not small_disks_can_be_made(), reason="mounting a small disk takes root")
 def test_scores_for_which_the_disk_has_no_room_are_refused_before_they_are_written():
     fills = (
-        "import numpy as np\n"
         "from pathlib import Path\n"
+        "from mechshift.array_file import ArrayFile, ArrayShape\n"
+        "from mechshift.artifacts import explained_refusal\n"
         "from mechshift.errors import ArtifactError\n"
-        "from mechshift.run.scores import array_in_file\n"
-        "array_in_file(Path('/mnt/small.npy'), (1000,), np.dtype('float32'))[:] = 1\n"
+        "def reserve(name, size):\n"
+        "    with explained_refusal(Path('/mnt') / name):\n"
+        "        arrays = {'values': ArrayShape('float32', (size,))}\n"
+        "        file = ArrayFile(Path('/mnt') / name, arrays)\n"
+        "        file.reserve()\n"
+        "reserve('small', 1000)\n"
         "try:\n"
-        "    array_in_file(Path('/mnt/large.npy'), (1_000_000,), np.dtype('float32'))[:] = 1\n"
+        "    reserve('large', 1_000_000)\n"
         "except ArtifactError as error:\n"
         "    print(error)\n"
+        "print(sorted(path.name for path in Path('/mnt').iterdir()))\n"
     )
     done = subprocess.run(
         [*SMALL_DISK, 'mount -t tmpfs -o size=1m none /mnt && "$0" -c "$1"', sys.executable, fills],
@@ -140,7 +146,5 @@ def test_scores_for_which_the_disk_has_no_room_are_refused_before_they_are_writt
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    message = (
-        "cannot reserve 4,000,128 bytes for scores in /mnt: No space left on device; make room"
-    )
-    assert done.stdout.startswith(message)
+    assert done.stdout.startswith("cannot write /mnt/large: No space left on device; free the disk")
+    assert done.stdout.endswith("['small']\n")

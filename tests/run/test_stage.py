@@ -196,7 +196,7 @@ def chunked():
             chunk_size=2,
             compute=compute,
             read=lambda part: read_record(Numbers, part, stage="count"),
-            join=lambda parts, _: Numbers(values=np.concatenate([part.values for part in parts])),
+            join=lambda parts: Numbers(values=np.concatenate([part.values for part in parts])),
         )
         return Piece(folder=folder, config={}, inputs={}, prepare=lambda: work)
 

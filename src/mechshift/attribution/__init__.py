@@ -10,6 +10,8 @@ from mechshift.attribution._neuron_attribution import neuron_attribution as neur
 from mechshift.attribution._node_attribution import node_attribution as node_attribution
 from mechshift.attribution._position_flow import position_flow as position_flow
 from mechshift.attribution.collecting import chunk_canvases as chunk_canvases
+from mechshift.attribution.collecting import score_dtype as score_dtype
+from mechshift.attribution.collecting import steps_by_example as steps_by_example
 from mechshift.attribution.edge_scores import EdgeScores as EdgeScores
 from mechshift.attribution.edge_scores import source_scores as source_scores
 from mechshift.attribution.exact import exact_edge_scores as exact_edge_scores

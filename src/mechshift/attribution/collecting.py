@@ -54,10 +54,10 @@ class ScoreCollector:
             AttributionError: no canvases, or a pool row or a step is missing between the first and
                 the last.
         """
-        steps = _steps_by_example(canvases)
+        steps = steps_by_example(canvases)
         self._first_example = min(steps)
         shape = (len(steps), max(steps.values()))
-        float_type = np.float64 if dtype == torch.float64 else np.float32
+        float_type = score_dtype(dtype)
         self.num_steps: Int[np.ndarray, " example"] = np.array(
             [steps[row] for row in sorted(steps)]
         )
@@ -136,8 +136,17 @@ def collect_along_paths(
     return collector
 
 
-def _steps_by_example(canvases: Sequence[Canvas]) -> dict[int, int]:
-    """Number of denoising steps of each example."""
+def score_dtype(dtype: torch.dtype) -> str:
+    """Type of the scores of a model of some type."""
+    return "float64" if dtype == torch.float64 else "float32"
+
+
+def steps_by_example(canvases: Sequence[Canvas]) -> dict[int, int]:
+    """Number of denoising steps of each example.
+
+    Raises:
+        AttributionError: no canvases, or an example or step is missing.
+    """
     if not canvases:
         raise AttributionError("there is nothing to score: no canvases were given.")
     steps: dict[int, set[int]] = {}

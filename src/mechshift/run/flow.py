@@ -147,5 +147,5 @@ def _work(
         chunk_size=settings.chunk_size,
         compute=compute,
         read=read_flow,
-        join=lambda flows, _: concatenate_position_flows(flows),
+        join=concatenate_position_flows,
     )

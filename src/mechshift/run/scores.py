@@ -10,23 +10,24 @@ which the MDM wrote its own answer, example by example. Of its steps the sum alo
 all rests that is said of it.
 """
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
-from itertools import count
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Int
 
+from mechshift.array_file import ArrayFile, ArrayShape
 from mechshift.attribution import (
     EdgeScores,
     attribute,
     average_over_shards,
     concatenate_scores,
+    score_dtype,
     step_groups,
+    steps_by_example,
     sum_over_steps,
 )
 from mechshift.comparison import MIN_EXAMPLES as MIN_SHARDS
@@ -38,7 +39,7 @@ from mechshift.denoising import (
     build_canvases,
     example_clusters,
 )
-from mechshift.errors import ArtifactError, ConfigError
+from mechshift.errors import ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import (
@@ -51,7 +52,14 @@ from mechshift.run.folders import (
 )
 from mechshift.run.pools import other_canvases, pooled_examples, pooled_task, pools_with_others
 from mechshift.run.settings import AttributionSettings, RunSettings
-from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
+from mechshift.run.stage import (
+    ChunkedWork,
+    ChunkTable,
+    Piece,
+    PlacedChunk,
+    Stage,
+    write_pieces,
+)
 from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
 from mechshift.tasks import CommonPool
 
@@ -201,38 +209,69 @@ def _canvases_work(
         chunk_size=settings.examples_per_chunk,
         compute=compute,
         read=read_scores,
-        join=_joined,
+        join=concatenate_scores,
+        table=_table(model, canvases, settings, groups),
     )
 
 
-def _joined(chunks: Sequence[EdgeScores], scratch: Path) -> EdgeScores:
-    """The scores of all examples, in a file: they may not fit in memory where a chunk does."""
-    names = (scratch / f"joined-{number}.npy" for number in count())
-    return concatenate_scores(
-        chunks, allocate=lambda shape, dtype: array_in_file(next(names), shape, dtype)
-    )
+def _table(
+    model: LanguageModel,
+    canvases: Sequence[Canvas],
+    settings: AttributionSettings,
+    groups: Int[np.ndarray, " row"] | None,
+) -> ChunkTable:
+    """Where the scores of chunks belong among those of all canvases."""
+    graph, shard = model.graph(grouped=settings.grouped), settings.examples_per_shard
+    steps, dtype = steps_by_example(canvases), score_dtype(model.dtype)
+    start, num_examples, num_steps = min(steps), len(steps), max(steps.values())
+    num_rows = num_examples // shard
+    stored_steps = num_steps if groups is None else 1
+    of_step = ArrayShape("float64", (num_examples, num_steps))
+    of_example = ArrayShape("int64", (num_examples,))
+    arrays = {
+        "values": ArrayShape(dtype, (num_rows, stored_steps, graph.num_edges)),
+        "clusters": of_example,
+        "num_steps": of_example,
+        **dict.fromkeys(("clean_metric", "corrupted_metric", "input_score"), of_step),
+    }
+    if shard > 1:
+        arrays["by_source"] = ArrayShape("float32", (num_examples, graph.num_sources))
+    of_group = np.zeros(0, dtype=np.int64) if groups is None else np.bincount(groups)
+    if groups is not None:
+        arrays["step_groups"] = ArrayShape("int64", (num_rows,))
+        arrays["step_sums"] = ArrayShape(dtype, (len(of_group), num_steps, graph.num_edges))
 
+    def place(scores: EdgeScores, first: int) -> PlacedChunk:
+        """Sums over groups that have rows in other chunks too are left, in float64."""
+        rows = [
+            (name, (first - start) // (shard if shape.shape[0] == num_rows else 1), values)
+            for name, shape in arrays.items()
+            if name != "step_sums" and (values := getattr(scores, name)) is not None
+        ]
+        if groups is None:
+            return PlacedChunk(rows, {})
+        assert scores.step_sums is not None
+        assert scores.step_groups is not None
+        numbers, counts = np.unique(scores.step_groups, return_counts=True)
+        is_whole = counts == of_group[numbers]
+        for number, sums in zip(numbers[is_whole], scores.step_sums[is_whole], strict=True):
+            rows.append(("step_sums", int(number), sums[None].astype(dtype)))
+        return PlacedChunk(
+            rows, {"groups": numbers[~is_whole], "sums": scores.step_sums[~is_whole]}
+        )
 
-def array_in_file(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An array whose elements lie in a file, all of which is reserved before it is written to.
+    def finish(file: ArrayFile, left: Sequence[Mapping[str, np.ndarray]]) -> EdgeScores:
+        if groups is not None:
+            for number in np.unique(np.concatenate([one["groups"] for one in left])):
+                total = np.zeros((num_steps, graph.num_edges))  # in float64, as those of the chunks
+                for one in left:
+                    for at in np.flatnonzero(one["groups"] == number):
+                        sums = one["sums"][at]
+                        total[: len(sums)] += sums
+                file.write("step_sums", int(number), total[None].astype(dtype))
+        return EdgeScores(graph=graph, examples_per_shard=shard, **file.read())
 
-    Where a page of a mapped file finds no room later, the system ends the process by a signal.
-
-    Raises:
-        ArtifactError: the disk has no room.
-    """
-    array = np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-    size = path.stat().st_size
-    try:
-        with path.open("r+b") as file:
-            if hasattr(os, "posix_fallocate"):
-                os.posix_fallocate(file.fileno(), 0, size)
-    except OSError as error:
-        raise ArtifactError(
-            f"cannot reserve {size:,} bytes for scores in {path.parent}: {error.strerror}; make"
-            " room, and call the same again."
-        ) from error
-    return array
+    return ChunkTable(arrays=arrays, place=place, finish=finish)
 
 
 def check_shards(num_examples: int, examples_per_shard: int) -> None:

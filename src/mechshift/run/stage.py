@@ -12,15 +12,26 @@ every piece the driver
 A chunk that was saved is not computed again, and the joined record holds the same bytes either way.
 """
 
+import json
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
-from mechshift.artifacts import is_current, write_artifact
+import numpy as np
+
+from mechshift.array_file import ArrayFile, ArrayShape, Rows
+from mechshift.artifacts import (
+    ARRAYS_NAME,
+    explained_refusal,
+    finish_artifact,
+    is_current,
+    read_artifact,
+    write_artifact,
+)
 from mechshift.attribution import chunk_canvases
 from mechshift.denoising import Canvas
 from mechshift.errors import ArtifactError
@@ -30,6 +41,9 @@ from mechshift.progress import Advance, progress_bar
 from mechshift.run.settings import RunSettings
 from mechshift.run.store import Files, record_files
 from mechshift.tasks import Task
+
+PLACES = "places.json"
+"""In a chunk's folder: which rows of the file of all examples are its own, and their hash."""
 
 When = Literal["always", "unless skipped", "if added", "by itself"]
 """When a run does a stage: always; unless --skip names it; if --also names it; never, so that it
@@ -75,13 +89,40 @@ class ChunkedWork:
     """The record of consecutive examples, from all of their canvases."""
     read: Callable[[Path], Any]
     """A chunk's record, from its folder."""
-    join: Callable[[Sequence[Any], Path], Any]
-    """Records of consecutive chunks; what is too large for memory may lie in a file in the folder
-    that is given, until the joined record is written."""
+    join: Callable[[Sequence[Any]], Any]
+    """Records of consecutive chunks, as `read` gives them."""
+    table: "ChunkTable | None" = None
+    """Where records are too large to be written twice: how chunks fill in that of all examples.
+    `read` and `join` are not asked then."""
 
     def chunks(self) -> list[list[Canvas]]:
         """The canvases of each chunk."""
         return chunk_canvases(self.canvases, self.chunk_size)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ChunkTable:
+    """The arrays of a record of all examples, which chunks write into their place in the file.
+
+    What of a chunk has no place of its own, because other chunks have a share in it, is stored with
+    the chunk until all are there.
+    """
+
+    arrays: Mapping[str, ArrayShape]
+    """Of the record of all examples, every one that it has."""
+    place: Callable[[Any, int], "PlacedChunk"]
+    """From a chunk's record and the number of its first example."""
+    finish: Callable[[ArrayFile, Sequence[Mapping[str, np.ndarray]]], Any]
+    """The record of all examples, from the file that all chunks are in, after what was left of them
+    is written into it too."""
+
+
+class PlacedChunk(NamedTuple):
+    """A chunk's record, taken apart."""
+
+    rows: Sequence[tuple[str, int, np.ndarray]]
+    """Array, its first row, and the rows from there on."""
+    left: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -175,10 +216,14 @@ def write_piece(stage: Stage, piece: Piece, work: Work | ChunkedWork, bar: Bar) 
     made_from = made_from_of(stage, piece)
     if isinstance(work, ChunkedWork):
         with bar(work.title, len(work.canvases)) as advance:
+            reserve(piece, work)
             for chunk in work.chunks():
                 write_chunk(stage, piece, work, chunk, advance)
+        if work.table is not None:
+            _finish_table(stage, piece, work, work.table)
+            return
         read = [work.read(_chunk_folder(piece, chunk)) for chunk in work.chunks()]
-        files: Files | None = record_files(work.join(read, _chunks_folder(piece)))
+        files: Files | None = record_files(work.join(read))
     else:
         with bar(work.title, work.total) as advance:
             record = work.compute(advance)
@@ -199,20 +244,72 @@ def write_chunk(
     Raises:
         ArtifactError: its folder holds something else, or the disk refuses.
     """
-    if is_saved(stage, piece, chunk):
+    if is_saved(stage, piece, work, chunk):
         advance(len(chunk))
+        return
+    folder, record = _chunk_folder(piece, chunk), work.compute(chunk, advance)
+    if work.table is None:
+        files = record_files(record)
     else:
-        files = record_files(work.compute(chunk, advance))
-        _write(_chunk_folder(piece, chunk), made_from_of(stage, piece), files)
+        rows, left = work.table.place(record, chunk[0].example)
+        file = _array_file(piece, work.table)
+        with explained_refusal(folder):
+            for name, first, values in rows:
+                file.write(name, first, values)
+            file.flush()  # before the chunk says that they are there
+        places = [Rows(name, first, len(values)) for name, first, values in rows]
+        marker = {"rows": places, "sha256": file.digest(places)}
+        files = Files(arrays=left, texts={PLACES: json.dumps(marker, indent=2) + "\n"})
+    _write(folder, made_from_of(stage, piece), files, replace=work.table is not None)
 
 
-def is_saved(stage: Stage, piece: Piece, chunk: Sequence[Canvas]) -> bool:
-    """Whether a chunk is there.
+def reserve(piece: Piece, work: ChunkedWork) -> None:
+    """Reserve the room that the record of all examples takes, before a chunk of it is made.
+
+    Raises:
+        ArtifactError: the disk refuses.
+    """
+    if work.table is not None:
+        with explained_refusal(piece.folder):
+            _array_file(piece, work.table).reserve()
+
+
+def is_saved(stage: Stage, piece: Piece, work: ChunkedWork, chunk: Sequence[Canvas]) -> bool:
+    """Whether a chunk is there; rows that were written to since are not.
 
     Raises:
         ArtifactError: its folder holds something else.
     """
-    return is_current(_chunk_folder(piece, chunk), **made_from_of(stage, piece))
+    folder = _chunk_folder(piece, chunk)
+    if not is_current(folder, **made_from_of(stage, piece)):
+        return False
+    if work.table is None:
+        return True
+    try:
+        marker = json.loads((folder / PLACES).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False  # of a version that stored the rows with their chunk
+    places = [Rows(*one) for one in marker["rows"]]
+    return _array_file(piece, work.table).digest(places) == marker["sha256"]
+
+
+def _finish_table(stage: Stage, piece: Piece, work: ChunkedWork, table: ChunkTable) -> None:
+    """Write what was left of the chunks into the file, and give the folder its name."""
+    made_from, file = made_from_of(stage, piece), _array_file(piece, table)
+    parts = [
+        read_artifact(_chunk_folder(piece, chunk), stage=made_from["stage"]).arrays
+        for chunk in work.chunks()
+    ]
+    with explained_refusal(piece.folder):
+        files = record_files(table.finish(file, parts))
+    found = {name: (str(one.dtype), one.shape) for name, one in files.arrays.items()}
+    assert found == dict(table.arrays), f"laid out as {table.arrays}, and found {found}"
+    finish_artifact(file.path.parent, piece.folder, **made_from, texts=files.texts)
+    remove_chunks(piece)
+
+
+def _array_file(piece: Piece, table: ChunkTable) -> ArrayFile:
+    return ArrayFile(_chunks_folder(piece) / ".all" / ARRAYS_NAME, table.arrays)
 
 
 def remove_chunks(piece: Piece) -> None:

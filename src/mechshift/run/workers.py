@@ -44,6 +44,7 @@ from mechshift.run.stage import (
     is_kept,
     is_saved,
     remove_chunks,
+    reserve,
     write_chunk,
     write_piece,
 )
@@ -258,7 +259,10 @@ class _Worker:
                 with bar(work.title, len(work.canvases)) as advance:
                     write_chunk(stage, piece, work, chunks[job.chunk], advance)
                 return []
-            missing = [n for n, chunk in enumerate(chunks) if not is_saved(stage, piece, chunk)]
+            reserve(piece, work)
+            missing = [
+                n for n, chunk in enumerate(chunks) if not is_saved(stage, piece, work, chunk)
+            ]
             if missing:
                 return missing
         write_piece(stage, piece, work, bar)
