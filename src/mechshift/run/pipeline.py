@@ -20,7 +20,7 @@ from mechshift.tasks import load_tasks
 
 
 def run_experiment(
-    run: Path,
+    run: Path | str,
     settings: RunSettings | None = None,
     *,
     device: str = "auto",
@@ -48,7 +48,7 @@ def run_experiment(
         MechshiftError: one line on what is wrong and what to do; finished stages are kept. Also
             where another process runs in this folder.
     """
-    settings = settings or RunSettings()
+    run, settings = Path(run), settings or RunSettings()
     tasks = load_tasks(settings.task_names())  # a bad name or file costs no wait for the models
     stages = [stage for stage in STAGES if stage.is_wanted(settings)]
     for stage in stages:
