@@ -29,7 +29,7 @@ def test_an_opened_run_gives_back_what_the_report_says(small_run):
     assert isinstance(run.figure("overlap", "ioi"), go.Figure)
     assert isinstance(run.glance(), go.Figure)
     shown = run._repr_html_() + run.verdicts()._repr_html_()
-    assert "infilling" in shown and "not decided" in shown
+    assert "infilling" in shown and "too few clusters (12)" in shown
     assert len(shown) < 30_000
     assert len(repr(run)) + len(repr(run.verdicts())) < 300
     with pytest.raises(ArtifactError, match="no figure 'overlaps' of 'ioi'; there are .*overlap"):
