@@ -35,7 +35,7 @@ from mechshift.run.planning.workload import Lengths, ModelOnTask
 from mechshift.run.settings import Addable, Skippable
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
-from mechshift.tasks import PoolConfig, find_tasks
+from mechshift.tasks import PoolConfig, load_tasks
 from mechshift.testing.measuring import LiveBytes, MatrixFlops, counted_passes
 
 
@@ -170,7 +170,7 @@ def embedded_pair_workload(options: Options) -> None:
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder)
-        tasks = find_tasks(settings.task_names())
+        tasks = load_tasks(settings.task_names())
         given = Given(run=run, pair=pair, tasks=tasks, settings=settings)
         for stage in STAGES:
             if stage.pieces is None or not stage.is_wanted(settings):

@@ -20,7 +20,7 @@ from mechshift.attribution import eap_ig
 from mechshift.circuits import select_top_edges
 from mechshift.denoising import Canvas, build_canvases
 from mechshift.models import LanguageModel, load_pair
-from mechshift.tasks import PoolConfig, build_pool, encode_pool, find_task
+from mechshift.tasks import PoolConfig, build_pool, encode_pool, load_task
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ def _embedded_rows(options: Options) -> list[Sequence[str]]:
     precise, rounded = (load_pair("tiny", dtype=dtype) for dtype in ("float32", "bfloat16"))
     rows = []
     for name in options.tasks:
-        task = find_task(name)
+        task = load_task(name)
         config = PoolConfig(num_examples=options.examples)
         pool = build_pool(precise, task, "discovery", config)
         for models in zip(precise.models, rounded.models, strict=True):

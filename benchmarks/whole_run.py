@@ -64,7 +64,7 @@ from mechshift.run.store import (
     read_rediscovery,
     read_scores,
 )
-from mechshift.tasks import PoolConfig, Split, find_tasks
+from mechshift.tasks import PoolConfig, Split, load_tasks
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def given_of(folder: Path, options: Options) -> Given:
         comparison=options.comparison,
         skip=("controls",),
     )
-    tasks = find_tasks(settings.task_names())
+    tasks = load_tasks(settings.task_names())
     run = folder / "run"
     run.mkdir(exist_ok=True)
     store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))

@@ -12,7 +12,7 @@ from mechshift.denoising import decode
 from mechshift.models import PAIRS, load_controls, load_pair
 from mechshift.models.supply import get_embedded
 from mechshift.posttraining import tiny_tokenizer
-from mechshift.tasks import encode_pool, find_task
+from mechshift.tasks import encode_pool, load_task
 
 FOLDER = files("mechshift") / "pairs" / "tiny"
 NUM_EXAMPLES = 200
@@ -38,7 +38,7 @@ def tiny():
 @pytest.mark.parametrize("role", ["arm", "mdm", *(name for name, _, _ in CONTROLS.values())])
 @pytest.mark.parametrize("task_name", FLOORS)
 def test_all_trained_models_solve_the_held_out_examples_of_every_task(tiny, role, task_name):
-    model, task = tiny.members[role], find_task(task_name)
+    model, task = tiny.members[role], load_task(task_name)
     examples = task.generate(model.tokenizer, split="held-out", num_examples=NUM_EXAMPLES, seed=0)
     assert len(examples) == NUM_EXAMPLES
     decoded = decode(model, encode_pool(task, tuple(examples), model), batch_size=100)
@@ -48,7 +48,7 @@ def test_all_trained_models_solve_the_held_out_examples_of_every_task(tiny, role
 
 
 def test_no_goal_that_countdown_tests_was_a_goal_in_training():
-    task, tokenizer = find_task("countdown-small"), tiny_tokenizer()
+    task, tokenizer = load_task("countdown-small"), tiny_tokenizer()
     goals = {
         split: {
             example.facts["goal"]

@@ -6,13 +6,13 @@ import torch
 from mechshift.errors import PosttrainingError, TaskError
 from mechshift.posttraining.corpus import Mixture, build_corpus, rows_by_weight
 from mechshift.posttraining.corpus_rows import Corpus
-from mechshift.tasks import find_task
+from mechshift.tasks import load_task
 
 TASKS = ("ioi", "greater-than", "countdown-small", "infilling")
 
 
 def training_examples(name, tokenizer, num_examples):
-    return find_task(name).generate(tokenizer, split="train", num_examples=num_examples, seed=3)
+    return load_task(name).generate(tokenizer, split="train", num_examples=num_examples, seed=3)
 
 
 def corpus_of(name, tokenizer, kind, num_examples=8):

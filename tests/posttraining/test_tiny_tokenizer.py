@@ -2,7 +2,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from mechshift.posttraining import tiny_tokenizer
-from mechshift.tasks import find_task
+from mechshift.tasks import load_task
 
 TASKS = ("ioi", "greater-than", "countdown-small", "infilling")
 
@@ -34,7 +34,7 @@ def test_a_word_takes_the_space_before_it(tokenizer):
 @pytest.mark.parametrize("split", ["train", "discovery", "held-out"])
 @pytest.mark.parametrize("name", TASKS)
 def test_every_text_of_the_tasks_is_known_and_comes_back_as_it_was(tokenizer, name, split):
-    examples = find_task(name).generate(tokenizer, split=split, num_examples=60, seed=5)
+    examples = load_task(name).generate(tokenizer, split=split, num_examples=60, seed=5)
     assert len(examples) == 60
     for example in examples:
         for text in (

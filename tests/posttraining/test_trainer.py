@@ -11,7 +11,7 @@ from mechshift.errors import PosttrainingError
 from mechshift.models import probe_attention
 from mechshift.posttraining import PosttrainConfig, train
 from mechshift.posttraining.optimizers import Float32Steps
-from mechshift.tasks import encode_example, find_task
+from mechshift.tasks import encode_example, load_task
 
 OBJECTIVES = ("ar", "mdm")
 NEVER = 1e-30
@@ -91,7 +91,7 @@ def test_training_on_a_single_example_learns_it(
 
 def only_example(task_name, tokenizer, objective, seed):
     """The example that a corpus of one holds, its tokens, and where its target stands."""
-    task = find_task(task_name)
+    task = load_task(task_name)
     (text,) = task.generate(tokenizer, split="train", num_examples=1, seed=seed)
     example = encode_example(task, text, tokenizer, "arm" if objective == "ar" else "mdm")
     start = len(example.prefix_ids)

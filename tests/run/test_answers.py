@@ -20,9 +20,9 @@ from mechshift.run.store import (
     read_pool,
     read_scores,
 )
-from mechshift.tasks import PoolConfig, answer, continuation_ids, find_task
+from mechshift.tasks import PoolConfig, answer, continuation_ids, load_task
 
-TASK = find_task("infilling")
+TASK = load_task("infilling")
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_a_control_answers_the_held_out_examples_of_the_pool(small_run, small):
     model = load_controls(pair, PAIRS["tiny"]).models["mdm-causal"]
     pool = read_pool(small_run, "infilling", "held-out")
     expected = answer(
-        model, find_task("infilling"), pool.examples, PoolConfig(num_examples=12, num_held_out=10)
+        model, load_task("infilling"), pool.examples, PoolConfig(num_examples=12, num_held_out=10)
     )
     found = read_control_answers(small_run, "infilling", "mdm-causal")
     assert len(found) == len(pool.examples)

@@ -22,7 +22,7 @@ from mechshift.run import (
 from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pools import pool_canvases
 from mechshift.run.store import read_pool, read_scores
-from mechshift.tasks import PoolConfig, find_tasks
+from mechshift.tasks import PoolConfig, load_tasks
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def pooled(pair, tmp_path_factory):
     """A run folder with a pool of two examples, and nothing else."""
     run = tmp_path_factory.mktemp("pooled")
     config = PoolConfig(num_examples=2, num_held_out=2)
-    make_pools(run, pair, PairOptions(), find_tasks(("ioi",)), config, quiet=True)
+    make_pools(run, pair, PairOptions(), load_tasks(("ioi",)), config, quiet=True)
     return run
 
 

@@ -3,30 +3,30 @@ from tokenizers.models import WordLevel
 
 from mechshift.errors import TaskError
 from mechshift.posttraining import tiny_tokenizer
-from mechshift.tasks import TASKS, Countdown, check_templates, find_task, find_tasks
+from mechshift.tasks import TASKS, Countdown, check_templates, load_task, load_tasks
 
 
 def test_every_known_task_is_found_by_its_own_name():
-    assert all(find_task(name) is task and task.name == name for name, task in TASKS.items())
+    assert all(load_task(name) is task and task.name == name for name, task in TASKS.items())
 
 
 def test_tasks_are_found_in_the_order_asked_for():
-    assert [task.name for task in find_tasks(["infilling", "ioi"])] == ["infilling", "ioi"]
+    assert [task.name for task in load_tasks(["infilling", "ioi"])] == ["infilling", "ioi"]
 
 
 def test_a_name_twice_is_refused():
     with pytest.raises(TaskError, match="the tasks ioi, infilling, ioi hold a name twice"):
-        find_tasks(["ioi", "infilling", "ioi"])
+        load_tasks(["ioi", "infilling", "ioi"])
 
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
     with pytest.raises(TaskError, match="no task 'chess'; known are ioi, greater-than"):
-        find_task("chess")
+        load_task("chess")
 
 
 def test_a_file_that_is_called_as_a_known_task_is_refused():
     with pytest.raises(TaskError, match=r"the task file my/ioi\.jsonl is called as the task 'ioi'"):
-        find_task("my/ioi.jsonl")
+        load_task("my/ioi.jsonl")
 
 
 @pytest.mark.parametrize(
@@ -40,13 +40,13 @@ def test_an_impossible_countdown_is_refused(sizes):
 def test_countdown_says_why_a_tokenizer_cannot_express_it():
     # The embedded pair knows no division and no line break.
     with pytest.raises(TaskError, match="'countdown-3' does not fit this tokenizer: .* not know"):
-        find_task("countdown-3").generate(tiny_tokenizer(), split="train", num_examples=1, seed=0)
+        load_task("countdown-3").generate(tiny_tokenizer(), split="train", num_examples=1, seed=0)
 
 
 def test_every_built_in_task_has_ten_wordings_and_unknown_ones_are_refused():
     for task in TASKS.values():
         assert len(set(task.templates)) >= 10
-    ioi, infilling = find_tasks(["ioi", "infilling"])
+    ioi, infilling = load_tasks(["ioi", "infilling"])
     check_templates((ioi, infilling), ["went", "found/use-first"])
     message = (
         "no task has the template 'gone'; they have ioi: went, .*; infilling: found/use-first, "

@@ -8,7 +8,7 @@ import pytest
 
 from mechshift.errors import TaskError
 from mechshift.posttraining._tiny_tokenizer import tiny_tokenizer
-from mechshift.tasks import encode_example, find_task, load_task_file
+from mechshift.tasks import encode_example, load_task, load_task_file
 
 GOOD = {
     "prompt": "Mary found the",
@@ -72,7 +72,7 @@ def test_a_task_is_known_by_the_bytes_that_it_was_read_from(task_file):
 
 
 def test_a_jsonl_path_is_a_task_like_a_name(task_file):
-    assert find_task(str(task_file(GOOD))).name == "own"
+    assert load_task(str(task_file(GOOD))).name == "own"
 
 
 @pytest.mark.parametrize("newline", [b"\n", b"\r\n"])
@@ -428,7 +428,7 @@ def test_a_line_that_does_not_fit_the_tokenizer_is_refused_with_its_number(
 
 def test_an_unknown_task_is_refused_with_the_known_ones():
     with pytest.raises(TaskError, match="no task 'iou'; known are ioi, greater-than, "):
-        find_task("iou")
+        load_task("iou")
 
 
 def test_a_pipe_a_long_line_and_too_many_are_refused_and_little_is_read(

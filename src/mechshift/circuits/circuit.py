@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 from jaxtyping import Bool, Float, Int
 
 from mechshift.errors import CircuitError
@@ -58,6 +59,10 @@ class Circuit:
     def names(self) -> list[str]:
         """Edges as `a0.h1->m2`, strongest first."""
         return [self.graph.edge_name(edge) for edge in self.edges]
+
+    def to_frame(self) -> pl.DataFrame:
+        """A row an edge, strongest first: its name and its score [metric units]."""
+        return pl.DataFrame({"edge": self.names(), "score": self.scores})
 
 
 def by_strength(

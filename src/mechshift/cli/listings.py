@@ -10,7 +10,7 @@ from mechshift.cli.tables import print_table
 from mechshift.errors import ConfigError
 from mechshift.models import load_tokenizer
 from mechshift.posttraining import tiny_tokenizer
-from mechshift.tasks import SPLITS, TASKS, TaskFile, encode_example, find_task
+from mechshift.tasks import SPLITS, TASKS, TaskFile, encode_example, load_task
 
 MAX_SHOWN = 1_000
 """Examples of a split that a terminal is asked to show."""
@@ -47,7 +47,7 @@ def tasks(
             )
         )
         return
-    task = find_task(name)
+    task = load_task(name)
     reader = tiny_tokenizer() if tokenizer is None else load_tokenizer(tokenizer)
     if isinstance(task, TaskFile):
         task.check(reader)

@@ -49,7 +49,7 @@ from mechshift.run import (
 from mechshift.run.folders import KINDS
 from mechshift.run.settings import Unprefixed
 from mechshift.semantics import SemanticsSettings
-from mechshift.tasks import PoolConfig, find_tasks
+from mechshift.tasks import PoolConfig, load_tasks
 
 
 def run(
@@ -105,7 +105,7 @@ def pool(
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
         quiet: no progress bars.
     """
-    chosen = find_tasks(tasks or models.default_tasks())
+    chosen = load_tasks(tasks or models.default_tasks())
     make_pools(folder, models.load(device), models, chosen, pool, quiet=quiet)
     print_table(pool_table(folder))
 

@@ -6,14 +6,14 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mechshift.models import LanguageModel
 from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.text_corpus import is_text_file
-from mechshift.tasks import PoolConfig, Task, answer, find_task
+from mechshift.tasks import PoolConfig, Task, answer, load_task
 
 
 def evaluated_tasks(config: PosttrainConfig) -> list[Task]:
     """The tasks among the sources; texts have no answers."""
     if not config.num_evaluated:
         return []
-    return [find_task(source) for source, _, _ in config.mixture if not is_text_file(source)]
+    return [load_task(source) for source, _, _ in config.mixture if not is_text_file(source)]
 
 
 def held_out_accuracy(

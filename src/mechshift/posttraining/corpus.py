@@ -12,7 +12,7 @@ from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.corpus_rows import Corpus, pad_rows
 from mechshift.posttraining.text_corpus import build_text_corpus, is_text_file
 from mechshift.progress import progress_bar
-from mechshift.tasks import Example, encode_example, find_task
+from mechshift.tasks import Example, encode_example, load_task
 
 
 def check_sources(config: PosttrainConfig) -> None:
@@ -24,7 +24,7 @@ def check_sources(config: PosttrainConfig) -> None:
     """
     for source, _, num_examples in config.mixture:
         if not is_text_file(source):
-            find_task(source)
+            load_task(source)
             _check_num_examples(source, num_examples)
 
 
@@ -51,7 +51,7 @@ def build_corpus(
             num_rows=num_examples,
             context_length=context_length,
         )
-    task = find_task(source)
+    task = load_task(source)
     _check_num_examples(source, num_examples)
     examples: list[Example] = task.generate(
         tokenizer, split="train", num_examples=num_examples, seed=seed

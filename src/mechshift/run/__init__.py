@@ -12,6 +12,9 @@ from mechshift.run.comparisons import compare_pair as compare_pair
 from mechshift.run.conclusions import conclude_run as conclude_run
 from mechshift.run.explanations import explain_run as explain_run
 from mechshift.run.flow import trace_flow as trace_flow
+from mechshift.run.opened import RunFolder as RunFolder
+from mechshift.run.opened import Verdicts as Verdicts
+from mechshift.run.opened import open_run as open_run
 from mechshift.run.pipeline import load_stored_pair as load_stored_pair
 from mechshift.run.pipeline import run_experiment as run_experiment
 from mechshift.run.pools import make_pools as make_pools

@@ -25,7 +25,7 @@ from mechshift.denoising import EncodedExample, masked_target, pad_left
 from mechshift.errors import MechshiftError, TaskError
 from mechshift.models import LanguageModel, ModelPair, PairEntry
 from mechshift.run.settings import PairOptions
-from mechshift.tasks import Example, PoolConfig, Task, answer, encode_example, find_tasks
+from mechshift.tasks import Example, PoolConfig, Task, answer, encode_example, load_tasks
 
 PROBE = "The war lasted from the year 1732 to the year 17"
 """The text after which both models' most probable tokens are shown."""
@@ -89,7 +89,7 @@ def examine_pair(
         TaskError: no such task.
     """
     name = options.entry().name
-    chosen = find_tasks(tasks or options.default_tasks())
+    chosen = load_tasks(tasks or options.default_tasks())
     findings = []
     for finding in _findings(options, chosen, num_examples, device):
         findings.append(finding)

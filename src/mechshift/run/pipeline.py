@@ -16,11 +16,11 @@ from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import pool_manifests
 from mechshift.run.workers import WorkerPool
-from mechshift.tasks import find_tasks
+from mechshift.tasks import load_tasks
 
 
 def run_experiment(
-    run: Path,
+    run: Path | str,
     settings: RunSettings | None = None,
     *,
     device: str = "auto",
@@ -48,8 +48,8 @@ def run_experiment(
         MechshiftError: one line on what is wrong and what to do; finished stages are kept. Also
             where another process runs in this folder.
     """
-    settings = settings or RunSettings()
-    tasks = find_tasks(settings.task_names())  # a bad name or file costs no wait for the models
+    run, settings = Path(run), settings or RunSettings()
+    tasks = load_tasks(settings.task_names())  # a bad name or file costs no wait for the models
     stages = [stage for stage in STAGES if stage.is_wanted(settings)]
     for stage in stages:
         if stage.check is not None:

@@ -112,7 +112,7 @@ def pooled_task(name: str, pool: CommonPool) -> Task:
         return TASKS[name]
     lines = enumerate(pool.examples, start=1)
     examples = tuple((line, pool.split, example) for line, example in lines)
-    return TaskFile(name=name, path=Path(f"{name}.jsonl"), examples=examples)
+    return TaskFile(name=name, path=None, examples=examples)
 
 
 def pooled_examples(pool: CommonPool, model: LanguageModel) -> list[EncodedExample]:

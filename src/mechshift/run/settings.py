@@ -31,7 +31,7 @@ from mechshift.models import (
 )
 from mechshift.semantics import EndpointModel, SemanticsSettings
 from mechshift.statistics import MAX_DRAWS, MIN_DRAWS
-from mechshift.tasks import PoolConfig
+from mechshift.tasks import PoolConfig, TaskFile
 
 DEFAULT_TASKS = {
     "tiny": ("ioi", "greater-than", "countdown-small", "infilling"),
@@ -47,6 +47,9 @@ Addable = Literal["sweep", "alternatives"]
 
 Unprefixed = tyro.conf.arg(name="")
 """On the command line, options of this record stand without the record's name before them."""
+
+Named = tyro.conf.arg(constructor=str)
+"""On the command line a task is given by its name or file."""
 
 USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
 
@@ -443,7 +446,7 @@ class RunSettings:
 
     models: Annotated[PairOptions, Unprefixed] = field(default_factory=PairOptions)
     """Which two models."""
-    tasks: tuple[str, ...] = ()
+    tasks: tuple[Annotated[str | TaskFile, Named], ...] = ()
     """Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own."""
     pool: PoolConfig = field(default_factory=PoolConfig)
     """Which examples."""
@@ -475,8 +478,8 @@ class RunSettings:
                 " drop one of the two."
             )
 
-    def task_names(self) -> tuple[str, ...]:
-        """The tasks to compare, in order."""
+    def task_names(self) -> tuple[str | TaskFile, ...]:
+        """The tasks to compare, in order: names, files, and tasks that were made in Python."""
         return self.tasks or self.models.default_tasks()
 
 

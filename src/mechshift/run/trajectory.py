@@ -42,7 +42,7 @@ from mechshift.run.scores import ATTRIBUTE, check_shards, score_pieces
 from mechshift.run.settings import AttributionSettings, PairOptions, Unprefixed
 from mechshift.run.stage import Piece, is_written_as, write_pieces
 from mechshift.run.trajectory_reporting import write_trajectory
-from mechshift.tasks import PoolConfig, Task, find_tasks
+from mechshift.tasks import PoolConfig, Task, load_tasks
 from mechshift.topics.scores import shards_definition
 from mechshift.topics.trajectory import TRAINING_KINDS, training_place
 
@@ -108,7 +108,7 @@ def run_trajectory(
         MechshiftError: one line on what is wrong and what to do; finished checkpoints are kept.
             Also where another process runs in this folder.
     """
-    tasks = find_tasks(settings.task_names())
+    tasks = load_tasks(settings.task_names())
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     with hold_folder(run), ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)

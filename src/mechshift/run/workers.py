@@ -49,7 +49,7 @@ from mechshift.run.stage import (
     write_piece,
 )
 from mechshift.run.stages import STAGES
-from mechshift.tasks import find_tasks
+from mechshift.tasks import load_tasks
 
 LOOK_EVERY = 0.2
 """Seconds between two looks at how far the workers are, and whether their parent still lives."""
@@ -216,7 +216,7 @@ class _Worker:
         self._given = Given(
             run=place.run,
             pair=settings.models.load(place.device, controls=CONTROLS not in settings.skip),
-            tasks=find_tasks(settings.task_names()),
+            tasks=load_tasks(settings.task_names()),
             settings=settings,
         )
         self._told = told

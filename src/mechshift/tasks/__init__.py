@@ -1,7 +1,7 @@
 """Tasks: where examples come from, how they become tokens, and who judges the answers."""
 
 from mechshift.tasks.answers import Answers, answer
-from mechshift.tasks.catalogue import TASKS, check_templates, find_task, find_tasks
+from mechshift.tasks.catalogue import TASKS, check_templates, load_task, load_tasks
 from mechshift.tasks.countdown import Countdown, is_derivation
 from mechshift.tasks.encoding import continuation_ids, encode_example
 from mechshift.tasks.example import SPLITS, Example, Split, Task
@@ -10,7 +10,7 @@ from mechshift.tasks.infilling import Infilling
 from mechshift.tasks.ioi import IndirectObject
 from mechshift.tasks.pool import CommonPool, OtherExamples, build_pool, encode_pool
 from mechshift.tasks.pool_config import PoolConfig
-from mechshift.tasks.task_file import TaskFile, load_task_file
+from mechshift.tasks.task_file import TaskFile, load_task_file, make_task
 
 __all__ = [
     "SPLITS",
@@ -33,8 +33,9 @@ __all__ = [
     "continuation_ids",
     "encode_example",
     "encode_pool",
-    "find_task",
-    "find_tasks",
+    "load_task",
+    "load_tasks",
     "is_derivation",
     "load_task_file",
+    "make_task",
 ]

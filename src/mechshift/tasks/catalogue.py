@@ -9,7 +9,7 @@ from mechshift.tasks.example import Task
 from mechshift.tasks.greater_than import GreaterThan
 from mechshift.tasks.infilling import Infilling
 from mechshift.tasks.ioi import IndirectObject
-from mechshift.tasks.task_file import load_task_file
+from mechshift.tasks.task_file import TaskFile, load_task_file
 
 TASKS: dict[str, Task] = {
     task.name: task
@@ -27,7 +27,7 @@ TASKS: dict[str, Task] = {
 """In the order in which they are listed."""
 
 
-def find_task(name: str) -> Task:
+def load_task(name: str) -> Task:
     """The task of this name, or the task in this `.jsonl` file.
 
     Raises:
@@ -49,14 +49,21 @@ def find_task(name: str) -> Task:
     return task
 
 
-def find_tasks(names: Sequence[str]) -> tuple[Task, ...]:
-    """`find_task` of each name, in order.
+def load_tasks(named: Sequence[str | TaskFile]) -> tuple[Task, ...]:
+    """`load_task` of each name, in order; a task that was made already is itself.
 
     Raises:
-        TaskError: see `find_task`; or two tasks of one name, whose results would share a folder.
+        TaskError: see `load_task`; a task of one's own that is called as a known one; or two tasks
+            of one name, whose results would share a folder.
     """
-    found = tuple(find_task(name) for name in names)
+    found = tuple(load_task(one) if isinstance(one, str) else one for one in named)
     known = [task.name for task in found]
+    for task in found:
+        if isinstance(task, TaskFile) and task.name in TASKS:
+            raise TaskError(
+                f"a task of your own is called '{task.name}', as one that mechshift knows; give it"
+                " another name."
+            )
     if len(set(known)) < len(known):
         raise TaskError(f"the tasks {', '.join(known)} hold a name twice; name each task once.")
     return found

@@ -1,8 +1,9 @@
-"""Task files: a user's own task, one JSON object per line.
+"""Task files: a user's own task, one JSON object per line; or the same examples, made in Python.
 
 Every line is checked before any model is loaded, then again at token level for the tokenizer at
-hand; the first bad line is named with its number. The file is UTF-8; blank lines are skipped. The
-keys are those of `Example`:
+hand; the first bad line is named with its number. The file is UTF-8; blank lines are skipped.
+Examples that are made in Python are checked as the lines that they would be. The keys are those of
+`Example`:
 
     required  prompt, target, distractor, corrupted_prompt
     optional  id, suffix, corrupted_suffix, causal_prompt, corrupted_causal_prompt,
@@ -19,9 +20,11 @@ A suffix needs its corrupted one, and both causal prompts, which an autoregressi
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 from weakref import WeakSet
 
 import numpy as np
@@ -48,6 +51,8 @@ TEXT_KEYS = (
     "causal_prompt",
     "corrupted_causal_prompt",
 )
+KEYS = (*TEXT_KEYS, "id", "spans", "cluster", "template")
+"""Of a line that are those of `Example`."""
 COMPANIONS = {
     "suffix": ("corrupted_suffix", "causal_prompt"),
     "corrupted_suffix": ("suffix",),
@@ -67,23 +72,30 @@ MAX_LINE_BYTES = 2**20
 
 @dataclass(frozen=True)
 class TaskFile:
-    """A task whose examples stand in a JSONL file; made by `load_task_file`."""
+    """A task of given examples; made by `load_task_file` or `make_task`."""
 
     name: str
-    path: Path
+    path: Path | None
+    """None: the examples were made in Python."""
     examples: tuple[tuple[int, Split, Example], ...]
-    """Line number, split and example."""
+    """Line number, or place from 1 on, split and example."""
     metric: str = "logit_diff"
     sha256: str = ""
-    """Of the bytes that were read; empty for a task that was rebuilt from a stored pool."""
+    """Of the bytes that were read, or that a file of these examples would have; empty for a task
+    that was rebuilt from a stored pool."""
     _fitting: WeakSet[PreTrainedTokenizerBase] = field(
         default_factory=WeakSet, compare=False, repr=False
     )
     """Tokenizers that all lines fit; looking again would take as long as before."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For other processes, which look at the lines again."""
+        return TaskFile, (self.name, self.path, self.examples, self.metric, self.sha256)
+
     @property
     def summary(self) -> str:
-        return f"{len(self.examples)} examples from {self.path}"
+        source = f"of '{self.name}'" if self.path is None else f"from {self.path}"
+        return f"{len(self.examples)} examples {source}"
 
     @property
     def templates(self) -> tuple[str, ...]:
@@ -128,7 +140,7 @@ class TaskFile:
                 self,
                 [example for _, _, example in self.examples],
                 tokenizer,
-                lambda place: f"{self.path}, line {self.examples[place][0]}",
+                lambda place: _place(self.path or self.name, self.examples[place][0]),
                 advance,
             )
         self._fitting.add(tokenizer)
@@ -149,34 +161,84 @@ def load_task_file(path: Path) -> TaskFile:
         TaskError: the file cannot be read or is larger than any that a run could use, or a line is
             not as the schema says.
     """
+    lines = read_lines(path, MAX_BYTES, MAX_LINE_BYTES, error=TaskError)
+    return _checked(path.stem, path, lines)
+
+
+def make_task(name: str, examples: Iterable[Example | Mapping[str, Any]]) -> TaskFile:
+    """A task of your own from examples that are made in Python; `RunSettings.tasks` takes it.
+
+    It is checked, clustered and split as a task file with the same lines, and is the same task.
+
+    Args:
+        name: how reports and folders call it; letters, digits, `_`, `.` and `-`.
+        examples: dictionaries with the keys of a line of a task file: `prompt`, `target`,
+            `distractor` and `corrupted_prompt` at least; or records of another task. Of these
+            `facts`, which only that task's own code reads, are left out.
+
+    Raises:
+        TaskError: no examples, or one that is not as the schema says, by its place.
+    """
+    if not re.fullmatch(r"[\w-][\w.-]*", name):
+        raise TaskError(
+            f"a task cannot be called {name!r:.60}: results are kept in a folder of its name; use"
+            " letters, digits, '_', '.' and '-'."
+        )
+    return _checked(name, None, enumerate(map(_as_line, examples), start=1))
+
+
+def _as_line(example: Example | Mapping[str, Any]) -> bytes:
+    """What a file would say of it."""
+    given: Mapping[str, Any]
+    if isinstance(example, Example):
+        values = {one.name: getattr(example, one.name) for one in fields(example)}
+        given = {key: value for key, value in values.items() if key in KEYS and value}
+    else:
+        given = example
+    try:
+        return json.dumps(dict(given), ensure_ascii=False).encode() + b"\n"
+    except (TypeError, ValueError) as error:
+        raise TaskError(
+            f"an example of a task is a dictionary of texts, not {given!r:.80} ({error})."
+        ) from None
+
+
+def _checked(name: str, path: Path | None, lines: Iterable[tuple[int, bytes]]) -> TaskFile:
+    """The task that these lines tell, by their numbers."""
+    where = name if path is None else path
     read: list[_Line] = []
     first_line: dict[str, int] = {}
     digest = hashlib.sha256()
-    for number, line in read_lines(path, MAX_BYTES, MAX_LINE_BYTES, error=TaskError):
+    for number, line in lines:
         digest.update(line)
         if not line.strip():
             continue
         if len(read) == MAX_LINES:
             raise TaskError(
-                f"{path} holds more than {MAX_LINES:,} examples, and a run uses some hundreds;"
+                f"{where} holds more than {MAX_LINES:,} examples, and a run uses some hundreds;"
                 " leave some out."
             )
-        one = _read_line(line, path, number)
+        one = _read_line(line, name, _place(where, number), number)
         example = one.example
         if example.id in first_line:
             raise TaskError(
-                f"{path}, line {number}: the id '{example.id}' is already that of line"
-                f" {first_line[example.id]}; give every example its own."
+                f"{_place(where, number)}: the id '{example.id}' is already that of"
+                f" line {first_line[example.id]}; give every example its own."
             )
         first_line[example.id] = number
         read.append(one)
     if not read:
-        raise TaskError(f"{path} holds no examples; write one JSON object per line.")
+        how = "give it some" if path is None else "write one JSON object per line"
+        raise TaskError(f"{where} holds no examples; {how}.")
     try:
         examples = _clustered(read)
     except TaskError as error:
-        raise TaskError(f"{path}, {error}") from None
-    return TaskFile(name=path.stem, path=path, examples=examples, sha256=digest.hexdigest())
+        raise TaskError(f"{where}, {error}") from None
+    return TaskFile(name=name, path=path, examples=examples, sha256=digest.hexdigest())
+
+
+def _place(where: Path | str, number: int) -> str:
+    return f"{where}, line {number}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -286,8 +348,7 @@ class _Fields:
                 raise TaskError(f"'{key}' is empty; give it a name, or leave it out")
 
 
-def _read_line(line: bytes, path: Path, number: int) -> _Line:
-    where = f"{path}, line {number}"
+def _read_line(line: bytes, task: str, where: str, number: int) -> _Line:
     fields = parse_json(line, _Fields, where=where, error=TaskError)
     texts = {key: getattr(fields, key) for key in TEXT_KEYS}
     given = {key: text for key, text in texts.items() if text is not UNSET}
@@ -296,8 +357,8 @@ def _read_line(line: bytes, path: Path, number: int) -> _Line:
             number=number,
             split=None if fields.split is UNSET else fields.split,
             example=Example(
-                id=f"{path.stem}/{number}" if fields.id is UNSET else str(fields.id),
-                task=path.stem,
+                id=f"{task}/{number}" if fields.id is UNSET else str(fields.id),
+                task=task,
                 spans=_spans(fields),
                 cluster="" if fields.cluster is UNSET else str(fields.cluster),
                 template="" if fields.template is UNSET else str(fields.template),

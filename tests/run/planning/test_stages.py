@@ -17,7 +17,7 @@ from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import read_ablations, read_pool, read_scores
 from mechshift.semantics import SemanticsSettings
-from mechshift.tasks import PoolConfig, find_tasks
+from mechshift.tasks import PoolConfig, load_tasks
 from mechshift.testing.measuring import counted_passes
 
 TASK, SIZE = "infilling", 8
@@ -55,7 +55,7 @@ CONTROL = "arm-full"
 
 
 def make(settings, solved=1.0):
-    entry, tasks = PAIRS["tiny"], find_tasks(settings.task_names())
+    entry, tasks = PAIRS["tiny"], load_tasks(settings.task_names())
     tokenizer = local_tokenizer(entry)
     examples = [(task, sampled_examples(task, tokenizer)) for task in tasks]
     models = models_on_tasks(settings, entry, pair_shape(entry), examples, tokenizer, solved=solved)
@@ -73,7 +73,7 @@ def counted(tmp_path_factory):
     run, counts = tmp_path_factory.mktemp("run"), {}
     pair = PairOptions().load("cpu", controls=True)
     pair = replace(pair, controls={CONTROL: pair.controls[CONTROL]})
-    given = Given(run=run, pair=pair, tasks=find_tasks((TASK,)), settings=SETTINGS)
+    given = Given(run=run, pair=pair, tasks=load_tasks((TASK,)), settings=SETTINGS)
     for stage in STAGES:
         if stage.name in COUNTED:
             with ExitStack() as stack:

@@ -18,7 +18,7 @@ from mechshift.run.planning.workload import (
     sampled_examples,
     stand_in_tokenizer,
 )
-from mechshift.tasks import TASKS, PoolConfig, encode_example, find_task
+from mechshift.tasks import TASKS, PoolConfig, encode_example, load_task
 from mechshift.testing import random_examples, random_language_model
 from mechshift.testing.measuring import counted_passes
 
@@ -144,7 +144,7 @@ def test_words_digits_and_marks_of_a_task_file_are_counted_by_hand(tmp_path):
     }
     path = tmp_path / "own.jsonl"
     path.write_text(json.dumps(line) + "\n", encoding="utf-8")
-    task = find_task(str(path))
+    task = load_task(str(path))
     assert lengths_of(task, None, "mdm") == [(8, 2, 2)]
     assert lengths_of(task, None, "arm") == [(10, 2, 0)]
 

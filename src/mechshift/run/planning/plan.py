@@ -35,7 +35,7 @@ from mechshift.run.planning.workload import (
 )
 from mechshift.run.scores import check_shards, possible_shards
 from mechshift.run.settings import RunSettings, Skippable
-from mechshift.tasks import Task, encode_example, find_tasks
+from mechshift.tasks import Task, encode_example, load_tasks
 
 SOLVED = 0.5
 """Share of candidates that both models are assumed to get right."""
@@ -149,7 +149,7 @@ def plan_run(
         raise ConfigError(f"solved is a share in (0, 1], not {solved}.")
     settings, options = settings or RunSettings(), machine or MachineOptions()
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
-    entry, tasks = settings.models.entry(), find_tasks(settings.task_names())
+    entry, tasks = settings.models.entry(), load_tasks(settings.task_names())
     shapes, tokenizer = pair_shape(entry), local_tokenizer(entry)
     found = find_machine(options, DTYPES[settings.models.dtype])
     examples = [(task, sampled_examples(task, tokenizer)) for task in tasks]
