@@ -50,11 +50,10 @@ def test_every_figure_is_drawn_and_fits_the_page(
     page = open_page(report_file, **device)
     plots = page.locator(".plot")
     assert plots.count() == 22  # twenty-one of the task and one of the pair
-    folded = page.locator("details.fold .plot")
-    assert folded.locator("svg").count() == 0
-    page.click("details.fold > summary")
-    for plot in folded.all():
-        plot.locator("svg.main-svg").first.wait_for()
+    folded = page.locator("main details .plot")
+    assert folded.count() == 21 and folded.locator("svg").count() == 0
+    page.evaluate("document.querySelectorAll('main details').forEach((e) => { e.open = true; })")
+    page.wait_for_function("document.documentElement.dataset.drawn === '22'")
     for plot in plots.all():
         assert plot.locator("svg.main-svg .xaxislayer-above, svg.main-svg .plot").count() > 0
         drawn = plot.evaluate(
@@ -92,7 +91,7 @@ def test_a_dark_system_gets_a_dark_page(open_page: Open, report_file: Path) -> N
 
 
 def test_hovering_a_node_shows_its_name_and_share(open_page: Open, report_file: Path) -> None:
-    page = open_page(report_file, **DESKTOP)
+    page = open_page(report_file, "#infilling-circuit-map", **DESKTOP)
     plot = page.locator("#plot-infilling-circuit-map")
     plot.scroll_into_view_if_needed()
     box = plot.locator(".scatterlayer .point").last.bounding_box()
@@ -114,7 +113,7 @@ def test_a_window_made_narrow_and_wide_again_looks_as_before(
     open_page: Open, report_file: Path
 ) -> None:
     """Plotly leaves a colour bar in the middle of the panels when relayout turns it upright."""
-    page = open_page(report_file, **DESKTOP)
+    page = open_page(report_file, "#infilling-circuit-map", **DESKTOP)
     before = page.evaluate(COLOUR_BAR_PLACE)
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function(f"({COLOUR_BAR_PLACE})() < {before} / 2")

@@ -128,7 +128,9 @@
   function choose(position) {
     const at = show(panels[position], true);
     write(at ? at.id : panels[position].id);
-    tabs[position].scrollIntoView({ block: "nearest", inline: "nearest", behavior: "instant" });
+    // Sideways alone: the bar itself stays where it is.
+    const [tab, around] = [tabs[position].getBoundingClientRect(), bar.getBoundingClientRect()];
+    bar.scrollLeft += Math.min(0, tab.left - around.left) + Math.max(0, tab.right - around.right);
   }
 
   if (bar) {
