@@ -80,6 +80,8 @@ SECTIONS = {
     "ablation": "Ablation",
     "single-ablations": "Single components ablated",
     "steps": "Step by step",
+    "selection": "Selection of examples",
+    "wording": "Wording",
     "controls": "Controls",
 }
 

@@ -79,9 +79,7 @@ def _stayed_and_moved(decided: Sequence[Plain]) -> str:
 
 
 def _causes(task: TaskResults, verdict: Verdict) -> list[tuple[str, Statement]]:
-    """Axis of a shift, and whose doing it is; not of a shift that does not survive the correction,
-    if its cause does not either.
-    """
+    """Axis of a shift, and whose doing it is; left out where the correction leaves neither decided."""
     axes = {rule.quantity: rule.axis for rule in rules()}
     shifts = [axes[one.name] for one in shifts_to_explain(task, quantities("members"))]
     causes = [one for one in verdict.statements if one.axis == CAUSE]
