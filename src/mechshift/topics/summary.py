@@ -79,7 +79,7 @@ def _stayed_and_moved(decided: Sequence[Plain]) -> str:
 
 
 def _causes(task: TaskResults, verdict: Verdict) -> list[tuple[str, Statement]]:
-    """Axis of a shift, and whose doing it is; left out where the correction leaves neither decided."""
+    """Axis of a shift, and whose doing it is; left out where neither survives the correction."""
     axes = {rule.quantity: rule.axis for rule in rules()}
     shifts = [axes[one.name] for one in shifts_to_explain(task, quantities("members"))]
     causes = [one for one in verdict.statements if one.axis == CAUSE]
