@@ -5,6 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser
 from playwright.sync_api import Page as BrowserPage
 
 from mechshift.topics.report_page import TITLE, RunFacts, report
@@ -23,6 +25,19 @@ def report_file(
     """One task, with a figure of every kind."""
     path = tmp_path_factory.mktemp("report") / "report.html"
     path.write_text(report([infilling], facts).page, encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def pair_file(
+    tmp_path_factory: pytest.TempPathFactory,
+    ioi: TaskResults,
+    infilling: TaskResults,
+    facts: RunFacts,
+) -> Path:
+    """Two tasks, as tabs."""
+    path = tmp_path_factory.mktemp("pair") / "report.html"
+    path.write_text(report([ioi, infilling], facts).page, encoding="utf-8")
     return path
 
 
@@ -50,11 +65,10 @@ def test_every_figure_is_drawn_and_fits_the_page(
     page = open_page(report_file, **device)
     plots = page.locator(".plot")
     assert plots.count() == 22  # twenty-one of the task and one of the pair
-    folded = page.locator("details.fold .plot")
-    assert folded.locator("svg").count() == 0
-    page.click("details.fold > summary")
-    for plot in folded.all():
-        plot.locator("svg.main-svg").first.wait_for()
+    folded = page.locator("main details .plot")
+    assert folded.count() == 21 and folded.locator("svg").count() == 0
+    page.evaluate("document.querySelectorAll('main details').forEach((e) => { e.open = true; })")
+    page.wait_for_function("document.documentElement.dataset.drawn === '22'")
     for plot in plots.all():
         assert plot.locator("svg.main-svg .xaxislayer-above, svg.main-svg .plot").count() > 0
         drawn = plot.evaluate(
@@ -92,7 +106,7 @@ def test_a_dark_system_gets_a_dark_page(open_page: Open, report_file: Path) -> N
 
 
 def test_hovering_a_node_shows_its_name_and_share(open_page: Open, report_file: Path) -> None:
-    page = open_page(report_file, **DESKTOP)
+    page = open_page(report_file, "#infilling-circuit-map", **DESKTOP)
     plot = page.locator("#plot-infilling-circuit-map")
     plot.scroll_into_view_if_needed()
     box = plot.locator(".scatterlayer .point").last.bounding_box()
@@ -114,7 +128,7 @@ def test_a_window_made_narrow_and_wide_again_looks_as_before(
     open_page: Open, report_file: Path
 ) -> None:
     """Plotly leaves a colour bar in the middle of the panels when relayout turns it upright."""
-    page = open_page(report_file, **DESKTOP)
+    page = open_page(report_file, "#infilling-circuit-map", **DESKTOP)
     before = page.evaluate(COLOUR_BAR_PLACE)
     page.set_viewport_size({"width": 390, "height": 844})
     page.wait_for_function(f"({COLOUR_BAR_PLACE})() < {before} / 2")
@@ -135,3 +149,71 @@ def test_hostile_names_run_nothing(
     assert page.locator("section.task h2").inner_text() == hostile.task
     assert page.locator("img").count() == 0
     assert not has_sideways_scroll(page)
+
+
+HEIGHT = "document.documentElement.scrollHeight"
+
+
+def test_before_anything_is_unfolded_the_page_is_six_screens(
+    open_page: Open, pair_file: Path
+) -> None:
+    page = open_page(pair_file, **DESKTOP)
+    for task in ("ioi", "infilling"):
+        page.click(f"#tab-{task}")
+        assert 900 < page.evaluate(HEIGHT) <= 6 * 900
+
+
+def test_an_address_opens_what_it_points_into(open_page: Open, pair_file: Path) -> None:
+    page = open_page(pair_file, "#infilling-depth", **DESKTOP)
+    page.locator("#plot-infilling-depth svg.main-svg").first.wait_for()
+    assert page.locator("#task-ioi").is_hidden()
+    assert 0 <= page.evaluate("document.getElementById('infilling-depth').offsetTop - scrollY") < 90
+
+
+def test_another_task_is_opened_at_the_same_place(open_page: Open, pair_file: Path) -> None:
+    page = open_page(pair_file, "#ioi-depth", **DESKTOP)
+    top = "(id) => document.getElementById(id).getBoundingClientRect().top"
+    before = page.evaluate(top, "ioi-depth")
+    page.focus("#tab-ioi")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.id") == "tab-infilling"
+    assert page.evaluate("location.hash") == "#infilling-depth"
+    assert page.evaluate(top, "infilling-depth") == pytest.approx(before, abs=2)
+
+
+def test_the_state_of_the_explorer_stays_behind_the_section(
+    open_page: Open, pair_file: Path
+) -> None:
+    page = open_page(pair_file, "#ioi-depth-topic?task=infilling&k=37", **DESKTOP)
+    page.click("nav.contents a[href='#ioi-overlap-topic']")
+    page.wait_for_function("location.hash === '#ioi-overlap-topic?task=infilling&k=37'")
+    page.locator("#explorer").scroll_into_view_if_needed()
+    page.wait_for_function("document.documentElement.dataset.explorer === 'infilling'")
+    assert page.input_value("#ex-k-number") == "37"
+
+
+def test_without_scripts_every_task_can_be_read(browser: Browser, pair_file: Path) -> None:
+    page = browser.new_context(offline=True, java_script_enabled=False).new_page()
+    page.goto(pair_file.as_uri())
+    assert page.locator("#task-ioi").is_visible() and page.locator("#task-infilling").is_visible()
+    page.context.close()
+
+
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious(
+    open_page: Open, pair_file: Path, device: dict, scheme: str
+) -> None:
+    page = open_page(
+        pair_file, "#ioi-depth-verdict", **device, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page.locator("#ioi-depth-topic > summary").click()
+    page.locator("#plot-ioi-depth svg.main-svg").first.wait_for()
+    assert not has_sideways_scroll(page)
+    serious = [
+        f"{one['id']}: {node['html'][:200]}"
+        for one in Axe().run(page).response["violations"]
+        if one["impact"] in ("serious", "critical")
+        for node in one["nodes"]
+    ]
+    assert serious == []

@@ -195,7 +195,7 @@ def test_where_verdict_and_finding_answer_one_question_they_answer_alike(
     other = OtherCircuit(minus_own=measured, minus_half=measured, half_minus_own=0.0)
     record = replace(record, mdm=replace(record.mdm, other=other))
     task = replace(task, records={**task.records, "faithfulness": record})
-    findings = registry.findings(task)
+    findings = (one for topic in TOPICS for one in registry.findings(topic, task))
     (found,) = [one.verdict for one in findings if question in one.question]
     assert SAME[verdicts([task])[0].of(axis).by_itself] == found
 

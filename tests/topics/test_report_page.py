@@ -80,6 +80,8 @@ SECTIONS = {
     "ablation": "Ablation",
     "single-ablations": "Single components ablated",
     "steps": "Step by step",
+    "selection": "Selection of examples",
+    "wording": "Wording",
     "controls": "Controls",
 }
 
@@ -268,7 +270,10 @@ def test_a_task_of_one_step_has_no_view_step_by_step_and_says_so(
 
 
 def test_every_topic_that_shows_something_has_a_heading(made: Report) -> None:
-    headings = re.findall(r'<h3 class="part" id="([\w-]+)">([^<]+)</h3>', made.page)
+    headings = re.findall(
+        r'<details class="card topic" id="([\w-]+-topic)">\s*<summary>\s*<h3>([^<]+)</h3>',
+        made.page,
+    )
     assert headings == [
         (f"{task}-{name}-topic", title)
         for task in ("infilling", "ioi")

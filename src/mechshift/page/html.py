@@ -36,6 +36,10 @@ class FigureView:
     """JSON of data and layout, safe inside a script element."""
 
     height: int
+    """As it is drawn on a wide page [pixels]."""
+
+    narrow_height: int
+    """The same on a phone, with its panels stacked."""
 
 
 def render_page(template: str, **content: Any) -> str:
@@ -51,6 +55,7 @@ def render_page(template: str, **content: Any) -> str:
         pair_colour=PAIR_COLOUR,
         neutral_colour=NEUTRAL_COLOUR,
         style=_inline(environment, "report.css"),
+        navigation=_inline(environment, "navigation.js"),
         script=_inline(environment, "report.js"),
         plotly=Markup(get_plotlyjs()),
         explorer_style=partial(_inline, environment, "explorer.css"),
@@ -124,7 +129,8 @@ def figure_view(figure: Figure, *, anchor: str, reading: str, csv: str) -> Figur
         reading=reading,
         csv=csv,
         plot=_in_script(to_json(plot)),
-        height=layout["height"],
+        height=layout["meta"]["wide"]["height"],
+        narrow_height=layout["meta"]["narrow"]["height"],
     )
 
 

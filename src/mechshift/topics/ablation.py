@@ -47,7 +47,15 @@ from mechshift.page.theme import MODEL_NAMES
 from mechshift.statistics import MIN_DRAWS, Estimate, Estimates
 from mechshift.topics.ablation_figure import ablation_bars, ablation_bars_table
 from mechshift.topics.decisions import too_few_draws
-from mechshift.topics.topic import HeadlineRow, Rule, Statement, StoredTask, TaskResults, Topic
+from mechshift.topics.topic import (
+    HeadlineRow,
+    Plain,
+    Rule,
+    Statement,
+    StoredTask,
+    TaskResults,
+    Topic,
+)
 
 Side = Literal["arm", "mdm", "difference"]
 Drop = Literal["accuracy_drop", "share_lost"]
@@ -474,6 +482,14 @@ ABLATION: Topic[Ablations] = Topic(
             words="share of the metric lost without early heads beyond that without random heads,"
             " MDM minus ARM: above 0 more, below 0 less",
             decide=_decide,
+            plain={
+                "MDM depends more on early heads": Plain(
+                    words="depends more on early heads", moved=True
+                ),
+                "MDM depends less on early heads": Plain(
+                    words="depends less on early heads", moved=True
+                ),
+            },
         ),
     ),
     headline_name="Early layers ablated",

@@ -60,7 +60,14 @@ Of = TypeVar("Of")
 def causes(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Statement, ...]:
     """A statement for each decided shift of a quantity that is explained."""
     return tuple(
-        cause(quantity.name, task.mdm, task.controls)
+        cause(one.name, task.mdm, task.controls) for one in shifts_to_explain(task, quantities)
+    )
+
+
+def shifts_to_explain(task: TaskResults, quantities: Sequence[Quantity]) -> tuple[Quantity, ...]:
+    """The quantities whose shift is decided by itself and held against the controls."""
+    return tuple(
+        quantity
         for quantity in quantities
         if quantity.explained
         and (shift := task.mdm.estimate(quantity.name)) is not None

@@ -43,6 +43,7 @@ from mechshift.topics.decisions import TOO_NOISY, by_sign
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
+    Plain,
     Quantity,
     Rule,
     Statement,
@@ -380,6 +381,10 @@ DEPTH: Topic[None] = Topic(
             " back-loaded",
             decide=_decide,
             reads=lambda task, measured: _words(task, measured.estimate),
+            plain={
+                "front-loaded": Plain(words="does more of its work in early layers", moved=True),
+                "back-loaded": Plain(words="does less of its work in early layers", moved=True),
+            },
         ),
     ),
     tests=(

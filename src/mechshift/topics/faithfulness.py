@@ -48,6 +48,7 @@ from mechshift.topics.topic import (
     KINDS,
     HeadlineRow,
     Measured,
+    Plain,
     Quantity,
     Rule,
     Statement,
@@ -413,6 +414,14 @@ FAITHFULNESS: Topic[Faithfulness] = Topic(
             f" discovery varied too: more than {HOME_ADVANTAGE} below, and below own circuits from"
             f" half of these, no longer suffices; at most {HOME_ADVANTAGE} below, suffices",
             decide=_inheritance,
+            plain={
+                "suffices": Plain(
+                    words="works as well on the ARM's circuit as on its own", moved=False
+                ),
+                "no longer suffices": Plain(
+                    words="works less well on the ARM's circuit than on its own", moved=True
+                ),
+            },
         ),
     ),
     headline_name="What the circuits carry",

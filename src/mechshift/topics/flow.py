@@ -41,6 +41,7 @@ from mechshift.topics.decisions import MATERIAL_SHARE, by_side
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
+    Plain,
     Quantity,
     Rule,
     Statement,
@@ -275,6 +276,12 @@ FLOW: Topic[DirectionOfFlow] = Topic(
             " hardly any",
             decide=_direction,
             reads=lambda _, measured: _side_of_reading(measured.estimate),
+            plain={
+                "reads from the right": Plain(words="reads from its right", moved=True),
+                "hardly reads from the right": Plain(
+                    words="hardly reads from its right", moved=False
+                ),
+            },
         ),
     ),
     headline_name="Flow and components",

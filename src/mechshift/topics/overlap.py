@@ -66,6 +66,7 @@ from mechshift.topics.decisions import (
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
+    Plain,
     Quantity,
     Rule,
     Scatter,
@@ -370,6 +371,17 @@ OVERLAP: Topic[None] = Topic(
             f" {LOWEST_CEILING} or more; kept by weight: cosine without noise above {SAME_WEIGHTS}",
             decide=_structure,
             reads=lambda task, measured: _structure_words(task, measured.estimate),
+            plain={
+                "retained": Plain(words="kept the edges of the ARM's circuit", moved=False),
+                "modest change": Plain(words="changed some of the circuit's edges", moved=True),
+                "rewired": Plain(words="rewired the circuit", moved=True),
+                "modest change by count, kept by weight": Plain(
+                    words="changed some of the circuit's edges but not their weights", moved=True
+                ),
+                "rewired by count, kept by weight": Plain(
+                    words="rewired the circuit but kept the weights of its strong edges", moved=True
+                ),
+            },
         ),
     ),
     tests=(

@@ -197,11 +197,10 @@ def _quantity(rule: Rule) -> Quantity | None:
     return next((one for one in quantities("members") if one.name == rule.quantity), None)
 
 
-def findings(task: TaskResults) -> tuple[Finding, ...]:
-    """Every topic's answers in words."""
+def findings(topic: Topic[Any], task: TaskResults) -> tuple[Finding, ...]:
+    """A topic's answers in words, open where too few clusters of examples stand behind them."""
     return tuple(
         replace(one, verdict=given_clusters(one.verdict, num_clusters(topic, task)))
-        for topic in TOPICS
         for one in topic.findings(task)
     )
 
@@ -321,7 +320,7 @@ def _verdict_rows(verdicts: Sequence[Verdict]) -> Group:
                 name=rule.axis.capitalize(),
                 explanation=rule.words,
                 cells=tuple(
-                    _statement_cell([s for s in one.statements if s.axis == rule.axis])
+                    statement_cell([s for s in one.statements if s.axis == rule.axis])
                     for one in verdicts
                 ),
             )
@@ -330,7 +329,7 @@ def _verdict_rows(verdicts: Sequence[Verdict]) -> Group:
     )
 
 
-def _statement_cell(statements: Sequence[Statement]) -> Cell:
+def statement_cell(statements: Sequence[Statement]) -> Cell:
     """Of one axis; causes are as many as there are shifts to explain."""
     if not statements:
         return Cell(text="nothing to explain")

@@ -23,6 +23,7 @@ from mechshift.page.html import (
     render_part,
     task_slug,
 )
+from mechshift.topics.claims import Claim, claims
 from mechshift.topics.decisions import too_few_clusters
 from mechshift.topics.explorer import EXPLORER
 from mechshift.topics.hypotheses import (
@@ -49,6 +50,7 @@ from mechshift.topics.registry import (
     verdicts_json,
 )
 from mechshift.topics.scores import completeness_meaning
+from mechshift.topics.summary import Summary, listed, summary
 from mechshift.topics.topic import TaskResults, Topic
 
 TITLE = "What changed inside the model"
@@ -101,8 +103,28 @@ class SectionView:
 
     title: str
     anchor: str
+    verdicts: tuple[str, ...]
+    """What its rules say, each once."""
+    holds: str
+    """What is folded away in it: `2 answers and 1 figure`."""
+    findings: tuple[Finding, ...]
     folds: tuple[FoldView, ...]
     parts: tuple[Markup, ...]
+
+    @property
+    def figures(self) -> tuple[FigureView, ...]:
+        """All, folded away or not."""
+        return tuple(figure for fold in self.folds for figure in fold.figures)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClaimView:
+    """A claim, and where on the page its evidence is."""
+
+    claim: Claim
+    anchor: str
+    section: SectionView | None
+    """Of its topic; None where that shows nothing of this task."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +133,8 @@ class TaskView:
 
     anchor: str
     task: TaskResults
-    findings: tuple[Finding, ...]
+    summary: Summary
+    claims: tuple[ClaimView, ...]
     notes: tuple[str, ...]
     sections: tuple[SectionView, ...]
     paragraph: str
@@ -195,37 +218,58 @@ def _task_view(
     task: TaskResults, decided: Verdict, shown: Mapping[str, Sequence[Exhibit]]
 ) -> TaskView:
     anchor = task_slug(task.task)
+    claimed = claims(task, decided)
+    sections = {
+        topic.name: _section(topic, task, anchor, shown[topic.name], claimed) for topic in TOPICS
+    }
     return TaskView(
         anchor=anchor,
         task=task,
-        findings=findings(task),
+        summary=summary(task, decided),
+        claims=tuple(
+            ClaimView(
+                claim=claim,
+                anchor=f"{anchor}-{claim.rule.axis}-verdict",
+                section=sections[claim.topic.name],
+            )
+            for claim in claimed
+        ),
         # What several records say of themselves is said once.
         notes=tuple(dict.fromkeys(note for topic in TOPICS for note in topic.notes(task))),
-        sections=tuple(_sections(task, anchor, shown)),
+        sections=tuple(one for one in sections.values() if one is not None),
         paragraph=decided.paragraph,
     )
 
 
-def _sections(
-    task: TaskResults, anchor: str, shown: Mapping[str, Sequence[Exhibit]]
-) -> Iterable[SectionView]:
-    """A section for each topic that has something to show."""
-    for topic in TOPICS:
-        parts = tuple(_parts(topic, task, anchor))
-        if shown[topic.name] or parts:
-            folds = groupby(shown[topic.name], lambda exhibit: exhibit.fold)
-            yield SectionView(
-                title=topic.title,
-                anchor=f"{anchor}-{topic.name}-topic",
-                folds=tuple(
-                    FoldView(
-                        title=fold,
-                        figures=tuple(_figure_view(task, anchor, one) for one in of_fold),
-                    )
-                    for fold, of_fold in folds
-                ),
-                parts=parts,
+def _section(
+    topic: Topic[Any],
+    task: TaskResults,
+    anchor: str,
+    exhibits: Sequence[Exhibit],
+    claimed: Sequence[Claim],
+) -> SectionView | None:
+    """A topic's section; None where it has nothing to show."""
+    answers, parts = findings(topic, task), tuple(_parts(topic, task, anchor))
+    if not (answers or exhibits or parts):
+        return None
+    counts = {"answer": len(answers), "figure": len(exhibits)}
+    words = (f"{count} {what}{'s' * (count > 1)}" for what, count in counts.items() if count)
+    said = (one.verdict for claim in claimed if claim.topic is topic for one in claim.statements)
+    return SectionView(
+        title=topic.title,
+        anchor=f"{anchor}-{topic.name}-topic",
+        verdicts=tuple(dict.fromkeys(said)),
+        holds=listed(words),
+        findings=answers,
+        folds=tuple(
+            FoldView(
+                title=fold,
+                figures=tuple(_figure_view(task, anchor, one) for one in of_fold),
             )
+            for fold, of_fold in groupby(exhibits, lambda exhibit: exhibit.fold)
+        ),
+        parts=parts,
+    )
 
 
 def _parts(topic: Topic[Any], task: TaskResults, anchor: str) -> Iterable[Markup]:

@@ -53,6 +53,7 @@ from mechshift.topics.decisions import by_sign
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
+    Plain,
     Quantity,
     Rule,
     Statement,
@@ -306,6 +307,12 @@ SPREAD: Topic[Spread] = Topic(
             " noise",
             decide=_specialisation,
             reads=lambda _, measured: _words(measured, measured.estimate),
+            plain={
+                "more distributed": Plain(
+                    words="spreads its work over more components", moved=True
+                ),
+                "sharper": Plain(words="does its work with fewer components", moved=True),
+            },
         ),
     ),
     headline_name="Flow and components",

@@ -41,6 +41,7 @@ from mechshift.topics.decisions import RETAINED, REWIRED, structure
 from mechshift.topics.topic import (
     HeadlineRow,
     Measured,
+    Plain,
     Quantity,
     Rule,
     Statement,
@@ -235,6 +236,11 @@ STABILITY: Topic[CircuitStability] = Topic(
             words=f"share of the ARM's core in the MDM's circuit: from {RETAINED} retained, from"
             f" {REWIRED} modest change, below rewired; if both cores hold half of a circuit",
             decide=_decide,
+            plain={
+                "retained": Plain(words="kept the stable core of the ARM's circuit", moved=False),
+                "modest change": Plain(words="lost part of the ARM's stable core", moved=True),
+                "rewired": Plain(words="lost most of the ARM's stable core", moved=True),
+            },
         ),
     ),
     headline_name="Shared structure",

@@ -12,7 +12,7 @@ A topic declares, for the stage `conclude` and for the page:
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -302,6 +302,16 @@ class TaskResults:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Plain:
+    """A decided verdict as a person would say it."""
+
+    words: str
+    """What the MDM does, as it follows on its name: `kept the ARM's edges`."""
+    moved: bool
+    """Whether it is then otherwise than the ARM."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Rule:
     """How one axis of the verdict is decided."""
 
@@ -313,6 +323,9 @@ class Rule:
     decide: Callable[[TaskResults], tuple[Statement, ...]]
     reads: Callable[[TaskResults, Measured], str] | None = None
     """The words that it has for another measurement of its quantity; None where it has none."""
+    plain: Mapping[str, Plain] = field(default_factory=dict)
+    """Every verdict that it can decide, in plain words; empty for causes, which speak of other
+    axes (`summary`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

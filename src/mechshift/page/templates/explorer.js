@@ -272,7 +272,7 @@
   }
 
   // Only what differs from a fresh explorer stands in the address, so that links stay short.
-  function toHash(task, state) {
+  function toText(task, state) {
     const blank = blankState(task);
     const parameters = new URLSearchParams({ task: state.task });
     for (const [name, value] of Object.entries(state)) {
@@ -280,15 +280,19 @@
         parameters.set(name, isText(value) ? value : JSON.stringify(value));
       }
     }
-    return `#explorer?${parameters}`;
+    return String(parameters);
   }
+
+  const toHash = (task, state) => `#explorer?${toText(task, state)}`;
 
   const TEXTS = ["task", "sign", "between", "node", "edge", "note"];
 
+  // Behind the section at which the reader is; null where nothing is.
   function fromHash(hash) {
-    if (!hash.startsWith("#explorer?")) return null;
+    const begin = hash.indexOf("?");
+    if (begin < 0) return null;
     const given = {};
-    for (const [name, text] of new URLSearchParams(hash.slice("#explorer?".length))) {
+    for (const [name, text] of new URLSearchParams(hash.slice(begin + 1))) {
       if (TEXTS.includes(name)) given[name] = text;
       else {
         try { given[name] = JSON.parse(text); } catch { given[name] = null; }
@@ -1423,15 +1427,17 @@
   function remember() {
     clearTimeout(remembering);
     remembering = setTimeout(() => {
-      if (location.hash !== toHash(current, state) && touched) history.replaceState(null, "", toHash(current, state));
-      stage.dataset.remembered = toHash(current, state);
+      if (touched) mechshift.keep(toText(current, state), working ? "explorer" : "");
+      working = false;
+      stage.dataset.remembered = location.hash;
     }, REST);
   }
 
   let touched = false;
+  let working = false; // Whether the reader has set something since the address was written.
 
   function set(change, { reveal } = {}) {
-    touched = true;
+    touched = working = true;
     stage.dataset.remembered = "";
     state = { ...state, ...change };
     state.k = Math.max(1, Math.min(state.k, largestSize(current, state.step)));
@@ -1646,14 +1652,13 @@
   byId("ex-search").addEventListener("change", (event) => { if (current) search(event.target.value); });
   byId("ex-task").addEventListener("change", (event) => {
     // What can be carried over is: nodes and filters of a pair mean the same in every task.
-    touched = true;
+    touched = working = true;
     const { edge, step: at, ...kept } = state;
     open(event.target.value, kept).then(() => { if (state.k !== kept.k) say(""); }, failed);
   });
   for (const link of document.querySelectorAll(".open-explorer")) {
     link.addEventListener("click", () => {
-      opened = true;
-      touched = true;
+      opened = touched = working = true;
       const kept = state ? { k: state.k, pinned: state.pinned, hidden: state.hidden, groups: state.groups, labels: state.labels, note: state.note } : {};
       open(link.dataset.task, kept).catch(failed);
     });
@@ -1683,7 +1688,7 @@
     try { content = JSON.parse(await file.text()); } catch { content = null; }
     const isOurs = content && content.format === FILE_FORMAT && content.version === FILE_VERSION && content.state !== null && typeof content.state === "object";
     if (!isOurs) { say(`${file.name} is no file of the explorer (format “${FILE_FORMAT}”, version ${FILE_VERSION}).`); return; }
-    touched = true;
+    touched = working = true;
     open(content.state.task, content.state).catch(failed);
   });
   byId("ex-copy").addEventListener("click", () => {
@@ -1693,10 +1698,8 @@
   window.addEventListener("hashchange", () => {
     const given = fromHash(location.hash);
     if (!given) return;
-    opened = true;
-    touched = true;
-    open(given.task, given).catch(failed);
-    byId("explorer").scrollIntoView();
+    opened = touched = true;
+    if (!current || toText(current, state) !== location.hash.slice(location.hash.indexOf("?") + 1)) open(given.task, given).catch(failed);
   });
   new MutationObserver(() => paint(false)).observe(root, { attributes: true, attributeFilter: ["data-theme"] });
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => paint(false));
@@ -1709,8 +1712,5 @@
       start();
     }
   }, { rootMargin: "600px" }).observe(byId("explorer"));
-  if (fromHash(location.hash)) {
-    start();
-    byId("explorer").scrollIntoView();
-  }
+  if (location.hash.startsWith("#explorer?")) start();
 })();

@@ -47,21 +47,25 @@
     button.textContent = isDark() ? "Light page" : "Dark page";
   }
 
+  // What is folded away has no width that a figure could be drawn to.
+  function isFolded(plot) {
+    return plot.closest("details:not([open]), [hidden]") !== null;
+  }
+
+  // Figures that are folded away are drawn when they are opened, and anew if the page has changed since.
+  function visible() {
+    for (const plot of plots.filter((one) => one.layout && isFolded(one))) Plotly.purge(plot);
+    return plots.filter((plot) => plot.layout);
+  }
+
   function recolour() {
     label();
-    const drawn = plots.filter((plot) => plot.layout);
-    return Promise.all(drawn.map((plot) => Plotly.relayout(plot, colours(plot.layout))));
+    return Promise.all(visible().map((plot) => Plotly.relayout(plot, colours(plot.layout))));
   }
 
   // Drawn anew: a colour bar that relayout turns from lying to upright ends in the wrong place.
   function reshape() {
-    return Promise.all(plots.filter((plot) => plot.layout && !isFolded(plot)).map(draw));
-  }
-
-  // What is folded away has no width that a figure could be drawn to.
-  function isFolded(plot) {
-    const fold = plot.closest("details");
-    return fold !== null && !fold.open;
+    return Promise.all(visible().map(draw));
   }
 
   function assign(target, path, value) {
@@ -79,7 +83,6 @@
     const patch = Object.assign(colours(source.layout), shape(source.layout));
     for (const [path, value] of Object.entries(patch)) assign(source.layout, path, value);
     source.layout.template = look;
-    plot.style.height = "";
     await Plotly.newPlot(plot, {
       data: source.data,
       layout: source.layout,
@@ -92,7 +95,7 @@
     });
   }
 
-  // A page of several tasks takes seconds to draw: what the reader looks at comes first.
+  // What the reader looks at comes first.
   function nearest(waiting) {
     const middle = window.innerHeight / 2;
     let best = null;
@@ -111,23 +114,48 @@
   });
   dark.addEventListener("change", recolour);
   narrow.addEventListener("change", reshape);
-  for (const fold of document.querySelectorAll("details.fold")) {
-    fold.addEventListener("toggle", function () {
-      if (fold.open) fold.querySelectorAll(".plot").forEach(draw);
-    });
-  }
 
-  label();
-  (async function () {
-    const waiting = new Set(plots.filter((plot) => !isFolded(plot)));
-    const count = waiting.size;
+  const waiting = new Set();
+  let drawing = false;
+
+  // Draws all that can be seen of an element, after what waits already.
+  async function drawIn(element) {
+    for (const plot of element.querySelectorAll(".plot")) {
+      if (isFolded(plot)) continue;
+      if (!plot.layout) waiting.add(plot);
+      else if (Math.abs(plot.querySelector("svg.main-svg").getBoundingClientRect().width - plot.clientWidth) > 1) Plotly.Plots.resize(plot);
+    }
+    if (drawing) return;
+    drawing = true;
     while (waiting.size) {
       const plot = nearest(waiting);
       waiting.delete(plot);
-      await draw(plot);
+      if (!isFolded(plot) && !plot.layout) await draw(plot);
       // Let the page breathe between two figures, so that it can be scrolled while they appear.
       await new Promise((resolve) => setTimeout(resolve, 0));
     }
-    root.dataset.drawn = String(count);
-  })();
+    drawing = false;
+    root.dataset.drawn = String(plots.filter((plot) => plot.layout).length);
+  }
+
+  document.addEventListener("toggle", (event) => { if (event.target.open) drawIn(event.target); }, true);
+  document.addEventListener("shown", (event) => drawIn(event.target));
+
+  // Paper is white, and shows every figure; all are begun before the browser looks at the page.
+  let screenTheme = null;
+  window.addEventListener("beforeprint", function () {
+    screenTheme = root.dataset.theme;
+    const wasDark = isDark();
+    root.dataset.theme = "light";
+    if (wasDark) recolour();
+    plots.filter((plot) => !plot.layout).forEach(draw);
+  });
+  window.addEventListener("afterprint", function () {
+    if (screenTheme) root.dataset.theme = screenTheme;
+    else delete root.dataset.theme;
+    if (isDark()) recolour();
+  });
+
+  label();
+  drawIn(document);
 })();
