@@ -140,8 +140,8 @@ def test_the_probe_refuses_a_causal_and_a_full_model_that_claim_it():
         with pytest.raises(ModelError, match=f"changing token {message} .* not causal-prefix"):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(
-                    "mechshift.models.language_model.CausalPrefixDecoder",
-                    lambda decoder, block_length: lambda is_masked, **rest: parts.decoder(**rest),
+                    "mechshift.models.language_model.MaskedDecoder",
+                    lambda decoder, visible: lambda is_masked, **rest: parts.decoder(**rest),
                 )
                 probe_attention(module, "causal-prefix", BLOCK_LENGTH)
 

@@ -199,8 +199,8 @@ def test_the_probe_refuses_a_causal_and_a_full_model_that_claim_to_attend_in_blo
             with pytest.MonkeyPatch.context() as patch:
                 # The mask of blocks does not reach the decoder.
                 patch.setattr(
-                    "mechshift.models.language_model.BlockCausalDecoder",
-                    lambda decoder, block_length: parts.decoder,
+                    "mechshift.models.language_model.MaskedDecoder",
+                    lambda decoder, visible: parts.decoder,
                 )
                 probe_attention(module, "block-causal", 3)
 

@@ -83,8 +83,8 @@ def test_the_probe_refuses_a_causal_and_a_full_model_that_claim_it():
         with pytest.raises(ModelError, match=f"changing token 7 {message} .* not observed-first"):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(
-                    "mechshift.models.language_model.ObservedFirstDecoder",
-                    lambda decoder: lambda is_masked, **rest: parts.decoder(**rest),
+                    "mechshift.models.language_model.MaskedDecoder",
+                    lambda decoder, visible: lambda is_masked, **rest: parts.decoder(**rest),
                 )
                 probe_attention(module, "observed-first")
 

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mechshift.models import set_attention
-from mechshift.posttraining.annealing import additive_mask, annealing_ratio, visible_positions
+from mechshift.models.visible_keys import additive_mask
+from mechshift.posttraining.annealing import annealing_ratio, visible_positions
 
 
 def seeded(seed=0):
@@ -34,16 +35,6 @@ def test_in_between_all_earlier_and_the_stated_share_of_later_positions_are_visi
     assert visible[~earlier].float().mean().item() == pytest.approx(0.3, abs=0.0065)
 
 
-def test_the_additive_mask_by_hand():
-    visible = torch.tensor([[True, False], [True, True]])
-    present = torch.tensor([[1, 1], [1, 0]])
-    low = torch.finfo(torch.float32).min
-    mask = additive_mask(visible, present, torch.float32)
-    assert mask.tolist() == [[[[0.0, low], [0.0, 0.0]]], [[[0.0, low], [0.0, low]]]]
-    half = additive_mask(visible, present, torch.bfloat16)
-    assert half.dtype == torch.bfloat16 and torch.isfinite(half).all()
-
-
 @pytest.fixture(params=["sdpa", "eager"])
 def padded(request, micro_llama):
     """A model, and two rows of 7 and 4 tokens padded on the right."""
@@ -63,7 +54,8 @@ def test_at_its_ends_annealing_is_the_models_own_attention(padded, ratio, attent
     set_attention(module, attention)
     own = token_logits(module, ids, present, present)
     set_attention(module, "full")  # as the trainer leaves it while attention opens up
-    mask = additive_mask(visible_positions(ratio, 7, seeded()), present, module.dtype)
+    visible = visible_positions(ratio, 7, seeded()) & present.bool()[:, None, :]
+    mask = additive_mask(visible, module.dtype)
     assert torch.equal(token_logits(module, ids, mask, present), own)
 
 
@@ -82,7 +74,7 @@ def test_in_one_layer_a_position_depends_on_exactly_the_visible_ones(micro_llama
     set_attention(module, "full")
     visible = visible_positions(0.5, 6, seeded(3))
     assert 0 < visible.triu(1).sum() < 15
-    mask = additive_mask(visible, torch.ones(1, 6, dtype=torch.long), module.dtype)
+    mask = additive_mask(visible[None], module.dtype)
     ids = torch.tensor([[10, 11, 12, 13, 14, 15]])
     logits = module(input_ids=ids, attention_mask=mask).logits[0]
     for key in range(6):

@@ -1,11 +1,13 @@
 """The double layout against denoising one block after the other."""
 
+from functools import partial
+
 import pytest
 import torch
 
 from mechshift.models import decoder_parts, set_attention
-from mechshift.models.block_attention import BlockCausalDecoder, block_causal_mask
-from mechshift.posttraining.annealing import additive_mask
+from mechshift.models.block_attention import keys_of_blocks
+from mechshift.models.visible_keys import MaskedDecoder, Positions, additive_mask
 from mechshift.posttraining.block_diffusion import (
     block_noise_levels,
     predicted_from,
@@ -32,9 +34,9 @@ def test_where_logits_are_read_by_hand():
 
 
 def test_the_clean_half_attends_as_a_block_causal_model_does():
-    present, positions = torch.ones(1, 7, dtype=torch.long), torch.arange(7)[None]
-    model_mask = block_causal_mask(present, positions, 3, torch.float32)[0, 0] == 0
-    assert torch.equal(visible_in_both(7, 3)[7:, 7:], model_mask)
+    present = torch.ones(1, 7, dtype=torch.bool)
+    positions = Positions(present=present, position_ids=torch.arange(7)[None], is_masked=None)
+    assert torch.equal(visible_in_both(7, 3)[7:, 7:], keys_of_blocks(positions, 3)[0])
 
 
 @torch.no_grad()
@@ -45,14 +47,13 @@ def test_every_block_gets_the_logits_that_it_has_when_it_is_denoised_alone(micro
     ids = torch.randint(4, 90, (1, 7), generator=torch.Generator().manual_seed(0))
     noised = ids.clone()
     noised[0, [1, 3, 4, 6]] = 3
-    present = torch.ones(1, 14, dtype=torch.long)
     together = module(
         input_ids=torch.cat([noised, ids], dim=1),
-        attention_mask=additive_mask(visible_in_both(7, 3), present, module.dtype),
+        attention_mask=additive_mask(visible_in_both(7, 3)[None], module.dtype),
         position_ids=torch.arange(7).repeat(2)[None],
     ).logits[0, predicted_from(7, 3, shift=shift)]
     parts = decoder_parts(module)
-    decoder = BlockCausalDecoder(decoder=parts.decoder, block_length=3)
+    decoder = MaskedDecoder(decoder=parts.decoder, visible=partial(keys_of_blocks, block_length=3))
     for token in range(int(shift), 7):
         block = token // 3
         stop = min(7, 3 * block + 3)

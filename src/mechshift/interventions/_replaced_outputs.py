@@ -27,9 +27,7 @@ from torch import Tensor, nn
 from mechshift.graph import Graph
 from mechshift.interventions.hooking import Removable, removing
 from mechshift.models import DecoderParts
-from mechshift.models.block_attention import BlockCausalDecoder
-from mechshift.models.causal_prefix import CausalPrefixDecoder
-from mechshift.models.observed_first import ObservedFirstDecoder
+from mechshift.models.visible_keys import MaskedDecoder
 
 SiteKind = Literal["input", "heads", "mlp", "neurons"]
 
@@ -134,10 +132,7 @@ class PassPositions:
 def noted_positions(parts: DecoderParts) -> Iterator[PassPositions]:
     """Note the position ids of every forward pass; with a cache they are those of new tokens."""
     decoder = parts.decoder
-    if isinstance(decoder, BlockCausalDecoder | CausalPrefixDecoder | ObservedFirstDecoder):
-        module: object = decoder.decoder
-    else:
-        module = decoder
+    module: object = decoder.decoder if isinstance(decoder, MaskedDecoder) else decoder
     assert isinstance(module, nn.Module)
     positions = PassPositions()
 

@@ -1,4 +1,4 @@
-"""Causal-prefix attention in a stock decoder: causal, but for the block that is being denoised.
+"""Causal-prefix attention: causal, but for the block that is being denoised.
 
 SDLM (arXiv:2509.24007) and Nemotron-Labs-Diffusion (arXiv:2607.05722) read all finished text
 causally, as the ARM that they were made from, and in both directions the block that is being
@@ -14,58 +14,28 @@ what is before it, and the one that begins the block sees the masks too.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from mechshift.models.block_attention import additive_mask
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CausalPrefixDecoder:
-    """A stock decoder, called as before and with `is_masked`, that attends so."""
-
-    decoder: PreTrainedModel
-    """Its `config.is_causal` is False."""
-    block_length: int
-
-    def __call__(
-        self,
-        *,
-        is_masked: Bool[Tensor, "row position"],
-        attention_mask: Int64[Tensor, "row position"],
-        position_ids: Int64[Tensor, "row position"],
-        **rest: Any,
-    ) -> Any:
-        """Call the decoder with a mask of four axes in place of the padding mask."""
-        assert rest.get("past_key_values") is None, "a cache holds keys of finished text only"
-        visible = causal_prefix_visibility(
-            attention_mask, position_ids, is_masked, self.block_length
-        )
-        mask: Float[Tensor, "row 1 query key"] = additive_mask(visible, self.decoder.dtype)
-        return self.decoder(attention_mask=mask, position_ids=position_ids, **rest)
+from mechshift.models.visible_keys import Positions
 
 
-def causal_prefix_visibility(
-    attention_mask: Int64[Tensor, "row position"],
-    position_ids: Int64[Tensor, "row position"],
-    is_masked: Bool[Tensor, "row position"],
-    block_length: int,
+def keys_of_prefix_and_block(
+    positions: Positions, block_length: int
 ) -> Bool[Tensor, "row query key"]:
-    """Whether the query sees the key."""
-    token = attention_mask.bool()
+    """Whether the key is not behind the query, or both are in the block."""
+    assert positions.is_masked is not None
+    position = positions.position_ids
     # What fills a row up to its batch may have the id of the mask.
-    behind_all = torch.iinfo(position_ids.dtype).max // 2
-    first = position_ids.masked_fill(~(is_masked & token), behind_all).amin(dim=1, keepdim=True)
+    is_denoised = positions.is_masked & positions.present
+    behind_all = torch.iinfo(position.dtype).max // 2
+    first = position.masked_fill(~is_denoised, behind_all).amin(dim=1, keepdim=True)
     start = (first - 1).clamp(min=0)
-    in_block = (position_ids >= start) & (position_ids < start + block_length)
-    earlier = position_ids[:, None, :] <= position_ids[:, :, None]
-    together = in_block[:, None, :] & in_block[:, :, None]
-    return (earlier | together) & token[:, None, :]
+    in_block = (position >= start) & (position < start + block_length)
+    earlier = position[:, None, :] <= position[:, :, None]
+    return earlier | (in_block[:, None, :] & in_block[:, :, None])
 
 
 def denoised_block(ids: Sequence[int], mask_token_id: int, block_length: int) -> range:

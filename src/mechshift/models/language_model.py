@@ -9,7 +9,7 @@ import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal, get_args
 
 import torch
@@ -20,10 +20,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from mechshift.errors import ModelError
 from mechshift.graph import Graph
 from mechshift.models.architecture import decoder_parts
-from mechshift.models.block_attention import BlockCausalDecoder
-from mechshift.models.causal_prefix import CausalPrefixDecoder, denoised_block
-from mechshift.models.observed_first import ObservedFirstDecoder
+from mechshift.models.block_attention import keys_of_blocks
+from mechshift.models.causal_prefix import denoised_block, keys_of_prefix_and_block
+from mechshift.models.observed_first import keys_observed_first
 from mechshift.models.parts import DecoderParts
+from mechshift.models.visible_keys import MaskedDecoder, VisibleKeys
 
 Kind = Literal["arm", "mdm"]
 Attention = Literal["causal", "full", "block-causal", "observed-first", "causal-prefix"]
@@ -197,11 +198,12 @@ def _attending_parts(
     if attention in ("causal", "full"):
         return parts
     assert isinstance(parts.decoder, PreTrainedModel)
-    if attention == "observed-first":
-        return replace(parts, decoder=ObservedFirstDecoder(decoder=parts.decoder))
-    assert block_length is not None
-    kind = CausalPrefixDecoder if attention == "causal-prefix" else BlockCausalDecoder
-    return replace(parts, decoder=kind(decoder=parts.decoder, block_length=block_length))
+    visible: VisibleKeys = keys_observed_first
+    if attention in HAS_BLOCKS:
+        assert block_length is not None
+        keys = keys_of_blocks if attention == "block-causal" else keys_of_prefix_and_block
+        visible = partial(keys, block_length=block_length)
+    return replace(parts, decoder=MaskedDecoder(decoder=parts.decoder, visible=visible))
 
 
 def _check_block_length(attention: Attention, block_length: int | None) -> None:

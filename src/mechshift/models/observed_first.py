@@ -1,4 +1,4 @@
-"""Observed-first attention in a stock decoder: causal over reordered tokens.
+"""Observed-first attention: causal over reordered tokens.
 
 WeDLM (arXiv:2512.22737) reads a partly masked text with causal attention over its tokens in another
 order, all that are observed before all that are masked, each with the position that it has in the
@@ -10,45 +10,16 @@ are, and the mask says what the other order would. Everything that reads positio
 then finds them in the order of the text.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool
 from torch import Tensor
-from transformers import PreTrainedModel
 
-from mechshift.models.block_attention import additive_mask
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ObservedFirstDecoder:
-    """A stock decoder, called as before and with `is_masked`, that attends in the other order."""
-
-    decoder: PreTrainedModel
-    """Its `config.is_causal` is False."""
-
-    def __call__(
-        self,
-        *,
-        is_masked: Bool[Tensor, "row position"],
-        attention_mask: Int64[Tensor, "row position"],
-        position_ids: Int64[Tensor, "row position"],
-        **rest: Any,
-    ) -> Any:
-        """Call the decoder with a mask of four axes in place of the padding mask."""
-        assert rest.get("past_key_values") is None, "a cache holds keys that stay what they are"
-        mask = observed_first_mask(attention_mask, is_masked, self.decoder.dtype)
-        return self.decoder(attention_mask=mask, position_ids=position_ids, **rest)
+from mechshift.models.visible_keys import Positions
 
 
-def observed_first_mask(
-    attention_mask: Int64[Tensor, "row position"],
-    is_masked: Bool[Tensor, "row position"],
-    dtype: torch.dtype,
-) -> Float[Tensor, "row 1 query key"]:
-    """0 where the query sees the key, else the lowest number."""
-    length = is_masked.shape[1]
-    place = torch.arange(length, device=is_masked.device) + length * is_masked
-    earlier = place[:, None, :] <= place[:, :, None]
-    return additive_mask(earlier & attention_mask.bool()[:, None, :], dtype)
+def keys_observed_first(positions: Positions) -> Bool[Tensor, "row query key"]:
+    """Whether the key stands before the query, or is it, in the other order."""
+    assert positions.is_masked is not None
+    length = positions.is_masked.shape[1]
+    place = torch.arange(length, device=positions.is_masked.device) + length * positions.is_masked
+    return place[:, None, :] <= place[:, :, None]

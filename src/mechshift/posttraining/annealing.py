@@ -8,7 +8,7 @@ Source: Gong et al. 2024 (DiffuLLaMA), arXiv:2410.17891.
 """
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool
 from torch import Tensor
 
 
@@ -24,15 +24,3 @@ def visible_positions(
     causal = torch.ones(num_positions, num_positions, dtype=torch.bool).tril()
     # `rand` is below 1, so a ratio of 1 opens everything and a ratio of 0 nothing.
     return causal | (torch.rand(num_positions, num_positions, generator=generator) < ratio)
-
-
-def additive_mask(
-    visible: Bool[Tensor, "query key"], present: Int[Tensor, "row key"], dtype: torch.dtype
-) -> Float[Tensor, "row 1 query key"]:
-    """0 where a key is seen and the smallest number where it is hidden or padding.
-
-    Additive and floating on purpose: Hugging Face's eager attention adds boolean masks as 0 and 1.
-    """
-    seen = visible[None, None] & present.bool()[:, None, None, :]
-    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return mask.masked_fill(~seen, torch.finfo(dtype).min)

@@ -28,8 +28,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mechshift.errors import PosttrainingError
 from mechshift.models import set_attention
+from mechshift.models.visible_keys import additive_mask
 from mechshift.posttraining.adapters import with_adapters
-from mechshift.posttraining.annealing import additive_mask
 from mechshift.posttraining.batches import Batch, draw_step
 from mechshift.posttraining.config import PosttrainConfig
 from mechshift.posttraining.corpus import Mixture, build_mixture
@@ -215,7 +215,8 @@ class Trainer:
         present = batch.present.to(device)
         attention = present
         if batch.visible is not None:
-            attention = additive_mask(batch.visible.to(device), present, torch.float32)
+            visible = batch.visible.to(device) & present.bool()[:, None, :]
+            attention = additive_mask(visible, torch.float32)
         # Not accelerate's own switch, which a second training in the same process cannot turn.
         half = self.config.precision == "bfloat16"
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
