@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from importlib.resources import files
 
 import pytest
@@ -35,11 +36,19 @@ def tiny():
     return replace(pair, controls=load_controls(pair, PAIRS["tiny"]).models)
 
 
+@cache
+def held_out(task_name):
+    """Of the family's one tokenizer, for all of its models."""
+    return load_task(task_name).generate(
+        tiny_tokenizer(), split="held-out", num_examples=NUM_EXAMPLES, seed=0
+    )
+
+
 @pytest.mark.parametrize("role", ["arm", "mdm", *(name for name, _, _ in CONTROLS.values())])
 @pytest.mark.parametrize("task_name", FLOORS)
 def test_all_trained_models_solve_the_held_out_examples_of_every_task(tiny, role, task_name):
     model, task = tiny.members[role], load_task(task_name)
-    examples = task.generate(model.tokenizer, split="held-out", num_examples=NUM_EXAMPLES, seed=0)
+    examples = held_out(task_name)
     assert len(examples) == NUM_EXAMPLES
     decoded = decode(model, encode_pool(task, tuple(examples), model), batch_size=100)
     texts = [model.tokenizer.decode(list(t), skip_special_tokens=True) for t in decoded.tokens]

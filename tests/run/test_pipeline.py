@@ -326,9 +326,14 @@ def test_a_second_run_changes_no_byte(small_run, small):
 
 
 def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, small, tmp_path):
-    """Given the plan of analysis, which `mechshift run` stores first and no stage does."""
+    """Of the task with a suffix and several steps, beside one on which each stage is done already.
+
+    Given the plan of analysis, which `mechshift run` stores first and no stage does.
+    """
     run = str(tmp_path / "run")
     store_analysis_plan(tmp_path / "run", small.comparison, small.tasks)
+    for folder in small_run.glob("*/ioi"):
+        shutil.copytree(folder, tmp_path / "run" / folder.relative_to(small_run))
     options = {name: [] for name in STAGES}
     tasks, rest = WORDS[:3], WORDS[3:-3]
     owner = None

@@ -50,7 +50,7 @@ METHODS = [
     ("--rule midpoint --ig-steps 2", eap_ig, {"rule": "midpoint", "ig_steps": 2, "gim": False}),
     ("--method eap-ig --gim --ig-steps 1", eap_ig, {"rule": "left", "ig_steps": 1, "gim": True}),
     ("--method eap --gradient-at corrupted", eap, {"gradient_at": "corrupted", "gim": False}),
-    ("--method exact --edges-per-pass 8", exact_edge_scores, {}),
+    ("--method exact --edges-per-pass 128", exact_edge_scores, {}),
 ]
 
 

@@ -259,6 +259,7 @@ def test_flow_on_all_candidates_is_that_of_common_examples_and_others(one: Store
     assert quantity(record, SHARE).on_all.reason == "flow between positions was not traced"
 
 
+@pytest.mark.unchecked  # a simulation
 def test_equal_models_are_called_shifted_on_common_examples_and_not_on_all_candidates() -> None:
     """docs/validity.md in short, on one quantity."""
     early = tuple(one for one in QUANTITIES if one.name == EARLY)

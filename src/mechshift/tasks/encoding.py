@@ -133,7 +133,9 @@ def check_encodes(task: Task, example: Example, tokenizer: PreTrainedTokenizerBa
     Raises:
         TaskError: as `encode_example`, without the example's name.
     """
-    _check_encodes(task, example, _TextIds(tokenizer))
+    ids = _TextIds(tokenizer)
+    ids.add(_texts(example))
+    _check_encodes(task, example, ids)
 
 
 def check_all_encode(
