@@ -25,7 +25,7 @@ from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
 from mechshift.evaluation import AlternativeRuns, Baselines, CircuitMetrics, Rediscovery
 from mechshift.models import Kind
 from mechshift.page.elements import Definition, Exhibit, Finding, Part
-from mechshift.page.formats import Cell
+from mechshift.page.formats import Cell, in_words
 from mechshift.semantics import ConcentrationShift, Explanations, Semantics
 from mechshift.statistics import Estimate, Interval
 from mechshift.tasks import CommonPool, Split
@@ -253,14 +253,12 @@ class Statement:
             return Statement(
                 axis=axis, verdict=decided, by_itself=decided, estimate=None, sentence=sentence
             )
-        low, high = estimate.interval.low, estimate.interval.high
-        numbers = f"{estimate.value:.2f} [{low:.2f}, {high:.2f}]"
         return Statement(
             axis=axis,
             verdict=decided,
             by_itself=decided,
             estimate=estimate,
-            sentence=f"{words.format(numbers)}: {decided}.",
+            sentence=f"{words.format(in_words(estimate))}: {decided}.",
             p=p_of_decision(
                 lambda errors: decide(estimate.reaching(errors)), estimate.interval.level
             ),
