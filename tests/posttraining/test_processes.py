@@ -77,14 +77,14 @@ from accelerate.state import PartialState
 from accelerate.utils import DistributedType
 from mechshift.posttraining import PosttrainConfig, posttrain
 
-os.environ |= eval(sys.argv[4])
+os.environ |= eval(sys.argv[3])
 if "ACCELERATE_USE_FSDP" in os.environ:
     # accelerate cuts models on accelerators only; torch can on CPUs, and nothing else differs.
     PartialState(cpu=True)
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
 
-config = PosttrainConfig(**eval(sys.argv[3]))
-posttrain(Path(sys.argv[1]), parent=sys.argv[2], config=config, quiet=True)
+for folder, config in eval(sys.argv[2]).items():
+    posttrain(Path(folder), parent=sys.argv[1], config=PosttrainConfig(**config), quiet=True)
 assert PartialState().num_processes == 2
 """
 
@@ -99,12 +99,15 @@ FSDP = {
 
 
 @pytest.mark.parametrize(
-    ("variables", "recipe"),
-    [({}, {}), (FSDP, {}), (FSDP, {"objective": "ar", "lora_rank": 2})],
-    ids=["whole models", "cut by FSDP", "adapters, cut by FSDP"],
+    ("variables", "recipes"),
+    [
+        ({}, {"whole": {}}),
+        (FSDP, {"cut": {}, "cut-adapters": {"objective": "ar", "lora_rank": 2}}),
+    ],
+    ids=["whole models", "cut by FSDP, with adapters and without"],
 )
 def test_two_processes_give_the_loss_curve_of_one_with_all_rows(
-    variables, recipe, micro_llama, tokenizer, micro_config, tmp_path
+    variables, recipes, micro_llama, tokenizer, micro_config, tmp_path
 ):
     """Each process reads half of the rows; five rows of ioi do not even divide by two."""
     parent = tmp_path / "parent"
@@ -113,26 +116,35 @@ def test_two_processes_give_the_loss_curve_of_one_with_all_rows(
     settings = dict(
         mixture=(("ioi", 5.0, 6), ("infilling", 3.0, 4)), batch_size=8, num_steps=8, rows_per_pass=2
     )
-    config = micro_config(**settings, optimizer="adamw", first_checkpoint=2, **recipe)
-    posttrain(tmp_path / "one", parent=str(parent), config=config, quiet=True)
-
+    configs = {
+        name: micro_config(**settings, optimizer="adamw", first_checkpoint=2, **recipe)
+        for name, recipe in recipes.items()
+    }
     script = tmp_path / "train.py"
     script.write_text(COMMAND, encoding="utf-8")
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    words += [str(tmp_path / "two"), str(parent), repr(asdict(config)), repr(variables)]
+    wanted = {str(tmp_path / "two" / name): asdict(config) for name, config in configs.items()}
+    (tmp_path / "two").mkdir()
+    words += [str(parent), repr(wanted), repr(variables)]
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    for name, config in configs.items():
+        posttrain(tmp_path / "one" / name, parent=str(parent), config=config, quiet=True)
+        check_equal_trainings(tmp_path / "one" / name, tmp_path / "two" / name)
 
+
+def check_equal_trainings(*folders):
+    """Of one process and of two: losses, final models and a checkpoint."""
     one, two = (
-        [json.loads(line)["loss"] for line in lines_of(tmp_path / name / "training_log.jsonl")]
-        for name in ("one", "two")
+        [json.loads(line)["loss"] for line in lines_of(folder / "training_log.jsonl")]
+        for folder in folders
     )
     assert two == pytest.approx(one, abs=1e-4) and len(one) == 8
     assert max(one) - min(one) > 0.1, "a curve that moves"
-    for folder in ("", "checkpoints/step-000004"):
+    for model in ("", "checkpoints/step-000004"):
         ours, theirs = (
-            LlamaForCausalLM.from_pretrained(tmp_path / name / folder, local_files_only=True)
-            for name in ("one", "two")
+            LlamaForCausalLM.from_pretrained(folder / model, local_files_only=True)
+            for folder in folders
         )
         assert ours.config.tie_word_embeddings == theirs.config.tie_word_embeddings is True
         for name, weights in ours.state_dict().items():
