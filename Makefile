@@ -76,7 +76,11 @@ lint: setup
 	$(BIN)/mypy tests/front_door_types.py
 	$(BIN)/lint-imports
 
+# The notebooks are executed: what an earlier build left of their runs would be taken for done.
+docs: export PLOTLY_RENDERER = notebook
+docs: export PYTHONWARNINGS = ignore:IProgress not found
 docs: setup
+	rm -rf docs/notebooks/runs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 # One thread, so that a machine with other cores rounds alike. A killed training is gone on with.

@@ -1,6 +1,7 @@
 """The front door: names that are imported when they are used; `front_door_types.py` has types."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -35,6 +36,12 @@ def test_every_name_that_a_type_checker_sees_is_there_and_the_same():
     for name, home in shown.items():
         assert getattr(mechshift, name) is getattr(sys.modules[home], name)
     assert set(mechshift.__all__) <= set(dir(mechshift))
+
+
+def test_every_name_stands_on_the_page_of_the_api_once():
+    page = (Path(__file__).parents[1] / "docs" / "api.md").read_text(encoding="utf-8")
+    shown = re.findall(r"^::: mechshift\.(\w+)$", page, re.MULTILINE)
+    assert sorted(shown) == sorted(mechshift.__all__)
 
 
 def test_no_name_is_that_of_a_package():
