@@ -54,18 +54,51 @@ def test_a_change_is_found_where_and_when_it_comes(trajectory_of):
     assert change.steps == STEPS[1:]
     np.testing.assert_allclose(change.contrasts.value, values[1:] - values[0])
     assert change.first_beyond == 100
-    assert change.half_way.interval.contains(100.0)
-    assert 30 < change.half_way.interval.low <= change.half_way.interval.high < 300
-    assert "step 100 is the first beyond the band" in change.words
+    # At step 100 the contrast is half of the last, give or take.
+    assert change.half_way == (30, 300)
+    assert (
+        "half of that is reached between steps 30 and 300; step 100 is the first beyond the band"
+        in change.words
+    )
 
 
-def test_half_way_is_read_off_the_line_between_two_steps(trajectory_of):
-    """Without noise: half of .2 lies half-way between .05 and .15, in the logarithm of 1 + step."""
-    values = np.array([0.0, 0.0, 0.05, 0.15, 0.2, 0.2])
+@pytest.mark.parametrize(
+    ("values", "half_way"),
+    [
+        ([0.0, 0.0, 0.05, 0.15, 0.2, 0.2], (30, 100)),
+        ([0.0, 0.15, 0.2, 0.2, 0.2, 0.2], (0, 10)),
+        ([0.0, 0.0, 0.0, 0.0, 0.0, 0.2], (300, 1000)),
+        ([0.0, 0.15, 0.0, 0.0, 0.0, 0.2], (0, 10)),  # first reached, whatever comes then
+        ([0.0, 0.0, 0.05, np.nan, 0.2, 0.2], (30, 300)),  # and not known where it is undefined
+        ([0.0, np.nan, np.nan, np.nan, np.nan, 0.2], None),  # somewhere between the ends
+    ],
+)
+def test_half_way_lies_between_two_checkpoints_and_no_nearer(trajectory_of, values, half_way):
+    """Without noise."""
+    values = np.array(values)
     draws = np.tile(values, (NUM_RESAMPLES, 1)) + 1e-9 * np.arange(NUM_RESAMPLES)[:, None]
     draws[:, 0] = 0.0
-    (change,) = changes(trajectory_of(values, draws), [QUANTITY])
-    assert 1 + change.half_way.value == pytest.approx(np.sqrt(31 * 101), rel=1e-4)
+    trajectory = trajectory_of(np.nan_to_num(values), np.nan_to_num(draws))
+    points = tuple(
+        replace(one, measured={QUANTITY.name: Measured(reason="undefined")})
+        if np.isnan(value)
+        else one
+        for one, value in zip(trajectory.points, values, strict=True)
+    )
+    (change,) = changes(replace(trajectory, points=points), [QUANTITY])
+    assert change.half_way == half_way
+    assert ("half of that is reached between" in change.words) == (half_way is not None)
+    assert "not decided" not in change.words
+
+
+def test_of_the_ends_alone_nothing_is_said_of_what_lies_between(trajectory_of):
+    values, draws = drawn(np.random.default_rng(0), np.array([0.0, 0.0, 0.0, 0.1, 0.2, 0.2]))
+    trajectory = trajectory_of(values, draws)
+    ends = replace(trajectory, points=(trajectory.points[0], trajectory.points[-1]))
+    (change,) = changes(ends, [QUANTITY])
+    assert change.half_way is None
+    assert "half of that" not in change.words and "beyond the band" not in change.words
+    assert "not decided" not in change.words
 
 
 def test_a_training_in_which_nothing_moves_rarely_leaves_its_band(trajectory_of):

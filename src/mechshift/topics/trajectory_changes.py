@@ -6,11 +6,12 @@ For whoever asks whether anything moved at all, given that many checkpoints had 
    that what the sample of examples does to both cancels.
 2. Band: simultaneous over all checkpoints (`statistics.simultaneous_estimates`): where nothing
    moves, some checkpoint leaves it at most as often as the level says.
-3. Half-way: the step at which half of the last contrast is first reached, on the axis of the curves
-   (the logarithm of steps). Only where the band of the last checkpoint excludes 0; its interval is
-   that of the resamples.
+3. Half-way: the two checkpoints between which half of the last contrast is first reached, so far
+   apart that they hold it in as many resamples as the level says. Nothing is known of the steps
+   between two checkpoints. Only where the band of the last one excludes 0.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,8 @@ import numpy as np
 import polars as pl
 from jaxtyping import Float
 
-from mechshift.page.formats import NOT_DECIDED, UNDEFINED, in_words, number
-from mechshift.statistics import Estimate, Estimates, percentile_interval, simultaneous_estimates
+from mechshift.page.formats import NOT_DECIDED, UNDEFINED, in_words
+from mechshift.statistics import Estimates, percentile_interval, simultaneous_estimates
 from mechshift.topics.topic import Quantity
 from mechshift.topics.trajectory import Training, Trajectory
 
@@ -34,9 +35,9 @@ class Change:
     """Of the later checkpoints, ascending."""
     contrasts: Estimates
     """Of each of them [step], with simultaneous intervals; NaN where it is undefined."""
-    half_way: Estimate | None
-    """The step at which half of the last contrast is first reached; None where the last checkpoint
-    is not known to differ from the first."""
+    half_way: tuple[int, int] | None
+    """Steps of the checkpoints between which half of the last contrast is first reached; None where
+    the last one is not known to differ from the first, or these are the first and the last."""
 
     @property
     def first_beyond(self) -> int | None:
@@ -54,14 +55,14 @@ class Change:
         if last is None:
             return f"{self.quantity.name}: {UNDEFINED} at the end."
         after = f"after {self.steps[-1]:,} steps it differs by {in_words(last, signed=True)}"
-        if self.half_way is None:
+        if not last.excludes(0.0):
             return f"{self.quantity.name}: {after}: {NOT_DECIDED}."
-        at = [self.half_way.value, self.half_way.interval.low, self.half_way.interval.high]
-        middle, low, high = (number(step, 0) for step in at)
-        return (
-            f"{self.quantity.name}: {after}; half of that is reached after {middle} [{low}, {high}]"
-            f" steps, and step {self.first_beyond:,} is the first beyond the band."
-        )
+        when = ""
+        if self.half_way is not None:
+            when = "; half of that is reached between steps {:,} and {:,}".format(*self.half_way)
+        if len(self.steps) > 1:
+            when += f"; step {self.first_beyond:,} is the first beyond the band"
+        return f"{self.quantity.name}: {after}{when}."
 
 
 def changes(trajectory: Trajectory, tracked: Sequence[Quantity]) -> tuple[Change, ...]:
@@ -85,16 +86,17 @@ def changes_table(changes: Sequence[Change]) -> pl.DataFrame:
             "low": float(one.contrasts.low[place]),
             "high": float(one.contrasts.high[place]),
             "level": one.contrasts.level,
-            "half_way_step": None if one.half_way is None else one.half_way.value,
-            "half_way_low": None if one.half_way is None else one.half_way.interval.low,
-            "half_way_high": None if one.half_way is None else one.half_way.interval.high,
+            "half_way_after": None if one.half_way is None else one.half_way[0],
+            "half_way_by": None if one.half_way is None else one.half_way[1],
         }
         for one in changes
         for place, step in enumerate(one.steps)
     ]
-    schema = {"training": pl.String, "quantity": pl.String, "step": pl.Int64}
-    numbers = ("contrast", "low", "high", "level", "half_way_step", "half_way_low", "half_way_high")
-    return pl.DataFrame(rows, schema=schema | dict.fromkeys(numbers, pl.Float64)).fill_nan(None)
+    schema: dict[str, type[pl.DataType]] = {"training": pl.String, "quantity": pl.String}
+    schema["step"] = pl.Int64
+    schema |= dict.fromkeys(("contrast", "low", "high", "level"), pl.Float64)
+    schema |= dict.fromkeys(("half_way_after", "half_way_by"), pl.Int64)
+    return pl.DataFrame(rows, schema=schema).fill_nan(None)
 
 
 def _change(trajectory: Trajectory, training: Training, quantity: Quantity) -> Change | None:
@@ -128,23 +130,22 @@ def _half_way(
     values: Float[np.ndarray, " step"],
     draws: Float[np.ndarray, "resample step"],
     level: float,
-) -> Estimate | None:
-    """None where some resample has no last contrast, or one of the other sign in many."""
-    reached = np.array([_first_half(steps, row) for row in (values, *draws)])
-    if not np.isfinite(reached).all():
+) -> tuple[int, int] | None:
+    """None where some resample has no last contrast, or where no checkpoint bounds the crossing."""
+    reached = [_crossing(row) for row in (values, *draws)]
+    crossings = np.array([one for one in reached if one is not None])
+    if len(crossings) < len(reached):
         return None
-    interval = percentile_interval(reached[1:], level)
-    value = float(np.clip(reached[0], interval.low, interval.high))
-    return Estimate(value=value, interval=interval)
+    interval = [percentile_interval(ends[1:].astype(float), level) for ends in crossings.T]
+    after = min(math.floor(interval[0].low), crossings[0, 0])
+    by = max(math.ceil(interval[1].high), crossings[0, 1])
+    return None if (after, by) == (0, len(steps) - 1) else (steps[after], steps[by])
 
 
-def _first_half(steps: Sequence[int], contrasts: Float[np.ndarray, " step"]) -> float:
-    """Where a curve that starts at 0 first reaches half of its last value; in log1p of steps."""
-    defined = np.isfinite(contrasts)
-    if not defined[-1] or contrasts[-1] == 0:
-        return np.nan
-    share = np.concatenate([[0.0], contrasts[defined] / contrasts[-1]])
-    at = np.log1p(np.array([steps[0], *np.array(steps[1:])[defined].tolist()]))
-    place = int(np.argmax(share >= 0.5))
-    part = (0.5 - share[place - 1]) / (share[place] - share[place - 1])
-    return float(np.expm1(at[place - 1] + part * (at[place] - at[place - 1])))
+def _crossing(contrasts: Float[np.ndarray, " step"]) -> tuple[int, int] | None:
+    """The last checkpoint before half of the last contrast, and the first at it; 0 is the first."""
+    defined = np.flatnonzero(np.isfinite(contrasts))
+    if not len(defined) or defined[-1] != len(contrasts) - 1 or contrasts[-1] == 0:
+        return None
+    place = int(np.argmax(contrasts[defined] / contrasts[-1] >= 0.5))
+    return (int(defined[place - 1]) + 1 if place else 0), int(defined[place]) + 1
