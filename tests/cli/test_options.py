@@ -61,7 +61,7 @@ OPTIONS = {
 def test_the_options_of_a_command_are_called_as_they_were(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit):
-        main([command, "--help"])
+        main([command, "--help-all"])
     shown = capsys.readouterr().out
     starts = re.findall(r"^(?:│ |  )(?:-h, )?(--[a-z][^\s,]*(?:, --[^\s,]+)*)", shown, re.MULTILINE)
     assert {name for start in starts for name in start.split(", ")} == OPTIONS[command] | {"--help"}
@@ -71,7 +71,7 @@ def test_every_option_of_a_run_says_what_it_means(capsys, monkeypatch):
     """Every record and every option but the seeds and the type of numbers, whose names say it."""
     monkeypatch.setenv("COLUMNS", "100")
     with pytest.raises(SystemExit):
-        main(["run", "--help"])
+        main(["run", "--help-all"])
     shown = capsys.readouterr().out
     for words in (
         "Which examples.",

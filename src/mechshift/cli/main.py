@@ -17,6 +17,7 @@ from importlib.metadata import version
 
 import tyro
 
+from mechshift.cli.help import short_help
 from mechshift.cli.terminal import printable
 from mechshift.errors import MechshiftError
 
@@ -181,12 +182,13 @@ def _run(words: Sequence[str]) -> None:
             command.add_to(app)
         else:
             app.command(name=command.name, help=command.summary)(_not_chosen)
-    app.cli(
-        prog="mechshift",
-        description="What changes inside a language model when an autoregressive model is"
-        " post-trained into a masked diffusion model? Start with: mechshift run runs/first",
-        args=words,
-    )
+    with short_help(words) as understood:
+        app.cli(
+            prog="mechshift",
+            description="What changes inside a language model when an autoregressive model is"
+            " post-trained into a masked diffusion model? Start with: mechshift run runs/first",
+            args=understood,
+        )
 
 
 def _not_chosen() -> None:
