@@ -22,7 +22,8 @@ def trajectory(
     checkpoints/step-000032 and so on; --continued-arm is another such folder, the control: the same
     parent trained on with its own objective on the same data. A checkpoint costs what a control
     costs in `mechshift run`, and one is loaded at a time. A killed call goes on where it stopped;
-    checkpoints that came in between are added. Example:
+    checkpoints that came in between are added. With --follow trainings may go on: checkpoints are
+    measured as they appear, until all trainings have ended. Example:
     mechshift trajectory runs/training --arm my-arm --mdm my-mdm --continued-arm my-control
 
     Args:
