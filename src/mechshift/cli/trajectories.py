@@ -29,7 +29,8 @@ def trajectory(
     Args:
         folder: where everything is written; that of a run of the same pair and pool can be shared.
         settings: what is measured, and how.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     print(f"The page: {run_trajectory(folder, settings, device=device, quiet=quiet)}")

@@ -192,7 +192,7 @@ def load_checkpoint(
         model = parent.arm if without_diffusion else parent.as_mdm
         assert model is not None
         return model
-    device, name = str(parent.arm.device), f"{entry.name}-{checkpoint.member}"
+    device, name = parent.arm.place or str(parent.arm.device), f"{entry.name}-{checkpoint.member}"
     if without_diffusion:
         model = load_entry_arm(checkpoint.source, name, device=device, dtype=dtype)
     else:

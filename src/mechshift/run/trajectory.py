@@ -126,7 +126,8 @@ def run_trajectory(
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     with hold_folder(run), ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
-        following, found = None, ()
+        found: tuple[Checkpoint, ...] = ()
+        following: Following | None = None
         if settings.follow:
             following = Following(entry, settings.steps, quiet=quiet)
             first = following.first().source
