@@ -11,14 +11,18 @@
 # take at most $LIMIT seconds, by default 600. The status is 0 if every step has a result.
 # Without a GPU the same steps run at a narrow shape, to show that they work.
 set -uo pipefail
-cd "$(dirname "$0")/.." || exit 2
+root=$(cd "$(dirname "$0")/.." && pwd) || exit 2
 
-folder=${OUT:-runs/gpu}
+folder=${OUT:-$root/runs/gpu}
 if [ $# -gt 0 ] && [ "${1#-}" = "$1" ]; then
     folder=$1
     shift
 fi
 scratch=${SCRATCH:-${TMPDIR:-/tmp}/mechshift-gpu}
+# Both may be given from where one stands.
+case $folder in /*) ;; *) folder=$PWD/$folder ;; esac
+case $scratch in /*) ;; *) scratch=$PWD/$scratch ;; esac
+cd "$root" || exit 2
 limit=${LIMIT:-600}
 mkdir -p "$folder" "$scratch" || exit 2
 

@@ -12,7 +12,7 @@ hooks and attribution see what they always see. Two things it leaves to us:
 import atexit
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -110,7 +110,7 @@ def held(module: nn.Module, name: str) -> Tensor | None:
     return brought
 
 
-def shared_offloads(module: nn.Module) -> Mapping[int, object]:
+def shared_offloads(module: nn.Module) -> dict[int, object]:
     """What a copy of a model that shares its parameters shares too, by identity: see `deepcopy`."""
     hooks = [part._hf_hook for part in module.modules() if has_offloaded_params(part)]
     return {id(hook): hook for hook in hooks}

@@ -33,8 +33,8 @@ def read_like(model: LanguageModel, other: LanguageModel, *, name: str) -> Langu
             f" '{other.name}' is read at {_predicted(other.shift)}; they cannot be read like it."
         )
     tensors = (*model.module.parameters(), *model.module.buffers())
-    shared = {id(tensor): tensor for tensor in tensors} | shared_offloads(model.module)
-    module = deepcopy(model.module, shared)
+    shared: dict[int, object] = {id(tensor): tensor for tensor in tensors}
+    module = deepcopy(model.module, shared | shared_offloads(model.module))
     set_attention(module, other.attention)
     probe_attention(module, other.attention, other.block_length)
     return replace(
