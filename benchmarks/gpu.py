@@ -6,7 +6,7 @@ widths and vocabulary in bfloat16, elsewhere the same layers and heads at a widt
 1. pair: writes its task, of examples that both models solve, its configurations and tokenizers.
 2. plan: what `mechshift plan` says of the stages below, and the batch sizes that it chooses.
 3. pool, scores, flow, faithfulness, ablation, comparison: each as a run does it, its time and the
-   peak of memory beside the plan's.
+   peak of memory beside the plan's: torch's own on a GPU, on a CPU what the process grew by.
 4. eap-ig: EAP-IG beside the passes that it needs, on the pair's ARM (`attribution`).
 5. devices: a small model's scores on the GPU beside the CPU's; without a GPU, those of a batch
    beside those of one example at a time.
@@ -37,7 +37,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 import tyro
-from measuring import peak_of_device, resident_bytes, spent_on
+from measuring import resident_bytes, spent_on
 from random_pair import PairShape, StoredPair, random_modules, write_beside_weights
 from random_problem import Problem
 from scipy.stats import spearmanr
@@ -305,13 +305,17 @@ class Bench:
         """Do one stage of the run, and say what it took."""
         (stage,) = (one for one in STAGES if one.name == name)
         given = self.given
-        weights = [one for model in given.pair.models for one in model.module.parameters()]
         before = resident_bytes()
-        with peak_of_device(*weights) as device:
-            spent = spent_on(stage, given)
+        if ON_GPU:
+            torch.cuda.reset_peak_memory_stats()
+        spent = spent_on(stage, given)
+        grown = max(0, round(spent.peak * 2**30) - before)
+        weights = [one for model in given.pair.models for one in model.module.parameters()]
+        # Counting all tensors of a CPU would take longer than most stages.
+        of_cpu = grown + sum(one.nbytes for one in weights)
         return asdict(spent) | {
-            "device_bytes": device.bytes,
-            "host_bytes": max(0, round(spent.peak * 2**30) - before),
+            "device_bytes": torch.cuda.max_memory_allocated() if ON_GPU else of_cpu,
+            "host_bytes": grown,
         }
 
     def time_eap_ig(self) -> Result:

@@ -19,7 +19,6 @@ from pathlib import Path
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor
 
 from mechshift.run.stage import Given, Stage, write_pieces
 from mechshift.testing.measuring import LiveBytes
@@ -100,24 +99,6 @@ def resident_bytes() -> int:
     if not status.exists():
         return 0
     return 1024 * int(status.read_text().partition("VmRSS:")[2].split()[0])
-
-
-@contextmanager
-def peak_of_device(*weights: Tensor) -> Iterator[Peak]:
-    """The most that tensors take at once inside the block, the weights among them [bytes].
-
-    On CUDA it is torch's own peak, with all that was there before; on a CPU that of the tensors
-    that the block makes, which counting slows down a little.
-    """
-    peak = Peak()
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-        yield peak
-        peak.bytes = torch.cuda.max_memory_allocated()
-        return
-    with LiveBytes(*weights) as live:
-        yield peak
-    peak.bytes = live.peak
 
 
 def seconds_of(work: Work) -> tuple[float, float]:

@@ -56,8 +56,9 @@ def elsewhere(model):
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gpt2", "qwen3", "gemma3"])
-def test_edge_scores_are_those_of_a_model_in_memory(loaded, architecture):
+def test_edge_scores_are_those_of_a_model_in_memory(loaded, architecture, caplog):
     whole, spread = loaded(architecture)
+    assert not caplog.records, "what was asked for is no news"
     assert not elsewhere(whole) and len(elsewhere(spread)) > 4
     assert spread.device == torch.device("cpu") and spread.hashes == whole.hashes
     examples = random_examples(4)

@@ -12,6 +12,7 @@
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -435,15 +436,20 @@ def _device(name: str) -> torch.device:
 def without_reports() -> Iterator[None]:
     """Silence transformers' own bar and report of weights read or written inside the block.
 
-    What its report would list (missing and unexpected tensors) is refused by us, in one line.
+    What its report would list (missing and unexpected tensors) is refused by us, in one line; that
+    accelerate put some elsewhere is what was asked for.
     """
     enabled = transformers_logging.is_progress_bar_enabled()
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    of_accelerate = logging.getLogger("accelerate.big_modeling")
+    level = of_accelerate.level
+    of_accelerate.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        of_accelerate.setLevel(level)
         transformers_logging.set_verbosity(verbosity)
         if enabled:
             transformers_logging.enable_progress_bar()
