@@ -198,9 +198,14 @@ class Following:
     def _wait(self, before: list[object]) -> None:
         """Return once a folder has something that it had not before the last look."""
         training = next(one for one in self._trainings if one.name not in self._taken)
-        with progress_bar(
-            f"wait for {self._awaited(training)}", self._num_steps(training), quiet=self._quiet
-        ) as advance:
+        try:
+            plan = self._plan(training)
+        except (ModelError, OSError):
+            if not training.has_ended:
+                raise
+            return  # it has just ended
+        awaited, num_steps = self._awaited(training, plan), 0 if plan is None else plan.num_steps
+        with progress_bar(f"wait for {awaited}", num_steps, quiet=self._quiet) as advance:
             shown = 0
             while self._state() == before:
                 step = training.logged_step()
@@ -217,8 +222,7 @@ class Following:
             for one in self._trainings
         ]
 
-    def _awaited(self, training: FollowedTraining) -> str:
-        plan = self._plan(training)
+    def _awaited(self, training: FollowedTraining, plan: TrainingPlan | None) -> str:
         if plan is None:
             return f"{training.name} to begin"
         last = max((step for name, step in self._seen if name == training.name), default=0)
@@ -226,10 +230,6 @@ class Following:
         if not 0 < following <= plan.num_steps // 2:
             following = plan.num_steps
         return f"{training.name}, step {following:,}"
-
-    def _num_steps(self, training: FollowedTraining) -> int:
-        plan = self._plan(training)
-        return 0 if plan is None else plan.num_steps
 
 
 def _by_whom(training: FollowedTraining) -> str:

@@ -18,11 +18,11 @@ before any training. Step 0 of the control, the ARM trained on with its own obje
 as it is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ConfigError, MechshiftError, ModelError
@@ -130,13 +130,14 @@ def run_trajectory(
         following: Following | None = None
         if settings.follow:
             following = Following(entry, settings.steps, quiet=quiet)
-            first = following.first().source
-            assert first is not None
-            entry_of_pool = replace(entry, mdm=first)
+            parent = _where_it_lies(
+                following,
+                following.first(),
+                lambda first: _start(run, settings, _with_mdm(entry, first), tasks, device, quiet),
+            )
         else:
             found = find_checkpoints(entry, settings.steps)
-            entry_of_pool = settings.models.entry()
-        parent = _start(run, settings, entry_of_pool, tasks, device, quiet)
+            parent = _start(run, settings, settings.models.entry(), tasks, device, quiet)
         kinds = TRAINING_KINDS if entry.continued_arms else TRAINING_KINDS[:1]
         measuring = _Measuring(
             run=run, settings=settings, entry=entry, parent=parent, tasks=tasks, quiet=quiet
@@ -152,6 +153,12 @@ def run_trajectory(
         return measuring.write(checkpoints)
 
 
+def _with_mdm(entry: PairEntry, first: Checkpoint) -> PairEntry:
+    """The pair with a checkpoint in place of the MDM that it is on the way to."""
+    assert first.source is not None
+    return replace(entry, mdm=first.source)
+
+
 def _measure_as_they_appear(
     following: Following, starts: Sequence[Checkpoint], measuring: "_Measuring"
 ) -> None:
@@ -161,17 +168,27 @@ def _measure_as_they_appear(
         measuring.measure(start)
     for appeared in following.appearing():
         for checkpoint in appeared:
-            try:
-                measuring.measure(checkpoint)
-            except (MechshiftError, OSError):
-                moved = following.moved(checkpoint)
-                if moved is None:
-                    raise
-                measuring.measure(moved)  # its training ended while it was being read
+            _where_it_lies(following, checkpoint, measuring.measure)
             measured.append(checkpoint)
             curves = [one for one in measured if _has_curve(one.training, measured)]
             if curves:
                 measuring.write(_in_order(curves), "the training goes on; the page is written anew")
+
+
+Made = TypeVar("Made")
+
+
+def _where_it_lies(
+    following: Following, checkpoint: Checkpoint, work: Callable[[Checkpoint], Made]
+) -> Made:
+    """Do something with a checkpoint, again if its training ended while it was being read."""
+    try:
+        return work(checkpoint)
+    except (MechshiftError, OSError):
+        moved = following.moved(checkpoint)
+        if moved is None:
+            raise
+        return work(moved)
 
 
 def _has_curve(training: Training, measured: Sequence[Checkpoint]) -> bool:

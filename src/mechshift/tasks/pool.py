@@ -243,7 +243,9 @@ def _joined(parts: list[_Attempts]) -> _Attempts:
     )
 
 
-def _sampled_others(attempts: _Attempts, config: PoolConfig, solved_by: SolvedBy) -> OtherExamples:
+def _sampled_others(
+    attempts: _Attempts, config: PoolConfig, solved_by: SolvedBy = "both"
+) -> OtherExamples:
     """As many of the candidates that are not solved as are wanted, each as likely as any other."""
     missed = np.flatnonzero(~attempts.right(solved_by))
     lots = [_lot(attempts.examples[place], config.seed) for place in missed]
