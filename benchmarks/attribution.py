@@ -7,6 +7,7 @@ runs one forward pass less than the floor.
     python benchmarks/attribution.py --help
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -30,16 +31,23 @@ class Options:
 def main(options: Options) -> None:
     """Print the table: the numbers of steps asked for, and four times as many for the memory."""
     torch.set_num_threads(options.threads)
-    problem = options.problem
-    model = problem.model()
+    model = options.problem.model()
+    show(options.problem.title(model), COLUMNS, rows_of(model, options.problem, options.rounds))
+
+
+COLUMNS = ("", "seconds", "x floor", "peak MB", "x floor")
+
+
+def rows_of(model: LanguageModel, problem: Problem, rounds: int) -> list[Sequence[str]]:
+    """Bare passes and EAP-IG of a model on a batch, each at two numbers of steps."""
     canvases = problem.canvases(model)
     rows = []
-    for ig_steps, rounds in ((problem.ig_steps, options.rounds), (4 * problem.ig_steps, 1)):
+    for ig_steps, num_rounds in ((problem.ig_steps, rounds), (4 * problem.ig_steps, 1)):
         works = {
             "bare passes": lambda m=ig_steps: bare_passes(model, canvases, m, problem.batch),
             "EAP-IG": lambda m=ig_steps: score(model, canvases, replace(problem, ig_steps=m)),
         }
-        timings = timed_in_turn(works, rounds)
+        timings = timed_in_turn(works, num_rounds)
         memory = {name: peak_megabytes(work) for name, work in works.items()}
         for name in works:
             rows.append(
@@ -51,7 +59,7 @@ def main(options: Options) -> None:
                     f"{memory[name] / memory['bare passes']:.2f}",
                 )
             )
-    show(problem.title(model), ("", "seconds", "x floor", "peak MB", "x floor"), rows)
+    return rows
 
 
 def score(model: LanguageModel, canvases: list[Canvas], problem: Problem) -> object:

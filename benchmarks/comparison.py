@@ -15,15 +15,13 @@ clock; memory is the process's peak, the scores included.
 """
 
 import resource
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 import tyro
 from jaxtyping import Float
-from measuring import show
+from measuring import seconds_of, show
 
 from mechshift.attribution import EdgeScores
 from mechshift.comparison import (
@@ -89,13 +87,6 @@ def main(options: Options) -> None:
     title = f"Comparing {options.num_examples} examples' scores, {settings.num_resamples} resamples"
     columns = ("", "edges", "processor s", "clock s", "peak GiB", "least s", "x least")
     show(title, columns, rows)
-
-
-def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
-    """By the clock, and of the processor."""
-    clock, processor = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - clock, time.process_time() - processor
 
 
 def drawn_scores(graph: Graph, options: Options, model: int) -> EdgeScores:

@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from mechshift.run.stage import Given, Stage, write_pieces
 from mechshift.testing.measuring import LiveBytes
 
 Work = Callable[[], object]
@@ -69,19 +70,19 @@ def peak_megabytes(work: Work) -> float:
 
 
 @dataclass
-class ProcessPeak:
-    """What `peak_of_process` fills in when its block ends."""
+class Peak:
+    """What is filled in when a block ends."""
 
     bytes: int = 0
 
 
 @contextmanager
-def peak_of_process() -> Iterator[ProcessPeak]:
+def peak_of_process() -> Iterator[Peak]:
     """The most memory of this process that lies in the machine's at once inside the block.
 
     Linux forgets the peak of before when it is told so; elsewhere it is that since the start.
     """
-    peak, forget = ProcessPeak(), Path("/proc/self/clear_refs")
+    peak, forget = Peak(), Path("/proc/self/clear_refs")
     if forget.exists():
         forget.write_text("5")
     yield peak
@@ -90,6 +91,46 @@ def peak_of_process() -> Iterator[ProcessPeak]:
         peak.bytes = 1024 * int(status.partition("VmHWM:")[2].split()[0])
     else:
         peak.bytes = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def resident_bytes() -> int:
+    """Of this process, in the machine's memory now; 0 where the system does not say."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return 0
+    return 1024 * int(status.read_text().partition("VmRSS:")[2].split()[0])
+
+
+def seconds_of(work: Work) -> tuple[float, float]:
+    """By the clock, and of the processor."""
+    clock, processor = time.perf_counter(), time.process_time()
+    work()
+    return time.perf_counter() - clock, time.process_time() - processor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a stage took."""
+
+    clock: float
+    """Seconds."""
+    processor: float
+    """Seconds, all threads together."""
+    peak: float
+    """Of the process while the stage ran [GiB]."""
+    disk: float
+    """Of the stage's folder [MB]."""
+
+
+def spent_on(stage: Stage, given: Given) -> Spent:
+    """Do a stage as a run does it."""
+    assert stage.pieces is not None
+    pieces = stage.pieces(given)
+    with peak_of_process() as peak:
+        clock, processor = seconds_of(lambda: write_pieces(given.run, stage, pieces, quiet=True))
+    folder = given.run / stage.name
+    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
+    return Spent(clock=clock, processor=processor, peak=peak.bytes / 2**30, disk=sum(files) / 1e6)
 
 
 def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

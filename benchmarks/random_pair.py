@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Int64
 from torch import Tensor
-from transformers import PreTrainedModel, Qwen2Config, Qwen2ForCausalLM
+from transformers import AutoModelForCausalLM, PreTrainedModel, Qwen2Config
 
 from mechshift.models import freeze, set_attention
 from mechshift.testing import toy_tokenizer
@@ -47,6 +47,9 @@ class PairShape:
     """To score edges on."""
     held_out: int = 24
     """To run circuits and ablations on."""
+    spare: float = 0.0
+    """Share of examples more in the file: of a model in bfloat16, whose rounding depends on the
+    batch, some may say another word when they are asked again."""
     seed: int = 0
 
 
@@ -69,22 +72,43 @@ def write_random_pair(folder: Path, shape: PairShape) -> StoredPair:
     stored = StoredPair(arm=folder / "arm", mdm=folder / "mdm", task=folder / "random-words.jsonl")
     if stored.task.exists():  # which is written last
         return stored
-    arm, mdm = _module(shape), _module(shape)
-    randomise(arm, gain=1.0, seed=shape.seed)
-    _copy_with_noise(arm, mdm, shape.seed + 1)
-    words = [f"w{index}" for index in range(shape.vocabulary - len(SPECIAL_TOKENS))]
+    arm, mdm = random_modules(shape)
     for module, path in ((arm, stored.arm), (mdm, stored.mdm)):
         module.save_pretrained(path)
-        toy_tokenizer(words).save_pretrained(path)
-    freeze(arm)
-    freeze(mdm)
-    set_attention(mdm, "full")
-    lines = [json.dumps(line) + "\n" for line in _lines(arm, mdm, words, shape)]
-    stored.task.write_text("".join(lines), encoding="utf-8")
+    write_beside_weights(stored, arm, mdm, shape)
     return stored
 
 
-def _module(shape: PairShape) -> Qwen2ForCausalLM:
+def random_modules(
+    shape: PairShape, *, device: str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """The ARM and the MDM, made on a device: the same ones at every call on one of its kind."""
+    arm, mdm = (_module(shape, device, dtype) for _ in range(2))
+    randomise(arm, gain=1.0, seed=shape.seed)
+    _copy_with_noise(arm, mdm, shape.seed + 1)
+    for module, attention in ((arm, "causal"), (mdm, "full")):
+        freeze(module)
+        set_attention(module, attention)
+    return arm, mdm
+
+
+def write_beside_weights(
+    stored: StoredPair, arm: PreTrainedModel, mdm: PreTrainedModel, shape: PairShape
+) -> None:
+    """Write all of a pair but its weights: configurations, tokenizers and, last, the task.
+
+    Raises:
+        RuntimeError: the models hardly ever say the same word.
+    """
+    words = [f"w{index}" for index in range(shape.vocabulary - len(SPECIAL_TOKENS))]
+    for module, path in ((arm, stored.arm), (mdm, stored.mdm)):
+        module.config.save_pretrained(path)
+        toy_tokenizer(words).save_pretrained(path)
+    lines = [json.dumps(line) + "\n" for line in _lines(arm, mdm, words, shape)]
+    stored.task.write_text("".join(lines), encoding="utf-8")
+
+
+def _module(shape: PairShape, device: str, dtype: torch.dtype) -> PreTrainedModel:
     config = Qwen2Config(
         vocab_size=shape.vocabulary,
         hidden_size=shape.width,
@@ -97,14 +121,17 @@ def _module(shape: PairShape) -> Qwen2ForCausalLM:
         bos_token_id=None,
         eos_token_id=None,
     )
-    return Qwen2ForCausalLM(config)
+    with torch.device(device):
+        module: PreTrainedModel = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    return module
 
 
 def _copy_with_noise(source: PreTrainedModel, target: PreTrainedModel, seed: int) -> None:
     """Make every parameter that of the source, moved by a share of its own spread, in place."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(source.device).manual_seed(seed)
     for ours, theirs in zip(target.parameters(), source.parameters(), strict=True):
-        noise = torch.randn(theirs.shape, generator=generator) * theirs.detach().std()
+        noise = torch.randn(theirs.shape, generator=generator, device=source.device)
+        noise *= theirs.detach().float().std()
         ours.data.copy_(theirs.detach() + NOISE * noise)
 
 
@@ -116,7 +143,10 @@ def _lines(
     Raises:
         RuntimeError: the models hardly ever say the same word.
     """
-    splits = ["discovery"] * shape.examples + ["held-out"] * shape.held_out
+    sizes = {"discovery": shape.examples, "held-out": shape.held_out}
+    splits = [
+        split for split, size in sizes.items() for _ in range(round((1 + shape.spare) * size))
+    ]
     generator = torch.Generator().manual_seed(shape.seed)
     first = len(SPECIAL_TOKENS)
 
@@ -125,7 +155,7 @@ def _lines(
 
     for _ in range(MAX_ROUNDS):
         drawn = torch.randint(first, shape.vocabulary, (2, 256, shape.tokens), generator=generator)
-        prompts, others = drawn
+        prompts, others = drawn.to(arm.device)
         corrupted = prompts.clone()
         corrupted[:, : shape.tokens // 2] = others[:, : shape.tokens // 2]
         target, distractor = _said_by_arm(arm, prompts), _said_by_arm(arm, corrupted)
@@ -159,5 +189,5 @@ def _said_by_mdm(
     mdm: PreTrainedModel, prompts: Int64[Tensor, "prompt token"]
 ) -> Int64[Tensor, " prompt"]:
     """The most probable token in place of one mask, which the logits before it predict."""
-    mask = torch.full((len(prompts), 1), SPECIAL_TOKENS.index("<mask>"))
+    mask = torch.full((len(prompts), 1), SPECIAL_TOKENS.index("<mask>"), device=prompts.device)
     return mdm(torch.cat([prompts, mask], dim=1)).logits[:, -2].argmax(dim=-1)

@@ -47,9 +47,10 @@ class Problem:
     def canvases(self, model: LanguageModel, num_examples: int | None = None) -> list[Canvas]:
         """One canvas for each example; by default as many as fill a batch."""
         generator = torch.Generator().manual_seed(1)
+        num_words = min(VOCAB_SIZE, model.vocab_size)
 
         def draw(count: int) -> tuple[int, ...]:
-            return tuple(torch.randint(VOCAB_SIZE, (count,), generator=generator).tolist())
+            return tuple(torch.randint(num_words, (count,), generator=generator).tolist())
 
         examples = [
             EncodedExample(

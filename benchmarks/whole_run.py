@@ -36,12 +36,12 @@ import numpy as np
 import torch
 import tyro
 from circuit_run import forward
-from measuring import peak_of_process, show
+from measuring import Spent, seconds_of, show, spent_on
 from playwright.sync_api import sync_playwright
 from random_pair import PairShape, write_random_pair
 
 from attribution import forward_and_backward
-from comparison import least_seconds, seconds_of
+from comparison import least_seconds
 from mechshift.ablation import whole_passes
 from mechshift.attribution import method_options
 from mechshift.circuits import select_top_edges
@@ -55,7 +55,7 @@ from mechshift.run.folders import scores_folder
 from mechshift.run.pools import pool_canvases
 from mechshift.run.reporting import report_page
 from mechshift.run.settings import PairOptions
-from mechshift.run.stage import Given, Stage, write_pieces
+from mechshift.run.stage import Given
 from mechshift.run.stages import STAGES
 from mechshift.run.store import (
     read_baselines,
@@ -115,20 +115,6 @@ def given_of(folder: Path, options: Options) -> Given:
     return Given(run=run, pair=pair, tasks=tasks, settings=settings)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Spent:
-    """What a stage took."""
-
-    clock: float
-    """Seconds."""
-    processor: float
-    """Seconds, all threads together."""
-    peak: float
-    """Of the process while the stage ran [GiB]."""
-    disk: float
-    """Of the stage's folder [MB]."""
-
-
 def spent_on_stages(given: Given, kept: Path) -> dict[str, Spent]:
     """Of every stage of a run, in its order; those that are kept in a file are not done again."""
     spent: dict[str, Spent] = {}
@@ -141,17 +127,6 @@ def spent_on_stages(given: Given, kept: Path) -> dict[str, Spent]:
         print(stage.name, f"{spent[stage.name].processor:.1f} s", flush=True)
         kept.write_text(json.dumps({name: asdict(one) for name, one in spent.items()}, indent=2))
     return spent
-
-
-def spent_on(stage: Stage, given: Given) -> Spent:
-    """Do a stage as a run does it."""
-    assert stage.pieces is not None
-    pieces = stage.pieces(given)
-    with peak_of_process() as peak:
-        clock, processor = seconds_of(lambda: write_pieces(given.run, stage, pieces, quiet=True))
-    folder = given.run / stage.name
-    files = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return Spent(clock=clock, processor=processor, peak=peak.bytes / 2**30, disk=sum(files) / 1e6)
 
 
 def row(name: str, spent: Spent, least: float | None) -> tuple[str, ...]:

@@ -41,6 +41,7 @@ SLOW = (
     "comparison/test_false_positives.py",
     "comparison/test_planted_shifts.py",
     "evaluation/",
+    "models/test_offloading.py",
     "pairs/",
     "posttraining/",
     "run/",

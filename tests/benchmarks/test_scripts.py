@@ -2,6 +2,7 @@
 
 import importlib
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ SMALL_PAIR = [
     *("--shape.width", "16", "--shape.mlp-width", "32", "--shape.vocabulary", "64"),
     *("--shape.examples", "20", "--shape.held-out", "20"),
 ]
+FEW_DRAWS = [
+    *("--comparison.num-resamples", "20", "--comparison.num-exchanges", "20"),
+    *("--comparison.num-shuffles", "20", "--comparison.num-splits", "4"),
+]
 ARGUMENTS = {
     "attribution": [*GROUPED, "--rounds", "1"],
     "calibration": ["--num-pools", "1", "--resamples", "20", "--processes", "1"]
@@ -33,6 +38,8 @@ ARGUMENTS = {
     + ["--steps", "2", "--circuit-size", "10", "--sizes", "10", "--rounds", "2"],
     "false_positives": ["--runs", "4", "--num-examples", "20", "--resamples", "20"],
     "floors": ["--tasks", "infilling", "--devices", "H200"],
+    "gpu": [*GROUPED, "--rounds", "1", *SMALL_PAIR, *FEW_DRAWS]
+    + ["--steps", "pair", "plan", "pool", "scores", "comparison", "devices"],
     "graphs": ["--rounds", "1"],
     "large_input": ["--lines", "20", "--line-bytes", "2000000", "--only", "a line"],
     "plan": [*GROUPED, "--batches", "1", "--tasks", "ioi", "--examples", "10"]
@@ -42,9 +49,7 @@ ARGUMENTS = {
     "selection": ["--pools", "1", "--resamples", "20", "--scenarios", "ARM .95, MDM .7"],
     "shards": ["--runs", "2", "--num-examples", "40", "--examples-per-shard", "1", "4"],
     "side_by_side": [*TINY, "--problem.key-value-heads", "2", "--rounds", "1"],
-    "whole_run": SMALL_PAIR
-    + ["--comparison.num-resamples", "20", "--comparison.num-exchanges", "20"]
-    + ["--comparison.num-shuffles", "20", "--comparison.num-splits", "4"],
+    "whole_run": SMALL_PAIR + FEW_DRAWS,
     "wording": ["--runs", "2", "--num-examples", "40", "--num-templates", "2"]
     + ["--resamples", "20", "--spreads", "0.5"],
     "workers": SMALL_PAIR,
@@ -57,6 +62,8 @@ EXPECTED = {
     "explorer": ["46 edges, 1 tasks, 20 examples", "open the page", "K slider at 10"],
     "false_positives": ["edges exchanged within layers and types", "Holm over 4 tasks"],
     "floors": ["dream-7b on an H200, computed", "faithfulness, infilling"],
+    "gpu": ["46 edges, 20 + 20 examples", "| scores |", "| comparison |"]
+    + ["scores by the batch and one by one differ by at most"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
     "large_input": ["a line of 2,000,000 bytes", "it has more than 1,048,576 bytes"],
     "plan": ["EAP-IG, random model", "faithfulness: passes"],
@@ -162,3 +169,29 @@ def test_both_models_of_a_random_pair_solve_its_task(benchmark, tmp_path):
     assert pool.arm_accuracy == pool.mdm_accuracy == 1.0
     # Yet they are two models.
     assert not torch.equal(*(model.module.lm_head.weight for model in pair.models))
+
+
+def test_a_gpu_step_that_fails_is_named_and_one_whose_result_is_there_is_skipped(
+    benchmark, tmp_path, capsys, monkeypatch
+):
+    gpu = benchmark("gpu")
+    words = [*ARGUMENTS["gpu"], "--folder", str(tmp_path), "--threads", "1", "--step-seconds", "1"]
+    options = tyro.cli(gpu.Options, args=words)
+
+    def forever(_bench):
+        while True:
+            pass
+
+    monkeypatch.setattr(gpu.Bench, "write_pair", forever)
+    row = ["EAP-IG, m = 8", "0.1", "1.10", "2.0", "1.50"]
+    gpu.Bench(options).keep("eap-ig", {"rows": [row], "batch": 2, "tokens": 12})
+    options = replace(options, steps=("pair", "scores", "eap-ig"))
+    assert gpu.main(options) == 1
+    printed = capsys.readouterr().out
+    assert "- pair: OutOfTimeError: took more than 1 s" in printed
+    assert "- scores: RuntimeError: there is no plan" in printed
+    assert "eap-ig: begins" not in printed and "| EAP-IG, m = 8 | 0.1 | 1.10 |" in printed
+    assert gpu.main(replace(options, only_table=True)) == 1
+    again = capsys.readouterr().out
+    assert "- pair: not done" in again and "pair: begins" not in again
+    assert (tmp_path / "gpu.md").read_text() == again.rstrip("\n") + "\n"

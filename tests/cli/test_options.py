@@ -53,7 +53,7 @@ def options(words):
 OPTIONS = {
     "run": options(SHARED + RUN_ONLY + "devices"),
     "plan": options(SHARED + RUN_ONLY + PLAN_ONLY) - QUIET,
-    "trajectory": options(SHARED) | {"--steps"},
+    "trajectory": options(SHARED) | {"--steps", "--follow", "--no-follow"},
 }
 
 

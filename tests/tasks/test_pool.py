@@ -82,6 +82,18 @@ def test_the_pool_holds_the_first_examples_that_both_models_get_right(pair, task
     assert pool.mdm_accuracy == pytest.approx(4 / 7)
 
 
+def test_a_pool_of_the_arm_alone_holds_what_it_gets_right_whatever_the_mdm_does(pair, task_of):
+    task = task_of("none", "arm", "mdm", "both", "arm")
+    config = PoolConfig(num_examples=3, num_held_out=2)
+    pool = build_pool(pair, task, "discovery", config, solved_by="arm")
+    assert [example.id for example in pool.examples] == ["1-arm", "3-both", "4-arm"]
+    assert pool.mdm_correct.tolist() == [False, False, True, True, False]
+    assert [example.id for example in pool.others.examples] == ["0-none", "2-mdm"]
+    assert pool.schedule.commit_step.tolist() == [[0]] * 3
+    with pytest.raises(PoolError, match="only 1 of 2 discovery candidates .* solved by the ARM"):
+        build_pool(pair, task_of("arm", "mdm"), "discovery", config, solved_by="arm")
+
+
 FATES = ("none", "both", "arm", "both", "mdm", "none", "both")
 
 

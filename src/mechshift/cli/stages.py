@@ -67,7 +67,8 @@ def run(
     Args:
         folder: where everything is written.
         settings: what is compared, and how.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         devices: how many work at once, each in a process with its own copy of the models: so many
             GPUs, or shares of the CPU's cores; auto takes every GPU.
         quiet: no progress bars.
@@ -102,7 +103,8 @@ def pool(
         models: which two models.
         tasks: names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.
         pool: which examples.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     chosen = load_tasks(tasks or models.default_tasks())
@@ -129,7 +131,8 @@ def attribute(
         folder: a run folder with a pool.
         settings: how edges are scored.
         controls: the pair's controls too.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     pair = load_stored_pair(folder, device, controls=controls)
@@ -157,7 +160,8 @@ def flow(
         folder: a run folder with a pool.
         settings: metric, points of the path, batch and chunk size.
         controls: the pair's controls too.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     pair = load_stored_pair(folder, device, controls=controls)
@@ -181,7 +185,8 @@ def analyse(
         folder: a run folder with scores.
         settings: how much is kept, resamples, threshold of a role.
         experts: score each expert of a mixture of experts too.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     pair = load_stored_pair(folder, device)
@@ -230,7 +235,8 @@ def evaluate(
         settings: which sizes, what is ablated, and against what circuits are held.
         circuit_size: the size at which `compare` will compare [edges]; it is tested too.
         circuit: files in MIB's JSON, GraphML or safetensors; nothing is written to the run.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     pair = load_stored_pair(folder, device)
@@ -259,7 +265,8 @@ def ablate(
         folder: a run folder with scores.
         settings: what is ablated, how, and on how many examples.
         circuit_size: edges of the circuit whose nodes are ablated; by default as `compare` chooses.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     pair = load_stored_pair(folder, device)
@@ -299,7 +306,8 @@ def sweep(
     Args:
         folder: a run folder that was scored and compared.
         settings: which numbers of steps, batch and chunk size.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     sweep_num_steps(folder, load_stored_pair(folder, device), settings, quiet=quiet)
@@ -332,7 +340,8 @@ def alternatives(
     Args:
         folder: a run folder that was evaluated and compared.
         settings: the ladder of weights, and the batch size.
-        device: cpu, cuda, cuda:1; auto takes a GPU where there is one.
+        device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
+            weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         quiet: no progress bars.
     """
     find_alternatives(folder, load_stored_pair(folder, device), settings, quiet=quiet)

@@ -27,6 +27,8 @@ from mechshift.models.language_model import probe_attention as probe_attention
 from mechshift.models.language_model import set_attention as set_attention
 from mechshift.models.loading import load_language_model as load_language_model
 from mechshift.models.loading import without_reports as without_reports
+from mechshift.models.offloading import OFFLOAD as OFFLOAD
+from mechshift.models.offloading import held as held
 from mechshift.models.parts import Architecture as Architecture
 from mechshift.models.parts import DecoderParts as DecoderParts
 from mechshift.models.parts import LayerParts as LayerParts

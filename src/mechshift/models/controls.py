@@ -145,6 +145,6 @@ def _check_no_copy(
 def _like(pair: ModelPair) -> dict[str, str]:
     """Device and precision of a pair, as the loaders take them."""
     return {
-        "device": str(pair.arm.device),
+        "device": pair.arm.place or str(pair.arm.device),
         "dtype": str(pair.arm.dtype).removeprefix("torch."),
     }

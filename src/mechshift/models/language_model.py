@@ -23,6 +23,7 @@ from mechshift.models.architecture import decoder_parts
 from mechshift.models.block_attention import keys_of_blocks
 from mechshift.models.causal_prefix import denoised_block, keys_of_prefix_and_block
 from mechshift.models.observed_first import keys_observed_first
+from mechshift.models.offloading import brought_again, execution_device
 from mechshift.models.parts import DecoderParts
 from mechshift.models.visible_keys import MaskedDecoder, VisibleKeys
 
@@ -69,6 +70,9 @@ class LanguageModel:
     """Positions in a block; for block-causal and causal-prefix attention only."""
     revision: str | None = None
     """Commit on the hub that the weights are of; None: they are in a folder that names none."""
+    place: str = ""
+    """The device as its name was given to the loader, with what is said of weights that lie
+    elsewhere (`offloading`). Empty for a model that was made in memory."""
 
     def __post_init__(self) -> None:
         if self.kind == "arm" and not self.shift:
@@ -96,7 +100,8 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        return self.module.device
+        """Where it computes."""
+        return execution_device(self.module)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -164,9 +169,10 @@ class LanguageModel:
         if self.attention in ASKS_WHAT_IS_MASKED:
             assert self.mask_token_id is not None
             read["is_masked"] = torch.eq(input_ids, self.mask_token_id)
-        output = self.parts.decoder(
-            **read, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
-        )
+        with brought_again(self.module):
+            output = self.parts.decoder(
+                **read, attention_mask=attention_mask, position_ids=position_ids, use_cache=False
+            )
         return output.last_hidden_state
 
 
@@ -294,7 +300,8 @@ def _first_logits_change(
     generator = torch.Generator().manual_seed(0)
     shape = (1, length + PROBE_REPLACEMENTS)
     vocab_size = int(module.config.vocab_size)
-    draws = torch.randint(vocab_size, shape, generator=generator).to(module.device)
+    draws = torch.randint(vocab_size, shape, generator=generator)
+    draws = draws.to(execution_device(module))
     ids, last_tokens = draws[:, :length], draws[0, length:]
     changes = []
     with _experts_token_by_token(module):

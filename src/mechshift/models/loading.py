@@ -12,6 +12,7 @@
 """
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,7 @@ from mechshift.models.language_model import (
     probe_attention,
     set_attention,
 )
+from mechshift.models.offloading import OFFLOAD, Place, split_place
 from mechshift.models.tokenizers import (
     has_tokenizer,
     naming_mask,
@@ -115,7 +117,8 @@ def load_language_model(
         mask_token_id: None: from config.json, else from the tokenizer.
         parent_tokenizer: the ARM's, used for an MDM whose own needs remote code.
         dtype: "float32" or "bfloat16".
-        device: a torch device, such as "cpu" or "cuda".
+        device: a torch device, such as "cpu" or "cuda"; with `+offload` weights that do not fit lie
+            elsewhere (`offloading`).
 
     Raises:
         ModelError: an unsupported class, missing or unexpected weights or ones that are no real
@@ -125,14 +128,15 @@ def load_language_model(
     """
     if not isinstance(source, ModelSource):
         source = ModelSource(path=str(source))
-    target = _device(device)
+    place = _place(device)
     folder = resolve_folder(source.path, source.revision)
     check_no_adapter(folder)
     config = read_config(folder)
     adapter = None if source.adapter is None else resolve_folder(source.adapter, None)
-    module = _load_module(folder, config, adapter, _dtype(dtype))
+    module = _load_module(folder, config, adapter, _dtype(dtype), place)
     set_attention(module, attention)
-    module.to(device=target)  # type: ignore[call-arg]
+    if not place.offloads:
+        module.to(device=place.device)  # type: ignore[call-arg]
     freeze(module)
     named = source.tokenizer_path
     tokenizer_folder = folder if named is None else resolve_folder(named, None)
@@ -150,6 +154,7 @@ def load_language_model(
         weights_hash=_hash(folder, adapter),
         settings_hash=settings_hash(folder, tokenizer_folder),
         revision=hub_commit(folder),
+        place=device,
     )
     probe_attention(module, attention, block_length)
     return model
@@ -197,8 +202,13 @@ def _hash(folder: Path, adapter: Path | None) -> str:
 
 
 def _load_module(
-    folder: Path, config: dict[str, Any], adapter: Path | None, dtype: torch.dtype
+    folder: Path, config: dict[str, Any], adapter: Path | None, dtype: torch.dtype, place: Place
 ) -> PreTrainedModel:
+    if place.offloads and adapter is not None:
+        raise ModelError(
+            f"the adapter {adapter} is merged into weights that lie in one place; merge it into a"
+            f" folder of its own first, or leave out {OFFLOAD}."
+        )
     if config.get("quantization_config"):
         raise ModelError(
             f"{folder}/config.json describes quantized weights, which mechshift cannot"
@@ -228,6 +238,7 @@ def _load_module(
                 local_files_only=True,
                 output_loading_info=True,
                 key_mapping=dict(checkpoint.renamed) or None,
+                **place.loading_options(),
             )
     except ModelError:
         raise
@@ -396,6 +407,11 @@ def _dtype(name: str) -> torch.dtype:
     return DTYPES[name]
 
 
+def _place(name: str) -> Place:
+    device, offloads, weights_gb = split_place(name)
+    return Place(device=_device(device), offloads=offloads, weights_gb=weights_gb)
+
+
 def _device(name: str) -> torch.device:
     try:
         device = torch.device(name)
@@ -420,15 +436,20 @@ def _device(name: str) -> torch.device:
 def without_reports() -> Iterator[None]:
     """Silence transformers' own bar and report of weights read or written inside the block.
 
-    What its report would list (missing and unexpected tensors) is refused by us, in one line.
+    What its report would list (missing and unexpected tensors) is refused by us, in one line; that
+    accelerate put some elsewhere is what was asked for.
     """
     enabled = transformers_logging.is_progress_bar_enabled()
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    of_accelerate = logging.getLogger("accelerate.big_modeling")
+    level = of_accelerate.level
+    of_accelerate.setLevel(logging.ERROR)
     try:
         yield
     finally:
+        of_accelerate.setLevel(level)
         transformers_logging.set_verbosity(verbosity)
         if enabled:
             transformers_logging.enable_progress_bar()

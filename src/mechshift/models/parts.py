@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import PreTrainedConfig, PreTrainedModel
 
+from mechshift.models.offloading import held
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Projection:
@@ -30,15 +32,14 @@ class Projection:
     @property
     def weight(self) -> Float[Tensor, "out in"]:
         """A view of the module's weight."""
-        weight = self.module.weight
-        assert isinstance(weight, Tensor)
+        weight = held(self.module, "weight")
+        assert weight is not None
         by_output = weight.T if self.transposed else weight
         return by_output if self.features is None else by_output[self.features]
 
     @property
     def bias(self) -> Float[Tensor, " out"] | None:
-        bias = self.module.bias
-        assert bias is None or isinstance(bias, Tensor)
+        bias = held(self.module, "bias")
         return bias if bias is None or self.features is None else bias[self.features]
 
     def __call__(self, x: Float[Tensor, "*axes in"]) -> Float[Tensor, "*axes out"]:
@@ -76,8 +77,8 @@ class Norm:
 
     @property
     def weight(self) -> Float[Tensor, " d_model"]:
-        weight = self.module.weight
-        assert isinstance(weight, Tensor)
+        weight = held(self.module, "weight")
+        assert weight is not None
         if not self.stores_less_one:
             return weight
         # Half precision would round the sum.
@@ -85,9 +86,7 @@ class Norm:
 
     @property
     def bias(self) -> Float[Tensor, " d_model"] | None:
-        bias = getattr(self.module, "bias", None)
-        assert bias is None or isinstance(bias, Tensor)
-        return bias
+        return held(self.module, "bias")
 
     def __call__(self, x: Float[Tensor, "*axes d_model"]) -> Float[Tensor, "*axes d_model"]:
         """What the stock module computes; no hook of the module sees it."""

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from mechshift.errors import ModelError
 from mechshift.models.language_model import LanguageModel, probe_attention, set_attention
+from mechshift.models.offloading import shared_offloads
 
 
 def read_like(model: LanguageModel, other: LanguageModel, *, name: str) -> LanguageModel:
@@ -32,7 +33,8 @@ def read_like(model: LanguageModel, other: LanguageModel, *, name: str) -> Langu
             f" '{other.name}' is read at {_predicted(other.shift)}; they cannot be read like it."
         )
     tensors = (*model.module.parameters(), *model.module.buffers())
-    module = deepcopy(model.module, {id(tensor): tensor for tensor in tensors})
+    shared: dict[int, object] = {id(tensor): tensor for tensor in tensors}
+    module = deepcopy(model.module, shared | shared_offloads(model.module))
     set_attention(module, other.attention)
     probe_attention(module, other.attention, other.block_length)
     return replace(

@@ -89,7 +89,9 @@ def checkpoint_answers(
     def prepare() -> Work:
         pool, config = read_pool(run, task.name, "held-out"), _pool_config(run, task.name)
         known = {"arm": pool.arm_correct, "mdm": pool.mdm_correct}
-        if member in known:
+        # A pool that was made while the MDM was in training knows its first checkpoint's answers.
+        made_with = pool_manifests(run)[task.name].inputs
+        if member in known and made_with.get(member) == model.weights_hash:
             solved = Solved(correct=known[member])
             return Work(title=_title(task, member), total=0, compute=lambda _: solved)
         return _work(task, member, model, _tried(task, pool, config, tokenizer), config)

@@ -10,7 +10,7 @@ parent or objective, a checkpoint of another shape, one beyond the end, one with
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -70,7 +70,7 @@ def final_sources(entry: PairEntry) -> dict[Training, ModelSource]:
     }
 
 
-def _option(training: Training) -> str:
+def option_of(training: Training) -> str:
     """The option that names its final model."""
     if training_kind(training) == "control":
         return "--continued-arm"
@@ -115,17 +115,12 @@ def find_checkpoints(entry: PairEntry, steps: Iterable[int] = ()) -> tuple[Check
     Raises:
         ModelError: a folder is missing, incomplete or mixed up with another training, or a copy.
     """
-    _check_no_adapters(entry)
+    check_no_adapters(entry)
     wanted, found = set(steps), []
-    parent = weights_hash(resolve_folder(entry.arm.path, entry.arm.revision))
+    parent = parent_hash(entry)
     for training, final in final_sources(entry).items():
-        folder = _folder(final, _option(training))
-        num_steps = _num_steps(folder, entry, training, parent)
-        found += [
-            one
-            for one in _of_training(folder, final, training, num_steps, parent)
-            if not wanted or one.step in wanted or one.step == num_steps
-        ]
+        folder = _folder(final, option_of(training))
+        found += wanted_of(finished_checkpoints(folder, entry, training, parent), wanted)
     _check_no_copies(found)
     unknown = wanted - {one.step for one in found}
     if unknown:
@@ -134,6 +129,38 @@ def find_checkpoints(entry: PairEntry, steps: Iterable[int] = ()) -> tuple[Check
             f" some after {', '.join(map(str, sorted({one.step for one in found})))}."
         )
     return tuple(found)
+
+
+def parent_hash(entry: PairEntry) -> str:
+    """SHA-256 [hexadecimal] of the weights that the trainings of a pair began with."""
+    return weights_hash(resolve_folder(entry.arm.path, entry.arm.revision))
+
+
+def wanted_of(checkpoints: Iterable[Checkpoint], steps: Collection[int]) -> list[Checkpoint]:
+    """Those after some of these steps, and final models; no steps: all."""
+    return [
+        one
+        for one in checkpoints
+        if not steps or one.step in steps or one.member == final_member(one.training)
+    ]
+
+
+def finished_checkpoints(
+    folder: Path, entry: PairEntry, training: Training, parent: str
+) -> list[Checkpoint]:
+    """Every checkpoint of one training that has ended, and last its final model.
+
+    Args:
+        folder: what the training wrote.
+        entry: the pair.
+        training: which of its trainings.
+        parent: hash of the parent's weights.
+
+    Raises:
+        ModelError: the folder is incomplete or mixed up with another training.
+    """
+    num_steps = read_plan(folder, entry, training, parent).num_steps
+    return _of_training(folder, final_sources(entry)[training], training, num_steps, parent)
 
 
 def parent_checkpoints(parent: Parent, kinds: Iterable[TrainingKind]) -> tuple[Checkpoint, ...]:
@@ -165,21 +192,30 @@ def load_checkpoint(
         model = parent.arm if without_diffusion else parent.as_mdm
         assert model is not None
         return model
-    device, name = str(parent.arm.device), f"{entry.name}-{checkpoint.member}"
+    device, name = parent.arm.place or str(parent.arm.device), f"{entry.name}-{checkpoint.member}"
     if without_diffusion:
         model = load_entry_arm(checkpoint.source, name, device=device, dtype=dtype)
     else:
         described = replace(entry, mdm=checkpoint.source)
         model = load_entry_mdm(described, parent.arm.tokenizer, device=device, dtype=dtype)
         model = replace(model, name=name)
+    if model.weights_hash != checkpoint.weights_hash:
+        raise ModelError(
+            f"{checkpoint.source.path} was written anew while it was looked at; give the same"
+            " command again."
+        )
     check_same_shape(parent.arm, model)
     check_same_tokens(parent.arm, model)
     return model
 
 
-def _check_no_adapters(entry: PairEntry) -> None:
-    """A recipe names the weights that it began with, and checkpoints are whole models."""
-    trained = ((_option(training), source) for training, source in final_sources(entry).items())
+def check_no_adapters(entry: PairEntry) -> None:
+    """Refuse adapters: a recipe names the weights that it began with, checkpoints are whole models.
+
+    Raises:
+        ModelError: one of the pair's models has an adapter.
+    """
+    trained = ((option_of(training), source) for training, source in final_sources(entry).items())
     for option, source in (("--arm", entry.arm), *trained):
         if source.adapter is not None:
             raise ModelError(
@@ -213,25 +249,31 @@ def _folder(source: ModelSource, option: str) -> Path:
     return folder
 
 
-class _RecipeConfig(Struct):
+class TrainingPlan(Struct):
     """What is read of a recipe's settings, which another trainer may have written."""
 
     num_steps: int
     objective: str
     shift: bool | None = None
+    first_checkpoint: int | None = None
+    """After so many steps a model is kept, and after twice as many, and so on; 0: none is."""
 
 
 class _Recipe(Struct):
-    config: _RecipeConfig
+    config: TrainingPlan
     parent_weights: str | None = None
     """SHA-256 [hexadecimal]."""
 
 
-def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) -> int:
-    """Steps of the whole training, from a recipe that must be of this kind and this parent."""
+def read_plan(folder: Path, entry: PairEntry, training: Training, parent: str) -> TrainingPlan:
+    """The recipe of a training, which must be of this kind and this parent.
+
+    Raises:
+        ModelError: it is not, or cannot be read.
+    """
     path = folder / RECIPE_NAME
     recipe = read_json(path, _Recipe, error=ModelError)
-    num_steps, objective = recipe.config.num_steps, recipe.config.objective
+    objective = recipe.config.objective
     shift = entry.shift if recipe.config.shift is None else recipe.config.shift
     kind = training_kind(training)
     if kind == "diffusion" and shift != entry.shift:
@@ -241,7 +283,7 @@ def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) 
     if (objective == AR_OBJECTIVE) != (kind == "control"):
         wanted = f"'{AR_OBJECTIVE}'" if kind == "control" else "one of diffusion"
         raise ModelError(
-            f"{folder} was trained with the objective '{objective}', and {_option(training)} asks"
+            f"{folder} was trained with the objective '{objective}', and {option_of(training)} asks"
             f" for {wanted}; are two folders mixed up?"
         )
     if recipe.parent_weights != parent:
@@ -249,7 +291,7 @@ def _num_steps(folder: Path, entry: PairEntry, training: Training, parent: str) 
             f"{folder} was not trained from the weights of --arm: {RECIPE_NAME} says"
             f" {str(recipe.parent_weights)[:12]}, and those are {parent[:12]}."
         )
-    return num_steps
+    return recipe.config
 
 
 def _of_training(
@@ -259,7 +301,7 @@ def _of_training(
     ends = {0: parent, num_steps: weights_hash(folder)}
     shape = read_shape(folder)
     found = []
-    for step, path in _step_folders(folder).items():
+    for step, path in step_folders(folder).items():
         if step > num_steps:
             raise ModelError(
                 f"{path} lies beyond the {num_steps} steps of {folder / RECIPE_NAME}; are the"
@@ -272,18 +314,7 @@ def _of_training(
             )
         weights = weights_hash(path)
         if step not in ends:
-            source = ModelSource(path=str(path), tokenizer_path=_tokenizer(path, folder, final))
-            member = f"{final_member(training)}-{path.name}"
-            found.append(
-                Checkpoint(
-                    training=training,
-                    step=step,
-                    member=member,
-                    source=source,
-                    weights_hash=weights,
-                    settings_hash=_settings_hash(path, source),
-                )
-            )
+            found.append(_checkpoint(path, step, weights, folder, final, training))
         elif weights != ends[step]:
             whose = "the parent" if step == 0 else f"the final model in {folder}"
             raise ModelError(f"{path} holds other weights than {whose} after as many steps.")
@@ -303,12 +334,45 @@ def _of_training(
     return [*found, last]
 
 
+def checkpoint_on_the_way(
+    path: Path, step: int, folder: Path, final: ModelSource, training: Training
+) -> Checkpoint:
+    """A checkpoint of a training that goes on.
+
+    Args:
+        path: the checkpoint's folder.
+        step: of the training.
+        folder: of the training.
+        final: where its final model is going to be, and with which tokenizer it is read.
+        training: which of the pair's.
+
+    Raises:
+        ModelError: it has no weights or no config.json.
+        OSError: it is gone.
+    """
+    return _checkpoint(path, step, weights_hash(path), folder, final, training)
+
+
+def _checkpoint(
+    path: Path, step: int, weights: str, folder: Path, final: ModelSource, training: Training
+) -> Checkpoint:
+    source = ModelSource(path=str(path), tokenizer_path=_tokenizer(path, folder, final))
+    return Checkpoint(
+        training=training,
+        step=step,
+        member=f"{final_member(training)}-{path.name}",
+        source=source,
+        weights_hash=weights,
+        settings_hash=_settings_hash(path, source),
+    )
+
+
 def _settings_hash(folder: Path, source: ModelSource) -> str:
     named = source.tokenizer_path
     return settings_hash(folder, folder if named is None else resolve_folder(named, None))
 
 
-def _step_folders(folder: Path) -> dict[int, Path]:
+def step_folders(folder: Path) -> dict[int, Path]:
     """Step -> folder, ascending; a trainer's own files beside them are none of ours."""
     by_step: dict[int, Path] = {}
     for path in sorted((folder / CHECKPOINTS).glob("*")):

@@ -19,6 +19,7 @@ from mechshift.tasks import (
     TASKS,
     CommonPool,
     PoolConfig,
+    SolvedBy,
     Task,
     TaskFile,
     build_pool,
@@ -34,6 +35,7 @@ def make_pools(
     tasks: Sequence[Task],
     config: PoolConfig,
     *,
+    solved_by: SolvedBy = "both",
     quiet: bool = False,
 ) -> None:
     """Write the pool of every task that has none yet.
@@ -44,6 +46,7 @@ def make_pools(
         options: which models, and how they are loaded.
         tasks: in the order in which the report shows them.
         config: how many examples, and how they are denoised.
+        solved_by: which models must solve an example.
         quiet: no progress bars.
 
     Raises:
@@ -51,13 +54,21 @@ def make_pools(
         PoolError: too few examples that both models get right.
         ArtifactError: the run folder holds other pools.
     """
-    write_pieces(run, POOL_STAGE, _pieces(run, pair, options, tasks, config), quiet=quiet)
+    pieces = _pieces(run, pair, options, tasks, config, solved_by)
+    write_pieces(run, POOL_STAGE, pieces, quiet=quiet)
 
 
 def _pieces(
-    run: Path, pair: ModelPair, options: PairOptions, tasks: Sequence[Task], config: PoolConfig
+    run: Path,
+    pair: ModelPair,
+    options: PairOptions,
+    tasks: Sequence[Task],
+    config: PoolConfig,
+    solved_by: SolvedBy = "both",
 ) -> Iterator[Piece]:
     check_templates(tasks, config.templates)
+    # Of pools that both models solve manifests say nothing, as before there were others.
+    selected = {} if solved_by == "both" else {"solved_by": solved_by}
     for position, task in enumerate(tasks):
         yield Piece(
             folder=pool_folder(run, task.name),
@@ -66,19 +77,21 @@ def _pieces(
                 "position": position,
                 "pair": asdict(options),
                 "pool": asdict(config),
-            },
+            }
+            | selected,
             inputs=pair_inputs(pair.arm) | pair_inputs(pair.mdm) | _task_file(task),
-            prepare=partial(_work, pair, task, config),
+            prepare=partial(_work, pair, task, config, solved_by),
         )
 
 
-def _work(pair: ModelPair, task: Task, config: PoolConfig) -> Work:
+def _work(pair: ModelPair, task: Task, config: PoolConfig, solved_by: SolvedBy) -> Work:
     if isinstance(task, TaskFile):
         task.check(pair.mdm.tokenizer)  # has a bar of its own
 
     def compute(advance: Advance) -> TaskPools:
         discovery, held_out = (
-            build_pool(pair, task, split, config, progress=advance) for split in POOL_SPLITS
+            build_pool(pair, task, split, config, solved_by=solved_by, progress=advance)
+            for split in POOL_SPLITS
         )
         return TaskPools(discovery=discovery, held_out=held_out)
 

@@ -21,6 +21,7 @@ from mechshift.evaluation import (
     circuit_sizes,
 )
 from mechshift.models import (
+    OFFLOAD,
     PAIRS,
     Attention,
     ModelPair,
@@ -157,7 +158,8 @@ class PairOptions:
         """Both models, probed, on `device`; `auto` is a GPU where there is one.
 
         Args:
-            device: `cpu`, `cuda`, `cuda:1`, or `auto`.
+            device: `cpu`, `cuda`, `cuda:1`, or `auto`; behind it perhaps `+offload`
+                (`models.offloading`).
             controls: with every control that the pair can have.
         """
         entry = self.entry()
@@ -485,9 +487,10 @@ class RunSettings:
 
 def find_device(device: str) -> str:
     """A device by its name; `auto` is a GPU where there is one."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    return device
+    name, plus, rest = device.partition(OFFLOAD)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return name + plus + rest
 
 
 def find_devices(device: str, devices: int | Literal["auto"]) -> tuple[str, ...]:
@@ -501,6 +504,13 @@ def find_devices(device: str, devices: int | Literal["auto"]) -> tuple[str, ...]
         ConfigError: there are not so many, or one is named and several are wanted.
     """
     found = find_device(device)
+    if OFFLOAD in found:
+        if devices not in (1, "auto"):
+            raise ConfigError(
+                f"--device {device} uses one device and the host's memory, and --devices {devices}"
+                " asks for several; leave out one of the two."
+            )
+        return (found,)
     kind, _, index = found.partition(":")
     if devices == 1 or (devices == "auto" and (index or kind != "cuda")):
         return (found,)

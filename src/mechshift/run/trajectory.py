@@ -8,21 +8,26 @@
    checkpoint whose numbers are there is not loaded again.
 4. The page and the table are written from the numbers.
 
+With `follow` the trainings may still go on (`following`): checkpoints are measured as they appear,
+and the page is written anew each time. The final MDM does not exist then, so the pool holds what
+the parent alone solves, and the first checkpoint stands for the MDM while it is made; the same call
+after the training ends with the same bytes.
+
 Step 0 of the diffusion training is the parent read as the MDM is: what attention and masks do
 before any training. Step 0 of the control, the ARM trained on with its own objective, is the parent
 as it is.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from mechshift.comparison import ComparisonSettings
-from mechshift.errors import ConfigError, ModelError
+from mechshift.errors import ConfigError, MechshiftError, ModelError
 from mechshift.locks import hold_folder
-from mechshift.models import LanguageModel, ModelSource, PairEntry, read_like
+from mechshift.models import LanguageModel, ModelSource, PairEntry, load_pair, read_like
 from mechshift.models.catalogue import on_this_machine
 from mechshift.models.controls import ARM_FULL
 from mechshift.models.supply import get_embedded
@@ -36,15 +41,21 @@ from mechshift.run.checkpoints import (
 )
 from mechshift.run.circuit_runs import EXCHANGE, exchanged_circuits
 from mechshift.run.flow import FLOW_STAGE, flow_pieces
+from mechshift.run.following import Following
 from mechshift.run.points import POINT, checkpoint_point
 from mechshift.run.pools import make_pools
 from mechshift.run.scores import ATTRIBUTE, check_shards, score_pieces
-from mechshift.run.settings import AttributionSettings, PairOptions, Unprefixed
+from mechshift.run.settings import AttributionSettings, PairOptions, Unprefixed, find_device
 from mechshift.run.stage import Piece, is_written_as, write_pieces
 from mechshift.run.trajectory_reporting import write_trajectory
 from mechshift.tasks import PoolConfig, Task, load_tasks
 from mechshift.topics.scores import shards_definition
-from mechshift.topics.trajectory import TRAINING_KINDS, training_place
+from mechshift.topics.trajectory import (
+    TRAINING_KINDS,
+    Training,
+    training_kind,
+    training_place,
+)
 
 FAMILY = "family"
 """Folder, in that of the run, of the embedded pair's models with their checkpoints."""
@@ -61,7 +72,7 @@ class TrajectorySettings:
     steps: tuple[int, ...] = ()
     """Training steps of the checkpoints to measure, by default all; the ends always are."""
     pool: PoolConfig = field(default_factory=PoolConfig)
-    """Which examples; parent and final model solve them."""
+    """Which examples; parent and final model solve them, or with --follow the parent alone."""
     attribution: AttributionSettings = field(default_factory=AttributionSettings)
     """How edges are scored."""
     comparison: ComparisonSettings = field(default_factory=ComparisonSettings)
@@ -69,6 +80,9 @@ class TrajectorySettings:
     skip: tuple[Literal["flow"], ...] = ()
     """Leave out which way information flows: without it no share runs from right to left. Flow
     takes about half of the time."""
+    follow: bool = False
+    """Measure checkpoints while the trainings go on, as they appear, until all have ended. The pool
+    then holds what the parent alone solves, since no final model is there to ask."""
 
     def __post_init__(self) -> None:
         if self.models.beside:
@@ -112,23 +126,77 @@ def run_trajectory(
     check_shards(settings.pool.num_examples, settings.attribution.examples_per_shard)
     with hold_folder(run), ExitStack() as stack:
         entry = _with_checkpoints(on_this_machine(settings.models.entry(), stack), run)
-        found = find_checkpoints(entry, settings.steps)
-        parent = _start(run, settings, tasks, device, quiet)
+        found: tuple[Checkpoint, ...] = ()
+        following: Following | None = None
+        if settings.follow:
+            following = Following(entry, settings.steps, quiet=quiet)
+            parent = _where_it_lies(
+                following,
+                following.first(),
+                lambda first: _start(run, settings, _with_mdm(entry, first), tasks, device, quiet),
+            )
+        else:
+            found = find_checkpoints(entry, settings.steps)
+            parent = _start(run, settings, settings.models.entry(), tasks, device, quiet)
         kinds = TRAINING_KINDS if entry.continued_arms else TRAINING_KINDS[:1]
-        checkpoints = _in_order([*parent_checkpoints(parent, kinds), *found])
         measuring = _Measuring(
             run=run, settings=settings, entry=entry, parent=parent, tasks=tasks, quiet=quiet
         )
         measuring.score("arm", parent.arm, tasks)
+        starts = parent_checkpoints(parent, kinds)
+        if following is not None:
+            _measure_as_they_appear(following, starts, measuring)
+            found = find_checkpoints(entry, settings.steps)
+        checkpoints = _in_order([*starts, *found])
         for checkpoint in checkpoints:
             measuring.measure(checkpoint)
-        return write_trajectory(
-            run,
-            [task.name for task in tasks],
-            checkpoints,
-            settings.comparison,
-            notes=tuple(_notes(settings, parent)),
-        )
+        return measuring.write(checkpoints)
+
+
+def _with_mdm(entry: PairEntry, first: Checkpoint) -> PairEntry:
+    """The pair with a checkpoint in place of the MDM that it is on the way to."""
+    assert first.source is not None
+    return replace(entry, mdm=first.source)
+
+
+def _measure_as_they_appear(
+    following: Following, starts: Sequence[Checkpoint], measuring: "_Measuring"
+) -> None:
+    """Measure every checkpoint until all trainings have ended, and write the page after each."""
+    measured = [*starts]
+    for start in starts:
+        measuring.measure(start)
+    for appeared in following.appearing():
+        for checkpoint in appeared:
+            _where_it_lies(following, checkpoint, measuring.measure)
+            measured.append(checkpoint)
+            curves = [one for one in measured if _has_curve(one.training, measured)]
+            if curves:
+                measuring.write(_in_order(curves), "the training goes on; the page is written anew")
+
+
+Made = TypeVar("Made")
+
+
+def _where_it_lies(
+    following: Following, checkpoint: Checkpoint, work: Callable[[Checkpoint], Made]
+) -> Made:
+    """Do something with a checkpoint, again if its training ended while it was being read."""
+    try:
+        return work(checkpoint)
+    except (MechshiftError, OSError):
+        moved = following.moved(checkpoint)
+        if moved is None:
+            raise
+        return work(moved)
+
+
+def _has_curve(training: Training, measured: Sequence[Checkpoint]) -> bool:
+    """Whether a training has two points; the further ones begin where the first of a kind does."""
+    kind = training_kind(training)
+    start = [one for one in measured if one.training == kind and one.step == 0]
+    own = [one for one in measured if one.training == training and one.step > 0]
+    return len(start) + len(own) > 1
 
 
 def _notes(settings: TrajectorySettings, parent: Parent) -> Iterator[str]:
@@ -159,11 +227,24 @@ def _with_checkpoints(entry: PairEntry, run: Path) -> PairEntry:
 
 
 def _start(
-    run: Path, settings: TrajectorySettings, tasks: Sequence[Task], device: str, quiet: bool
+    run: Path,
+    settings: TrajectorySettings,
+    entry: PairEntry,
+    tasks: Sequence[Task],
+    device: str,
+    quiet: bool,
 ) -> Parent:
-    """Make the pools, and keep of the pair the parent alone."""
-    pair = settings.models.load(device)
-    make_pools(run, pair, settings.models, tasks, settings.pool, quiet=quiet)
+    """Make the pools of a pair, and keep of it the parent alone."""
+    pair = load_pair(entry, device=find_device(device), dtype=settings.models.dtype)
+    make_pools(
+        run,
+        pair,
+        settings.models,
+        tasks,
+        settings.pool,
+        solved_by="arm" if settings.follow else "both",
+        quiet=quiet,
+    )
     parent = Parent(arm=pair.arm, as_mdm=None, mdm_tokenizer=pair.mdm.tokenizer)
     try:
         as_mdm = read_like(pair.arm, pair.mdm, name=f"{pair.name}-{ARM_FULL}")
@@ -237,6 +318,17 @@ class _Measuring:
             )
             write_pieces(self.run, EXCHANGE, [exchanged], quiet=self.quiet)
             write_pieces(self.run, POINT, [self.point(task, checkpoint)], quiet=self.quiet)
+
+    def write(self, checkpoints: Sequence[Checkpoint], *notes: str) -> Path:
+        """Write the page of checkpoints that are measured."""
+        return write_trajectory(
+            self.run,
+            [task.name for task in self.tasks],
+            checkpoints,
+            self.settings.comparison,
+            solved_by="arm" if self.settings.follow else "both",
+            notes=(*notes, *_notes(self.settings, self.parent)),
+        )
 
     def point(self, task: Task, checkpoint: Checkpoint) -> Piece:
         """The numbers of a checkpoint on one task."""

@@ -1,7 +1,7 @@
 """The page that shows a trajectory, the table of all its numbers, and those of each figure."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mechshift.run.store import (
     stage_settings,
     stored_name,
 )
+from mechshift.tasks import SolvedBy
 from mechshift.topics.registry import tracked_quantities
 from mechshift.topics.trajectory import Trajectory
 from mechshift.topics.trajectory_page import TrajectoryFacts, TrajectoryInput, render_trajectory
@@ -40,6 +41,7 @@ def write_trajectory(
     checkpoints: Sequence[Checkpoint],
     settings: ComparisonSettings,
     *,
+    solved_by: SolvedBy = "both",
     notes: Sequence[str] = (),
 ) -> Path:
     """Render the page of checkpoints that are all measured, in place of an earlier one.
@@ -49,6 +51,7 @@ def write_trajectory(
         tasks: those that are shown, in order.
         checkpoints: by training, then by step.
         settings: with which they were compared.
+        solved_by: which models solve the examples of the pool.
         notes: what could not be measured at all, and why.
 
     Returns:
@@ -68,7 +71,7 @@ def write_trajectory(
         prepare=lambda: Work(
             title="write the page",
             total=1,
-            compute=lambda _: _files(run, tasks, checkpoints, settings, notes),
+            compute=lambda _: _files(run, tasks, checkpoints, settings, solved_by, notes),
         ),
     )
     write_pieces(run, TRAJECTORY_PAGE, [piece], quiet=True)
@@ -90,6 +93,7 @@ def _files(
     tasks: Sequence[str],
     checkpoints: Sequence[Checkpoint],
     settings: ComparisonSettings,
+    solved_by: SolvedBy,
     notes: Sequence[str],
 ) -> Files:
     """The page with its tables."""
@@ -99,7 +103,10 @@ def _files(
         descriptions={
             task: pooled_task(task, read_pool(run, task, "discovery")).summary for task in tasks
         },
-        facts=_facts(run, tasks[0], checkpoints, settings, notes),
+        facts=replace(
+            _facts(run, tasks[0], checkpoints, settings, notes),
+            solved_by_parent_alone=solved_by == "arm",
+        ),
     )
     made = render_trajectory(shown)
     return Files(tables=made.tables, texts={PAGE_NAME: made.page, **made.texts})

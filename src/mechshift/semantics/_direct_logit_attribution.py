@@ -27,7 +27,7 @@ from torch import Tensor
 
 from mechshift.denoising import CanvasBatch
 from mechshift.graph import Graph
-from mechshift.models import DecoderParts
+from mechshift.models import DecoderParts, held
 from mechshift.semantics.readouts import Readouts, readouts_of
 from mechshift.semantics.recorded_run import RecordedRun, at_readouts
 
@@ -87,7 +87,8 @@ def direct_logit_attribution(run: RecordedRun, batch: CanvasBatch) -> DirectLogi
 def _unembedding_difference(
     parts: DecoderParts, batch: CanvasBatch
 ) -> Float[Tensor, "readout d_model"]:
-    weight = parts.unembedding.weight
+    weight = held(parts.unembedding, "weight")
+    assert weight is not None
     dtype = torch.promote_types(weight.dtype, torch.float32)
     return weight[batch.target_ids].to(dtype) - weight[batch.distractor_ids].to(dtype)
 
@@ -120,7 +121,7 @@ def _of_bias(
 def _unembedding_bias(
     parts: DecoderParts, batch: CanvasBatch, towards_target: Float[Tensor, "readout d_model"]
 ) -> Float[Tensor, " readout"]:
-    bias = parts.unembedding.bias
+    bias = held(parts.unembedding, "bias")
     if bias is None:
         return towards_target.new_zeros(len(towards_target))
     return (bias[batch.target_ids] - bias[batch.distractor_ids]).to(towards_target.dtype)

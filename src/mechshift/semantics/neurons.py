@@ -22,7 +22,7 @@ from torch import Tensor
 from mechshift.attribution import path_points
 from mechshift.denoising import Canvas, example_clusters
 from mechshift.graph import third_of_layers
-from mechshift.models import LanguageModel
+from mechshift.models import LanguageModel, held
 from mechshift.semantics.hidden_units import hidden_unit_scores
 from mechshift.semantics.readouts import mean_of_examples
 from mechshift.semantics.settings import SemanticsSettings
@@ -160,6 +160,7 @@ def _written_logits(
         sign * parts.layers[at].neuron_map.weight[:, unit]
         for at, unit, sign in zip(layer.tolist(), index.tolist(), direction.tolist(), strict=True)
     ]
-    unembedding = parts.unembedding.weight
+    unembedding = held(parts.unembedding, "weight")
+    assert unembedding is not None
     written = parts.final_norm.centred(torch.stack(columns)) * parts.final_norm.weight
     return written.to(unembedding.dtype) @ unembedding.T

@@ -8,7 +8,7 @@ from mechshift.tasks.example import SPLITS, Example, Split, Task
 from mechshift.tasks.greater_than import GreaterThan
 from mechshift.tasks.infilling import Infilling
 from mechshift.tasks.ioi import IndirectObject
-from mechshift.tasks.pool import CommonPool, OtherExamples, build_pool, encode_pool
+from mechshift.tasks.pool import CommonPool, OtherExamples, SolvedBy, build_pool, encode_pool
 from mechshift.tasks.pool_config import PoolConfig
 from mechshift.tasks.task_file import TaskFile, load_task_file, make_task
 
@@ -24,6 +24,7 @@ __all__ = [
     "OtherExamples",
     "Infilling",
     "PoolConfig",
+    "SolvedBy",
     "Split",
     "Task",
     "TaskFile",

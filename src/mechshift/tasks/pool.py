@@ -10,11 +10,15 @@ Comparing circuits on examples that only one model solves would mix failure with
 only common successes selects examples, and where each model solves what suits it, selection alone
 makes equal models differ. With the sample of the others, and how many there were, every number can
 be had on all candidates too. The accuracies on all candidates are kept beside the pool.
+
+Where the MDM is not trained yet, the pool holds what the ARM alone gets right: then the first
+checkpoint stands for the MDM, decodes all the same, and decides nothing but the order.
 """
 
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -27,6 +31,9 @@ from mechshift.tasks.answers import answer
 from mechshift.tasks.encoding import encode_example
 from mechshift.tasks.example import Example, Split, Task
 from mechshift.tasks.pool_config import MIN_EXAMPLES, PoolConfig
+
+SolvedBy = Literal["both", "arm"]
+"""Which models must get an example right for it to be pooled."""
 
 PARTS = {"prefix_ids": "prompt", "target_ids": "target", "suffix_ids": "suffix"}
 """Ids of an encoded example -> what a user calls them."""
@@ -102,12 +109,19 @@ def build_pool(
     split: Split,
     config: PoolConfig,
     *,
+    solved_by: SolvedBy = "both",
     batch_size: int = 32,
     progress: Callable[[int], None] | None = None,
 ) -> CommonPool:
-    """The first examples of a split that both models get right.
+    """The first examples of a split that both models get right, or the ARM alone.
 
     Args:
+        pair: both models.
+        task: whose examples they are.
+        split: of the task.
+        config: how many, and how the MDM denoises them.
+        solved_by: `arm` where the pair's MDM is a checkpoint of a training that goes on.
+        batch_size: examples that are decoded at once.
         progress: called with the number of candidates that were just decoded by one model.
 
     Raises:
@@ -129,12 +143,12 @@ def build_pool(
     for start in range(0, len(candidates), wanted):
         part = candidates[start : start + wanted]
         tried.append(_attempt(pair, task, part, config, batch_size, progress))
-        if sum(int(attempts.both_right.sum()) for attempts in tried) >= wanted:
+        if sum(int(attempts.right(solved_by).sum()) for attempts in tried) >= wanted:
             break
     attempts = _joined(tried)
-    chosen = np.flatnonzero(attempts.both_right)[:wanted]
+    chosen = np.flatnonzero(attempts.right(solved_by))[:wanted]
     if len(chosen) < wanted:
-        raise PoolError(_too_few(task, split, config, attempts))
+        raise PoolError(_too_few(task, split, config, attempts, solved_by))
     examples = tuple(attempts.examples[i] for i in chosen)
     return CommonPool(
         task=task.name,
@@ -147,7 +161,7 @@ def build_pool(
         mdm_completions=attempts.mdm_completions,
         arm_correct=attempts.arm_correct,
         mdm_correct=attempts.mdm_correct,
-        others=_sampled_others(attempts, config)
+        others=_sampled_others(attempts, config, solved_by)
         if split == "discovery" and config.num_others
         else None,
     )
@@ -172,9 +186,9 @@ class _Attempts:
     commit_steps: tuple[Int[np.ndarray, " target"], ...]
     """The MDM's own order, one array per candidate."""
 
-    @property
-    def both_right(self) -> Bool[np.ndarray, " candidate"]:
-        return self.arm_correct & self.mdm_correct
+    def right(self, solved_by: SolvedBy) -> Bool[np.ndarray, " candidate"]:
+        """Which candidates may be pooled."""
+        return self.arm_correct if solved_by == "arm" else self.arm_correct & self.mdm_correct
 
 
 def _attempt(
@@ -229,9 +243,11 @@ def _joined(parts: list[_Attempts]) -> _Attempts:
     )
 
 
-def _sampled_others(attempts: _Attempts, config: PoolConfig) -> OtherExamples:
-    """As many of the candidates that not both solve as are wanted, each as likely as any other."""
-    missed = np.flatnonzero(~attempts.both_right)
+def _sampled_others(
+    attempts: _Attempts, config: PoolConfig, solved_by: SolvedBy = "both"
+) -> OtherExamples:
+    """As many of the candidates that are not solved as are wanted, each as likely as any other."""
+    missed = np.flatnonzero(~attempts.right(solved_by))
     lots = [_lot(attempts.examples[place], config.seed) for place in missed]
     drawn = missed[np.argsort(lots, kind="stable")[: config.num_others]]
     places = np.sort(drawn)
@@ -257,8 +273,10 @@ def _schedule(attempts: _Attempts, chosen: Int[np.ndarray, " example"]) -> Sched
     return Schedule(commit_step=commit_step)
 
 
-def _too_few(task: Task, split: Split, config: PoolConfig, attempts: _Attempts) -> str:
-    num_tried, num_right = len(attempts.examples), int(attempts.both_right.sum())
+def _too_few(
+    task: Task, split: Split, config: PoolConfig, attempts: _Attempts, solved_by: SolvedBy
+) -> str:
+    num_tried, num_right = len(attempts.examples), int(attempts.right(solved_by).sum())
     if not num_tried:
         return f"task '{task.name}' has no {split} examples; add some, or use another task."
     setting = "num_examples" if split == "discovery" else "num_held_out"
@@ -269,8 +287,9 @@ def _too_few(task: Task, split: Split, config: PoolConfig, attempts: _Attempts) 
     if num_tried == wanted * config.max_candidates:
         advice.append("raise max_candidates")
     advice.append("use an easier task")
+    by = "both models" if solved_by == "both" else "the ARM"
     return (
-        f"only {num_right} of {num_tried} {split} candidates of '{task.name}' are solved by both"
-        f" models (ARM {attempts.arm_correct.mean():.2f}, MDM {attempts.mdm_correct.mean():.2f}),"
+        f"only {num_right} of {num_tried} {split} candidates of '{task.name}' are solved by {by}"
+        f" (ARM {attempts.arm_correct.mean():.2f}, MDM {attempts.mdm_correct.mean():.2f}),"
         f" and {setting} asks for {wanted}: {', or '.join(advice)}."
     )

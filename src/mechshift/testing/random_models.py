@@ -230,13 +230,14 @@ def _corrupt(generator: np.random.Generator, ids: Int[np.ndarray, " token"]) -> 
 def randomise(module: PreTrainedModel, gain: float, seed: int) -> None:
     """Draw every parameter anew, in place; norm weights around 1, the rest around 0.
 
-    A projection then multiplies the size of a vector by about `gain`.
+    A projection then multiplies the size of a vector by about `gain`. Another kind of device draws
+    other numbers of the same seed.
     """
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator(module.device).manual_seed(seed)
     for name, parameter in module.named_parameters():
         owner_name, _, kind = name.rpartition(".")
         owner = module.get_submodule(owner_name)
-        noise = torch.randn(parameter.shape, generator=generator)
+        noise = torch.randn(parameter.shape, generator=generator, device=module.device)
         if isinstance(owner, nn.Embedding):
             values = noise
         elif parameter.ndim == 1:

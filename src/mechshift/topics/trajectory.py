@@ -97,7 +97,8 @@ class Trajectory:
     num_examples: int
     """Examples whose edges were scored."""
     num_held_out: int
-    """Held-out examples on which circuits were run; both models of the pair solve them."""
+    """Held-out examples on which circuits were run; both models of the pair solve them, or of a
+    training that was followed the ARM."""
     num_asked: int
     """Held-out examples behind the accuracies."""
     level: float

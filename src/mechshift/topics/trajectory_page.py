@@ -47,6 +47,8 @@ class TrajectoryFacts:
     """Package -> version, `python` included."""
     weights: Mapping[str, str]
     """Checkpoint -> sha256 over its weights."""
+    solved_by_parent_alone: bool = False
+    """Whether the final MDM was not asked, since there was none when the pool was made."""
     notes: tuple[str, ...] = ()
     """Sentences on what could not be measured at all."""
 
