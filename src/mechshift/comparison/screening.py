@@ -92,9 +92,12 @@ def _floors(
 ) -> Float[np.ndarray, " row"]:
     """What the last edge of each row's circuit has at least."""
     num_edges = len(middle)
-    strong = np.argpartition(middle, num_edges - min(STRONGEST * size, num_edges))
-    strong = np.sort(strong[-min(STRONGEST * size, num_edges) :])
-    few = [source.take(strong) for source in sources]
+    strong = np.argpartition(middle, num_edges - min(int(STRONGEST * size), num_edges))
+    strong = np.sort(strong[-min(int(STRONGEST * size), num_edges) :])
+    few = [
+        source.take(strong if place in rows.weights else strong[:0])
+        for place, source in enumerate(sources)
+    ]
     floors = np.empty(len(rows))
     step = max(1, 2**24 // len(strong))
     for start in range(0, len(rows), step):
