@@ -25,7 +25,7 @@ clock; memory is the process's peak, the scores included.
 
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Literal
 
@@ -45,6 +45,7 @@ from mechshift.comparison import (
     noise_free,
     overlap_sizes,
     resampling,
+    summed_over_steps,
 )
 from mechshift.comparison.draws import WIDE
 from mechshift.comparison.screening import candidates
@@ -83,9 +84,7 @@ def main(options: Options) -> None:
         layers, heads = SHAPES[name]
         graph = Graph(num_layers=layers, num_heads=heads, num_key_value_groups=heads)
         arm, mdm = (drawn_scores(graph, options, model) for model in range(2))
-        pair = Pair(
-            graph=graph, sources=tuple(Source(scores=one.values[:, 0]) for one in (arm, mdm))
-        )
+        pair = Pair.of((arm, mdm))
         for title, method in (("compare", compare), ("shift", circuit_shift)):
             least = least_of(pair, settings, whole=method is compare)
             clock, processor = seconds_of(lambda: method(name, arm, mdm, settings))  # noqa: B023
@@ -114,6 +113,12 @@ class Pair:
 
     graph: Graph
     sources: tuple[Source, ...]
+
+    @classmethod
+    def of(cls, scores: Sequence[EdgeScores]) -> "Pair":
+        """Scores of both, summed over steps."""
+        sources = tuple(Source(scores=summed_over_steps(one)) for one in scores)
+        return cls(graph=scores[0].graph, sources=sources)
 
 
 def seconds_of(work: Callable[[], object]) -> tuple[float, float]:
@@ -269,18 +274,19 @@ def all_edge_seconds(pair: Pair, settings: ComparisonSettings, *, small: bool) -
 def noise_free_seconds(pair: Pair, size: int, columns: Columns, seed: int) -> float:
     """Sums over blocks for each dealing, rows of such sums, and what simulations draw."""
     count, effort = len(pair.sources[0].scores), noise_free.WHOLE
-    block = np.arange(count) % effort.num_blocks
+    num_blocks = min(effort.num_blocks, count)
+    block = np.arange(count) % num_blocks
     scores = [one.scores for one in pair.sources]
     _, dealing = seconds_of(lambda: [noise_free.block_sums(one, block) for one in scores])
     blocks = tuple(Source(scores=noise_free.block_sums(one, block)) for one in scores)
-    halves = np.random.default_rng(seed).random((SAMPLED, effort.num_blocks)) < 0.5
+    halves = np.random.default_rng(seed).random((SAMPLED, num_blocks)) < 0.5
     drawn = resampling.resampled(halves.astype(np.float64))
     of_two = seconds_of_rows((blocks, drawn), size, columns)
     few = columns(blocks, drawn, size)
     num_few = pair.graph.num_edges if isinstance(few, slice) else len(few)
     generator = np.random.default_rng(seed)
     normal = best_of(lambda: generator.normal(size=num_few))
-    simulated = 2 * effort.num_blocks * effort.num_simulations * normal
+    simulated = 2 * num_blocks * effort.num_simulations * normal
     return effort.num_deals * dealing + noise_free.NOISE_FREE_ROWS / 2 * of_two + simulated
 
 
