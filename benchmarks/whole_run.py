@@ -41,7 +41,7 @@ from playwright.sync_api import sync_playwright
 from random_pair import PairShape, write_random_pair
 
 from attribution import forward_and_backward
-from comparison import least_seconds
+from comparison import Pair, least_of
 from mechshift.ablation import whole_passes
 from mechshift.attribution import method_options
 from mechshift.circuits import select_top_edges
@@ -51,7 +51,7 @@ from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.models import LanguageModel
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
-from mechshift.run.folders import scores_folder
+from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pools import pool_canvases
 from mechshift.run.reporting import report_page
 from mechshift.run.settings import PairOptions
@@ -194,10 +194,8 @@ def least_of_stages(given: Given) -> dict[str, float]:
             2 * discovery.forward + (2 + runs) * held_out.forward + fed * product
         )
         seconds["ablation"] += whole_passes(graph, settings.ablation) * held_out.forward
-    scores = read_scores(scores_folder(run, task.name, "arm"))
-    seconds["comparison"] = least_seconds(
-        scores.graph, scores.values.sum(axis=1), settings.comparison, whole=True
-    )
+    scores = [read_scores(scores_folder(run, task.name, kind)) for kind in KINDS]
+    seconds["comparison"] = least_of(Pair.of(scores), settings.comparison, whole=True).seconds
     return seconds
 
 

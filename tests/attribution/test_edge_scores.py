@@ -42,20 +42,6 @@ def test_joined_scores_are_filled_with_zero_steps_on_the_right():
     assert joined.num_steps.tolist() == [1, 3, 2]
 
 
-def test_scores_can_be_joined_in_a_file(tmp_path):
-    def in_file(shape, dtype):
-        return np.lib.format.open_memmap(tmp_path / "all.npy", mode="w+", dtype=dtype, shape=shape)
-
-    chunks = [
-        scores_of(np.full((1, 1, 8), 1.0), [1]),
-        scores_of(np.full((2, 3, 8), 2.0), [3, 2]),
-    ]
-    joined = concatenate_scores(chunks, allocate=in_file)
-    joined.values.flush()
-    np.testing.assert_array_equal(np.load(tmp_path / "all.npy"), joined.values)
-    np.testing.assert_array_equal(joined.values, concatenate_scores(chunks).values)
-
-
 def test_scores_of_another_number_of_edges_are_refused():
     with pytest.raises(AttributionError, match="scores of 9 edges do not fit a graph of 8"):
         scores_of(np.zeros((1, 1, 9)), [1])

@@ -14,7 +14,13 @@ from mechshift.attribution import (
     step_groups,
     sum_over_steps,
 )
-from mechshift.comparison import ComparisonSettings, step_profile, sweep_over_denoising_steps
+from mechshift.comparison import (
+    ComparisonSettings,
+    circuit_shift,
+    compare,
+    step_profile,
+    sweep_over_denoising_steps,
+)
 from mechshift.denoising import as_one_step, build_canvases, left_to_right
 from mechshift.errors import AttributionError, ComparisonError
 from mechshift.graph import Graph
@@ -117,10 +123,28 @@ def test_a_step_of_few_examples_has_no_interval_however_many_groups_there_are() 
     assert np.isfinite(profile.share).all()
 
 
+def test_where_no_step_is_read_the_sum_alone_is_kept_and_says_so_when_one_is_asked_for() -> None:
+    pair = [scores_of(12, seed) for seed in (3, 4)]
+    arm, mdm = (sum_over_steps(one, None) for one in pair)
+    for one, each in zip((arm, mdm), pair, strict=True):
+        grouped = sum_over_steps(each, step_groups(np.arange(12)))
+        np.testing.assert_array_equal(one.values, grouped.values)
+        np.testing.assert_array_equal(one.clean_metric, each.clean_metric)
+        assert one.step_sums is None and one.step_groups is None
+    settings = ComparisonSettings(
+        num_resamples=20, num_splits=2, num_splits_per_resample=1, num_shuffles=2, num_exchanges=9
+    )
+    shifts = [circuit_shift("t", *two, settings) for two in ((arm, mdm), (pair[0], mdm))]
+    np.testing.assert_allclose(shifts[0].by_weight.draws, shifts[1].by_weight.draws, rtol=1e-5)
+    with pytest.raises(ComparisonError, match=r"with 3 denoising steps the sum alone was kept"):
+        compare("t", arm, mdm, settings)
+
+
 def test_summed_scores_are_not_summed_again() -> None:
-    summed = sum_over_steps(scores_of(4, seed=6), np.arange(4))
-    with pytest.raises(AttributionError, match="already"):
-        sum_over_steps(summed, np.arange(4))
+    for groups in (np.arange(4), None):
+        summed = sum_over_steps(scores_of(4, seed=6), groups)
+        with pytest.raises(AttributionError, match="already"):
+            sum_over_steps(summed, np.arange(4))
 
 
 @pytest.mark.parametrize("method", [eap, eap_ig, exact_edge_scores])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mechshift.circuits.edge_groups import edge_groups, order_within
+from mechshift.circuits.edge_groups import WithinGroups, edge_groups, order_within
 from mechshift.graph import Graph
 
 GRAPH = Graph(num_layers=3, num_heads=2, num_key_value_groups=2)
@@ -40,3 +40,14 @@ def test_an_order_within_groups_is_a_permutation_that_moves_edges_only_inside_th
     assert not np.array_equal(order, np.arange(len(order)))
     assert sorted(order) == list(range(len(order)))
     np.testing.assert_array_equal(groups[order], groups)
+
+
+def test_edges_of_a_group_stand_in_the_order_of_their_draws() -> None:
+    """Groups of one edge, of a few, and of so many that draws and places fill no whole number."""
+    groups = np.repeat([2, 0, 1, 3], [5, 1, 3000, 7])
+    groups[[0, -1]] = groups[[-1, 0]]
+    draws = np.random.default_rng(1).random(len(groups))
+    order = WithinGroups.of(groups).order(draws)
+    for group in range(4):
+        (edges,) = np.nonzero(groups == group)
+        np.testing.assert_array_equal(order[edges], edges[np.argsort(draws[edges])])

@@ -11,6 +11,7 @@ from mechshift.comparison import top_edges
 from mechshift.comparison.chosen_edges import (
     Circuits,
     circuits_of,
+    largest,
     rank_rows,
     strongest,
     strongest_first,
@@ -136,7 +137,16 @@ def test_the_strongest_edges_are_the_first_of_the_sorted_ones(seed: int, dtype: 
     """With ties at the last place, zeros, and rows in which nothing is left to choose."""
     generator = np.random.default_rng(seed)
     magnitudes = generator.integers(0, 4, size=(6, 9)).astype(dtype)
+    by_size = {}
     for size in range(1, 9):
         expected = np.zeros(magnitudes.shape, dtype=bool)
         np.put_along_axis(expected, strongest_first(magnitudes)[:, :size], True, axis=1)
-        np.testing.assert_array_equal(strongest(magnitudes, size), expected & (magnitudes > 0))
+        (found,) = strongest(magnitudes, [size])
+        np.testing.assert_array_equal(found, expected & (magnitudes > 0))
+        np.testing.assert_array_equal(largest(magnitudes, size), expected)
+        by_size[size] = found
+    several = dict(
+        zip(sorted(by_size, reverse=True), strongest(magnitudes, [*by_size]), strict=True)
+    )
+    for size, found in by_size.items():
+        np.testing.assert_array_equal(several[size], found)

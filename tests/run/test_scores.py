@@ -1,5 +1,6 @@
 """Every method through the command: the scores of its function, and a report that names it."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from mechshift.run import (
     RunSettings,
     make_pools,
     run_experiment,
+    score_edges,
 )
 from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pools import pool_canvases
@@ -106,6 +108,30 @@ def test_scores_of_one_gradient_go_through_every_stage_and_the_report_says_so(tm
     assert "at the destination&#39;s input on the clean prompt" in text
     assert "One gradient follows a straight line" in text
     assert "EAP-IG" not in text
+
+
+def test_a_run_folder_is_never_larger_than_the_scores_that_it_will_hold(
+    pair, tmp_path, monkeypatch
+):
+    """Looked at whenever a file is flushed; what chunks say of themselves is a few kB."""
+    run, sizes, fsync = tmp_path / "run", [0], os.fsync
+    config = PoolConfig(num_examples=12, num_held_out=2, num_others=0)
+    make_pools(run, pair, PairOptions(), load_tasks(("infilling",)), config, quiet=True)
+
+    def looking(descriptor):
+        fsync(descriptor)
+        sizes.append(size_of(run / "scores"))
+
+    monkeypatch.setattr(os, "fsync", looking)
+    score_edges(run, pair, AttributionSettings(ig_steps=1, chunk_size=5), quiet=True)
+    final = size_of(run / "scores")
+    stored = read_scores(scores_folder(run, "infilling", "mdm"))
+    assert stored.step_sums is not None and len(sizes) > 20
+    assert max(sizes) < final + 20_000 < final + stored.values.nbytes
+
+
+def size_of(folder):
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
 SMALL_DISK = ("unshare", "--mount", "sh", "-c")

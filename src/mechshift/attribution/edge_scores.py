@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.attribution.score_record import Allocate, ScoreRecord
+from mechshift.attribution.score_record import ScoreRecord
 from mechshift.errors import AttributionError
 
 
@@ -44,7 +44,7 @@ class EdgeScores(ScoreRecord):
             num_groups = len(np.unique(self.step_groups))
             assert self.step_sums.shape[:2] == (num_groups, self.clean_metric.shape[1])
 
-    def joined_steps(self, chunks: Sequence[ScoreRecord], allocate: Allocate) -> dict[str, Any]:
+    def joined_steps(self, chunks: Sequence[ScoreRecord]) -> dict[str, Any]:
         """Step sums of all chunks, which may have groups in common."""
         parts = [chunk for chunk in chunks if isinstance(chunk, EdgeScores)]
         known = [one.step_groups for one in parts if one.step_groups is not None]
@@ -53,7 +53,8 @@ class EdgeScores(ScoreRecord):
         numbers = [np.unique(groups) for groups in known]
         groups = np.unique(np.concatenate(numbers))
         num_steps = max(one.clean_metric.shape[1] for one in parts)
-        joined = allocate((len(groups), num_steps, self.graph.num_edges), self.values.dtype)
+        shape = len(groups), num_steps, self.graph.num_edges
+        joined = np.zeros(shape, self.values.dtype)
         for group, sums in zip(groups, joined, strict=True):
             total = np.zeros(sums.shape)  # in float64, as those of the chunks are
             for one, of_chunk in zip(parts, numbers, strict=True):

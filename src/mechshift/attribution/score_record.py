@@ -1,6 +1,6 @@
 """Records of scores: what those of edges, nodes and neurons share, and how parts are joined."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeVar
 
@@ -67,7 +67,7 @@ class ScoreRecord:
         """What resamples of the examples draw from."""
         return self.num_examples if self.clusters is None else self.clusters
 
-    def joined_steps(self, chunks: Sequence["ScoreRecord"], allocate: "Allocate") -> dict[str, Any]:
+    def joined_steps(self, chunks: Sequence["ScoreRecord"]) -> dict[str, Any]:
         """Fields of a joined record that are no tables of rows; this record is the first chunk."""
         return {}
 
@@ -92,16 +92,8 @@ class ScoreRecord:
 Record = TypeVar("Record", bound=ScoreRecord)
 
 
-Allocate = Callable[[tuple[int, ...], np.dtype], np.ndarray]
-"""Makes an array of zeros from its shape and dtype."""
-
-
-def concatenate_scores(chunks: Sequence[Record], allocate: Allocate = np.zeros) -> Record:
-    """Join scores of consecutive examples; shorter step axes are filled with 0.
-
-    Args:
-        chunks: of one graph.
-        allocate: makes the array of all scores; in a file, if it should not take memory.
+def concatenate_scores(chunks: Sequence[Record]) -> Record:
+    """Join scores of consecutive examples of one graph; shorter step axes are filled with 0.
 
     Raises:
         AttributionError: no chunks, or chunks of different graphs.
@@ -113,12 +105,9 @@ def concatenate_scores(chunks: Sequence[Record], allocate: Allocate = np.zeros) 
     if len(graphs) > 1:
         raise AttributionError(f"scores of different graphs cannot be joined: {graphs}.")
     joined: dict[str, Any] = {
-        name: _join(
-            [getattr(chunk, name) for chunk in chunks], allocate if name == "values" else np.zeros
-        )
-        for name in _tables(chunks[0])
+        name: _join([getattr(chunk, name) for chunk in chunks]) for name in _tables(chunks[0])
     }
-    joined |= chunks[0].joined_steps(chunks, allocate)
+    joined |= chunks[0].joined_steps(chunks)
     return replace(
         chunks[0],
         clusters=joined_clusters([chunk.clusters for chunk in chunks]),
@@ -142,11 +131,11 @@ def _tables(record: ScoreRecord) -> list[str]:
     return [name for name, value in values.items() if np.ndim(value) > 1 and name != "step_sums"]
 
 
-def _join(parts: Sequence[np.ndarray], allocate: Allocate) -> np.ndarray:
+def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
     """All rows below each other; where second axes differ, which are steps, zeros fill them up."""
     num_rows = sum(len(part) for part in parts)
     longest = max(part.shape[1] for part in parts)
-    joined = allocate((num_rows, longest, *parts[0].shape[2:]), np.result_type(*parts))
+    joined = np.zeros((num_rows, longest, *parts[0].shape[2:]), np.result_type(*parts))
     start = 0
     for part in parts:
         joined[start : start + len(part), : part.shape[1]] = part

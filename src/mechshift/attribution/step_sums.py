@@ -6,7 +6,7 @@ and step. What is done with them needs less:
 1. Circuits, and all that is said of examples, rest on scores summed over steps: kept for every row.
 2. Curves over steps rest on means at each step, with intervals from resamples: scores at each step
    are kept as sums over groups of rows. A group holds whole clusters, so that groups are drawn as
-   clusters are.
+   clusters are. Where no curve is drawn, none are kept.
 
 A sum is proportional to a mean over the same rows, which is enough to rank edges and for shares.
 """
@@ -42,18 +42,20 @@ def step_groups(clusters: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
     return groups
 
 
-def sum_over_steps(scores: EdgeScores, groups: Int[np.ndarray, " row"]) -> EdgeScores:
+def sum_over_steps(scores: EdgeScores, groups: Int[np.ndarray, " row"] | None) -> EdgeScores:
     """Scores summed over steps, and sums over groups of rows at each step.
 
     Args:
         scores: of every step.
-        groups: `step_groups`, of these rows.
+        groups: `step_groups`, of these rows; None: nothing of single steps is kept.
 
     Raises:
         AttributionError: they are summed already.
     """
-    if scores.step_sums is not None:
+    if scores.values.shape[1] < scores.clean_metric.shape[1] or scores.step_sums is not None:
         raise AttributionError("these scores are summed over denoising steps already.")
+    if groups is None:
+        return replace(scores, values=scores.values.sum(axis=1, keepdims=True))
     numbers, place = np.unique(groups, return_inverse=True)
     sums = np.zeros((len(numbers), *scores.values.shape[1:]))  # in float64, until chunks are joined
     for number, row in zip(place, scores.values, strict=True):

@@ -23,8 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.comparison.resampling import column_ranges
-from mechshift.comparison.sources import group_sums
+from mechshift.comparison.sources import cluster_sums, column_ranges
 from mechshift.statistics import Estimate, Estimates, cluster_columns
 
 
@@ -72,9 +71,10 @@ def _products(
     """Of clusters' summed scores: ARM with ARM, MDM with MDM, ARM with MDM."""
     num_clusters = cluster.max() + 1
     products = np.zeros((3, num_clusters, num_clusters))
-    for columns in column_ranges(*pair[0].shape):
-        arm, mdm = (group_sums(scores[:, columns], cluster) for scores in pair)
-        products += [arm @ arm.T, mdm @ mdm.T, arm @ mdm.T]
+    for columns in column_ranges(pair[0].shape[1]):
+        arm, mdm = (cluster_sums(scores[:, columns], cluster) for scores in pair)
+        for product, one, other in zip(products, (arm, mdm, arm), (arm, mdm, mdm), strict=True):
+            product += one @ other.T
     return products
 
 

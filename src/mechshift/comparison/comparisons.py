@@ -39,7 +39,6 @@ from mechshift.comparison.single_model import (
     completeness,
     step_profile,
 )
-from mechshift.comparison.sources import pool_mean
 from mechshift.comparison.sweeps import (
     DepthSweep,
     sweep_over_denoising_steps,
@@ -154,7 +153,9 @@ def compare(
     )
     wanted |= wanted_for_sizes(graph, settings)
     draws = measure_draws(graph, ours, theirs, settings, wanted, clusters)
-    arm_mean, mdm_mean = (pool_mean(scores)[0] for scores in (ours, theirs))
+    arm_mean, mdm_mean = (mean[0] for mean in draws.means)
+    sums = [found[graph.num_edges]["layers"] for found in (draws.pool, draws.resampled)]
+    arm_sums, mdm_sums = np.moveaxis(np.concatenate(sums), 1, 0)
     return Comparison(
         task=task,
         graph=graph,
@@ -191,9 +192,9 @@ def compare(
         all_depth=depth_profile(graph, ours, theirs, settings, scope="all", unit=unit, draws=draws),
         size_sweep=sweep_over_sizes(graph, ours, theirs, settings, unit=unit, draws=draws),
         half_sweep=sweep_over_halves(graph, ours, theirs, settings, unit=unit, clusters=clusters),
-        step_sweep=sweep_over_denoising_steps(arm, mdm, settings, unit=unit),
-        arm_steps=step_profile(arm, settings),
-        mdm_steps=step_profile(mdm, settings),
+        step_sweep=sweep_over_denoising_steps(arm, mdm, settings, unit=unit, draws=draws),
+        arm_steps=step_profile(arm, settings, summed=arm_sums),
+        mdm_steps=step_profile(mdm, settings, summed=mdm_sums),
         arm_completeness=completeness(arm, settings),
         mdm_completeness=completeness(mdm, settings),
     )

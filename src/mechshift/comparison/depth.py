@@ -209,11 +209,11 @@ def depth_profile(
         ComparisonError: the arrays do not match, or a circuit touches no layer.
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
     num_examples = len(arm_scores)
     wanted = wanted_for_depth(graph, settings, scope)
     (size,) = wanted.depth
     if draws is None:
+        check_scores(arm_scores, mdm_scores, unit)
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     sums = DrawnSums.of(draws, size)
     sums.check_depth()

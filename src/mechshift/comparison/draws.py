@@ -22,7 +22,7 @@ from itertools import zip_longest
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from mechshift.circuits.edge_groups import edge_groups, order_by_draws
+from mechshift.circuits.edge_groups import WithinGroups, edge_groups
 from mechshift.comparison import resampling
 from mechshift.comparison.chosen_edges import Circuits, circuits_of, rank_rows
 from mechshift.comparison.layer_sums import cross_fitted_sums, layer_sums
@@ -46,7 +46,7 @@ from mechshift.comparison.measuring import (
 )
 from mechshift.comparison.resampling import EXCHANGE_SEED, halves_of_resamples
 from mechshift.comparison.settings import ComparisonSettings
-from mechshift.comparison.sources import Source, pool_mean
+from mechshift.comparison.sources import Source
 from mechshift.comparison.workers import in_order
 from mechshift.graph import Graph
 from mechshift.statistics import Drawn as DrawnFrom
@@ -172,7 +172,7 @@ class MeasuredPair:
     def on_pool(self) -> BySize:
         """On the mean scores of all examples; one row."""
         measures = replace(self._of_all, sums=self._summed)
-        means = [pool_mean(source.scores) for source in self.sources]
+        means = [source.mean for source in self.sources]
         return {size: measures(size, found) for size, found in circuits_of(means, measures.sizes)}
 
     def on_resamples(self, weights: Float[np.ndarray, "resample example"]) -> BySize:
@@ -228,7 +228,7 @@ class MeasuredPair:
         wanted = self.wanted
         found: BySize = {size: {} for size in (*wanted.edges, *wanted.beyond)}
         generator = np.random.default_rng(seed)
-        means = [pool_mean(source.scores) for source in self.sources]
+        means = [source.mean for source in self.sources]
         if wanted.edges:
             for size, circuits in circuits_of(means, sorted({*wanted.edges})):
                 arm, mdm = (_members_of_all(one, len(groups)) for one in circuits)
@@ -250,10 +250,10 @@ class MeasuredPair:
         beyond = tuple(one for one in self._of_draws.likeness if one[0].name != "edges")
         measures = replace(self._of_draws, likeness=beyond)
         arm, mdm = (rank_rows(mean, measures.sizes) for mean in means)
-        by_group = np.argsort(groups, kind="stable")
+        within = WithinGroups.of(groups)
 
         def measure(draws: Float[np.ndarray, "shuffle edge"]) -> BySize:
-            orders = np.stack([order_by_draws(groups, by_group, row) for row in draws])
+            orders = np.stack([within.order(row) for row in draws])
             sets = (arm.repeated(len(orders)), mdm.shuffled(orders))
             return {
                 size: measures(size, found) for size, found in circuits_of(sets, measures.sizes)
@@ -287,6 +287,8 @@ class MeasuredPair:
 class MeasuredDraws:
     """What was measured of a pair, by circuit size and name; of wide sizes on fewer draws."""
 
+    means: tuple[Float[np.ndarray, "1 edge"], Float[np.ndarray, "1 edge"]]
+    """Mean scores of the ARM and of the MDM, which `pool` is measured of."""
     pool: BySize
     resampled: BySize
     exchanged: BySize
@@ -302,6 +304,7 @@ class MeasuredDraws:
     def joined(self, other: "MeasuredDraws") -> "MeasuredDraws":
         """With what was measured at other sizes."""
         return MeasuredDraws(
+            means=self.means,
             pool=self.pool | other.pool,
             resampled=self.resampled | other.resampled,
             exchanged=self.exchanged | other.exchanged,
@@ -386,6 +389,7 @@ def _measured_draws(
     splits = range(settings.num_splits_per_resample if halved else 0)
     first = split_halves(examples, settings.num_splits, seed + 1) if halved else None
     return MeasuredDraws(
+        means=(pair.sources[0].mean, pair.sources[1].mean),
         pool=pair.on_pool(),
         resampled=pair.on_resamples(weights),
         exchanged=pair.on_exchanges(swapped),

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from mechshift.circuits.edge_groups import edge_groups, order_by_draws
-from mechshift.comparison.chosen_edges import strongest
+from mechshift.circuits.edge_groups import WithinGroups, edge_groups
+from mechshift.comparison.chosen_edges import largest, strongest
 from mechshift.comparison.measures import mask_jaccard
 from mechshift.comparison.measuring import most_threads
 from mechshift.comparison.workers import in_order
@@ -73,25 +73,27 @@ def strength_null(
         ComparisonError: every score is zero.
     """
     size = min(size, graph.num_edges)
-    arm = strongest(np.abs(arm_scores)[None], size)
+    (arm,) = strongest(np.abs(arm_scores)[None], [size])
     magnitudes = np.abs(mdm_scores).astype(np.float64)
+    (mdm,) = strongest(magnitudes[None], [size])
+    observed = mask_jaccard(arm, mdm)
     scored = np.flatnonzero(magnitudes)
     log = np.log(magnitudes[scored])
     strength = _strengths(log, graph.edge_source[scored], graph.edge_destination[scored])
     residual = log - strength
-    groups = edge_groups(graph)[scored]
-    by_group = np.argsort(groups, kind="stable")
+    within = WithinGroups.of(edge_groups(graph)[scored])
+    num_chosen, in_arm = min(size, len(scored)), arm[0, scored]
+    num_in_arm = np.count_nonzero(arm)
 
     def draw(numbers: Float[np.ndarray, " edge"]) -> float:
-        shuffled = np.zeros((1, len(magnitudes)))
-        order = order_by_draws(groups, by_group, numbers)
-        shuffled[0, scored] = np.exp(strength + residual[order])
-        return float(mask_jaccard(arm, strongest(shuffled, size))[0])
+        # The largest logarithms are those of the largest scores.
+        shuffled = strength + residual[within.order(numbers)]
+        num_shared = np.count_nonzero(largest(shuffled[None], num_chosen)[0] & in_arm)
+        return float(num_shared / (num_in_arm + num_chosen - num_shared))
 
     generator = np.random.default_rng(seed)
     numbers = (generator.random(len(scored)) for _ in range(num_shuffles))
     draws = np.array(list(in_order(draw, numbers, most=most_threads(graph.num_edges))))
-    observed = mask_jaccard(arm, strongest(magnitudes[None], size))
     return StrengthNull(
         size=size,
         overlap=spread_of_draws(draws[:, None], level=level).at(0),

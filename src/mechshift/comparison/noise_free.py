@@ -30,9 +30,9 @@ from scipy.stats import t as student
 
 from mechshift.comparison.chosen_edges import Circuits
 from mechshift.comparison.measuring import TAKEN_APART, Found, measured
-from mechshift.comparison.resampling import MeanRows, column_ranges
-from mechshift.comparison.screening import STRONGEST
-from mechshift.comparison.sources import Source, group_sums
+from mechshift.comparison.resampling import MeanRows
+from mechshift.comparison.sources import Source, cluster_sums, column_ranges, group_sums
+from mechshift.comparison.workers import in_order
 from mechshift.statistics import (
     Estimate,
     Interval,
@@ -52,8 +52,12 @@ REACH = 7.0
 """Standard errors by which no simulated edge of a large graph is taken to miss its effect: one of a
 million edges in a thousand halves does with a chance of 0.003."""
 
-SPARE = 100
-"""Edges beyond `STRONGEST` circuits, so that small circuits have enough of them too."""
+STRONGEST, SPARE = 4, 100
+"""A floor under all circuits' edges is the effect of the edge of this rank: so many circuits, and
+so many edges beyond, so that small circuits have enough of them too."""
+
+FEW_COLUMNS = 2**11
+"""Edges of which clusters' sums stay in the processor's cache."""
 
 PARTS = (1.0, 0.5, 0.25)
 """Of the blocks, those that two halves hold together."""
@@ -169,7 +173,7 @@ def noise_free_overlap(
     shares, errors = [], []
     for _ in range(effort.num_deals):
         block = deal_clusters(cluster, num_blocks, generator)
-        blocks = _blocks(group_sums(arm_scores, block), group_sums(mdm_scores, block))
+        blocks = _blocks(block_sums(arm_scores, block), block_sums(mdm_scores, block))
         orders = generator.permuted(np.tile(np.arange(num_blocks), (NUM_ORDERS, 1)), axis=1)
         shares.append(_shares(blocks, orders[None], size))
         errors.append(_standard_error(blocks, orders, size) if effort.jackknife else 0.0)
@@ -217,6 +221,20 @@ def _undefined(size: int, reason: str) -> NoiseFreeOverlap:
 def _jaccard(share: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Of two sets of one size that have this share of their elements in common."""
     return np.asarray(share / (2 - share))
+
+
+def block_sums(
+    scores: Float[np.ndarray, "example edge"], block: Int[np.ndarray, " example"]
+) -> Float[np.ndarray, "block edge"]:
+    """Summed scores of the examples of each block."""
+    sums = np.empty((block.max() + 1, scores.shape[1]))
+
+    def add_up(columns: slice) -> None:
+        sums[:, columns] = group_sums(scores[:, columns], block)
+
+    for _ in in_order(add_up, column_ranges(scores.shape[1])):
+        pass
+    return sums
 
 
 def _blocks(arm: Float[np.ndarray, "block edge"], mdm: Float[np.ndarray, "block edge"]) -> Blocks:
@@ -318,9 +336,14 @@ def _by_rank(
     num_clusters = len(counts)
     mean = scores.mean(axis=0, dtype=np.float64)
     variance = np.empty_like(mean)
-    for columns in column_ranges(*scores.shape):
-        deviations = group_sums(scores[:, columns], cluster) - counts[:, None] * mean[columns]
-        variance[columns] = (deviations**2).sum(axis=0)
+
+    def measure(columns: slice) -> None:
+        deviations = cluster_sums(scores[:, columns], cluster)
+        deviations -= counts[:, None] * mean[columns]
+        variance[columns] = np.square(deviations, out=deviations).sum(axis=0)
+
+    for _ in in_order(measure, column_ranges(len(mean), FEW_COLUMNS)):
+        pass
     variance *= num_clusters / (num_clusters - 1) / num_examples**2
     order = np.argsort(-np.abs(mean), kind="stable")
     effect = np.sqrt(np.maximum(mean**2 - variance, 0.0))

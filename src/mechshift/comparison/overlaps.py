@@ -32,7 +32,6 @@ from mechshift.comparison.likeness import (
 from mechshift.comparison.measures import edge_measure, measures_beyond_edges, node_measure
 from mechshift.comparison.scores import Unit, check_scores, unit_notes
 from mechshift.comparison.settings import ComparisonSettings, agreement_sizes, overlap_sizes
-from mechshift.comparison.sources import pool_mean
 from mechshift.graph import Graph
 from mechshift.statistics import Estimates, spread_of_draws
 
@@ -165,9 +164,9 @@ def overlap_curve(
         ComparisonError: the arrays do not match, or no overlap exists (all scores zero).
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
     sizes = overlap_sizes(settings, graph.num_edges)
     if draws is None:
+        check_scores(arm_scores, mdm_scores, unit)
         wanted = wanted_for_overlap(graph, settings)
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     edges = agreement_curve(draws, edge_measure(), sizes, settings.level)
@@ -205,7 +204,7 @@ def overlap_curve(
         notes=(
             *unit_notes(unit),
             *notes_on_fewer_draws(graph, settings, sizes),
-            *_notes_on_zeros(sizes, arm_scores, mdm_scores),
+            *_notes_on_zeros(sizes, draws.means),
             *notes_on_undefined(sizes, nodes, node_measure(graph).undefined, "node overlap"),
             *notes_on(edge_measure(), edges, sizes),
         ),
@@ -237,9 +236,9 @@ def agreement(
         ComparisonError: the arrays do not match, or no agreement exists (all scores zero).
         ConfigError: the circuit size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
     sizes = agreement_sizes(settings, graph.num_edges)
     if draws is None:
+        check_scores(arm_scores, mdm_scores, unit)
         wanted = wanted_for_agreement(graph, settings)
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     measures = measures_beyond_edges(graph)
@@ -298,16 +297,14 @@ def notes_on_fewer_draws(
 
 
 def _notes_on_zeros(
-    sizes: Sequence[int],
-    arm_scores: Float[np.ndarray, "example edge"],
-    mdm_scores: Float[np.ndarray, "example edge"],
+    sizes: Sequence[int], means: Sequence[Float[np.ndarray, "1 edge"]]
 ) -> list[str]:
-    """Which model's circuits are smaller than asked for."""
+    """Which model's circuits are smaller than asked for, by the mean scores of both."""
     return [
         f"{name}: only {num_scored:,} edges have a score other than zero; overlaps of larger"
         " circuits count just these."
-        for name, scores in (("ARM", arm_scores), ("MDM", mdm_scores))
-        if (num_scored := np.count_nonzero(pool_mean(scores))) < sizes[-1]
+        for name, mean in zip(("ARM", "MDM"), means, strict=True)
+        if (num_scored := np.count_nonzero(mean)) < sizes[-1]
     ]
 
 

@@ -45,10 +45,12 @@ class MeanRows:
             scores: of each source.
             rows: which of the rows.
         """
-        first, *others = (
+        found, *others = (
             mean_scores(weights[rows], scores[place]) for place, weights in self.weights.items()
         )
-        return sum(others, start=first)
+        for other in others:
+            found += other
+        return found
 
 
 Drawn = tuple[MeanRows, ...]
@@ -87,7 +89,10 @@ def _in_joined_products(
             weights = [drawn[index].weights[place][rows] for index in users]
             means = mean_scores(np.concatenate(weights), of_source)
             for index, part in zip(users, np.split(means, len(users)), strict=True):
-                found[index] = found[index] + part if index in found else part
+                if index in found:
+                    found[index] += part
+                else:
+                    found[index] = part
     return tuple(found[index] for index in range(len(drawn)))
 
 
@@ -96,13 +101,6 @@ def chunks(num_rows: int, bytes_per_row: int) -> Iterator[slice]:
     step = max(1, CHUNK_BYTES // max(1, bytes_per_row))
     for start in range(0, num_rows, step):
         yield slice(start, min(start + step, num_rows))
-
-
-def column_ranges(num_rows: int, num_edges: int) -> Iterator[slice]:
-    """Consecutive ranges of edges whose scores take at most `CHUNK_BYTES` in float64."""
-    step = max(1, CHUNK_BYTES // (8 * num_rows))
-    for start in range(0, num_edges, step):
-        yield slice(start, min(start + step, num_edges))
 
 
 def mean_scores(

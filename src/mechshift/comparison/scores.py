@@ -189,6 +189,11 @@ def drawn_together(clusters: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]
     return clusters if num_clusters(clusters) > 1 else np.arange(len(clusters))
 
 
+def has_one_step(scores: Scores) -> bool:
+    """Whether every example has one step, so that scores summed over steps are that step's."""
+    return scores.clean_metric.shape[1] == 1
+
+
 def rows_with_step(scores: Scores) -> Bool[np.ndarray, "row step"]:
     """Which rows have each step: of a shard, one of its examples at least."""
     has_step = examples_with_step(scores)
@@ -215,7 +220,16 @@ def scores_at_step(
         scores: of one model.
         step: which.
         rows: those that are asked for; by default all that have it.
+
+    Raises:
+        ComparisonError: of scores with several steps the sum alone was kept.
     """
+    if scores.step_sums is None and scores.values.shape[1] < scores.clean_metric.shape[1]:
+        raise ComparisonError(
+            f"of these scores with {scores.clean_metric.shape[1]} denoising steps the sum alone was"
+            " kept, as of a control: compare them with circuit_shift, or score them with"
+            " --attribution.steps each."
+        )
     has_step = rows_with_step(scores)[:, step] if rows is None else rows
     if scores.step_sums is None:
         # All rows are looked at where they lie: a copy is as large as a pool's scores.

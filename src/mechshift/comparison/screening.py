@@ -94,12 +94,13 @@ def _floors(
     num_edges = len(middle)
     strong = np.argpartition(middle, num_edges - min(STRONGEST * size, num_edges))
     strong = np.sort(strong[-min(STRONGEST * size, num_edges) :])
-    few = [source.take(strong) for source in sources]
+    few = [sources[place].take(strong) for place in rows.weights]
+    drawn = MeanRows(weights=dict(enumerate(rows.weights.values())))
     floors = np.empty(len(rows))
     step = max(1, 2**24 // len(strong))
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        means = np.abs(rows.of(few, part)).astype(np.float64)
+        means = np.abs(drawn.of(few, part)).astype(np.float64)
         for place, weights in rows.weights.items():
             rounding = (weights.shape[1] + 4) * np.finfo(sources[place].scores.dtype).eps
             norms = np.linalg.norm(weights[part].astype(np.float64), axis=1)

@@ -26,6 +26,7 @@ from mechshift.comparison.scores import (
     StepScores,
     example_clusters,
     examples_with_step,
+    has_one_step,
     rows_with_step,
     scores_at_step,
 )
@@ -78,18 +79,37 @@ class Completeness:
     """(attributed - drop) / drop; None where the corruption changes the metric by nothing."""
 
 
-def step_profile(scores: Scores, settings: ComparisonSettings) -> StepProfile:
+def step_profile(
+    scores: Scores,
+    settings: ComparisonSettings,
+    *,
+    summed: Float[np.ndarray, "row side=2 layer_or_end"] | None = None,
+) -> StepProfile:
     """Profile one model over its denoising steps; resamples the examples within each step.
 
     Where scores are means over shards of examples, shares resample the shards, metrics still the
     examples.
+
+    Args:
+        scores: of the model.
+        settings: resamples, level and seed.
+        summed: |score| of all edges by layer, of scores summed over steps, on the pool and on its
+            resamples, if it was measured already: where there is one step, it is that step's.
     """
     has_step, rows = examples_with_step(scores), rows_with_step(scores)
     clusters = example_clusters(scores)
-    shares = [
-        _shares(scores.graph, scores_at_step(scores, step), int(of_step.sum()), settings)
-        for step, of_step in enumerate(rows.T)
-    ]
+    if summed is not None and has_one_step(scores):
+        shares = [_shares(summed, settings)]
+    else:
+        shares = [
+            _shares(
+                _layer_sums(
+                    scores.graph, scores_at_step(scores, step), int(of_step.sum()), settings
+                ),
+                settings,
+            )
+            for step, of_step in enumerate(rows.T)
+        ]
     return StepProfile(
         share=np.stack([share.value for share in shares]),
         share_low=np.stack([share.low for share in shares]),
@@ -115,10 +135,10 @@ def completeness(scores: Scores, settings: ComparisonSettings) -> Completeness:
     return Completeness(attributed=estimates[0], drop=estimates[1], relative_gap=gap)
 
 
-def _shares(
+def _layer_sums(
     graph: Graph, scores: StepScores, num_rows: int, settings: ComparisonSettings
-) -> Estimates:
-    """Share of |mean score| by destination layer at one step that so many rows have, all edges."""
+) -> Float[np.ndarray, "row side=2 layer_or_end"]:
+    """|score| of all edges by layer at one step that so many rows have; the pool's comes first."""
     size = graph.num_edges
     measures = Measures(graph=graph, sums=(size,))
     found = [
@@ -129,8 +149,14 @@ def _shares(
         weights = bootstrap_weights(scores.clusters, num_resamples, settings.seed)
         drawn = (MeanRows(weights={0: weights}),)
         found.append(measured([Source(scores=scores.values)], drawn, measures)[size])
-    layers = np.concatenate([rows["layers"] for rows in found])
-    sums = layers[:, 0, SIDES.index("destination")]
+    return np.concatenate([rows["layers"] for rows in found])[:, 0]
+
+
+def _shares(
+    layers: Float[np.ndarray, "row side=2 layer_or_end"], settings: ComparisonSettings
+) -> Estimates:
+    """Share of |mean score| by destination layer, all edges."""
+    sums = layers[:, SIDES.index("destination")]
     whole = sums.sum(axis=1, keepdims=True)
     shares = np.divide(sums, whole, out=np.full_like(sums, np.nan), where=whole > 0)
     return Estimates.from_rows(shares, level=settings.level, bounds=(0.0, 1.0))

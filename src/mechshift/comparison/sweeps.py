@@ -21,6 +21,7 @@ from mechshift.comparison.scores import (
     Scores,
     Unit,
     check_scores,
+    has_one_step,
     rows_with_step,
     scores_at_step,
 )
@@ -128,9 +129,9 @@ def sweep_over_sizes(
         ComparisonError: the arrays do not match.
         ConfigError: a size exceeds the graph.
     """
-    check_scores(arm_scores, mdm_scores, unit)
     wanted = wanted_for_sizes(graph, settings)
     if draws is None:
+        check_scores(arm_scores, mdm_scores, unit)
         draws = measure_draws(graph, arm_scores, mdm_scores, settings, wanted, clusters)
     points = [
         _point(at=size, size=size, num_examples=len(arm_scores), draws=draws)
@@ -146,12 +147,25 @@ def wanted_for_sizes(graph: Graph, settings: ComparisonSettings) -> Wanted:
 
 
 def sweep_over_denoising_steps(
-    arm: Scores, mdm: Scores, settings: ComparisonSettings, *, unit: Unit = "example"
+    arm: Scores,
+    mdm: Scores,
+    settings: ComparisonSettings,
+    *,
+    unit: Unit = "example",
+    draws: MeasuredDraws | None = None,
 ) -> DepthSweep:
     """Shift at each denoising step: that step's own circuits, on the examples that have it.
 
     The point is NaN at a step of fewer than `MIN_EXAMPLES` examples, or where a model's scores are
     all zero.
+
+    Args:
+        arm: scores of the ARM.
+        mdm: scores of the MDM on the same examples in the same order.
+        settings: circuit size, resamples, level and seed.
+        unit: what a row of the scores is.
+        draws: what was measured already of scores summed over steps, if it was: where there is one
+            step, these are that step's.
 
     Raises:
         ComparisonError: one model's scores are summed over steps, the other's are not.
@@ -164,15 +178,20 @@ def sweep_over_denoising_steps(
             "one model's scores are of every denoising step and the other's are summed over them;"
             " score both with the same --attribution.steps."
         )
+    if draws is not None and has_one_step(arm) and has_one_step(mdm):
+        only = _point(at=0, size=size, num_examples=len(arm.values), draws=draws)
+        return _sweep("denoising_step", [only], graph, settings, unit)
     points = []
     for step in range(min(scores.clean_metric.shape[1] for scores in (arm, mdm))):
         present = rows_with_step(arm)[:, step] & rows_with_step(mdm)[:, step]
         ours, theirs = (scores_at_step(scores, step, present) for scores in (arm, mdm))
-        draws = None
+        of_step = None
         if present.sum() >= MIN_EXAMPLES and ours.values.any() and theirs.values.any():
-            draws = _drawn_shifts(graph, ours.values, theirs.values, size, settings, ours.clusters)
+            of_step = _drawn_shifts(
+                graph, ours.values, theirs.values, size, settings, ours.clusters
+            )
         del ours, theirs  # before the next step's are made
-        points.append(_point(at=step, size=size, num_examples=int(present.sum()), draws=draws))
+        points.append(_point(at=step, size=size, num_examples=int(present.sum()), draws=of_step))
     return _sweep("denoising_step", points, graph, settings, unit)
 
 

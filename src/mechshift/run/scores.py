@@ -5,9 +5,12 @@ many examples, or those of a smaller last one would count for more than the othe
 be as many shards as a comparison needs to resample and to halve. A pool is refused that cannot be
 cut so. It is not cut short: what was pooled is scored.
 
+Of the ARM's and the MDM's denoising steps, sums over groups of rows are kept beside the sum over
+all steps (`attribution.step_sums`): curves over steps rest on them. Of controls, of checkpoints and
+of other numbers of steps no stage reads a single step, so the sum is all that is kept.
+
 The sample of candidates that not both models solve is scored alike, teacher-forced in the order in
-which the MDM wrote its own answer, example by example. Of its steps the sum alone is kept, on which
-all rests that is said of it.
+which the MDM wrote its own answer, example by example. Of its steps the sum alone is kept too.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,6 +46,7 @@ from mechshift.errors import ConfigError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import (
+    KINDS,
     OTHERS,
     POOL,
     SCORES,
@@ -140,6 +144,7 @@ def score_pieces(
                     pool,
                     pool.schedule,
                     resolved,
+                    by_step=member in KINDS,
                 ),
             )
 
@@ -160,14 +165,24 @@ def score_work(
     pool: CommonPool,
     schedule: Schedule,
     settings: AttributionSettings,
+    *,
+    by_step: bool,
 ) -> ChunkedWork:
     """How the edge scores of a pool in some schedule are made, with a metric that is settled.
 
     No shard lies in two chunks, which `examples_per_chunk` sees to.
+
+    Args:
+        title: of the progress bar.
+        model: that is scored.
+        pool: the examples.
+        schedule: in which order their targets are written.
+        settings: with a metric.
+        by_step: whether a stage reads scores at each step, so that sums over groups are kept.
     """
     canvases = build_canvases(model, pooled_examples(pool, model), schedule)
     groups = None
-    if settings.steps == "grouped" and schedule.num_steps > 1:
+    if settings.steps == "grouped" and schedule.num_steps > 1 and by_step:
         clusters = shard_clusters(example_clusters(canvases), settings.examples_per_shard)
         groups = step_groups(drawn_together(clusters))
     return _canvases_work(title, model, canvases, settings, groups)
@@ -196,10 +211,11 @@ def _canvases_work(
             **settings.options(),
         )
         scores = average_over_shards(scores, settings.examples_per_shard)
-        if groups is None:
+        if settings.steps != "grouped":
             return scores
         start = canvases[0].example // settings.examples_per_shard
-        return sum_over_steps(scores, groups[start : start + len(scores.values)])
+        of_rows = None if groups is None else groups[start : start + len(scores.values)]
+        return sum_over_steps(scores, of_rows)
 
     if settings.steps == "summed":
         canvases = [as_one_step(canvas) for canvas in canvases]
@@ -225,7 +241,7 @@ def _table(
     steps, dtype = steps_by_example(canvases), score_dtype(model.dtype)
     start, num_examples, num_steps = min(steps), len(steps), max(steps.values())
     num_rows = num_examples // shard
-    stored_steps = num_steps if groups is None else 1
+    stored_steps = 1 if settings.steps == "grouped" else num_steps
     of_step = ArrayShape("float64", (num_examples, num_steps))
     of_example = ArrayShape("int64", (num_examples,))
     arrays = {

@@ -233,9 +233,10 @@ class AttributionSettings:
     """One k and one v destination per KV head instead of one per query head."""
     steps: Literal["grouped", "each", "summed"] = "grouped"
     """What is kept of denoising steps. Scores summed over them are kept for every example; those at
-    each step as sums over at most 24 groups of examples, which curves over steps rest on. `each`:
-    every step of every example, which takes as many times the disk as there are steps. `summed`:
-    the sum alone, for which an ARM takes one backward pass in place of one a step."""
+    each step, of the ARM and the MDM, as sums over at most 24 groups of examples, which curves over
+    steps rest on; of controls no stage reads a single step, and none is kept. `each`: every step of
+    every example, which takes as many times the disk as there are steps. `summed`: the sum alone,
+    for which an ARM takes one backward pass in place of one a step."""
     batch_size: int = 32
     """Canvases per forward pass; changes time and memory, not scores."""
     chunk_size: int = 50

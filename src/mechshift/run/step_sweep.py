@@ -148,6 +148,7 @@ def _scores(
             pool,
             with_num_steps(pool.schedule, num_steps),
             attribution,
+            by_step=False,
         ),
     )
 

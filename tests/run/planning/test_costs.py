@@ -217,7 +217,7 @@ def test_the_rows_of_a_comparison_are_counted_by_hand():
     ],
 )
 def test_a_comparison_takes_about_the_time_that_was_measured(pair, whole, seconds):
-    """The processor's seconds that docs/benchmarks.md has, for 500 examples of one step."""
+    """Seconds of the processor that docs/benchmarks.md has of before: 500 examples of one step."""
     planned = costs.comparing(planned_pair(pair), 0, whole=whole).host_seconds
     assert planned == pytest.approx(seconds, rel=0.25)
 

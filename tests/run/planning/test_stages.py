@@ -136,7 +136,10 @@ def test_the_scores_of_a_run_are_as_large_as_planned(models, counted):
     for name in ("arm", "mdm", CONTROL):
         scores = read_scores(scores_folder(run, TASK, name))
         of_steps = 0 if scores.step_sums is None else scores.step_sums.nbytes
-        planned_bytes = score_bytes(models[name], models[name].schedule.num_steps)
+        by_step = models[name].is_read_by_step
+        assert by_step == (scores.step_sums is not None) == (name != CONTROL)
+        num_steps = models[name].schedule.num_steps
+        planned_bytes = score_bytes(models[name], num_steps, by_step=by_step)
         assert planned_bytes == scores.values.nbytes + of_steps
 
 

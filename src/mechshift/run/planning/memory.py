@@ -216,16 +216,16 @@ def chunk(model: ModelOnTask) -> Peak:
 
 
 def chunk_bytes(model: ModelOnTask) -> int:
-    """The same [bytes]. Chunks are joined in a file, which is mapped where it is read.
+    """The same [bytes]. Chunks are written into a file, which is mapped where it is read.
 
     Those of single examples are held until a chunk's shards are averaged, and sums over groups of
-    examples are in float64 until chunks are joined.
+    examples are in float64 until they are written.
     """
     attribution, num_steps = model.settings.attribution, model.schedule.num_steps
     num_examples = min(attribution.examples_per_chunk, model.settings.pool.num_examples)
     shards = num_examples // attribution.examples_per_shard
     rows = num_examples + (shards if attribution.examples_per_shard > 1 else 0)
-    if num_steps > 1 and attribution.steps == "grouped":
+    if num_steps > 1 and attribution.steps == "grouped" and model.is_read_by_step:
         rows += 2 * min(NUM_GROUPS, shards)
     held_steps = 1 if attribution.steps == "summed" else num_steps
     return rows * held_steps * model.graph.num_edges * WIDE

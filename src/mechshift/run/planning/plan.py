@@ -316,7 +316,7 @@ def _task_plan(model: ModelOnTask) -> TaskPlan:
         target=max(one.target for one in model.examples),
         steps=model.schedule.num_steps,
         canvases=len(model.discovery(1)),
-        scores_bytes=score_bytes(model, model.schedule.num_steps),
+        scores_bytes=score_bytes(model, model.schedule.num_steps, by_step=model.is_read_by_step),
         chunk_bytes=chunk_bytes(model),
     )
 

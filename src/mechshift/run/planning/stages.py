@@ -107,28 +107,37 @@ def _others(model: ModelOnTask, batch_size: int) -> Work:
 
 def _scores(model: ModelOnTask, batch_size: int) -> Work:
     chunk_size = model.settings.attribution.examples_per_chunk
-    return _scoring(model, model.discovery(batch_size, chunk_size), model.schedule.num_steps)
+    batches, num_steps = model.discovery(batch_size, chunk_size), model.schedule.num_steps
+    return _scoring(model, batches, num_steps, by_step=model.is_read_by_step)
 
 
-def _scoring(model: ModelOnTask, batches: Batches, num_steps: int) -> Work:
+def _scoring(model: ModelOnTask, batches: Batches, num_steps: int, *, by_step: bool) -> Work:
     if model.settings.attribution.steps == "summed":  # an ARM's steps count as one
         batches = replace(batches, slots=np.ones_like(batches.slots))
-    kept = Work(disk_bytes=_stored_bytes(model, num_steps), peaks=(memory.chunk(model),))
+    stored = _stored_bytes(model, num_steps, by_step=by_step)
+    kept = Work(disk_bytes=stored, peaks=(memory.chunk(model),))
     return costs.scoring(model, batches) + kept
 
 
-def _stored_bytes(model: ModelOnTask, num_steps: int) -> int:
+def _stored_bytes(model: ModelOnTask, num_steps: int, *, by_step: bool) -> int:
     """With both metrics and the sum out of `input` of every example and step."""
-    return score_bytes(model, num_steps) + num_steps * model.settings.pool.num_examples * 3 * 8
+    small = num_steps * model.settings.pool.num_examples * 3 * 8
+    return score_bytes(model, num_steps, by_step=by_step) + small
 
 
-def score_bytes(model: ModelOnTask, num_steps: int) -> int:
-    """Scores of all edges in so many denoising steps, on disk; a shard has those of an example."""
+def score_bytes(model: ModelOnTask, num_steps: int, *, by_step: bool) -> int:
+    """Scores of all edges in so many denoising steps, on disk; a shard has those of an example.
+
+    Args:
+        model: on a task.
+        num_steps: denoising steps.
+        by_step: whether sums over groups at each step are kept (`run.scores`).
+    """
     rows, steps = model.num_rows, model.settings.attribution.steps
     kept = rows
     if steps == "each":
         kept = rows * num_steps
-    elif steps == "grouped" and num_steps > 1:
+    elif steps == "grouped" and num_steps > 1 and by_step:
         kept = rows + min(NUM_GROUPS, rows) * num_steps
     return kept * model.graph.num_edges * WIDE
 
@@ -233,7 +242,7 @@ def _sweep(model: ModelOnTask, batch_size: int) -> Work:
             schedule = with_num_steps(model.schedule, steps)
             examples = model.settings.pool.num_examples
             batches = model.canvases(examples, batch_size, whole_shards, schedule)
-            work += _scoring(model, batches, schedule.num_steps)
+            work += _scoring(model, batches, schedule.num_steps, by_step=False)
     return work
 
 
@@ -255,7 +264,7 @@ def _conclusions(model: ModelOnTask, _: int) -> Work:
     The MDM is measured by template too, unless scores are means over shards; every member on all
     candidates, where not both models solve some.
     """
-    read = 2 * _stored_bytes(model, model.schedule.num_steps)
+    read = 2 * _stored_bytes(model, model.schedule.num_steps, by_step=model.is_read_by_step)
     work = Work(host_seconds=CONCLUSION_SECONDS + read / READ_BYTES)
     if model.name == "mdm" and model.settings.attribution.examples_per_shard == 1:
         work += costs.comparing(model, 1, whole=False, times=SHIFTS_BY_TEMPLATE)

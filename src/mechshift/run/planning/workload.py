@@ -213,6 +213,11 @@ class ModelOnTask:
         return self.settings.pool.num_examples // self.settings.attribution.examples_per_shard
 
     @property
+    def is_read_by_step(self) -> bool:
+        """Whether a stage reads single steps of its scores, which are kept then (`run.scores`)."""
+        return self.name in KINDS
+
+    @property
     def compared_size(self) -> int:
         """Of the circuits that are compared [edges]."""
         return self.settings.comparison.circuit_size_in(self.graph.num_edges)
