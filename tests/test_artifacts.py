@@ -56,7 +56,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert sorted(artifact.arrays) == ["num_steps", "values"]
     np.testing.assert_array_equal(artifact.arrays["values"], np.arange(12).reshape(3, 4))
     assert artifact.arrays["values"].dtype == np.float32
-    assert artifact.tables["dropped"].rows() == [("a", "arm"), ("b", None)]
+    table = pl.read_parquet(tmp_path / "run" / "scores" / "ioi" / "dropped.parquet")
+    assert table.rows() == [("a", "arm"), ("b", None)]
     assert artifact.texts == {"examples.jsonl": '{"id": "é"}\n'}
     assert artifact.manifest.config == CONFIG
     assert artifact.manifest.inputs == INPUTS
@@ -275,38 +276,37 @@ def test_a_changed_file_is_noticed_when_read_and_when_continued(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("folder", "beside"), [("r[1]", "r1"), ("t*", "t1"), ("q?", "q1")])
-def test_a_folder_whose_name_reads_as_a_pattern_gives_its_own_table(
+def test_a_folder_whose_name_reads_as_a_pattern_gives_its_own_files(
     tmp_path: Path, folder: str, beside: str
 ) -> None:
-    for name in (folder, beside):
-        write(tmp_path / name, tables={"dropped": pl.DataFrame({"id": [name]})})
+    for number, name in enumerate((folder, beside)):
+        write(tmp_path / name, arrays={"values": np.array([number])}, texts={"own": name})
     artifact = read_artifact(tmp_path / folder, stage="scores")
-    assert artifact.tables["dropped"]["id"].to_list() == [folder]
+    assert artifact.texts == {"own": folder} and artifact.arrays["values"].tolist() == [0]
 
 
 def test_a_folder_whose_name_reads_as_a_pattern_is_read_where_nothing_matches_it(
     tmp_path: Path,
 ) -> None:
-    artifact = write(tmp_path / "run[1]")
-    assert artifact.tables["dropped"]["id"].to_list() == ["a", "b"]
+    assert write(tmp_path / "run[1]").texts == {"examples.jsonl": '{"id": "é"}\n'}
 
 
-def test_a_table_is_parsed_from_the_bytes_that_were_hashed(
+def test_a_text_is_that_of_the_bytes_that_were_hashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "scores")
-    path = tmp_path / "scores" / "dropped.parquet"
+    path = tmp_path / "scores" / "examples.jsonl"
     read = Path.read_bytes
 
     def read_then_exchange(self: Path) -> bytes:
         content = read(self)
         if self == path:
-            pl.DataFrame({"id": ["another"]}).write_parquet(path)
+            path.write_text("another")
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_then_exchange)
     artifact = read_artifact(tmp_path / "scores", stage="scores")
-    assert artifact.tables["dropped"]["id"].to_list() == ["a", "b"]
+    assert artifact.texts == {"examples.jsonl": '{"id": "é"}\n'}
 
 
 def test_an_array_that_was_written_to_after_its_hash_was_checked_is_refused(

@@ -1,38 +1,28 @@
 """A disk that refuses at the n-th write: one line, status 2, nothing finished is lost, same bytes.
 
-Each command runs in this process and is refused at some write, then at some later write of the
-same command given again, and so on until it ends well. Refused are, below one folder,
-
-1. what Python asks of the system, which it tells an audit hook: files opened for writing, folders
-   made, renames, and, on a file system that turned read-only, removals;
-2. flushes to the disk, and what is written in Rust or mapped (safetensors, Parquet, tokenizers,
-   arrays in files), of which half a file is then there.
-
-A full or read-only disk goes on refusing until the command has ended; a failing one refuses once.
+Each command runs in this process and is refused at some write (benchmarks/file_events.py), then at
+some later write of the same command given again, and so on until it ends well.
 
     make faults   # many more than the suite does
 """
 
-import contextlib
 import errno
+import importlib
 import os
 import random
 import shutil
 import sys
 from pathlib import Path
 
-import polars as pl
 import pytest
-import safetensors.numpy
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from transformers import LlamaConfig, LlamaForCausalLM
-from transformers.tokenization_utils_tokenizers import TokenizersBackend
 
 from mechshift.cli.main import main
 from mechshift.posttraining import tiny_tokenizer
 from mechshift.testing import files_of
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc for names of files")
 
@@ -41,130 +31,15 @@ NUM_FAULTS = int(os.environ.get("MECHSHIFT_FAULTS", "4"))
 
 REFUSALS = (errno.ENOSPC, errno.EROFS, errno.EIO)
 
-WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-MAKING = {"os.mkdir", "os.rename", "os.link", "os.symlink", "os.truncate", "os.chmod"}
-REMOVING = {"os.remove", "os.rmdir"}
-
-
-class Disk:
-    """What is asked of the system below one folder, and whether it is granted."""
-
-    def __init__(self):
-        self.folder = None
-        self.left = -1
-        self.refusal = 0
-        self.num_writes = 0
-        self.refused = []
-
-    @contextlib.contextmanager
-    def below(self, folder, *, left=-1, refusal=0):
-        """Refuse after so many writes below `folder`; -1: count them alone."""
-        self.folder, self.left, self.refusal = os.fspath(folder), left, refusal
-        self.num_writes, self.refused = 0, []
-        try:
-            yield self
-        finally:
-            self.folder = None
-
-    @contextlib.contextmanager
-    def granting(self):
-        """Let through what makes a file that is half written."""
-        folder, self.folder = self.folder, None
-        try:
-            yield
-        finally:
-            self.folder = folder
-
-    def hears(self, event, arguments):
-        """The audit hook; Python has none that can be taken off again."""
-        if self.folder is None:
-            return
-        if event == "open":
-            path, _, flags = arguments
-            # A folder is opened so by tempfile, which has another way where that is refused.
-            if isinstance(flags, int) and flags & WRITING and not os.path.isdir(path):
-                self.asked(path)
-        elif event in MAKING and not (event == "os.mkdir" and os.path.isdir(arguments[0])):
-            self.asked(arguments[0])
-        elif event in REMOVING and self.refusal == errno.EROFS:
-            self.asked(arguments[0], counts=False, inside=arguments[-1] != -1)
-
-    def asked(self, path, *, counts=True, inside=False):
-        """A write to a path; `inside`: it is relative to a folder that is open."""
-        named = isinstance(path, str | os.PathLike) and os.fspath(path).startswith(self.folder)
-        if not (named or inside):
-            return
-        broken = self.left >= 0 and self.num_writes > self.left
-        if counts:
-            self.num_writes += 1
-        if self.left < 0 or self.num_writes <= self.left:
-            return
-        if self.refusal == errno.EIO and broken:
-            return
-        self.refused.append(str(path))
-        raise OSError(self.refusal, os.strerror(self.refusal), str(path))
-
-
-DISK = Disk()
-
 
 @pytest.fixture(scope="module")
 def disk():
     """The disk below a folder of one's own, whose writes may be refused."""
-    sys.addaudithook(DISK.hears)
-    patch = pytest.MonkeyPatch()
-    fsync, fallocate = os.fsync, os.posix_fallocate
-
-    def flushing(descriptor):
-        DISK.folder and DISK.asked(os.readlink(f"/proc/self/fd/{descriptor}"))
-        fsync(descriptor)
-
-    def reserving(descriptor, start, length):
-        DISK.folder and DISK.asked(os.readlink(f"/proc/self/fd/{descriptor}"))
-        fallocate(descriptor, start, length)
-
-    patch.setattr(os, "fsync", flushing)
-    patch.setattr(os, "posix_fallocate", reserving)
-
-    def half_written(write, place, refused):
-        """A function that writes a whole file, of which half is there where it is refused."""
-
-        def writing(*arguments, **options):
-            path = os.fspath(arguments[place])
-            try:
-                DISK.folder and DISK.asked(path)
-            except OSError as refusal:
-                with DISK.granting():
-                    write(*arguments, **options)
-                    os.truncate(path, os.path.getsize(path) // 2)
-                raise refused(refusal) from None
-            return write(*arguments, **options)
-
-        return writing
-
-    def in_rust(kind):
-        return lambda refusal: kind(f"{refusal.strerror} (os error {refusal.errno})")
-
-    for owner, name, place, refused in (
-        (safetensors.numpy, "serialize_file", 1, in_rust(SafetensorError)),
-        (safetensors.torch, "serialize_file", 1, in_rust(SafetensorError)),
-        (pl.DataFrame, "write_parquet", 1, in_rust(pl.exceptions.ComputeError)),
-        (Path, "write_bytes", 0, lambda refusal: refusal),
-    ):
-        patch.setattr(owner, name, half_written(getattr(owner, name), place, refused))
-    save_tokenizer = TokenizersBackend._save_pretrained
-
-    def saving_tokenizer(tokenizer, save_directory, *arguments, **options):
-        path = os.path.join(save_directory, "tokenizer.json")
-        try:
-            DISK.folder and DISK.asked(path)
-        except OSError as refusal:
-            raise in_rust(Exception)(refusal) from None
-        return save_tokenizer(tokenizer, save_directory, *arguments, **options)
-
-    patch.setattr(TokenizersBackend, "_save_pretrained", saving_tokenizer)
-    yield DISK
-    patch.undo()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        file_events = importlib.import_module("file_events")
+    with file_events.listening() as listening:
+        yield listening
 
 
 def finished(folder):

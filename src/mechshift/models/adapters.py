@@ -60,6 +60,8 @@ def merge_into(module: PreTrainedModel, adapter: Path, base: Path) -> PreTrained
         settings = PeftConfig.from_pretrained(str(adapter))
         if settings.is_prompt_learning:
             raise ValueError(f"{settings.peft_type.value} adds to the text, not to weights")
+        if getattr(settings, "megatron_config", None):
+            raise ValueError("it was trained with Megatron, whose code peft would import")
         settings.base_model_name_or_path = None  # a path of another machine says nothing here
         with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
             # peft 0.21 asks a question of transformers 5.23 by a name that is to go.

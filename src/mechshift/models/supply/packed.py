@@ -188,6 +188,9 @@ def _read_packed(path: Path) -> tuple[PackedDifference, str]:
             stated: _Stated = parse_json(
                 (file.metadata() or {})[HEADER].encode(), _Stated, where=HEADER, error=ModelError
             )
+            types = {name: file.get_slice(name).get_dtype() for name in _TYPES}
+            if types != _TYPES:
+                raise ValueError(f"its arrays are {types}, not {_TYPES}")
             packed = PackedDifference(
                 payload=file.get_tensor("payload").tobytes(),
                 quanta=file.get_tensor("quanta"),
@@ -196,6 +199,10 @@ def _read_packed(path: Path) -> tuple[PackedDifference, str]:
             return packed, stated.parent
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, ModelError) as error:
         raise ModelError(f"{path} is no packed checkpoint: {first_line(error)}") from error
+
+
+_TYPES = {"payload": "U8", "quanta": "F32"}
+"""What safetensors calls the types of the arrays."""
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
