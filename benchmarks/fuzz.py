@@ -48,8 +48,8 @@ from mechshift.errors import MechshiftError  # noqa: E402
 SECONDS, BYTES = 2.0, 2**30
 """What an input may take: of processor time, and of memory beyond what is imported."""
 
-PATIENCE = 60.0
-"""Seconds after which a process that does not get on is killed."""
+PATIENCE, TO_BEGIN = 60.0, 600.0
+"""Seconds after which a process that does not get on is killed; and before its first input."""
 
 BATCH, SAVED_EVERY = 20_000, 500
 """Inputs of one process, and those after which it keeps what it found."""
@@ -260,10 +260,10 @@ def wait_for(process: subprocess.Popen, at: Path) -> str:
         now = at.read_bytes() if at.is_file() else b""
         if now != last:
             last, since = now, time.monotonic()
-        elif time.monotonic() - since > PATIENCE:
+        elif time.monotonic() - since > (PATIENCE if now else TO_BEGIN):
             process.kill()
             process.wait()
-            return f"no end after {PATIENCE:g} s"
+            return f"did not get on for {time.monotonic() - since:.0f} s"
         time.sleep(0.1)
     return f"died with status {code}" if code else ""
 

@@ -14,12 +14,11 @@ one command up to an end; rounds that are done are kept, and the same call goes 
 import json
 import os
 import random
-import shutil
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # Set before torch or a tokenizer is imported: a forked process has no threads.
@@ -33,47 +32,14 @@ os.environ |= {
 
 import file_events  # noqa: E402
 import tyro  # noqa: E402
-from random_pair import PairShape, write_random_pair  # noqa: E402
+from small_commands import Command, small_commands  # noqa: E402
 
 import mechshift.cli.stages  # noqa: E402
 import mechshift.cli.training  # noqa: E402
 import mechshift.cli.trajectories  # noqa: E402, F401
 from mechshift.cli.main import main as mechshift  # noqa: E402
 from mechshift.disk import write_whole  # noqa: E402
-from mechshift.models import without_reports  # noqa: E402
-from mechshift.models.folders import weights_hash  # noqa: E402
 from mechshift.testing import files_of  # noqa: E402
-
-SHAPE = PairShape(
-    layers=2,
-    heads=2,
-    key_value_heads=1,
-    width=16,
-    mlp_width=24,
-    vocabulary=48,
-    tokens=6,
-    examples=10,
-    held_out=10,
-)
-
-SMALL = tuple(
-    (
-        "--pool.num-examples 10 --pool.num-held-out 10 --pool.num-others 0 --attribution.ig-steps 1"
-        " --attribution.chunk-size 4 --comparison.circuit-size 12 --comparison.num-resamples 20"
-        " --comparison.num-splits 4"
-        " --comparison.num-splits-per-resample 1 --comparison.num-shuffles 5"
-        " --comparison.num-exchanges 5 --device cpu --quiet"
-    ).split()
-)
-
-REST = tuple(
-    (
-        "--skip controls flow --evaluation.fractions 0.1 --evaluation.num-random 2"
-        " --evaluation.no-rediscover --semantics.ig-steps 1 --semantics.num-neurons 2"
-        " --semantics.num-contexts 2 --semantics.num-sequences 4 --semantics.num-resamples 20"
-        " --ablation.kinds heads --ablation.num-control-draws 1 --ablation.num-resamples 20"
-    ).split()
-)
 
 KILLED = -9
 
@@ -87,7 +53,14 @@ class Options:
     per_round: int = 4
     """Kills of a command before it is left alone."""
     seed: int = 0
-    commands: tuple[str, ...] = ("run", "posttrain", "trajectory", "conclude", "report")
+    commands: tuple[str, ...] = (
+        "run",
+        "posttrain",
+        "trajectory",
+        "attribute",
+        "conclude",
+        "report",
+    )
     out: Path = Path("build/kills")
     """Where the pair, the folders and the rounds that are done are kept."""
 
@@ -106,86 +79,6 @@ class Round:
     """Files that are not those of the folder in which nothing was killed."""
     problem: str = ""
     """What it ended with in place of status 0 or a kill."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Command:
-    """A command, and the folder that it begins with."""
-
-    name: str
-    words: Callable[[Path], tuple[str, ...]]
-    """From the folder that it works in."""
-    begins_with: Path | None = None
-
-
-def commands(out: Path) -> dict[str, Command]:
-    """All of them, on a pair that is made where it is not there yet."""
-    with without_reports():
-        return _commands(out)
-
-
-def _commands(out: Path) -> dict[str, Command]:
-    pair = write_random_pair(out / "pair", SHAPE)
-    texts = out / "texts.jsonl"
-    lines = [json.loads(line) for line in pair.task.read_text(encoding="utf-8").splitlines()]
-    dialogues = [{"prompt": line["prompt"], "response": line["target"]} for line in lines]
-    texts.write_text("".join(json.dumps(line) + "\n" for line in dialogues), encoding="utf-8")
-    models = ("--arm", str(pair.arm), "--mdm", str(pair.mdm), "--tasks", str(pair.task))
-    trained = out / "trained"
-    if not trained.exists():
-        _as_training(trained, pair.arm, pair.mdm)
-    followed = ("--arm", str(pair.arm), "--mdm", str(trained), "--tasks", str(pair.task))
-    whole = out / "run-whole" / "run"
-    found = (
-        Command(name="run", words=lambda f: ("run", str(f / "run"), *models, *SMALL, *REST)),
-        Command(
-            name="posttrain",
-            words=lambda f: (
-                *("posttrain", str(f / "out"), "--parent", str(pair.arm), "--optimizer", "adamw"),
-                *("--mixture", str(texts), "1", "8", "--num-steps", "4", "--batch-size", "4"),
-                *("--first-checkpoint", "1", "--state-every", "1", "--log-every", "1"),
-                *("--num-evaluated", "0", "--warmup-steps", "1", "--quiet"),
-            ),
-        ),
-        Command(
-            name="trajectory",
-            words=lambda f: ("trajectory", str(f / "run"), *followed, *SMALL, "--skip", "flow"),
-        ),
-        Command(
-            name="conclude",
-            words=lambda f: ("conclude", str(f / "run"), "--quiet"),
-            begins_with=_without(whole, out / "not-concluded", "conclusions", "quantities"),
-        ),
-        Command(
-            name="report",
-            words=lambda f: ("report", str(f / "run")),
-            begins_with=_without(whole, out / "not-reported", "report"),
-        ),
-    )
-    return {one.name: one for one in found}
-
-
-def _as_training(folder: Path, arm: Path, mdm: Path) -> None:
-    """A folder as a post-training leaves it: the MDM, a checkpoint between, and a recipe."""
-    partial = folder.with_name(f"{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    between = write_random_pair(folder.with_name("other-pair"), replace(SHAPE, seed=1))
-    shutil.copytree(mdm, partial)
-    shutil.copytree(between.arm, partial / "checkpoints" / "step-000002")
-    recipe = {"parent_weights": weights_hash(arm), "config": {"num_steps": 4, "objective": "mdm"}}
-    (partial / "recipe.json").write_text(json.dumps(recipe), encoding="utf-8")
-    partial.rename(folder)
-
-
-def _without(run: Path, folder: Path, *stages: str) -> Path:
-    """A folder with a copy of a run that lacks the report and some stages."""
-    if run.exists() and not folder.exists():
-        partial = folder.with_name(f"{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        left_out = shutil.ignore_patterns("report", *stages)
-        shutil.copytree(run, partial / "run", ignore=left_out)
-        partial.rename(folder)
-    return folder
 
 
 def forked(words: tuple[str, ...], folder: Path, left: int, said: Path) -> tuple[int, int]:
@@ -224,7 +117,7 @@ def left_alone(command: Command, out: Path) -> tuple[Path, int]:
     """The folder of a command that was not killed, and its events; made once."""
     whole, counted = out / f"{command.name}-whole", out / f"{command.name}-events.txt"
     if not counted.exists():
-        _begin(command, whole)
+        command.begin(whole)
         status, events = forked(command.words(whole), whole, -1, out / "said.txt")
         if status:
             said = (out / "said.txt").read_text(encoding="utf-8")
@@ -233,19 +126,11 @@ def left_alone(command: Command, out: Path) -> tuple[Path, int]:
     return whole, int(counted.read_text(encoding="utf-8"))
 
 
-def _begin(command: Command, folder: Path) -> None:
-    shutil.rmtree(folder, ignore_errors=True)
-    if command.begins_with is None:
-        folder.mkdir(parents=True)
-    else:
-        shutil.copytree(command.begins_with, folder)
-
-
 def killed_round(command: Command, number: int, kills: int, options: Options) -> Round:
     """Kill a command so many times, and compare what it ends with."""
     whole, events = left_alone(command, options.out)
     folder, said = options.out / f"{command.name}-killed", options.out / "said.txt"
-    _begin(command, folder)
+    command.begin(folder)
     rng = random.Random(f"{options.seed} {command.name} {number}")
     done, status = 0, KILLED
     for _ in range(kills):
@@ -282,7 +167,7 @@ def rounds(options: Options) -> Iterator[Round]:
         for name in options.commands[started:]:
             if kills >= options.kills:
                 return
-            command = commands(options.out)[name]
+            command = small_commands(options.out)[name]
             wanted = min(options.per_round, options.kills - kills)
             one = killed_round(command, number, wanted, options)
             kills += one.kills

@@ -72,6 +72,13 @@ def test_every_edge_has_its_own_name_and_is_found_by_it(some: Graph) -> None:
 
 
 @given(graphs())
+def test_the_last_edge_of_the_largest_graph_is_named_at_once() -> None:
+    largest = graph(255, 255)
+    assert largest.edge_name(-1) == largest.edge_name(largest.num_edges - 1) == "m254->logits"
+    assert largest.edge_name(0) == "input->a0.h0<q>"
+    assert not {"edge_source", "edge_destination"} & vars(largest).keys()
+
+
 def test_an_edge_is_the_offset_of_its_destination_plus_its_source(some: Graph) -> None:
     edges = some.edge_offset[some.edge_destination] + some.edge_source
     np.testing.assert_array_equal(edges, np.arange(some.num_edges))

@@ -227,6 +227,7 @@ def _checked(name: str, path: Path | None, lines: Iterable[tuple[int, bytes]]) -
             )
         first_line[example.id] = number
         read.append(one)
+    del first_line  # of a large file, as much memory as its texts
     if not read:
         how = "give it some" if path is None else "write one JSON object per line"
         raise TaskError(f"{where} holds no examples; {how}.")
@@ -278,6 +279,7 @@ def _clustered(lines: Sequence[_Line]) -> tuple[tuple[int, Split, Example], ...]
                 f"line {line.number}: its text and target are those of line {known.number}; delete"
                 " one of the two, since a copy is no further example."
             )
+    del first
     # Lines that share a text, and then all that share a cluster with one of them, are joined: names
     # and texts are the nodes of a graph, and lines its edges.
     names = sorted({line.cluster for line in lines})
@@ -306,7 +308,10 @@ def _clustered(lines: Sequence[_Line]) -> tuple[tuple[int, Split, Example], ...]
         (
             line.number,
             splits.get(cluster) or _split_of(cluster),
-            replace(line.example, cluster=cluster),
+            # Mostly itself: a second copy of all examples would take as much memory as the first.
+            line.example
+            if line.example.cluster == cluster
+            else replace(line.example, cluster=cluster),
         )
         for line, cluster in zip(lines, clusters, strict=True)
     )
@@ -359,7 +364,8 @@ def _read_line(line: bytes, task: str, where: str, number: int) -> _Line:
             example=Example(
                 id=f"{task}/{number}" if fields.id is UNSET else str(fields.id),
                 task=task,
-                spans=_spans(fields),
+                spans=_spans(fields) or _NOTHING,
+                facts=_NOTHING,
                 cluster="" if fields.cluster is UNSET else str(fields.cluster),
                 template="" if fields.template is UNSET else str(fields.template),
                 **given,
@@ -367,6 +373,10 @@ def _read_line(line: bytes, task: str, where: str, number: int) -> _Line:
         )
     except TaskError as error:
         raise TaskError(f"{where}: {error}") from None
+
+
+_NOTHING: dict[str, Any] = {}
+"""Of all examples together; a dictionary for each would be a tenth of what they take."""
 
 
 def _spans(fields: _Fields) -> dict[str, tuple[int, int]]:

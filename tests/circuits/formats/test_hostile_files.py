@@ -102,6 +102,20 @@ def test_sizes_that_no_model_has_are_refused_before_anything_is_made_of_them(
         assert peak < 2**20
 
 
+def test_a_missing_edge_of_the_largest_graph_is_named_without_its_arrays(tmp_path):
+    """Which would be 2 GB each."""
+    ((_, content),) = [one for one in enormous(255, 16) if one[0] == ".json"]
+    path = tmp_path / "large.json"
+    path.write_bytes(content)
+    tracemalloc.start()
+    with pytest.raises(CircuitError, match=r"scores of a graph must name every edge") as refusal:
+        read_mib_scores(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert "the first being 'input->a0.h0<q>'" in str(refusal.value)
+    assert peak < 2**25
+
+
 def test_the_largest_published_model_has_few_enough_edges():
     for groups in (8, 128):
         llama_405b = Graph(num_layers=126, num_heads=128, num_key_value_groups=groups)
