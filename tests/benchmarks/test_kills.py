@@ -1,7 +1,6 @@
 """Commands that are killed at file events: benchmarks/kills.py in short, with a fixed seed."""
 
 import importlib
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,26 +12,27 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc for names of files")
 
 
-def test_commands_that_are_killed_20_times_end_with_the_bytes_of_those_that_were_not(tmp_path):
+@pytest.fixture
+def kills(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    return importlib.import_module("kills")
+
+
+def test_commands_that_are_killed_20_times_end_with_the_bytes_of_those_that_were_not(
+    kills, tmp_path
+):
     """A process of its own, since it forks."""
     words = [sys.executable, str(BENCHMARKS / "kills.py"), "--kills", "20", "--out", str(tmp_path)]
     words += ["--per-round", "3"]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "seed 0: 20 kills, 0 rounds that did not end" in ended.stdout
-    rounds = [json.loads(line) for line in (tmp_path / "seed-0.jsonl").read_text().splitlines()]
-    assert {one["command"] for one in rounds} == {
+    # The same call again has nothing left to do, and says the same.
+    rounds = list(kills.rounds(kills.Options(kills=20, per_round=3, out=tmp_path)))
+    assert ended.stdout.count("same bytes\n") == len(rounds) + 1
+    assert {one.command for one in rounds} == {
         *("run", "posttrain", "trajectory", "attribute", "conclude", "report")
     }
-    # The same call again has nothing left to do.
-    again = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert again.returncode == 0 and again.stdout.count("same bytes\n") == len(rounds) + 1
-
-
-@pytest.fixture
-def kills(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    return importlib.import_module("kills")
 
 
 def test_a_command_that_a_kill_changes_is_noticed(kills, tmp_path, monkeypatch):

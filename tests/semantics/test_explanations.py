@@ -270,11 +270,10 @@ def test_a_model_that_cannot_be_loaded_is_refused_without_running_its_code(tmp_p
     ("setting", "value", "said"),
     [
         ("num_hidden_layers", 10**25, "num_hidden_layers must lie between 1 and 4,096"),
-        ("num_hidden_layers", 4_000, "says 4,000 layers, and its weights are 26 tensors"),
+        ("num_hidden_layers", 4_000, "says 4,000 layers, and its weights are 27 tensors"),
         ("pad_token_id", "x", "Validation error for field 'pad_token_id'"),
         ("pad_token_id", 1e30, "pad_token_id"),
         ("vocab_size", 99, "size mismatch|ignore_mismatched_sizes"),
-        ("torch_dtype", 7, "to explain neurons"),
         ("quantization_config", 7, "to explain neurons"),
     ],
 )
