@@ -7,6 +7,7 @@
 #   make kills   200 kills of commands, each gone on with to the same bytes (ten minutes)
 #   make fuzz    a million damaged files of all kinds that are read (an hour on one core)
 #   make lint    formatting, types and the import order
+#   make licences  whether what is installed fits together, and the licences of what a run needs
 #   make docs    the documentation, in site/
 #   make tiny    train the embedded family again, in build/tiny/ (about three hours on one core)
 #   make vendor  fetch the page's drawing library again, as it is pinned below
@@ -26,10 +27,10 @@ DEMO_RUN ?= runs/demo
 DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100 --skip controls flow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lowest faults kills fuzz lint docs tiny vendor clean
+.PHONY: help setup demo test quick lowest faults kills fuzz lint licences docs tiny vendor clean
 
 help:
-	@sed -n '2,13s/^#   //p' Makefile
+	@sed -n '2,14s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -85,6 +86,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/mypy tests/front_door_types.py
 	$(BIN)/lint-imports
+
+licences: setup
+	$(BIN)/python -m pip check
+	$(BIN)/python tests/test_dependencies.py
 
 # The notebooks are executed: what an earlier build left of their runs would be taken for done.
 docs: export PLOTLY_RENDERER = notebook

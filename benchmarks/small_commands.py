@@ -22,14 +22,14 @@ SHAPE = PairShape(
     mlp_width=24,
     vocabulary=48,
     tokens=6,
-    examples=10,
+    examples=20,
     held_out=10,
 )
 
 SMALL = tuple(
     (
-        "--pool.num-examples 10 --pool.num-held-out 10 --pool.num-others 0 --attribution.ig-steps 1"
-        " --attribution.chunk-size 4 --comparison.circuit-size 12 --comparison.num-resamples 20"
+        "--pool.num-examples 20 --pool.num-held-out 10 --pool.num-others 0 --attribution.ig-steps 1"
+        " --attribution.chunk-size 8 --comparison.circuit-size 12 --comparison.num-resamples 20"
         " --comparison.num-splits 4 --comparison.num-splits-per-resample 1"
         " --comparison.num-shuffles 5 --comparison.num-exchanges 5 --device cpu --quiet"
     ).split()
@@ -113,7 +113,7 @@ def small_commands(out: Path) -> dict[str, Command]:
             name="attribute",
             words=lambda f: (
                 *("attribute", str(f / "run"), "--method", "eap", "--examples-per-shard", "2"),
-                *("--chunk-size", "4", "--device", "cpu", "--quiet"),
+                *("--chunk-size", "8", "--device", "cpu", "--quiet"),
             ),
             begins_with=_without(run, out / "pooled", *AFTER_THE_POOL),
         ),

@@ -61,6 +61,8 @@ COMPANIONS = {
 }
 """Key to the keys that must be given with it."""
 
+MAX_NAME = 100
+"""Letters of a task's name, which is part of names of files."""
 MAX_LINES = 200_000
 """A run uses some hundreds of examples, and looks at all of them."""
 MANY_LINES = 5_000
@@ -161,6 +163,11 @@ def load_task_file(path: Path) -> TaskFile:
         TaskError: the file cannot be read or is larger than any that a run could use, or a line is
             not as the schema says.
     """
+    if path.name.startswith(".") or not path.stem.isprintable() or len(path.stem) > MAX_NAME:
+        raise TaskError(
+            f"a task cannot be called {path.stem!r:.60}: results are kept in a folder of its file's"
+            f" name; rename the file, with at most {MAX_NAME} letters and no dot before them."
+        )
     lines = read_lines(path, MAX_BYTES, MAX_LINE_BYTES, error=TaskError)
     return _checked(path.stem, path, lines)
 
@@ -179,10 +186,10 @@ def make_task(name: str, examples: Iterable[Example | Mapping[str, Any]]) -> Tas
     Raises:
         TaskError: no examples, or one that is not as the schema says, by its place.
     """
-    if not re.fullmatch(r"[\w-][\w.-]*", name):
+    if not re.fullmatch(r"[\w-][\w.-]*", name) or len(name) > MAX_NAME:
         raise TaskError(
             f"a task cannot be called {name!r:.60}: results are kept in a folder of its name; use"
-            " letters, digits, '_', '.' and '-'."
+            f" letters, digits, '_', '.' and '-', {MAX_NAME} of them at most."
         )
     return _checked(name, None, enumerate(map(_as_line, examples), start=1))
 
