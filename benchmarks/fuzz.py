@@ -51,7 +51,7 @@ SECONDS, BYTES = 2.0, 2**30
 PATIENCE, TO_BEGIN = 60.0, 600.0
 """Seconds after which a process that does not get on is killed; and before its first input."""
 
-BATCH, SAVED_EVERY = 20_000, 500
+BATCH, SAVED_EVERY = 50_000, 500
 """Inputs of one process, and those after which it keeps what it found."""
 
 DIED = "a process of its own"
