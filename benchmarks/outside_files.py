@@ -184,7 +184,7 @@ def tasks_and_texts(folder: Path) -> Iterator[Outside]:
                     build_text_corpus(str(path), tokenizer, kind, num_rows=0, context_length=8)
 
         form = "text" if file.endswith(".txt") else "lines"
-        yield Outside(name=file, form=form, path=path, read=read, share=3)
+        yield Outside(name=file, form=form, path=path, read=read, share=2)
 
 
 def circuits(folder: Path) -> Iterator[Outside]:

@@ -104,6 +104,17 @@ def test_sizes_beyond_any_models_are_refused_before_a_class_makes_lists_of_them(
             load_language_model(folder, **MDM)
 
 
+@pytest.mark.parametrize("name", ["num_experts", "num_experts_per_tok", "moe_intermediate_size"])
+def test_sizes_of_a_mixture_are_whole_numbers(model_folder, name):
+    folder = model_folder(architecture="qwen3_moe")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for size in (1.5, 0, -1, "4", True, 10**12):
+        path.write_text(json.dumps(config | {name: size}))
+        with pytest.raises(ModelError, match=f"config.json: {name} must lie between 1 and"):
+            read_shape(folder)
+
+
 NO_FILES = ["../model.safetensors", "/etc/passwd", "x" * 5_000, "a\0b", "", ".", "\n"]
 
 

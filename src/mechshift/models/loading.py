@@ -88,6 +88,9 @@ SIZES = (
     "n_head",
     "n_embd",
     "n_inner",
+    "num_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
 )
 """Settings that are whole numbers above 0 where they are given: a class divides by some of them."""
 
