@@ -4,7 +4,10 @@
 #   make quick   the tests that take a moment, while one works
 #   make lowest  tests of models, attribution and commands on the lowest versions that are admitted
 #   make faults  hundreds of writes that a full, read-only or failing disk refuses (half an hour)
+#   make kills   200 kills of commands, each gone on with to the same bytes (ten minutes)
+#   make fuzz    a million damaged files of all kinds that are read (an hour on one core)
 #   make lint    formatting, types and the import order
+#   make licences  whether what is installed fits together, and the licences of what a run needs
 #   make docs    the documentation, in site/
 #   make tiny    train the embedded family again, in build/tiny/ (about three hours on one core)
 #   make vendor  fetch the page's drawing library again, as it is pinned below
@@ -24,10 +27,10 @@ DEMO_RUN ?= runs/demo
 DEMO_ARGS ?= --pool.num-examples 200 --pool.num-held-out 100 --skip controls flow
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test quick lowest faults lint docs tiny vendor clean
+.PHONY: help setup demo test quick lowest faults kills fuzz lint licences docs tiny vendor clean
 
 help:
-	@sed -n '2,11s/^#   //p' Makefile
+	@sed -n '2,14s/^#   //p' Makefile
 
 setup: $(STAMP)
 
@@ -47,7 +50,7 @@ demo: $(RUN_STAMP)
 	$(BIN)/mechshift run $(DEMO_RUN) $(DEMO_ARGS)
 
 # One thread in each worker, of which there is one a core.
-test quick lowest faults: export OMP_NUM_THREADS = 1
+test quick lowest faults kills fuzz: export OMP_NUM_THREADS = 1
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -69,12 +72,24 @@ faults: export MECHSHIFT_FAULTS ?= 60
 faults: setup
 	$(BIN)/python -m pytest tests/test_full_disk.py
 
+# Both are gone on with by the same command; what they found is in build/.
+kills: setup
+	$(BIN)/python benchmarks/kills.py $(KILLS_ARGS)
+
+# With the records of a run: make fuzz FUZZ_ARGS="--run runs/demo".
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz.py $(FUZZ_ARGS)
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/mypy tests/front_door_types.py
 	$(BIN)/lint-imports
+
+licences: setup
+	$(BIN)/python -m pip check
+	$(BIN)/python tests/test_dependencies.py
 
 # The notebooks are executed: what an earlier build left of their runs would be taken for done.
 docs: export PLOTLY_RENDERER = notebook

@@ -1,10 +1,9 @@
 """Run folders: whole or absent, the same bytes twice, and refused when they are of other inputs."""
 
+import hashlib
 import json
-import signal
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +55,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert sorted(artifact.arrays) == ["num_steps", "values"]
     np.testing.assert_array_equal(artifact.arrays["values"], np.arange(12).reshape(3, 4))
     assert artifact.arrays["values"].dtype == np.float32
-    assert artifact.tables["dropped"].rows() == [("a", "arm"), ("b", None)]
+    table = pl.read_parquet(tmp_path / "run" / "scores" / "ioi" / "dropped.parquet")
+    assert table.rows() == [("a", "arm"), ("b", None)]
     assert artifact.texts == {"examples.jsonl": '{"id": "é"}\n'}
     assert artifact.manifest.config == CONFIG
     assert artifact.manifest.inputs == INPUTS
@@ -221,35 +221,6 @@ def test_a_full_disk_gives_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGKILL")
-@pytest.mark.parametrize("flushes", [0, 2, 4])
-def test_a_write_killed_at_any_point_leaves_no_folder_and_is_cleaned_up_after(
-    tmp_path: Path, flushes: int
-) -> None:
-    killed = textwrap.dedent(f"""
-        import os, signal, numpy
-        from pathlib import Path
-        from mechshift import artifacts, disk
-        left = {flushes}
-        def flush(path):
-            global left
-            if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-            left -= 1
-        disk.flush = flush
-        artifacts.write_artifact(
-            Path({str(tmp_path / "x")!r}), stage="scores", config={{}}, inputs={{}},
-            arrays={{"a": numpy.ones(3)}}, texts={{"b": "", "c": ""}},
-        )
-    """)
-    ended = subprocess.run([sys.executable, "-c", killed], check=False)
-    assert ended.returncode == -signal.SIGKILL
-    assert not (tmp_path / "x").exists()
-    assert len(list(tmp_path.iterdir())) == 1
-    write(tmp_path / "x")
-    assert [path.name for path in tmp_path.iterdir()] == ["x"]
-
-
 def test_what_another_folder_or_a_running_process_has_begun_is_left_alone(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as running:
         begun = tmp_path / f".x.partial-{running.pid}-abc"
@@ -275,38 +246,65 @@ def test_a_changed_file_is_noticed_when_read_and_when_continued(tmp_path: Path) 
 
 
 @pytest.mark.parametrize(("folder", "beside"), [("r[1]", "r1"), ("t*", "t1"), ("q?", "q1")])
-def test_a_folder_whose_name_reads_as_a_pattern_gives_its_own_table(
+def test_a_folder_whose_name_reads_as_a_pattern_gives_its_own_files(
     tmp_path: Path, folder: str, beside: str
 ) -> None:
-    for name in (folder, beside):
-        write(tmp_path / name, tables={"dropped": pl.DataFrame({"id": [name]})})
+    for number, name in enumerate((folder, beside)):
+        write(tmp_path / name, arrays={"values": np.array([number])}, texts={"own": name})
     artifact = read_artifact(tmp_path / folder, stage="scores")
-    assert artifact.tables["dropped"]["id"].to_list() == [folder]
+    assert artifact.texts == {"own": folder} and artifact.arrays["values"].tolist() == [0]
 
 
 def test_a_folder_whose_name_reads_as_a_pattern_is_read_where_nothing_matches_it(
     tmp_path: Path,
 ) -> None:
-    artifact = write(tmp_path / "run[1]")
-    assert artifact.tables["dropped"]["id"].to_list() == ["a", "b"]
+    assert write(tmp_path / "run[1]").texts == {"examples.jsonl": '{"id": "é"}\n'}
 
 
-def test_a_table_is_parsed_from_the_bytes_that_were_hashed(
+def test_a_text_is_that_of_the_bytes_that_were_hashed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "scores")
-    path = tmp_path / "scores" / "dropped.parquet"
+    path = tmp_path / "scores" / "examples.jsonl"
     read = Path.read_bytes
 
     def read_then_exchange(self: Path) -> bytes:
         content = read(self)
         if self == path:
-            pl.DataFrame({"id": ["another"]}).write_parquet(path)
+            path.write_text("another")
         return content
 
     monkeypatch.setattr(Path, "read_bytes", read_then_exchange)
     artifact = read_artifact(tmp_path / "scores", stage="scores")
-    assert artifact.tables["dropped"]["id"].to_list() == ["a", "b"]
+    assert artifact.texts == {"examples.jsonl": '{"id": "é"}\n'}
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2"])
+def test_arrays_of_types_that_numpy_lacks_are_refused(tmp_path: Path, dtype: str) -> None:
+    """They are none of ours, whatever hash they have."""
+    folder = tmp_path / "x"
+    write(folder, arrays={"values": np.arange(4, dtype=np.uint16)})
+    path = folder / "arrays.safetensors"
+    size = {"BF16": 2}.get(dtype, 1)
+    header = {"values": {"dtype": dtype, "shape": [8 // size], "data_offsets": [0, 8]}}
+    stated = json.dumps(header).encode()
+    path.write_bytes(len(stated).to_bytes(8, "little") + stated + bytes(8))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["files"]["arrays.safetensors"] = hashlib.sha256(path.read_bytes()).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match=f"holds 'values' as {dtype}, which no stage"):
+        read_artifact(folder, stage="scores")
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "a\0b", "../x", ""])
+def test_a_manifest_that_names_no_file_of_its_folder_is_refused(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "x")
+    path = tmp_path / "x" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = "0"
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(ArtifactError, match="names files outside its folder|is missing"):
+        read_artifact(tmp_path / "x", stage="scores")
 
 
 def test_an_array_that_was_written_to_after_its_hash_was_checked_is_refused(

@@ -35,6 +35,13 @@ def test_the_number_of_edges_is_the_published_one(architecture: Graph, num_edges
     assert architecture.edge_source.shape == architecture.edge_destination.shape == (num_edges,)
 
 
+def test_the_last_edge_of_the_largest_graph_is_named_at_once() -> None:
+    largest = graph(255, 255)
+    assert largest.edge_name(-1) == largest.edge_name(largest.num_edges - 1) == "m254->logits"
+    assert largest.edge_name(0) == "input->a0.h0<q>"
+    assert not {"edge_source", "edge_destination"} & vars(largest).keys()
+
+
 def test_the_edges_of_one_layer_are_in_the_order_written_by_hand() -> None:
     small = graph(1, 2, 1)
     assert [small.source_name(s) for s in range(small.num_sources)] == [

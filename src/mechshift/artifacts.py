@@ -20,12 +20,11 @@ The inputs of a stage are named by `artifact_hash`, so a change upstream is noti
 import hashlib
 import json
 import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
-from io import BytesIO
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -37,7 +36,7 @@ from safetensors.numpy import save_file
 
 from mechshift.disk import disk_refusal, move_into_place, partial_folder, write_text
 from mechshift.errors import ArtifactError
-from mechshift.input_files import as_declared, read_json
+from mechshift.input_files import as_declared, is_file_name, read_json
 
 FORMAT_VERSION = 2
 """Raised when a folder written before could no longer be read as it was meant."""
@@ -75,11 +74,10 @@ class Artifact:
 
     folder: Path
     manifest: Manifest
-    arrays: Mapping[str, np.ndarray]
+    arrays: "StoredArrays"
     """By name; each is read from the disk when it is asked for, and not kept."""
-    tables: Mapping[str, pl.DataFrame]
     texts: Mapping[str, str]
-    """By file name, suffix included."""
+    """By file name, suffix included; tables are for users alone, and no stage reads one."""
 
 
 def write_artifact(
@@ -167,30 +165,21 @@ def read_artifact(folder: Path, *, stage: str) -> Artifact:
             f"{folder} was written by stage '{manifest.stage}', not '{stage}';"
             f" give the folder of '{stage}'."
         )
-    # Tables and texts are parsed from the bytes that were hashed. A path is not handed on: to some
-    # readers it is a pattern (polars), and `r[1]` would read what lies in `r1`.
-    contents = {
-        name: _checked_bytes(folder, name, expected)
-        for name, expected in manifest.files.items()
-        if name != ARRAYS_NAME
-    }
+    texts: dict[str, bytes] = {}
+    for name, expected in manifest.files.items():
+        if name.endswith(TABLE_SUFFIX):
+            _check_file(folder, name, expected)
+        elif name != ARRAYS_NAME:
+            texts[name] = _checked_bytes(folder, name, expected)
     try:
         return Artifact(
             folder=folder,
             manifest=manifest,
-            arrays=_StoredArrays(folder, manifest.files.get(ARRAYS_NAME)),
-            tables={
-                name.removesuffix(TABLE_SUFFIX): pl.read_parquet(BytesIO(content))
-                for name, content in contents.items()
-                if name.endswith(TABLE_SUFFIX)
-            },
-            texts={
-                name: content.decode("utf-8")
-                for name, content in contents.items()
-                if not name.endswith(TABLE_SUFFIX)
-            },
+            arrays=StoredArrays(folder, manifest.files.get(ARRAYS_NAME)),
+            # From the bytes that were hashed.
+            texts={name: content.decode("utf-8") for name, content in texts.items()},
         )
-    except (SafetensorError, pl.exceptions.PolarsError, UnicodeDecodeError) as error:
+    except (SafetensorError, UnicodeDecodeError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ArtifactError(
             f"{folder} holds what its manifest says, and is damaged all the same ({reason:.200});"
@@ -258,7 +247,7 @@ def read_manifest(folder: Path) -> Manifest:
     manifest: Manifest = as_declared(
         content, Manifest, where=str(path), error=ArtifactError, advice=advice
     )
-    outside = [name for name in manifest.files if Path(name).name != name]
+    outside = [name for name in manifest.files if not is_file_name(name)]
     if outside:
         raise ArtifactError(f"{path} names files outside its folder: {outside[0]!r:.60}.")
     return manifest
@@ -284,7 +273,7 @@ def setting_in(manifest: Manifest, folder: Path, key: str, declared: Any) -> Any
     )
 
 
-class _StoredArrays(Mapping[str, np.ndarray]):
+class StoredArrays(Mapping[str, np.ndarray]):
     """The arrays of one safetensors file; per-example edge scores can be larger than memory.
 
     The file is hashed once, and an array is read when it is asked for: one that was written to in
@@ -300,18 +289,26 @@ class _StoredArrays(Mapping[str, np.ndarray]):
             self._state = _file_state(self._path)
             with safe_open(self._path, framework="numpy") as file:
                 self._names = tuple(sorted(file.keys()))
+                _check_types(folder, {n: file.get_slice(n).get_dtype() for n in self._names})
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name not in self._names:
             raise KeyError(f"no array '{name}'; there are: {', '.join(self._names) or 'none'}.")
+        return self.read([name])[name]
+
+    def read(self, names: Iterable[str]) -> dict[str, np.ndarray]:
+        """Several arrays at once: each opening of the file reads the names of all."""
+        wanted = list(names)
+        if not wanted:
+            return {}
         with safe_open(self._path, framework="numpy") as file:
-            array = file.get_tensor(name)
+            arrays = {name: file.get_tensor(name) for name in wanted}
         if _file_state(self._path) != self._state:
             raise ArtifactError(
                 f"{self._path} was written to while it was being read; let the other process end,"
                 " then run again."
             )
-        return array
+        return arrays
 
     def __contains__(self, name: object) -> bool:
         return name in self._names  # a mapping's own way to tell would read the array
@@ -321,6 +318,22 @@ class _StoredArrays(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._names)
+
+
+def _check_types(folder: Path, types: Mapping[str, str]) -> None:
+    for name, stored in types.items():
+        if stored not in _STORED_TYPES:
+            raise ArtifactError(
+                f"{folder} holds '{name:.60}' as {stored}, which no stage of mechshift writes;"
+                " delete it and run again."
+            )
+
+
+_STORED_TYPES = (
+    *("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"),
+    *("F16", "F32", "F64", "C64"),
+)
+"""What safetensors calls the types that NumPy has, too."""
 
 
 def _made_from(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:

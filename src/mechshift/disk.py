@@ -17,10 +17,18 @@ def write_text(path: Path, text: str) -> None:
     path.write_bytes(text.encode("utf-8"))
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file, in place of an earlier one, that is whole once it has its name."""
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file, in place of an earlier one, that is whole once it has its name.
+
+    Args:
+        path: where; the folder is there.
+        content: bytes, or a text for `write_text`.
+    """
     partial = path.with_name(f".{path.name}.partial")
-    write_text(partial, text)
+    if isinstance(content, str):
+        write_text(partial, content)
+    else:
+        partial.write_bytes(content)
     flush(partial)
     partial.replace(path)
     flush(path.parent)

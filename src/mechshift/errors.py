@@ -4,9 +4,19 @@ Every message is one line that says what is wrong, with which values, where, and
 The command line turns any of these into exit status 2.
 """
 
+MAX_MESSAGE = 2_000
+"""Letters of a message: what a file or a model says may be of any length."""
+
 
 class MechshiftError(Exception):
     """Something the user can mend; the root of every error that mechshift raises on purpose."""
+
+    def __str__(self) -> str:
+        """One line that steers no terminal, whatever is quoted in it."""
+        text = super().__str__()
+        if len(text) > MAX_MESSAGE:
+            text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 :]}"
+        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class ConfigError(MechshiftError):

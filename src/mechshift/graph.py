@@ -16,6 +16,7 @@ Edges are integers. Names are made only when somebody reads them.
 
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from typing import SupportsIndex
 
 import numpy as np
@@ -147,30 +148,59 @@ class Graph:
         starts = np.repeat(self.edge_offset[:-1], self.num_parents)
         return (np.arange(self.num_edges) - starts).astype(np.int32)
 
+    @cached_property
+    def source_names(self) -> tuple[str, ...]:
+        """The name of each source."""
+        heads = range(self.num_heads)
+        return (
+            "input",
+            *(
+                name
+                for layer in range(self.num_layers)
+                for name in (*(f"a{layer}.h{head}" for head in heads), f"m{layer}")
+            ),
+        )
+
+    @cached_property
+    def destination_names(self) -> tuple[str, ...]:
+        """The name of each destination."""
+        numbers = (self.num_heads, self.num_key_value_groups, self.num_key_value_groups)
+        inputs = [
+            f"h{head}<{kind}>"
+            for kind, number in zip(KIND_NAMES, numbers, strict=False)
+            for head in range(number)
+        ]
+        layers = range(self.num_layers)
+        return (
+            *(
+                name
+                for layer in layers
+                for name in (*(f"a{layer}.{one}" for one in inputs), f"m{layer}")
+            ),
+            "logits",
+        )
+
     def source_name(self, source: SupportsIndex) -> str:
-        layer, head = self.source_layer[source], self.source_head[source]
-        if layer < 0:
-            return "input"
-        return f"m{layer}" if head < 0 else f"a{layer}.h{head}"
+        return self.source_names[source]
 
     def destination_name(self, destination: SupportsIndex) -> str:
-        kind = self.destination_kind[destination]
-        layer, head = self.destination_layer[destination], self.destination_head[destination]
-        if kind == LOGITS:
-            return "logits"
-        return f"m{layer}" if kind == MLP else f"a{layer}.h{head}<{KIND_NAMES[kind]}>"
+        return self.destination_names[destination]
 
     def edge_name(self, edge: SupportsIndex) -> str:
-        source, destination = self.edge_source[edge], self.edge_destination[edge]
-        return f"{self.source_name(source)}->{self.destination_name(destination)}"
+        """Without the arrays of all edges: of a file's graph, only a message may need a name."""
+        at = index(edge)
+        at = at + self.num_edges if at < 0 else at
+        destination = int(np.searchsorted(self.edge_offset, at, side="right")) - 1
+        source = at - int(self.edge_offset[destination])
+        return f"{self.source_names[source]}->{self.destination_names[destination]}"
 
     @cached_property
     def _source_index(self) -> dict[str, int]:
-        return {self.source_name(source): source for source in range(self.num_sources)}
+        return {name: source for source, name in enumerate(self.source_names)}
 
     @cached_property
     def _destination_index(self) -> dict[str, int]:
-        return {self.destination_name(d): d for d in range(self.num_destinations)}
+        return {name: number for number, name in enumerate(self.destination_names)}
 
     def edge_index(self, name: str) -> int:
         """The index of an edge written as `a0.h1->m2` or `input->a1.h0<q>`.

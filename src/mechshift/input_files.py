@@ -11,6 +11,7 @@ A refusal is one line that names the file, the key, and what was expected there.
 
 import dataclasses
 import json
+import os
 import re
 import stat
 from collections import Counter
@@ -49,6 +50,11 @@ def check_regular(path: Path, max_bytes: int, *, error: type[MechshiftError]) ->
             f"cannot read {path}: it has {found.st_size:,} bytes, and at most {max_bytes:,} are"
             " read."
         )
+
+
+def is_file_name(name: str) -> bool:
+    """Whether a name that a file states can be that of a file in the same folder."""
+    return Path(name).name == name and "\0" not in name and len(os.fsencode(name)) < 256
 
 
 def read_bytes(path: Path, max_bytes: int, *, error: type[MechshiftError]) -> bytes:

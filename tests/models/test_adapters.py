@@ -164,6 +164,36 @@ def test_an_adapter_of_another_class_is_refused_in_one_line(base, model_folder, 
     assert "\n" not in str(caught.value)
 
 
+def test_an_adapter_that_names_a_module_to_import_is_refused_before_it_is(
+    base, lora_folder, tmp_path, monkeypatch
+):
+    """As peft does for an adapter that was trained with Megatron."""
+    (tmp_path / "evil_module.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.syspath_prepend(tmp_path)
+    adapter = lora_folder(base)
+    path = adapter / "adapter_config.json"
+    settings = json.loads(path.read_text())
+    named = {"megatron_core": "evil_module", "megatron_config": {"hidden_size": 8}}
+    path.write_text(json.dumps(settings | named))
+    with pytest.raises(ModelError, match="cannot merge .*: it was trained with Megatron"):
+        loaded(base, adapter)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [("r", 1.5), ("r", "x"), ("lora_alpha", []), ("target_modules", 7), ("peft_type", {})],
+)
+def test_an_adapter_whose_settings_are_of_odd_types_is_refused_in_one_line(
+    base, lora_folder, setting, value
+):
+    adapter = lora_folder(base)
+    path = adapter / "adapter_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {setting: value}))
+    with pytest.raises(ModelError, match="cannot merge .*adapter into "):
+        loaded(base, adapter)
+
+
 def test_an_adapter_that_adds_to_the_text_is_refused(base, lora_folder):
     adapter = lora_folder(base)
     settings = {"peft_type": "PROMPT_TUNING", "task_type": "CAUSAL_LM", "num_virtual_tokens": 2}

@@ -5,7 +5,8 @@ import json
 import pytest
 
 from mechshift.errors import ModelError
-from mechshift.models import read_shape
+from mechshift.models import ModelSource, read_shape
+from mechshift.models.folders import local_folder, resolve_folder, weight_files
 from mechshift.models.loading import load_language_model
 from mechshift.models.tokenizers import read_tokenizer, tokenizer_from_parent
 
@@ -68,7 +69,11 @@ def test_a_config_names_file_key_and_what_was_expected(model_folder):
     for key, value, said in [
         ("architectures", "3", "config.json: architectures: expected `array | null`, got `int`"),
         ("mask_token_id", "1.5", "config.json: mask_token_id: expected `int | null`, got `float`"),
-        ("num_attention_heads", "0", "config.json: num_attention_heads must be at least 1, not 0"),
+        (
+            "num_attention_heads",
+            "0",
+            "config.json: num_attention_heads must lie between 1 and 67,108,864, not 0",
+        ),
         (
             "rms_norm_eps",
             '"x"',
@@ -79,6 +84,53 @@ def test_a_config_names_file_key_and_what_was_expected(model_folder):
         path.write_bytes(text)
         with pytest.raises(ModelError, match=said):
             load_language_model(folder, **MDM)
+
+
+@pytest.mark.parametrize("architecture", ["qwen2", "gpt2"])
+def test_sizes_beyond_any_models_are_refused_before_a_class_makes_lists_of_them(
+    model_folder, architecture
+):
+    folder = model_folder(architecture=architecture)
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    layers = "n_layer" if architecture == "gpt2" else "num_hidden_layers"
+    for size, said in (
+        (10**25, rf"{layers} must lie between 1 and 4,096, not 1000000"),
+        (4_097, rf"{layers} must lie between 1 and 4,096, not 4097"),
+        (4_000, r"config.json says 4,000 layers, and its weights are \d+ tensors"),
+    ):
+        path.write_text(json.dumps(config | {layers: size, "layer_types": None}))
+        with pytest.raises(ModelError, match=said):
+            load_language_model(folder, **MDM)
+
+
+@pytest.mark.parametrize("name", ["num_experts", "num_experts_per_tok", "moe_intermediate_size"])
+def test_sizes_of_a_mixture_are_whole_numbers(model_folder, name):
+    folder = model_folder(architecture="qwen3_moe")
+    path = folder / "config.json"
+    config = json.loads(path.read_text())
+    for size in (1.5, 0, -1, "4", True, 10**12):
+        path.write_text(json.dumps(config | {name: size}))
+        with pytest.raises(ModelError, match=f"config.json: {name} must lie between 1 and"):
+            read_shape(folder)
+
+
+NO_FILES = ["../model.safetensors", "/etc/passwd", "x" * 5_000, "a\0b", "", ".", "\n"]
+
+
+@pytest.mark.parametrize("name", NO_FILES)
+def test_an_index_that_names_no_file_of_its_folder_is_refused(tmp_path, name):
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"w": name}}))
+    check(lambda: weight_files(tmp_path), name)
+    with pytest.raises(ModelError, match=r"index.json names .*(no file in its folder|missing)"):
+        weight_files(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["x" * 5_000, "a\0b", "~nobody-of-this-name/x", "\ud800", "a\nb"])
+def test_a_path_that_can_be_no_folders_is_refused(path):
+    with pytest.raises(ModelError, match="is neither a folder nor a hub id"):
+        resolve_folder(path, None)
+    assert local_folder(ModelSource(path=path), "config.json") is None
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,6 @@
-"""A training that is killed, and gone on with by the same command."""
+"""A training that was stopped, and what may have become of its folder before it goes on."""
 
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -12,19 +8,6 @@ import pytest
 from mechshift.errors import PosttrainingError
 from mechshift.posttraining import PosttrainConfig, posttrain
 from mechshift.posttraining.trainer import Trainer
-
-COMMAND = """
-import sys
-from pathlib import Path
-
-import torch
-
-from mechshift.posttraining import PosttrainConfig, posttrain
-
-torch.set_num_threads(1)
-config = PosttrainConfig(**eval(sys.argv[3]))
-posttrain(Path(sys.argv[1]), parent=sys.argv[2], config=config, quiet=True)
-"""
 
 
 @pytest.fixture
@@ -47,49 +30,12 @@ def settings(**overrides):
     ) | dict(overrides)
 
 
-LONG = settings(num_steps=200, state_every=4, evaluate_every=50)
-
-
 def contents(folder):
     return {
         str(path.relative_to(folder)): path.read_bytes()
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
-
-
-def start(out, parent):
-    words = [sys.executable, "-c", COMMAND, str(out), str(parent), repr(LONG)]
-    return subprocess.Popen(words)
-
-
-def kill_after(process, num_states, folder):
-    """Kill a training without warning, once so many states were written."""
-    seen = set()
-    deadline = time.monotonic() + 120
-    while len(seen) < num_states and process.poll() is None and time.monotonic() < deadline:
-        seen |= {path.name for path in folder.glob("state/state-*")}
-        time.sleep(0.002)
-    process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "it had ended by itself"
-    assert len(seen) >= num_states
-
-
-def test_a_training_killed_twice_ends_with_the_bytes_of_one_that_was_not(parent, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    untouched = start(whole, parent)
-    for _ in range(2):
-        kill_after(start(out, parent), 3, tmp_path / "out.partial")
-        assert not out.exists()
-    assert start(out, parent).wait() == 0
-    assert untouched.wait() == 0
-    assert contents(out) == contents(whole)
-    assert not (tmp_path / "out.partial").exists()
-    names = set(contents(out))
-    assert {
-        f"checkpoints/step-{step:06d}/model.safetensors" for step in (5, 10, 20, 40, 80)
-    } <= names
-    assert not any(name.startswith("state") or name.endswith((".bin", ".pt")) for name in names)
 
 
 @pytest.fixture

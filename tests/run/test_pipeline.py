@@ -1,10 +1,5 @@
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -352,27 +347,6 @@ def test_stage_by_stage_gives_the_same_bytes_as_all_at_once(small_run, small, tm
     assert main(["compare", run, *options["comparison"], "--quiet"]) == 0
     assert main(["report", run]) == 0
     assert files_of(tmp_path / "run") == files_of(small_run)
-
-
-def test_a_run_that_was_killed_goes_on_and_ends_with_the_same_bytes(small_run, tmp_path):
-    run = tmp_path / "run"
-    command = [sys.executable, "-c", "from mechshift.cli.main import main; main()"]
-    process = subprocess.Popen(
-        [*command, "run", str(run), *WORDS],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    first_chunk = run / "scores" / "ioi" / "arm.chunks" / "000000-000003" / "manifest.json"
-    deadline = time.monotonic() + 120
-    while not first_chunk.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    finished = set(files_of(run))
-    assert not any(name.startswith("report/") for name in finished)
-    assert main(["run", str(run), *WORDS]) == 0
-    assert files_of(run) == files_of(small_run)
 
 
 def test_other_settings_in_the_same_folder_are_refused_and_nothing_is_lost(small_run, small):

@@ -1,4 +1,5 @@
 import json
+import math
 from dataclasses import asdict
 from importlib.resources import as_file, files
 
@@ -115,6 +116,7 @@ def test_what_cannot_change_a_faithfulness_is_not_in_its_manifest():
             lambda: AttributionSettings(method="exact", edges_per_pass=0),
             "edges_per_pass must be at least 1, not 0",
         ),
+        (lambda: EvaluationSettings(fractions=(0.1, math.nan)), r"must lie in \(0, 1\], not"),
         (lambda: EvaluationSettings(fractions=(0.0, 0.5)), r"must lie in \(0, 1\], not \(0.0, 0.5"),
         (lambda: EvaluationSettings(batch_size=0), "batch_size must be at least 1, not 0"),
         (lambda: EvaluationSettings(num_random=-1), "num_random at most 1,000,000, not -1 and 0"),

@@ -1,12 +1,7 @@
 """A run in shards of examples, on the embedded pair, beside the same scores of single examples."""
 
 import hashlib
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -117,31 +112,6 @@ def test_an_export_holds_the_means_over_examples(sharded, by_example, tmp_path):
         read_scores(scores_folder(run, TASK, "mdm")).mean() for run in (sharded, by_example)
     )
     np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
-
-
-def test_scoring_that_was_killed_goes_on_and_ends_with_the_same_bytes(sharded, tmp_path):
-    run = tmp_path / "run"
-    shutil.copytree(sharded / "pool", run / "pool")
-    command = "from mechshift.cli.main import main; main()"
-    process = subprocess.Popen(
-        [sys.executable, "-c", command, "attribute", str(run), *WORDS, "--device", "cpu"],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    # A chunk of 6 examples is rounded up to two shards of 4.
-    first_chunk = run / "scores" / TASK / "arm.chunks" / "000000-000007" / "manifest.json"
-    deadline = time.monotonic() + 120
-    while not first_chunk.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
-    assert not scores_folder(run, TASK, "mdm").exists()
-    assert main(["attribute", str(run), *WORDS, "--device", "cpu", "--quiet"]) == 0
-    for kind in KINDS:
-        folders = (scores_folder(one, TASK, kind) for one in (run, sharded))
-        left, right = map(hashes_of, folders)
-        assert left == right
 
 
 def test_shards_of_another_size_are_refused_in_the_same_folder(sharded, capsys):

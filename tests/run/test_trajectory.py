@@ -1,10 +1,5 @@
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import polars as pl
 import pytest
@@ -125,26 +120,6 @@ def test_the_control_begins_as_its_parent_and_never_reads_from_the_right(run):
     for step in (0, 100, 1600):
         assert numbers(run, "control", step)["right-to-left share"] == (0.0, 0.0, 0.0)
     assert numbers(run, "diffusion", 0)["right-to-left share"][1] > 0
-
-
-def test_a_call_that_was_killed_goes_on_and_ends_with_the_same_bytes(run, words, tmp_path):
-    again = tmp_path / "run"
-    process = subprocess.Popen(
-        [sys.executable, "-c", "from mechshift.cli.main import main; main()"]
-        + ["trajectory", str(again), *words],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    first, last = (again / "points" / TASK / name / "manifest.json" for name in ("arm-full", "mdm"))
-    deadline = time.monotonic() + 120
-    while not first.exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the call ended before it could be killed"
-    assert first.exists() and not last.exists()
-    assert main(["trajectory", str(again), *words]) == 0
-    assert files_of(again) == files_of(run)
 
 
 def test_a_measured_checkpoint_needs_neither_its_weights_loaded_nor_its_scores(

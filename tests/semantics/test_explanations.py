@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from mechshift.errors import SemanticsError
 from mechshift.semantics.explanations import (
@@ -259,9 +260,33 @@ def test_a_model_that_cannot_be_loaded_is_refused_without_running_its_code(tmp_p
         json.dumps({"model_type": "dream", "auto_map": {"AutoModelForCausalLM": "evil.Model"}})
     )
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    save_file({"w": torch.zeros(1)}, tmp_path / "model.safetensors")
     with pytest.raises(SemanticsError, match="to explain neurons: .*stock transformers model"):
         load_local_model(tmp_path)
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("num_hidden_layers", 10**25, "num_hidden_layers must lie between 1 and 4,096"),
+        ("num_hidden_layers", 4_000, "says 4,000 layers, and its weights are 27 tensors"),
+        ("pad_token_id", "x", "Validation error for field 'pad_token_id'"),
+        ("pad_token_id", 1e30, "pad_token_id"),
+        ("vocab_size", 99, "size mismatch|ignore_mismatched_sizes"),
+        ("quantization_config", 7, "to explain neurons"),
+    ],
+)
+def test_a_config_that_no_class_can_read_is_one_line(tmp_path, capfd, setting, value, said):
+    source = random_language_model("qwen2")
+    source.module.save_pretrained(tmp_path)
+    source.tokenizer.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {setting: value}))
+    capfd.readouterr()
+    with pytest.raises(SemanticsError, match=said):
+        load_local_model(tmp_path)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_an_adapter_is_not_attached_to_the_model_that_explains(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 
 import pytest
 
@@ -72,7 +73,10 @@ def test_a_bad_example_is_named_by_its_place(examples, message):
 
 
 def test_names_that_cannot_be_folders_or_are_taken_are_refused():
-    with pytest.raises(TaskError, match="a task cannot be called '../up'"):
-        make_task("../up", EXAMPLES)
+    for name in ("../up", "x" * 101, ".hid", "a b", "\udcff", "\n", ""):
+        with pytest.raises(
+            TaskError, match=f"a task cannot be called {re.escape(repr(name)[:50])}"
+        ):
+            make_task(name, EXAMPLES)
     with pytest.raises(TaskError, match="called 'ioi', as one that mechshift knows"):
         load_tasks([make_task("ioi", EXAMPLES)])

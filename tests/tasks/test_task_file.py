@@ -361,6 +361,14 @@ def test_a_file_without_examples_is_refused(tmp_path, text):
     assert str(refusal.value) == f"{path} holds no examples; write one JSON object per line."
 
 
+@pytest.mark.parametrize("name", [".hid", ".", "x" * 101, "h\udcff", "\x1b[31m", "a\nb"])
+def test_a_file_whose_name_cannot_be_a_folders_is_refused(tmp_path, name):
+    path = tmp_path / f"{name}.jsonl"
+    path.write_text("{}")
+    with pytest.raises(TaskError, match="a task cannot be called .*; rename the file"):
+        load_task(str(path))
+
+
 def test_a_file_that_cannot_be_read_is_refused_with_the_reason(tmp_path):
     with pytest.raises(TaskError) as refusal:
         load_task_file(tmp_path / "none.jsonl")

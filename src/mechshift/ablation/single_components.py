@@ -53,7 +53,7 @@ class SingleAblations:
 
     def names(self) -> list[str]:
         """Of the components, such as `a0.h1` and `m2`."""
-        return [self.graph.source_name(source) for source in range(1, self.graph.num_sources)]
+        return list(self.graph.source_names[1:])
 
 
 def ablate_single_components(

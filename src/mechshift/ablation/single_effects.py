@@ -35,7 +35,7 @@ class SingleEffects:
 
     def names(self) -> list[str]:
         """Of the components."""
-        return [self.graph.source_name(source) for source in range(1, self.graph.num_sources)]
+        return list(self.graph.source_names[1:])
 
 
 def compare_single_ablations(

@@ -90,7 +90,7 @@ def mask_jaccard(
 
 def node_names(graph: Graph) -> list[str]:
     """Names in node order."""
-    return [*(graph.source_name(source) for source in range(graph.num_sources)), "logits"]
+    return [*graph.source_names, "logits"]
 
 
 def node_scores(

@@ -13,7 +13,7 @@ from pathlib import Path
 from transformers import PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError
-from mechshift.models.folders import ModelSource, check_no_adapter, local_folder
+from mechshift.models.folders import ModelSource, check_no_adapter, folder_at, local_folder
 from mechshift.models.language_model import LanguageModel
 from mechshift.models.loading import load_language_model
 from mechshift.models.published import (
@@ -89,7 +89,7 @@ def pair_shape(entry: PairEntry) -> PairShape:
     with ExitStack() as stack:
         located = on_this_machine(entry, stack)
         for source in (located.arm, located.mdm):
-            if (folder := Path(source.path).expanduser()).is_dir():
+            if (folder := folder_at(source.path)) is not None:
                 check_no_adapter(folder)
         folders = [local_folder(source, "config.json") for source in (located.arm, located.mdm)]
         shapes = [None if folder is None else read_shape(folder) for folder in folders]

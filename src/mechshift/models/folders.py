@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from msgspec import Struct
 
 from mechshift.errors import ModelError
-from mechshift.input_files import MAX_SHOWN, as_declared, read_json
+from mechshift.input_files import MAX_SHOWN, as_declared, is_file_name, read_json
 from mechshift.models.fetched import fetched_folder
 
 DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
@@ -66,9 +66,9 @@ def resolve_folder(path: str, revision: str | None) -> Path:
         ModelError: neither a folder nor a hub id, the download failed, or a model that
             `mechshift pairs get` has not fetched yet.
     """
-    folder, fetched = Path(path).expanduser(), fetched_folder(path)
+    folder, fetched = folder_at(path), fetched_folder(path)
     # A run of `smollm2` may well be called so, and is not the model.
-    if folder.is_dir() and (fetched is None or (folder / "config.json").is_file()):
+    if folder is not None and (fetched is None or (folder / "config.json").is_file()):
         return folder
     if fetched is not None:
         if not fetched.is_dir():
@@ -88,6 +88,15 @@ def resolve_folder(path: str, revision: str | None) -> Path:
         ) from error
 
 
+def folder_at(path: str) -> Path | None:
+    """The folder of this path on this machine; None: there is none, or can be none."""
+    try:
+        folder = Path(path).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long; NUL; the home of nobody
+        return None
+
+
 def hub_commit(folder: Path) -> str | None:
     """The commit that a folder of the hub's cache holds; None: any other folder."""
     commit = folder.name
@@ -102,8 +111,8 @@ def local_folder(source: ModelSource, name: str) -> Path | None:
 
     None: the file is neither in a folder of that path nor fetched nor in the hub's cache.
     """
-    folder = Path(source.path).expanduser()
-    if (folder / name).is_file():
+    folder = folder_at(source.path)
+    if folder is not None and (folder / name).is_file():
         return folder
     if (fetched := fetched_folder(source.path)) is not None:
         return fetched if (fetched / name).is_file() else None
@@ -183,6 +192,11 @@ def weight_files(folder: Path) -> list[Path]:
     if index.is_file():
         stated = read_json(index, _Index, error=ModelError, advice="save the model anew")
         names = sorted(set(stated.weight_map.values()))
+        if odd := [name for name in names if not is_file_name(name)]:
+            raise ModelError(
+                f"{index} names {odd[0]!r:.60}, which is no file in its folder; save the model"
+                " anew."
+            )
         if single.is_file() and names != [WEIGHTS]:
             raise ModelError(
                 f"{folder} holds two sets of weights, {WEIGHTS} and the {len(names)} files that"

@@ -14,7 +14,7 @@
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -73,18 +73,26 @@ IGNORED_CONFIG_KEYS = (
 )
 """Keys of config.json that would name another class or precision than the caller's."""
 
+LAYERS = ("num_hidden_layers", "n_layer")
+"""What classes call their number of layers."""
+
+MAX_LAYERS, MAX_SIZE = 2**12, 2**26
+"""More than any model has: of layers, and of any other size; a class makes a list of some."""
+
 SIZES = (
-    "num_hidden_layers",
+    *LAYERS,
     "num_attention_heads",
     "num_key_value_heads",
     "head_dim",
     "hidden_size",
     "intermediate_size",
     "vocab_size",
-    "n_layer",
     "n_head",
     "n_embd",
     "n_inner",
+    "num_experts",
+    "num_experts_per_tok",
+    "moe_intermediate_size",
 )
 """Settings that are whole numbers above 0 where they are given: a class divides by some of them."""
 
@@ -228,6 +236,7 @@ def _load_module(
     info: dict[str, Any]
     try:
         _check_stored(files, model_class)
+        check_depth(settings.to_dict(), files, str(folder))
         with without_reports():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
@@ -307,9 +316,7 @@ def stock_config(
         for name, value in checkpoint.translate(config).items()
         if name not in IGNORED_CONFIG_KEYS
     }
-    for name in SIZES:
-        if (size := settings.get(name, 1)) is not None and not (type(size) is int and size > 0):
-            raise ModelError(f"{where}/config.json: {name} must be at least 1, not {size!r:.60}.")
+    check_sizes(settings, where)
     try:
         with without_reports():
             return config_class.from_dict(settings)
@@ -317,6 +324,38 @@ def stock_config(
         raise ModelError(
             f"{where}/config.json is none of {config_class.__name__}: {first_line(error)}"
         ) from error
+
+
+def check_sizes(settings: dict[str, Any], where: str) -> None:
+    """Refuse sizes that no model has, before a class divides by them or makes a list of them.
+
+    Raises:
+        ModelError: one of `SIZES` is not a whole number from 1 up to what a model may have.
+    """
+    for name in SIZES:
+        size, most = settings.get(name), MAX_LAYERS if name in LAYERS else MAX_SIZE
+        if size is not None and not (type(size) is int and 0 < size <= most):
+            raise ModelError(
+                f"{where}/config.json: {name} must lie between 1 and {most:,}, not {size!r:.60}."
+            )
+
+
+def check_depth(settings: dict[str, Any], files: Sequence[Path], where: str) -> None:
+    """Refuse more layers than the weights can be of, since a class makes them one by one.
+
+    Raises:
+        ModelError: fewer tensors are stored than config.json has layers.
+    """
+    num_tensors = 0
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            num_tensors += len(file.keys())
+    layers = max((settings.get(name) or 0 for name in LAYERS), default=0)
+    if layers > num_tensors:
+        raise ModelError(
+            f"{where}/config.json says {layers:,} layers, and its weights are {num_tensors:,}"
+            " tensors; the two are not of one model."
+        )
 
 
 def _check_keys(folder: Path, model_class: type[PreTrainedModel], info: dict[str, Any]) -> None:

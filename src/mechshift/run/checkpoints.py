@@ -27,7 +27,7 @@ from mechshift.models.catalogue import (
     load_entry_mdm,
 )
 from mechshift.models.controls import ARM_CONTINUED, ARM_FULL, MDM_OTHER_SEED, control_name
-from mechshift.models.folders import resolve_folder, settings_hash, weights_hash
+from mechshift.models.folders import folder_at, resolve_folder, settings_hash, weights_hash
 from mechshift.topics.trajectory import (
     TRAINING_KINDS,
     Training,
@@ -240,8 +240,8 @@ def _check_no_copies(found: Iterable[Checkpoint]) -> None:
 
 
 def _folder(source: ModelSource, option: str) -> Path:
-    folder = Path(source.path).expanduser()
-    if not folder.is_dir():
+    folder = folder_at(source.path)
+    if folder is None:
         raise ModelError(
             f"{option} {source.path} is not a folder that a post-training wrote; a trajectory needs"
             " one that `mechshift posttrain --first-checkpoint` filled."

@@ -316,7 +316,7 @@ class EvaluationSettings:
     """Canvases per forward pass; changes time and memory, not results."""
 
     def __post_init__(self) -> None:
-        if not self.fractions or min(self.fractions) <= 0 or max(self.fractions) > 1:
+        if not self.fractions or not all(0 < fraction <= 1 for fraction in self.fractions):
             raise ConfigError(f"fractions must lie in (0, 1], not {self.fractions}.")
         if self.batch_size < 1:
             raise ConfigError(f"batch_size must be at least 1, not {self.batch_size}.")

@@ -121,7 +121,7 @@ def read_record(
             f"{folder} holds no {RECORD_VALUES}, so another version of mechshift wrote it; delete"
             " it and run its stage again."
         )
-    arrays = {name: artifact.arrays[name] for name in artifact.arrays if name not in in_file}
+    arrays = artifact.arrays.read(name for name in artifact.arrays if name not in in_file)
     in_file = [name for name in in_file if name in artifact.arrays]
     if in_file:
         # Of safetensors' readers only torch's maps a file instead of copying it.

@@ -21,7 +21,14 @@ from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokeni
 
 from mechshift.errors import ModelError, SemanticsError
 from mechshift.input_files import parse_json
-from mechshift.models.folders import check_no_adapter, resolve_folder
+from mechshift.models.folders import (
+    check_no_adapter,
+    first_line,
+    read_config,
+    resolve_folder,
+    weight_files,
+)
+from mechshift.models.loading import check_depth, check_sizes, without_reports
 from mechshift.models.tokenizers import read_tokenizer
 
 MAX_REPLY_BYTES = 2**20
@@ -175,17 +182,20 @@ def load_local_model(
     try:
         folder = resolve_folder(str(path), None)
         check_no_adapter(folder)  # which transformers would attach, or fetch another model for
+        config = read_config(folder)
+        check_sizes(config, str(folder))
     except ModelError as error:
         raise SemanticsError(f"cannot load '{path}' to explain neurons: {error}") from None
     try:
-        module = AutoModelForCausalLM.from_pretrained(
-            folder, trust_remote_code=False, use_safetensors=True, dtype="auto"
-        )
-    except (OSError, ValueError) as error:
-        line = str(error).strip().splitlines()[0]
+        check_depth(config, weight_files(folder), str(folder))
+        with without_reports():
+            module = AutoModelForCausalLM.from_pretrained(
+                folder, trust_remote_code=False, use_safetensors=True, dtype="auto"
+            )
+    except Exception as error:  # a class runs into whatever its settings lead to
         raise SemanticsError(
-            f"cannot load '{path}' to explain neurons: {line} Give the folder or hub name of a"
-            " stock transformers model with safetensors weights."
+            f"cannot load '{path}' to explain neurons: {first_line(error).removesuffix('.')}. Give"
+            " the folder or hub name of a stock transformers model with safetensors weights."
         ) from None
     return LocalModel(
         name=Path(path).name,

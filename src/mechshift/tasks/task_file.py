@@ -61,6 +61,8 @@ COMPANIONS = {
 }
 """Key to the keys that must be given with it."""
 
+MAX_NAME = 100
+"""Letters of a task's name, which is part of names of files."""
 MAX_LINES = 200_000
 """A run uses some hundreds of examples, and looks at all of them."""
 MANY_LINES = 5_000
@@ -161,6 +163,11 @@ def load_task_file(path: Path) -> TaskFile:
         TaskError: the file cannot be read or is larger than any that a run could use, or a line is
             not as the schema says.
     """
+    if path.name.startswith(".") or not path.stem.isprintable() or len(path.stem) > MAX_NAME:
+        raise TaskError(
+            f"a task cannot be called {path.stem!r:.60}: results are kept in a folder of its file's"
+            f" name; rename the file, with at most {MAX_NAME} letters and no dot before them."
+        )
     lines = read_lines(path, MAX_BYTES, MAX_LINE_BYTES, error=TaskError)
     return _checked(path.stem, path, lines)
 
@@ -179,10 +186,10 @@ def make_task(name: str, examples: Iterable[Example | Mapping[str, Any]]) -> Tas
     Raises:
         TaskError: no examples, or one that is not as the schema says, by its place.
     """
-    if not re.fullmatch(r"[\w-][\w.-]*", name):
+    if not re.fullmatch(r"[\w-][\w.-]*", name) or len(name) > MAX_NAME:
         raise TaskError(
             f"a task cannot be called {name!r:.60}: results are kept in a folder of its name; use"
-            " letters, digits, '_', '.' and '-'."
+            f" letters, digits, '_', '.' and '-', {MAX_NAME} of them at most."
         )
     return _checked(name, None, enumerate(map(_as_line, examples), start=1))
 
@@ -227,6 +234,7 @@ def _checked(name: str, path: Path | None, lines: Iterable[tuple[int, bytes]]) -
             )
         first_line[example.id] = number
         read.append(one)
+    del first_line  # of a large file, as much memory as its texts
     if not read:
         how = "give it some" if path is None else "write one JSON object per line"
         raise TaskError(f"{where} holds no examples; {how}.")
@@ -278,6 +286,7 @@ def _clustered(lines: Sequence[_Line]) -> tuple[tuple[int, Split, Example], ...]
                 f"line {line.number}: its text and target are those of line {known.number}; delete"
                 " one of the two, since a copy is no further example."
             )
+    del first
     # Lines that share a text, and then all that share a cluster with one of them, are joined: names
     # and texts are the nodes of a graph, and lines its edges.
     names = sorted({line.cluster for line in lines})
@@ -306,7 +315,10 @@ def _clustered(lines: Sequence[_Line]) -> tuple[tuple[int, Split, Example], ...]
         (
             line.number,
             splits.get(cluster) or _split_of(cluster),
-            replace(line.example, cluster=cluster),
+            # Mostly itself: a second copy of all examples would take as much memory as the first.
+            line.example
+            if line.example.cluster == cluster
+            else replace(line.example, cluster=cluster),
         )
         for line, cluster in zip(lines, clusters, strict=True)
     )
@@ -359,7 +371,8 @@ def _read_line(line: bytes, task: str, where: str, number: int) -> _Line:
             example=Example(
                 id=f"{task}/{number}" if fields.id is UNSET else str(fields.id),
                 task=task,
-                spans=_spans(fields),
+                spans=_spans(fields) or _NOTHING,
+                facts=_NOTHING,
                 cluster="" if fields.cluster is UNSET else str(fields.cluster),
                 template="" if fields.template is UNSET else str(fields.template),
                 **given,
@@ -367,6 +380,10 @@ def _read_line(line: bytes, task: str, where: str, number: int) -> _Line:
         )
     except TaskError as error:
         raise TaskError(f"{where}: {error}") from None
+
+
+_NOTHING: dict[str, Any] = {}
+"""Of all examples together; a dictionary for each would be a tenth of what they take."""
 
 
 def _spans(fields: _Fields) -> dict[str, tuple[int, int]]:

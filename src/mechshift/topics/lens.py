@@ -160,7 +160,7 @@ def lens_heatmap_table(arm: LensProfile, mdm: LensProfile) -> pl.DataFrame:
     """One row per model, step and place; places are levels, `output`, and components."""
     parts = []
     for model, profile in _same_kind(arm, mdm).items():
-        sources = [profile.graph.source_name(s) for s in range(profile.graph.num_sources)]
+        sources = list(profile.graph.source_names)
         for kind, estimates, names in (
             ("level", profile.levels, level_names(profile)),
             ("component", profile.components, sources),
@@ -222,7 +222,7 @@ def _component_map(profile: LensProfile, model: str, step: int) -> Trace:
         array[step, 1:].reshape(graph.num_layers, graph.num_heads + 1)
         for array in (components.value, components.low, components.high)
     )
-    names = [graph.source_name(source) for source in range(1, graph.num_sources)]
+    names = list(graph.source_names[1:])
     return heat_map(
         z=value,
         coloraxis="coloraxis",

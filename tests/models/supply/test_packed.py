@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from mechshift.errors import ModelError
@@ -170,6 +171,18 @@ def test_a_file_that_is_cut_short_or_of_another_kind_is_refused(trained, tmp_pat
     for broken in (path, other):
         with pytest.raises(ModelError, match=f"{broken.name} is no packed checkpoint: "):
             unpack_checkpoint(broken, parent, finished, tmp_path / "out")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float8_e5m2, torch.int8])
+def test_arrays_of_other_types_are_refused(trained, tmp_path, dtype):
+    """Also of those that NumPy does not have."""
+    parent, run, finished = trained
+    path, _ = pack_checkpoints(parent, run, tmp_path / "packed")
+    with safe_open(path, framework="pt") as file:
+        metadata, arrays = file.metadata(), {n: file.get_tensor(n) for n in file.keys()}
+    save_file(arrays | {"quanta": arrays["quanta"].to(dtype)}, path, metadata=metadata)
+    with pytest.raises(ModelError, match="is no packed checkpoint: its arrays are .*, not .*F32"):
+        unpack_checkpoint(path, parent, finished, tmp_path / "out")
 
 
 def test_a_payload_that_would_inflate_without_end_is_not_inflated():

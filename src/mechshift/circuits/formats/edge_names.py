@@ -18,8 +18,8 @@ def named_scores(
     graph: Graph, edges: Int[np.ndarray, " k"], scores: Float[np.ndarray, " k"]
 ) -> Iterator[list[tuple[str, float]]]:
     """Name and score of each edge, in chunks; a score keeps every bit as a Python float."""
-    source_names = [graph.source_name(source) for source in range(graph.num_sources)]
-    ends = [f"->{graph.destination_name(d)}" for d in range(graph.num_destinations)]
+    source_names = graph.source_names
+    ends = [f"->{name}" for name in graph.destination_names]
     for start in range(0, len(edges), CHUNK):
         chunk = edges[start : start + CHUNK]
         sources = graph.edge_source[chunk].tolist()
@@ -38,11 +38,11 @@ def scored_graph_named(
     """
     edges = _edges_named(graph, names)
     if len(edges) < graph.num_edges:
-        present = np.zeros(graph.num_edges, dtype=bool)
-        present[edges] = True
+        present = np.append(np.sort(edges), graph.num_edges)
+        first = np.argmax(present != np.arange(len(present)))
         raise CircuitError(
             f"{graph.num_edges - len(edges):,} of the graph's {graph.num_edges:,} edges are"
-            f" missing, the first being '{graph.edge_name(np.argmin(present))}'; scores of a graph"
+            f" missing, the first being '{graph.edge_name(first)}'; scores of a graph"
             " must name every edge."
         )
     _check_finite(names, scores)
@@ -79,11 +79,9 @@ def circuit_named(
 
 def _edges_named(graph: Graph, names: Sequence[str]) -> Int[np.ndarray, " k"]:
     """Index of each edge; one pass over the names, because there may be a million of them."""
-    sources = {graph.source_name(source): source for source in range(graph.num_sources)}
-    starts = {
-        graph.destination_name(d): (int(graph.edge_offset[d]), int(graph.num_parents[d]))
-        for d in range(graph.num_destinations)
-    }
+    sources = {name: source for source, name in enumerate(graph.source_names)}
+    places = zip(graph.edge_offset[:-1].tolist(), graph.num_parents.tolist(), strict=True)
+    starts = dict(zip(graph.destination_names, places, strict=True))
     edges = np.fromiter(_found(names, sources, starts), dtype=np.int64, count=len(names))
     unknown = np.flatnonzero(edges < 0)
     if len(unknown):

@@ -224,4 +224,4 @@ def _scores(edges: Mapping[str, _Edge]) -> Float[np.ndarray, " k"]:
 
 
 def _node_names(graph: Graph) -> list[str]:
-    return [*(graph.source_name(source) for source in range(graph.num_sources)), "logits"]
+    return [*graph.source_names, "logits"]

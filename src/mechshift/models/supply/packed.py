@@ -18,7 +18,8 @@ import hashlib
 import json
 import shutil
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,8 +28,9 @@ import numpy as np
 import torch
 from msgspec import Struct
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 
+from mechshift.disk import make_writable, write_whole
 from mechshift.errors import ModelError
 from mechshift.input_files import parse_json
 from mechshift.models.folders import first_line, weight_files, weights_hash
@@ -119,28 +121,38 @@ def pack_checkpoints(parent: Path, checkpoints: Path, out: Path) -> list[Path]:
         out: gets a file for each of them.
 
     Raises:
-        ModelError: no checkpoints, or some that do not fit the parent.
+        ModelError: no checkpoints, some that do not fit the parent, or the disk refuses.
     """
     folders = sorted(path for path in checkpoints.glob(CHECKPOINTS) if path.is_dir())
     if not folders:
         raise ModelError(f"{checkpoints} holds no checkpoints: no folders named {CHECKPOINTS}.")
     before, parent_hash = _read_weights(parent), weights_hash(parent)
-    out.mkdir(parents=True, exist_ok=True)
+    with _explained(out):
+        make_writable(out)
     paths = []
     for folder in folders:
         packed = pack_difference(before, _read_weights(folder))
-        paths.append(out / (folder.name + SUFFIX))
-        save_file(
+        content = save(
             {
                 "payload": torch.frombuffer(bytearray(packed.payload), dtype=torch.uint8),
                 "quanta": torch.from_numpy(packed.quanta),
             },
-            paths[-1],
             # One key: safetensors writes several in any order.
             metadata={HEADER: json.dumps({"parent": parent_hash, "unpacked": packed.unpacked})},
         )
-        paths[-1].chmod(0o644)  # safetensors makes it private
+        paths.append(out / (folder.name + SUFFIX))
+        with _explained(paths[-1]):
+            write_whole(paths[-1], content)
     return paths
+
+
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    """Turn the system's refusal into one line."""
+    try:
+        yield
+    except OSError as error:
+        raise ModelError(f"cannot write {path}: {error.strerror or error}.") from error
 
 
 def unpack_checkpoint(path: Path, parent: Path, like: Path, out: Path) -> None:
@@ -188,6 +200,9 @@ def _read_packed(path: Path) -> tuple[PackedDifference, str]:
             stated: _Stated = parse_json(
                 (file.metadata() or {})[HEADER].encode(), _Stated, where=HEADER, error=ModelError
             )
+            types = {name: file.get_slice(name).get_dtype() for name in _TYPES}
+            if types != _TYPES:
+                raise ValueError(f"its arrays are {types}, not {_TYPES}")
             packed = PackedDifference(
                 payload=file.get_tensor("payload").tobytes(),
                 quanta=file.get_tensor("quanta"),
@@ -196,6 +211,10 @@ def _read_packed(path: Path) -> tuple[PackedDifference, str]:
             return packed, stated.parent
     except (OSError, KeyError, TypeError, ValueError, SafetensorError, ModelError) as error:
         raise ModelError(f"{path} is no packed checkpoint: {first_line(error)}") from error
+
+
+_TYPES = {"payload": "U8", "quanta": "F32"}
+"""What safetensors calls the types of the arrays."""
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
