@@ -129,5 +129,5 @@ def test_escape_codes_of_texts_are_shown_and_not_obeyed(capsys, tmp_path):
     assert printable("\x1b[2J\a\x9b0m\u202e") == "\\x1b[2J\\x07\\x9b0m\\u202e"
     print_table(pl.DataFrame({"na\x1bme": ["te\x1b]0;xt"]}))
     assert "\x1b" not in capsys.readouterr().out
-    assert main(["tasks", str(tmp_path / "a\x1b[31m.jsonl")]) == 2
-    assert "a\\x1b[31m.jsonl" in capsys.readouterr().err
+    assert main(["tasks", str(tmp_path / "a\x1b[31m" / "b.jsonl")]) == 2
+    assert "a\\x1b[31m/b.jsonl" in capsys.readouterr().err
