@@ -217,3 +217,96 @@ def test_axe_finds_nothing_serious(
         for node in one["nodes"]
     ]
     assert serious == []
+
+
+def test_paper_shows_every_task_unfolded_and_the_screen_is_as_before(
+    open_page: Open, pair_file: Path
+) -> None:
+    page = open_page(pair_file, "#ioi-depth-topic", **DESKTOP, color_scheme="dark")
+    state = """() => ({
+      closed: document.querySelectorAll('main details:not([open])').length,
+      hidden: document.querySelectorAll('section.task[hidden]').length,
+      dark: document.documentElement.dataset.theme || 'system',
+    })"""
+    before = page.evaluate(state)
+    assert before["closed"] > 10 and before["hidden"] == 1
+    page.evaluate(f"addEventListener('beforeprint', () => {{ window.printed = ({state})(); }})")
+    assert page.pdf().startswith(b"%PDF")
+    assert page.evaluate("window.printed") == {"closed": 0, "hidden": 0, "dark": "light"}
+    assert page.evaluate(state) == before
+
+
+def test_paper_has_no_bars_and_no_buttons(open_page: Open, pair_file: Path) -> None:
+    page = open_page(pair_file, **DESKTOP)
+    page.emulate_media(media="print")
+    for selector in ("nav.contents", ".tabs", "#theme", ".claim .more"):
+        assert page.locator(selector).first.is_hidden(), selector
+    main = page.locator("main").bounding_box()
+    assert main is not None and main["x"] < 100  # no room is kept for the contents bar
+    # What is folded is printed even where no script unfolds it.
+    assert page.locator("#ioi-depth-topic .findings").first.is_visible()
+
+
+def test_on_a_phone_the_contents_are_a_menu(open_page: Open, pair_file: Path) -> None:
+    page = open_page(pair_file, **PHONE)
+    menu = page.locator("nav.contents > details")
+    links = page.locator("nav.contents li a")
+    is_open = "e => e.open"
+    assert not menu.evaluate(is_open) and not links.first.is_visible()
+    page.locator("nav.contents summary").tap()
+    assert menu.evaluate(is_open) and links.first.is_visible()
+    assert not has_sideways_scroll(page)
+    page.keyboard.press("Escape")
+    assert not menu.evaluate(is_open)
+    assert page.evaluate("document.activeElement.closest('nav.contents') !== null")
+    page.keyboard.press("Enter")
+    page.locator("nav.contents a[href='#task-infilling']").tap()
+    assert not menu.evaluate(is_open) and page.locator("#task-infilling").is_visible()
+    page.locator("nav.contents summary").tap()
+    page.locator("nav.contents a[href='#infilling-depth-topic']").tap()
+    assert not menu.evaluate(is_open)
+    page.wait_for_function("document.getElementById('infilling-depth-topic').open")
+    top = page.locator("#infilling-depth-topic").evaluate("e => e.getBoundingClientRect().top")
+    assert 0 <= top < 200  # below the bars, which stay in view
+    page.wait_for_function(
+        "document.querySelector('nav.contents .here').textContent.startsWith('Depth')"
+    )
+    page.locator("nav.contents summary").tap()
+    page.touchscreen.tap(195, 800)
+    assert not menu.evaluate(is_open)
+
+
+@pytest.mark.parametrize("inside", ["ioi-overlap", "infilling-overlap", "infilling-pool-topic"])
+def test_an_anchor_inside_a_hidden_task_or_fold_is_shown(
+    open_page: Open, pair_file: Path, inside: str
+) -> None:
+    page = open_page(pair_file, "#task-ioi" if inside.startswith("infilling") else "", **DESKTOP)
+    page.evaluate(f"location.hash = '#{inside}'")
+    page.locator(f"#{inside}").wait_for()
+    page.wait_for_function(
+        "id => Math.abs(document.getElementById(id).getBoundingClientRect().top) < 150", arg=inside
+    )
+    other = "#task-infilling" if inside.startswith("ioi") else "#task-ioi"
+    assert page.locator(other).is_hidden()
+
+
+def test_a_text_inside_a_hidden_task_is_found(open_page: Open, pair_file: Path) -> None:
+    page = open_page(pair_file, "#task-ioi", **DESKTOP)
+    assert page.locator("#task-infilling").get_attribute("hidden") == "until-found"
+    # What the browser's search does once it has found a text: it asks for it to be shown.
+    page.evaluate(
+        "document.querySelector('#task-infilling .lead')"
+        ".dispatchEvent(new Event('beforematch', { bubbles: true }))"
+    )
+    assert page.locator("#task-infilling").is_visible()
+    assert page.locator("#tab-infilling").get_attribute("aria-selected") == "true"
+    assert page.locator("#task-ioi").is_hidden()
+
+
+def test_no_heading_skips_a_level(open_page: Open, pair_file: Path) -> None:
+    page = open_page(pair_file, **DESKTOP)
+    levels = page.evaluate(
+        "[...document.querySelectorAll('h1,h2,h3,h4,h5,h6')].map((e) => Number(e.tagName[1]))"
+    )
+    assert levels[0] == 1 and len(levels) > 40
+    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
