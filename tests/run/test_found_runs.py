@@ -140,7 +140,7 @@ def test_the_index_takes_no_other_pages_place(folder, tmp_path, capsys):
     assert main(["index", str(folder), "--out", str(tmp_path)]) == 2
     assert "index.html is not a page of mechshift" in capsys.readouterr().err
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == "<p>my own</p>"
-    with pytest.raises(ConfigError, match="2 folders are given; say where the page goes"):
+    with pytest.raises(ConfigError, match="2 folders are given; say with --out where"):
         write_index([folder, tmp_path])
 
 

@@ -81,8 +81,11 @@ def test_a_reader_chooses_runs_and_can_send_the_choice(open_page: Open, runs_fil
     assert page.locator("tbody[data-task-of=infilling]:visible").count() == 2
 
 
-def test_an_address_opens_with_its_choice(open_page: Open, runs_file: Path) -> None:
-    page = open_page(runs_file, "#runs=two", **DESKTOP)
+@pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])
+def test_an_address_opens_with_its_choice(open_page: Open, runs_file: Path, device: dict) -> None:
+    page = open_page(runs_file, "#runs=two", **device)
+    shown = page.locator("[data-run]:visible")
+    assert {one.get_attribute("data-run") for one in shown.all()} == {"two"}
     checked = page.locator(".run-list input:checked")
     assert [one.get_attribute("value") for one in checked.all()] == ["two"]
     page.evaluate("location.hash = '#runs=%E0,one'")  # a part that is no text is no run
@@ -129,6 +132,9 @@ def test_paper_shows_what_was_chosen_in_black_on_white(open_page: Open, runs_fil
     assert page.locator(".verdicts [data-run=two]:visible").count() > 0
     assert page.locator(".verdicts [data-run=one]:visible, button:visible").count() == 0
     assert page.locator("#number-inheritance:visible").count() == 1  # folded on the screen
+    page.set_viewport_size({"width": 718, "height": 1000})  # A4 between its margins
+    table = ".verdicts"
+    assert page.locator(table).evaluate("e => e.scrollWidth <= e.parentElement.clientWidth")
 
 
 @pytest.mark.parametrize("device", [DESKTOP, PHONE], ids=["desktop", "phone"])

@@ -31,7 +31,7 @@ NAMES = (
 
 PLACES = ("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",)
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 """Seconds that one answer may take."""
 
 ARGUMENTS = (
