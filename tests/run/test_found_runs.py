@@ -4,6 +4,8 @@ import http.client
 import json
 import os
 import shutil
+import socket
+import struct
 from contextlib import contextmanager
 from threading import Thread
 
@@ -237,6 +239,17 @@ def test_only_requests_that_name_this_machine_are_answered(served):
     ):
         status, _, body = ask("/", host=host)
         assert (status, body) == (421, b"Misdirected Request")
+
+
+def test_a_reader_who_goes_away_is_no_error(served, capfd):
+    ask, port = served
+    with socket.create_connection(("127.0.0.1", port)) as gone:
+        gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        request = f"GET /runs/a%20run/report.html HTTP/1.0\r\nHost: 127.0.0.1:{port}\r\n\r\n"
+        gone.sendall(request.encode())
+        gone.recv(100)
+    assert ask("/")[0] == 200
+    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS"])

@@ -356,6 +356,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., BrowserPage]]:
 
     def open_file(path: Path, fragment: str = "", **options: Any) -> BrowserPage:
         context = browser.new_context(offline=True, **options)
+        context.set_default_timeout(120_000)  # milliseconds: the other cores' tests take theirs
         contexts.append(context)
         page = context.new_page()
         page.on(

@@ -13,6 +13,7 @@ For readers who want to look at runs while others are still made. It is the stan
 
 import os
 import stat
+import sys
 from collections.abc import Sequence
 from functools import partial
 from http import HTTPStatus
@@ -66,7 +67,7 @@ def runs_server(folders: Sequence[Path], port: int) -> ThreadingHTTPServer:
         raise ConfigError(f"a port is a number from 0 to 65535, not {port}.")
     open_runs(*folders)
     try:
-        return ThreadingHTTPServer((ADDRESS, port), partial(_Handler, tuple(folders)))
+        return _Server((ADDRESS, port), partial(_Handler, tuple(folders)))
     except OSError as refusal:
         raise ConfigError(
             f"port {port} of {ADDRESS} cannot be had ({refusal.strerror}); give another one with"
@@ -78,6 +79,15 @@ def served_link(run: ListedRun) -> str:
     """Where the server has a run's page."""
     assert run.page is not None
     return f"{PREFIX}{quote(run.name)}/{run.page.name}"
+
+
+class _Server(ThreadingHTTPServer):
+    """One thread a request."""
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """A reader who goes away while a page is sent is no error."""
+        if not isinstance(sys.exception(), ConnectionError | TimeoutError):
+            super().handle_error(request, client_address)  # type: ignore[arg-type]
 
 
 class _Refused(Exception):
