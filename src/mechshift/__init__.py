@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mechshift.run import conclude_run as conclude_run
     from mechshift.run import export_circuits as export_circuits
     from mechshift.run import open_run as open_run
+    from mechshift.run import open_runs as open_runs
     from mechshift.run import run_experiment as run_experiment
     from mechshift.run import write_report as write_report
     from mechshift.tasks import CommonPool as CommonPool
@@ -53,7 +54,7 @@ _HOMES = {
     "evaluation": "CircuitMetrics evaluate_circuits",
     "models": "LanguageModel ModelPair load_pair",
     "run": "AttributionSettings EvaluationSettings PairOptions RunFolder RunSettings Verdicts"
-    " conclude_run export_circuits open_run run_experiment write_report",
+    " conclude_run export_circuits open_run open_runs run_experiment write_report",
     "tasks": "CommonPool Example PoolConfig build_pool encode_pool load_task load_task_file"
     " make_task",
 }

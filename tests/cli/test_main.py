@@ -30,6 +30,10 @@ def test_without_words_the_command_teaches_what_it_can_do(capsys):
         "report",
         "export",
         "trajectory",
+        "index",
+        "serve",
+        "figures",
+        "tables",
     ],
 )
 def test_every_stage_explains_its_options(command, capsys):
@@ -89,6 +93,9 @@ def test_tasks_shows_examples_of_every_split(capsys):
         (["alternatives", "RUN", "--shares", "0"], "shares of alternatives must lie in (0, 1]"),
         (["compare", "RUN"], "holds no pool; run `mechshift pool"),
         (["report", "RUN"], "holds no pool; run `mechshift pool"),
+        (["index", "RUN"], "is no folder; give one that holds runs"),
+        (["serve", "RUN"], "is no folder; give one that holds runs"),
+        (["tables", "RUN"], "is no folder; give one that `mechshift run` has written"),
         (["trajectory", "RUN", "--arm", "here"], "--arm and --mdm belong together"),
         (["export", "RUN", "OUT", "--format", "graphml"], "holds no pool; run `mechshift pool"),
         (["run", "RUN", "--tasks", "no-such.jsonl"], "cannot read no-such.jsonl"),

@@ -6,6 +6,7 @@ Made once for all workers of a test run, by the functions that a user's run call
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,10 @@ from mechshift.semantics import SemanticsSettings
 from mechshift.statistics import Estimate, Estimates, Interval, share_correct
 from mechshift.testing import Noise, planted_pair
 from mechshift.topics.pool import PoolSummary
-from mechshift.topics.registry import quantities, tracked_quantities
+from mechshift.topics.registry import Verdict, quantities, tracked_quantities
 from mechshift.topics.report_page import RunFacts
-from mechshift.topics.topic import Measured, MemberResults, TaskResults, Topic
+from mechshift.topics.run_list import ListedRun, ListedTask, RunList
+from mechshift.topics.topic import Measured, MemberResults, Statement, TaskResults, Topic
 from mechshift.topics.trajectory import Trajectory, TrajectoryPoint
 
 
@@ -354,6 +356,7 @@ def open_page(browser: Browser) -> Iterator[Callable[..., BrowserPage]]:
 
     def open_file(path: Path, fragment: str = "", **options: Any) -> BrowserPage:
         context = browser.new_context(offline=True, **options)
+        context.set_default_timeout(120_000)  # milliseconds: the other cores' tests take theirs
         contexts.append(context)
         page = context.new_page()
         page.on(
@@ -384,3 +387,86 @@ def open_page(browser: Browser) -> Iterator[Callable[..., BrowserPage]]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+def _statement(axis: str, verdict: str, estimate: Estimate | None, **more: Any) -> Statement:
+    return Statement(
+        axis=axis,
+        verdict=verdict,
+        by_itself=verdict,
+        estimate=estimate,
+        sentence=f"{axis}: {verdict}.",
+        **more,
+    )
+
+
+@pytest.fixture(scope="session")
+def listed_task() -> Callable[..., ListedTask]:
+    """A function that makes a task of a finished run; `overlap` is its noise-free overlap."""
+
+    def make(task: str, overlap: float, *, num_clusters: int = 40, size: int = 111) -> ListedTask:
+        def around(value: float) -> Estimate:
+            interval = Interval(low=value - 0.05, high=value + 0.05, level=0.95)
+            return Estimate(value=value, interval=interval)
+
+        measured = {
+            "noise-free overlap": around(overlap),
+            "early share shift": around(-0.2),
+            "centre of mass shift": None,
+        }
+        said = (
+            _statement(
+                "structure",
+                "modest change",
+                measured["noise-free overlap"],
+                quantity="noise-free overlap",
+                p=0.0001,
+                corrected_p=0.002,
+                population="on this task",
+            ),
+            _statement("depth", "not decided", measured["early share shift"], p=1.0),
+            _statement("inheritance", "suffices", around(-0.01), p=0.01, corrected_p=0.04),
+            _statement("cause", "not decided", None),
+        )
+        return ListedTask(
+            verdict=Verdict(task=task, statements=said),
+            measured=measured,
+            metric="logit_diff",
+            num_examples=200,
+            num_clusters=num_clusters,
+            circuit_size=size,
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run_list(listed_task: Callable[..., ListedTask]) -> RunList:
+    """Two MDMs of one parent, a pair of another, a post-training, and one that is not finished."""
+
+    def finished(name: str, mdm: str, parent: str, *tasks: ListedTask) -> ListedRun:
+        return ListedRun(
+            name=name,
+            path=Path("runs") / name,
+            written=date(2026, 11, 30),
+            arm_name=f"arm-{parent[0]}",
+            mdm_name=mdm,
+            parent=parent * 32,
+            tasks=tasks,
+            page=Path("runs") / name / "report" / "report.html",
+        )
+
+    return RunList(
+        runs=(
+            finished("one", "dream", "a1", listed_task("ioi", 0.6), listed_task("infilling", 0.9)),
+            finished("two", "wedlm", "a1", listed_task("ioi", 0.7, num_clusters=12)),
+            finished("far/three", "llada", "b2", listed_task("ioi", 0.3, size=1000)),
+            ListedRun(
+                name="training",
+                path=Path("runs/training"),
+                page=Path("runs/training/trajectory/trajectory.html"),
+                problem="a post-training, checkpoint by checkpoint",
+            ),
+            ListedRun(name="begun", path=Path("runs/begun"), problem="not finished"),
+        )
+    )

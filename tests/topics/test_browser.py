@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -217,3 +218,105 @@ def test_axe_finds_nothing_serious(
         for node in one["nodes"]
     ]
     assert serious == []
+
+
+def test_paper_shows_every_task_unfolded_and_the_screen_is_as_before(
+    open_page: Open, pair_file: Path
+) -> None:
+    page = open_page(pair_file, "#ioi-depth-topic", **DESKTOP, color_scheme="dark")
+    state = """() => ({
+      closed: document.querySelectorAll('main details:not([open])').length,
+      hidden: document.querySelectorAll('section.task[hidden]').length,
+      theme: document.documentElement.dataset.theme || 'system',
+    })"""
+    before = page.evaluate(state)
+    assert before["closed"] > 10 and before["hidden"] == 1
+    page.emulate_media(media="print", color_scheme="dark")
+    # What is folded is printed even where no script unfolds it.
+    assert page.locator("#ioi-overlap-topic .findings").first.is_visible()
+    # The events of the browser's own printing, which would take as long as all other tests here.
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.evaluate(state) == {"closed": 0, "hidden": 0, "theme": "light"}
+    assert page.locator("#infilling-overlap-topic .findings").first.is_visible()
+    for selector in ("nav.contents", ".tabs", "#theme", ".claim .more"):
+        assert page.locator(selector).first.is_hidden(), selector
+    main = page.locator("main").bounding_box()
+    assert main is not None and main["x"] < 100  # no room is kept for the contents bar
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(state) == before
+
+
+def test_on_a_phone_the_contents_are_a_menu(open_page: Open, pair_file: Path) -> None:
+    page = open_page(pair_file, **PHONE)
+    menu = page.locator("nav.contents > details")
+    links = page.locator("nav.contents li a")
+    is_open = "e => e.open"
+    assert not menu.evaluate(is_open) and not links.first.is_visible()
+    page.locator("nav.contents summary").tap()
+    assert menu.evaluate(is_open) and links.first.is_visible()
+    assert not has_sideways_scroll(page)
+    page.keyboard.press("Escape")
+    assert not menu.evaluate(is_open)
+    assert page.evaluate("document.activeElement.closest('nav.contents') !== null")
+    page.keyboard.press("Enter")
+    page.locator("nav.contents a[href='#task-infilling']").tap()
+    assert not menu.evaluate(is_open) and page.locator("#task-infilling").is_visible()
+    page.locator("nav.contents summary").tap()
+    page.locator("nav.contents a[href='#infilling-depth-topic']").tap()
+    assert not menu.evaluate(is_open)
+    page.wait_for_function("document.getElementById('infilling-depth-topic').open")
+    top = page.locator("#infilling-depth-topic").evaluate("e => e.getBoundingClientRect().top")
+    assert 0 <= top < 200  # below the bars, which stay in view
+    page.wait_for_function(
+        "document.querySelector('nav.contents .here').textContent.startsWith('Depth')"
+    )
+    page.locator("nav.contents summary").tap()
+    page.touchscreen.tap(195, 800)
+    assert not menu.evaluate(is_open)
+
+
+def test_an_anchor_or_a_text_inside_a_hidden_task_is_shown(
+    open_page: Open, pair_file: Path
+) -> None:
+    page = open_page(pair_file, "#task-ioi", **DESKTOP)
+    hidden = page.locator("section.task[hidden]")
+    for inside, other in (
+        ("infilling-overlap", "task-ioi"),
+        ("ioi-pool-topic", "task-infilling"),
+    ):
+        assert hidden.get_attribute("hidden") == "until-found"
+        page.evaluate(f"location.hash = '#{inside}'")
+        page.locator(f"#{inside}").wait_for()
+        page.wait_for_function(
+            "id => Math.abs(document.getElementById(id).getBoundingClientRect().top) < 150",
+            arg=inside,
+        )
+        assert hidden.get_attribute("id") == other
+    # What the browser's search does once it has found a text: it asks for it to be shown.
+    page.evaluate(
+        "document.querySelector('#task-infilling .lead')"
+        ".dispatchEvent(new Event('beforematch', { bubbles: true }))"
+    )
+    assert page.locator("#task-infilling").is_visible()
+    assert page.locator("#tab-infilling").get_attribute("aria-selected") == "true"
+    assert hidden.get_attribute("id") == "task-ioi"
+
+
+class Headings(HTMLParser):
+    """The levels of a page's headings, in their order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.levels: list[int] = []
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        if re.fullmatch(r"h[1-6]", tag):
+            self.levels.append(int(tag[1]))
+
+
+def test_no_heading_skips_a_level(pair_file: Path) -> None:
+    found = Headings()
+    found.feed(pair_file.read_text(encoding="utf-8"))
+    assert found.levels[0] == 1 and len(found.levels) > 40
+    pairs = zip(found.levels, found.levels[1:], strict=False)
+    assert all(after <= before + 1 for before, after in pairs)

@@ -49,6 +49,11 @@ def _stage(name: str, summary: str, *, help: str | None = None) -> Command:
     return Command(name=name, module="stages", function=name, summary=summary, help=help)
 
 
+def _pages(name: str, summary: str) -> Command:
+    """A command of `cli/pages.py`, named as its function."""
+    return Command(name=name, module="pages", function=name, summary=summary)
+
+
 COMMANDS = (
     _stage("run", "Compare the circuits of a pair, from examples to report.", help="run_help"),
     Command(
@@ -97,6 +102,10 @@ COMMANDS = (
         "export",
         "Write scores and circuits of a run for other tools, and print the names of the files.",
     ),
+    _pages("index", "Write the page that lays several runs beside each other."),
+    _pages("serve", "Show several runs in a browser, on this machine alone."),
+    _pages("figures", "Write every figure of a run at the width of a column: SVG, PDF, PNG."),
+    _pages("tables", "Write the tables of a run with their intervals: LaTeX, Markdown, CSV."),
     Command(
         name="pairs",
         module="pairs",

@@ -138,11 +138,7 @@ class Figure:
 
     def set_attribute(self, name: str, value: Any) -> None:
         """Set an attribute of the layout by a dotted name: `xaxis2.domain`, `annotations[0].x`."""
-        *path, last = name.replace("[", ".").replace("]", "").split(".")
-        target: Any = self.layout
-        for part in path:
-            target = target[int(part)] if part.isdigit() else target.setdefault(part, {})
-        target[last] = value
+        assign(self.layout, name, value)
 
     def to_plotly(self) -> go.Figure:
         """Plotly's object of it.
@@ -169,6 +165,15 @@ class Figure:
     def _add_line(self, ends: Mapping[str, Any], line: Mapping[str, Any], opacity: float) -> None:
         shape = {"type": "line", **ends, "line": line, "opacity": opacity}
         self.layout.setdefault("shapes", []).append(shape)
+
+
+def assign(layout: dict[str, Any], name: str, value: Any) -> None:
+    """Set an attribute of a layout by a dotted name, as `Figure.set_attribute` does."""
+    *path, last = name.replace("[", ".").replace("]", "").split(".")
+    target: Any = layout
+    for part in path:
+        target = target[int(part)] if part.isdigit() else target.setdefault(part, {})
+    target[last] = value
 
 
 def _suffix(index: int) -> str:

@@ -56,10 +56,13 @@ def render_page(template: str, **content: Any) -> str:
         neutral_colour=NEUTRAL_COLOUR,
         style=_inline(environment, "report.css"),
         navigation=_inline(environment, "navigation.js"),
+        theme=_inline(environment, "theme.js"),
         script=_inline(environment, "report.js"),
         plotly=Markup(get_plotlyjs()),
         explorer_style=partial(_inline, environment, "explorer.css"),
         explorer_script=partial(_inline, environment, "explorer.js"),
+        runs_style=partial(_inline, environment, "runs.css"),
+        runs_script=partial(_inline, environment, "runs.js"),
         d3=_d3,
         look=_in_script(default_look()),
     )

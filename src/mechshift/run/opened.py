@@ -18,6 +18,7 @@ from mechshift.run.pools import pool_table
 from mechshift.run.store import pool_manifests
 from mechshift.run.stored import RunTask
 from mechshift.topics.registry import TOPICS, Verdict, glance, verdicts
+from mechshift.topics.run_list import VERDICT_COLUMNS, verdict_rows
 from mechshift.topics.topic import TaskResults
 
 
@@ -32,26 +33,7 @@ class Verdicts:
 
     def to_frame(self) -> pl.DataFrame:
         """A row a statement: task, axis, verdict, number with its interval, p-values, sentence."""
-        return pl.DataFrame(
-            [
-                {
-                    "task": task,
-                    "axis": one.axis,
-                    "verdict": one.verdict,
-                    "quantity": one.quantity,
-                    "value": None if one.estimate is None else one.estimate.value,
-                    "low": None if one.estimate is None else one.estimate.interval.low,
-                    "high": None if one.estimate is None else one.estimate.interval.high,
-                    "p": one.p,
-                    "corrected_p": one.corrected_p,
-                    "population": one.population,
-                    "sentence": one.sentence,
-                }
-                for task, verdict in self.by_task.items()
-                for one in verdict.statements
-            ],
-            schema=VERDICT_COLUMNS,
-        )
+        return pl.DataFrame(list(verdict_rows(self.by_task.values())), schema=VERDICT_COLUMNS)
 
     def __repr__(self) -> str:
         count = sum(len(verdict.statements) for verdict in self.by_task.values())
@@ -67,21 +49,6 @@ class Verdicts:
             for axis in axes
         ]
         return _html_table(["", *map(escape, self.by_task)], rows)
-
-
-VERDICT_COLUMNS = {
-    "task": pl.String,
-    "axis": pl.String,
-    "verdict": pl.String,
-    "quantity": pl.String,
-    "value": pl.Float64,
-    "low": pl.Float64,
-    "high": pl.Float64,
-    "p": pl.Float64,
-    "corrected_p": pl.Float64,
-    "population": pl.String,
-    "sentence": pl.String,
-}
 
 
 @dataclass(frozen=True, kw_only=True)

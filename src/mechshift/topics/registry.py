@@ -8,10 +8,13 @@ its figures, tables and definitions on the page, and its record in the run.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from mechshift.errors import ArtifactError
+from mechshift.input_files import read_json
 from mechshift.page.elements import Definition, Finding, Group, Row
 from mechshift.page.figure import Figure
 from mechshift.page.formats import NOT_DECIDED, NOT_MEASURED, Cell, in_words, number, p_value
@@ -296,6 +299,43 @@ def verdicts_json(verdicts: Sequence[Verdict], tests: Sequence[CorrectedTest]) -
         "tests": corrected_frame(tests).to_dicts(),
     }
     return json.dumps(contents, indent=2, ensure_ascii=False) + "\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _OnTask:
+    """What `verdicts_json` says of a task."""
+
+    statements: tuple[Statement, ...]
+    paragraph: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredVerdicts:
+    """What `verdicts_json` wrote, read back."""
+
+    rules: Mapping[str, str]
+    """Axis -> the rule by which it was decided, in words."""
+    tasks: Mapping[str, _OnTask]
+    tests: tuple[dict[str, Any], ...]
+
+    def verdict(self, task: str) -> Verdict:
+        """Of one of its tasks."""
+        return Verdict(task=task, statements=self.tasks[task].statements)
+
+
+def read_verdicts(path: Path) -> StoredVerdicts:
+    """The verdicts beside a report.
+
+    Raises:
+        ArtifactError: no such file, or another version of mechshift wrote it.
+    """
+    stored: StoredVerdicts = read_json(
+        path,
+        StoredVerdicts,
+        error=ArtifactError,
+        advice="`mechshift report` writes it anew",
+    )
+    return stored
 
 
 def headline(tasks: Sequence[TaskResults], verdicts: Sequence[Verdict]) -> tuple[Group, ...]:

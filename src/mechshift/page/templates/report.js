@@ -2,15 +2,9 @@
 (function () {
   const root = document.documentElement;
   const narrow = window.matchMedia("(max-width: 760px)");
-  const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const touch = window.matchMedia("(pointer: coarse)");
   const plots = Array.from(document.querySelectorAll(".plot"));
-  const button = document.getElementById("theme");
   const look = JSON.parse(document.getElementById("look").textContent);
-
-  function isDark() {
-    return root.dataset.theme ? root.dataset.theme === "dark" : dark.matches;
-  }
 
   function colour(name) {
     return getComputedStyle(root).getPropertyValue(name).trim();
@@ -43,10 +37,6 @@
     return patch;
   }
 
-  function label() {
-    button.textContent = isDark() ? "Light page" : "Dark page";
-  }
-
   // What is folded away has no width that a figure could be drawn to.
   function isFolded(plot) {
     return plot.closest("details:not([open]), [hidden]") !== null;
@@ -59,7 +49,6 @@
   }
 
   function recolour() {
-    label();
     return Promise.all(visible().map((plot) => Plotly.relayout(plot, colours(plot.layout))));
   }
 
@@ -108,11 +97,7 @@
     return best;
   }
 
-  button.addEventListener("click", function () {
-    root.dataset.theme = isDark() ? "light" : "dark";
-    recolour();
-  });
-  dark.addEventListener("change", recolour);
+  document.addEventListener("recoloured", recolour);
   narrow.addEventListener("change", reshape);
 
   const waiting = new Set();
@@ -141,21 +126,8 @@
   document.addEventListener("toggle", (event) => { if (event.target.open) drawIn(event.target); }, true);
   document.addEventListener("shown", (event) => drawIn(event.target));
 
-  // Paper is white, and shows every figure; all are begun before the browser looks at the page.
-  let screenTheme = null;
-  window.addEventListener("beforeprint", function () {
-    screenTheme = root.dataset.theme;
-    const wasDark = isDark();
-    root.dataset.theme = "light";
-    if (wasDark) recolour();
-    plots.filter((plot) => !plot.layout).forEach(draw);
-  });
-  window.addEventListener("afterprint", function () {
-    if (screenTheme) root.dataset.theme = screenTheme;
-    else delete root.dataset.theme;
-    if (isDark()) recolour();
-  });
+  // Paper shows every figure; all are begun before the browser looks at the page.
+  window.addEventListener("beforeprint", () => plots.filter((plot) => !plot.layout).forEach(draw));
 
-  label();
   drawIn(document);
 })();

@@ -1,0 +1,107 @@
+"""The commands that show several runs, and that write one run's figures and tables for a paper."""
+
+import webbrowser
+from contextlib import suppress
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+from mechshift.page.figure_files import FigureFormat, WidthName
+from mechshift.run import runs_server, write_figures, write_index, write_tables
+
+
+def index(folders: Positional[tuple[Path, ...]], out: Path | None = None) -> None:
+    """Write the page that lays several runs beside each other.
+
+    It lists every run with its pair, tasks and date, has a table of their verdicts and a forest
+    plot of each number, and leads to each run's own report. Runs that are not finished, or that
+    cannot be read, are listed with the reason. The page is one file that needs no network, and two
+    CSV files beside it hold all verdicts and quantities. Example: mechshift index runs
+
+    Args:
+        folders: run folders, or folders that hold some, at most three deep.
+        out: folder of index.html; by default the folder that is given, if it is one.
+    """
+    print(write_index(folders, out))
+
+
+def serve(folders: Positional[tuple[Path, ...]], port: int = 8765, open: bool = False) -> None:
+    """Show several runs in a browser, on this machine alone.
+
+    The page of `mechshift index`, made anew at each visit, and the reports that it leads to.
+    Nothing is written, no other machine is answered, and nothing is shown but the files of finished
+    reports. Ctrl-C ends it. Example: mechshift serve runs
+
+    Args:
+        folders: run folders, or folders that hold some, at most three deep.
+        port: where it listens, on 127.0.0.1; 0: any that is free.
+        open: show the page in this machine's browser.
+    """
+    with runs_server(folders, port) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        print(f"Runs at {address} until Ctrl-C", flush=True)
+        if open:
+            webbrowser.open(address)
+        with suppress(KeyboardInterrupt):  # nothing is left half done, so nothing is to be said
+            server.serve_forever()
+
+
+def figures(
+    folder: Positional[Path],
+    format: tuple[FigureFormat, ...] = ("svg", "pdf", "png"),
+    style: Literal["paper"] = "paper",
+    width: WidthName = "column",
+    out: Path | None = None,
+    task: tuple[str, ...] = (),
+    only: tuple[str, ...] = (),
+    browser: Path | None = None,
+    quiet: bool = False,
+) -> None:
+    """Write every figure of a run at the width of a column: SVG, PDF, PNG.
+
+    Black on white and without titles, which a caption says: captions.md holds them. Text is 7 to 8
+    points high; PNG has 400 dots an inch. The figures are those of the report, so what draws them
+    there does here: Chromium or Chrome, which must be installed; no network is needed.
+    Example: mechshift figures runs/first --format pdf --only overlap depth glance
+
+    Args:
+        folder: a run folder with a report.
+        format: svg, pdf, png, or several.
+        style: paper: black on white, no titles.
+        width: column: 85 mm, panels below each other; page: 174 mm, panels side by side.
+        out: where the files go; by default the folder `figures` in the run.
+        task: some of the run's tasks; by default all.
+        only: some figures, by the names of the report's CSV files, such as overlap or ioi-overlap.
+        browser: the program of Chromium or Chrome; by default the one that is installed.
+        quiet: no progress bar.
+    """
+    written = write_figures(
+        folder,
+        format,
+        out=out,
+        width=width,
+        tasks=task,
+        only=only,
+        browser=browser,
+        quiet=quiet,
+    )
+    print("\n".join(map(str, written)))
+
+
+def tables(
+    folder: Positional[Path],
+    format: tuple[Literal["latex", "markdown", "csv"], ...] = ("latex", "markdown", "csv"),
+    out: Path | None = None,
+) -> None:
+    """Write the tables of a run with their intervals: LaTeX, Markdown, CSV.
+
+    Verdicts, numbers, tests over tasks, and each task's controls. LaTeX needs the package booktabs;
+    CSV has every digit where the run keeps it. Example: mechshift tables runs/first --format latex
+
+    Args:
+        folder: a run folder with a report.
+        format: latex, markdown, csv, or several.
+        out: where the files go; by default the folder `tables` in the run.
+    """
+    print("\n".join(map(str, write_tables(folder, format, out))))

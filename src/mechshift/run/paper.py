@@ -1,0 +1,141 @@
+"""Figures and tables of a run as files for a paper, and the folders that they are written to."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from mechshift.artifacts import explained_refusal
+from mechshift.disk import write_text
+from mechshift.errors import ConfigError
+from mechshift.page.browser import find_browser
+from mechshift.page.figure import Figure
+from mechshift.page.figure_files import SHEETS, FigureFormat, WidthName, open_press
+from mechshift.page.formats import csv_text
+from mechshift.page.html import check_file_names, task_slug
+from mechshift.page.printed_tables import latex_table, markdown, markdown_table
+from mechshift.progress import progress_bar
+from mechshift.run.opened import RunFolder, open_run
+from mechshift.topics.paper_tables import PaperTable, paper_tables
+from mechshift.topics.registry import TOPICS, glance
+
+FIGURES, TABLES = "figures", "tables"
+"""Folders of a run where they go, unless another place is given."""
+
+CAPTIONS_NAME = "captions.md"
+
+TABLE_FORMATS: Mapping[str, tuple[str, Callable[[PaperTable], str]]] = {
+    "latex": (".tex", lambda table: latex_table(table.printed)),
+    "markdown": (".md", lambda table: markdown_table(table.printed)),
+    "csv": (".csv", lambda table: csv_text(table.numbers)),
+}
+"""Format -> ending of its files, and what writes a table in it."""
+
+
+def write_tables(run: Path, formats: Sequence[str], out: Path | None = None) -> list[Path]:
+    """Write every table of a run in each format.
+
+    Args:
+        run: a run that was concluded.
+        formats: of `TABLE_FORMATS`.
+        out: folder of the files; by default `tables` in the run.
+
+    Raises:
+        ArtifactError: nothing was concluded, or the folder cannot be written.
+    """
+    opened, out = open_run(run), out or run / TABLES
+    tables = paper_tables([opened.results(task) for task in opened.tasks])
+    written = []
+    with explained_refusal(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for table in tables:
+            for name in dict.fromkeys(formats):
+                suffix, text_of = TABLE_FORMATS[name]
+                path = out / f"{table.printed.name}{suffix}"
+                write_text(path, text_of(table))
+                written.append(path)
+    return written
+
+
+def write_figures(
+    run: Path,
+    formats: Sequence[FigureFormat],
+    *,
+    out: Path | None = None,
+    width: WidthName = "column",
+    tasks: Sequence[str] = (),
+    only: Sequence[str] = (),
+    browser: Path | None = None,
+    quiet: bool = False,
+) -> list[Path]:
+    """Draw every figure of a run into files, and write their captions beside them.
+
+    Args:
+        run: a run that was concluded.
+        formats: svg, pdf, png.
+        out: folder of the files; by default `figures` in the run.
+        width: of a column, or of a page.
+        tasks: some of the run's; by default all.
+        only: some of the figures, by the names of the report's CSV files; by default all.
+        browser: the program that draws; by default the one that is installed.
+        quiet: no progress bar.
+
+    Raises:
+        ArtifactError: nothing was concluded, or the folder cannot be written.
+        ConfigError: there is no browser, or no such figure.
+        ReportError: the browser fails.
+    """
+    program = find_browser(browser)  # before the run is read
+    opened, out = open_run(run), out or run / FIGURES
+    figures = _chosen(dict(_figures(opened, tasks)), only)
+    written = []
+    with explained_refusal(out):
+        out.mkdir(parents=True, exist_ok=True)
+        with (
+            open_press(program) as press,
+            progress_bar("draw figures", len(figures), quiet=quiet) as advance,
+        ):
+            for stem, (figure, _) in figures.items():
+                made = press.files(figure, tuple(dict.fromkeys(formats)), SHEETS[width])
+                for name, content in made.items():
+                    path = out / f"{stem}.{name}"
+                    path.write_bytes(content)
+                    written.append(path)
+                advance(1)
+        captions = out / CAPTIONS_NAME
+        write_text(captions, "".join(_caption(stem, *one) for stem, one in figures.items()))
+    return [*written, captions]
+
+
+Drawn = tuple[Figure, str]
+"""A figure, and how to read it."""
+
+
+def _figures(opened: RunFolder, tasks: Sequence[str]) -> Iterator[tuple[str, Drawn]]:
+    """Stem of the file -> figure: that of the whole pair, then those of each task."""
+    results = {task: opened.results(task) for task in tasks or opened.tasks}
+    check_file_names(list(results))
+    yield "glance", (glance(list(results.values())), "")
+    for task, found in results.items():
+        for topic in TOPICS:
+            for exhibit in topic.exhibits(found):
+                yield f"{task_slug(task)}-{exhibit.name}", (exhibit.figure, exhibit.reading)
+
+
+def _chosen(figures: Mapping[str, Drawn], only: Sequence[str]) -> Mapping[str, Drawn]:
+    """Those whose name, with or without the task's, is asked for."""
+    if not only:
+        return figures
+    found = {
+        stem: one
+        for stem, one in figures.items()
+        if any(stem == name or stem.endswith(f"-{name}") for name in only)
+    }
+    for name in only:
+        if not any(stem == name or stem.endswith(f"-{name}") for stem in figures):
+            raise ConfigError(f"no figure '{name}'; there are {', '.join(figures)}.")
+    return found
+
+
+def _caption(stem: str, figure: Figure, reading: str) -> str:
+    title = figure.layout["title"]
+    sentences = f"{title['text']}: {title['subtitle']['text']}. {reading}"
+    return f"**{markdown(stem)}** {markdown(sentences.strip())}\n\n"
