@@ -214,7 +214,12 @@ def test_verdicts_are_stored_with_their_rules_and_tests(
         assert task["paragraph"] == one.paragraph
         assert task["statements"] == [asdict(statement) for statement in one.statements]
     assert stored["tests"] == corrected_frame(tests).to_dicts()
-    assert "−" not in verdicts_json(found, tests)  # numbers are numbers, not words
+    del stored["rules"]
+    for task in stored["tasks"].values():
+        task["statements"] = [{**one, "sentence": ""} for one in task["statements"]]
+        del task["paragraph"]
+    words = json.dumps(stored, ensure_ascii=False)
+    assert "−" not in words  # numbers are numbers; only sentences have them as words
 
 
 def of_tasks(planted: Planted, z: Sequence[float]) -> list[TaskResults]:
