@@ -91,7 +91,7 @@ def benchmark(monkeypatch, tmp_path):
 
 def test_every_script_is_run_here():
     shared = {"measuring", "random_pair", "random_problem", "same_numbers"}
-    shared |= {"file_events", "mutations", "outside_files"}
+    shared |= {"file_events", "mutations", "outside_files", "small_commands"}
     tested_alone = {"fuzz", "kills"}
     scripts = {path.stem for path in BENCHMARKS.glob("*.py")}
     assert scripts == shared | tested_alone | ARGUMENTS.keys()
