@@ -69,6 +69,7 @@ UNCHECKED = (
     "posttraining/test_resuming.py",
     "posttraining/test_training_folder.py",
     "run/",
+    "topics/test_selection.py",
 )
 """Whole runs and simulations. Types and shapes of what functions take and give are not checked in
 them, which would take as long again: tests of each function check them, and `small_run` does so for
