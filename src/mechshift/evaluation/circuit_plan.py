@@ -161,6 +161,7 @@ class _Planner:
             pairs, pair = np.unique(
                 np.stack([inputs[fed], projected[fed]]), axis=1, return_inverse=True
             )
+            pair = pair.reshape(-1)  # NumPy 2.0 gives it a second axis
             first, num_readers = np.unique(pairs[0], return_index=True, return_counts=True)[1:]
             for count in np.unique(num_readers):
                 chosen = first[num_readers == count]
