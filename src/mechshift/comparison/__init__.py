@@ -68,6 +68,7 @@ from mechshift.comparison.settings import (
     overlap_sizes,
 )
 from mechshift.comparison.single_model import Completeness, StepProfile, completeness, step_profile
+from mechshift.comparison.sources import COLUMNS
 from mechshift.comparison.stability import CORE, CircuitStability, circuit_stability
 from mechshift.comparison.sweeps import (
     DepthSweep,
@@ -97,6 +98,7 @@ __all__ = [
     "BLOCK_BYTES",
     "BRIEF",
     "CHUNK_BYTES",
+    "COLUMNS",
     "CORE",
     "CROSS_FITTED",
     "HALF_DISTANCES",

@@ -15,7 +15,13 @@ from jaxtyping import Int
 
 from mechshift.attribution import NUM_GROUPS
 from mechshift.attribution.edge_gradients import CONTRACTED_BYTES
-from mechshift.comparison import ARRAYS_OF_BLOCK, BLOCK_BYTES, CHUNK_BYTES, MEASURING_BYTES
+from mechshift.comparison import (
+    ARRAYS_OF_BLOCK,
+    BLOCK_BYTES,
+    CHUNK_BYTES,
+    COLUMNS,
+    MEASURING_BYTES,
+)
 from mechshift.denoising import COMPARED_WITH_CLEAN
 from mechshift.graph import third_of_layers
 from mechshift.run.planning.workload import Batches, ModelOnTask
@@ -244,7 +250,9 @@ def compare(model: ModelOnTask) -> Peak:
     block = ARRAYS_OF_BLOCK * max(2 * edges * WIDE, min(BLOCK_BYTES, 2 * draws * edges * WIDE))
     threads = max(block, min(MEASURING_BYTES, MANY_THREADS * block))
     scores = (4 * model.num_rows + 64) * edges * WIDE
-    return _peak(model, "compare", scores + 3 * piece + threads)
+    # Likeness by weight: sums of some edges in float64, and products of all pairs of clusters.
+    by_weight = 2 * WIDE * model.num_rows * (2 * min(edges, COLUMNS) + 4 * model.num_rows)
+    return _peak(model, "compare", scores + max(3 * piece + threads, by_weight))
 
 
 def saved_per_token(model: ModelOnTask, groups: int) -> int:
