@@ -289,7 +289,8 @@ def test_the_other_circuit_serves_or_falls_short_by_more_than_a_home_advantage(
     statement = inheritance_of(task)
     assert statement.verdict == verdict
     assert statement.estimate == record.mdm.other.minus_own.estimate
-    assert f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]" in statement.sentence
+    numbers = f"{(low + high) / 2:.2f} [{low:.2f}, {high:.2f}]".replace("-", "−")
+    assert numbers in statement.sentence
 
 
 def test_a_caution_is_said_and_decides_nothing(ioi: TaskResults) -> None:
