@@ -4,6 +4,8 @@ Every message is one line that says what is wrong, with which values, where, and
 The command line turns any of these into exit status 2.
 """
 
+from mechshift.printable import printable
+
 MAX_MESSAGE = 2_000
 """Letters of a message: what a file or a model says may be of any length."""
 
@@ -16,7 +18,7 @@ class MechshiftError(Exception):
         text = super().__str__()
         if len(text) > MAX_MESSAGE:
             text = f"{text[: MAX_MESSAGE // 2]} ... {text[-MAX_MESSAGE // 2 :]}"
-        return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+        return printable(text).replace("\n", "\\n")
 
 
 class ConfigError(MechshiftError):

@@ -12,7 +12,7 @@ import pytest
 
 from mechshift.cli.main import COMMANDS, main
 from mechshift.cli.tables import print_table
-from mechshift.cli.terminal import printable
+from mechshift.printable import printable
 
 COMMAND = [sys.executable, "-m", "mechshift"]
 

@@ -139,3 +139,16 @@ def lora_folder(tmp_path):
         return tmp_path / name
 
     return write
+
+
+@pytest.fixture(scope="session")
+def inputs():
+    """A function: ids, mask and positions of rows, behind so many positions of padding."""
+
+    def of(rows, padding=0):
+        ids = torch.tensor([[0] * padding + row for row in rows])
+        mask = torch.ones_like(ids)
+        mask[:, :padding] = 0
+        return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
+
+    return of

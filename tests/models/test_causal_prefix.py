@@ -30,13 +30,6 @@ def model_of(architecture, attention: Attention = "causal-prefix") -> LanguageMo
     return random_language_model(architecture, "mdm", attention=attention, dtype=torch.float64)
 
 
-def inputs(rows, padding=0):
-    ids = torch.tensor([[0] * padding + row for row in rows])
-    mask = torch.ones_like(ids)
-    mask[:, :padding] = 0
-    return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
-
-
 def stock_hidden(model, row, seen):
     """The stock decoder with an explicit mask of four axes."""
     lowest = torch.finfo(torch.float64).min
@@ -51,7 +44,7 @@ def stock_hidden(model, row, seen):
 
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_it_is_the_stock_decoder_with_an_explicit_mask(architecture):
+def test_it_is_the_stock_decoder_with_an_explicit_mask(architecture, inputs):
     model, full = model_of(architecture), model_of(architecture, "full")
     found = model.hidden(*inputs([CANVAS]))
     expected = stock_hidden(full, CANVAS, SEEN.split())
@@ -63,7 +56,7 @@ def test_it_is_the_stock_decoder_with_an_explicit_mask(architecture):
 
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ["gpt2", "qwen2", "ministral3"])
-def test_it_is_what_sdlms_sampler_reads_with_a_cache_of_the_finished_text(architecture):
+def test_it_is_what_sdlms_sampler_reads_with_a_cache_of_the_finished_text(architecture, inputs):
     """Finished text causally first, but for its last token; then that token and masks in full."""
     model, causal = model_of(architecture), model_of(architecture, "causal")
     prompt = [5, 6, 7, 8, 9]
@@ -87,26 +80,7 @@ def test_it_is_what_sdlms_sampler_reads_with_a_cache_of_the_finished_text(archit
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_where_nothing_is_masked_it_is_causal_attention(architecture):
-    text = inputs([[5, 6, 7, 8, 9, 10]])
-    found, causal = model_of(architecture).hidden(*text), model_of(architecture, "causal")
-    torch.testing.assert_close(found, causal.hidden(*text), rtol=1e-10, atol=1e-12)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_padding_and_other_rows_change_nothing(architecture):
-    model = model_of(architecture)
-    alone = model.hidden(*inputs([CANVAS]))
-    others = [list(reversed(CANVAS)), [M, *CANVAS[1:]], [5] * len(CANVAS)]
-    padded = model.hidden(*inputs([CANVAS, *others], padding=3))
-    assert torch.isfinite(padded).all()
-    torch.testing.assert_close(padded[:1, 3:], alone, rtol=1e-10, atol=1e-12)
-
-
-@torch.no_grad()
-def test_padding_that_has_the_id_of_the_mask_begins_no_block():
+def test_padding_that_has_the_id_of_the_mask_begins_no_block(inputs):
     model = model_of("qwen2")
     ids, mask, positions = inputs([CANVAS], padding=3)
     ids[:, :3] = M

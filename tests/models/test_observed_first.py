@@ -18,16 +18,11 @@ def model_of(architecture, attention: Attention = "observed-first") -> LanguageM
     return random_language_model(architecture, "mdm", attention=attention, dtype=torch.float64)
 
 
-def inputs(rows, padding=0):
-    ids = torch.tensor([[0] * padding + row for row in rows])
-    mask = torch.ones_like(ids)
-    mask[:, :padding] = 0
-    return ids, mask, (mask.cumsum(1) - 1).clamp(min=0)
-
-
 @torch.no_grad()
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_it_is_causal_attention_over_the_reordered_tokens_with_their_positions(architecture):
+def test_it_is_causal_attention_over_the_reordered_tokens_with_their_positions(
+    architecture, inputs
+):
     model, causal = model_of(architecture), model_of(architecture, "causal")
     found = model.hidden(*inputs([CANVAS]))
     ids = torch.tensor([[CANVAS[place] for place in ORDER]])
@@ -44,25 +39,7 @@ def test_it_is_causal_attention_over_the_reordered_tokens_with_their_positions(a
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_where_nothing_is_masked_it_is_causal_attention(architecture):
-    text = inputs([[5, 6, 7, 8, 9, 10]])
-    found, causal = model_of(architecture).hidden(*text), model_of(architecture, "causal")
-    torch.testing.assert_close(found, causal.hidden(*text), rtol=1e-10, atol=1e-12)
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_padding_and_other_rows_change_nothing(architecture):
-    model = model_of(architecture)
-    alone = model.hidden(*inputs([CANVAS]))
-    padded = model.hidden(*inputs([CANVAS, list(reversed(CANVAS))], padding=3))
-    assert torch.isfinite(padded).all()
-    torch.testing.assert_close(padded[:1, 3:], alone, rtol=1e-10, atol=1e-12)
-
-
-@torch.no_grad()
-def test_embeddings_are_read_in_place_of_the_tokens_which_say_what_is_masked():
+def test_embeddings_are_read_in_place_of_the_tokens_which_say_what_is_masked(inputs):
     model = model_of("qwen2")
     ids, mask, positions = inputs([CANVAS])
     embeddings = model.parts.embedding(ids)

@@ -18,8 +18,8 @@ from importlib.metadata import version
 import tyro
 
 from mechshift.cli.help import short_help
-from mechshift.cli.terminal import printable
 from mechshift.errors import MechshiftError
+from mechshift.printable import printable
 
 USER_ERROR = 2
 

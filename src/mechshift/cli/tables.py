@@ -4,7 +4,7 @@ import polars as pl
 from rich.console import Console
 from rich.table import Table
 
-from mechshift.cli.terminal import printable
+from mechshift.printable import printable
 
 
 def print_table(table: pl.DataFrame) -> None:
