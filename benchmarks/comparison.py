@@ -50,7 +50,7 @@ from mechshift.comparison.draws import WIDE
 from mechshift.comparison.screening import candidates
 from mechshift.comparison.sources import COLUMNS, Source
 from mechshift.graph import Graph
-from mechshift.statistics import bootstrap_weights, exchange_masks, split_halves
+from mechshift.statistics import NUM_BLOCKS, bootstrap_weights, exchange_masks, split_halves
 
 Shape = Literal["embedded pair", "SmolLM2-135M", "Qwen2.5-7B", "LLaMA-2-7B"]
 
@@ -203,7 +203,7 @@ def drawn_rows(settings: ComparisonSettings) -> dict[str, int]:
     splits = settings.num_splits_per_resample
     return {
         "resamples": settings.num_resamples,
-        "halves": settings.num_splits + splits * settings.num_resamples,
+        "halves": settings.num_splits + splits * (settings.num_resamples + NUM_BLOCKS),
         "exchanges": settings.num_exchanges,
         "crossed": splits * (1 + settings.num_exchanges),
     }

@@ -8,6 +8,7 @@ from scipy.stats import binomtest, norm, t
 
 from mechshift.errors import ConfigError, MechshiftError
 from mechshift.statistics import (
+    NUM_BLOCKS,
     Estimate,
     Estimates,
     Interval,
@@ -17,6 +18,8 @@ from mechshift.statistics import (
     cluster_numbers,
     exchange_masks,
     holm,
+    jackknife_variance,
+    no_narrower_than_jackknife,
     num_clusters,
     percentile_estimates,
     percentile_interval,
@@ -25,6 +28,7 @@ from mechshift.statistics import (
     simultaneous_reach,
     split_halves,
     spread_of_draws,
+    weights_without_blocks,
 )
 
 
@@ -505,3 +509,51 @@ def test_an_undefined_point_does_not_count_and_a_band_stays_in_its_range():
     )
     assert (band.low >= -0.1).all()
     assert (band.high <= 0.1).all()
+
+
+@pytest.mark.parametrize("clusters", [np.arange(50), np.repeat(np.arange(7), 3)])
+def test_each_cluster_is_left_out_once_and_whole(clusters: np.ndarray) -> None:
+    weights = weights_without_blocks(clusters, seed=3)
+    assert len(weights) == min(NUM_BLOCKS, len(np.unique(clusters)))
+    np.testing.assert_array_equal((weights == 0).sum(axis=0), 1)
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    for row in weights:
+        out = clusters[row == 0]
+        assert not np.isin(clusters[row > 0], out).any()
+        assert len(np.unique(row[row > 0])) == 1
+
+
+def test_nothing_can_be_left_out_of_a_single_cluster() -> None:
+    weights = weights_without_blocks(np.zeros(4, dtype=int), seed=0)
+    assert weights.shape == (0, 4)
+    draws = np.array([1.0, 2.0])
+    np.testing.assert_array_equal(no_narrower_than_jackknife(draws, np.empty(0), 4), draws)
+
+
+def test_the_jackknife_of_a_mean_is_its_variance() -> None:
+    values = np.random.default_rng(0).normal(size=30)
+    without = weights_without_blocks(30, seed=0) @ values
+    assert jackknife_variance(without) == pytest.approx(values.var(ddof=1) / 30)
+
+
+def test_draws_are_spread_as_far_as_the_jackknife_and_no_less() -> None:
+    generator = np.random.default_rng(1)
+    draws = generator.normal(size=(200, 4)) * [1, 1, 0, 1] + 5
+    draws[3, 3] = np.nan
+    without = generator.normal(size=(20, 4)) * [3, 1e-3, 1, 3]
+    found = no_narrower_than_jackknife(draws, without, 20)
+    expected = 19 * without.var(axis=0)
+    # Draws reach as far as Student's t: 17 of 20 clusters are drawn, where 19 make a variance.
+    spread = np.nanvar(found, axis=0, ddof=1) * 17 / 19
+    assert spread[[0, 3]] == pytest.approx(expected[[0, 3]])
+    np.testing.assert_array_equal(found[:, 1:3], draws[:, 1:3])
+    np.testing.assert_allclose(np.nanmean(found, axis=0), np.nanmean(draws, axis=0))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(draws))
+    order = np.argsort(draws[:, 0])
+    np.testing.assert_array_equal(order, np.argsort(found[:, 0]))
+
+
+def test_what_is_undefined_without_some_block_stays_as_it_was() -> None:
+    draws = np.random.default_rng(1).normal(size=(50, 1))
+    without = np.array([[100.0], [np.nan], [-100.0]])
+    np.testing.assert_array_equal(no_narrower_than_jackknife(draws, without, 3), draws)

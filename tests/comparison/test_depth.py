@@ -8,6 +8,7 @@ import pytest
 from mechshift.comparison import ComparisonSettings, depth_profile
 from mechshift.errors import ComparisonError, ConfigError
 from mechshift.graph import Graph
+from mechshift.statistics import bootstrap_variance, split_halves
 
 GRAPH = Graph(num_layers=3, num_heads=1, num_key_value_groups=1)
 DEEP = Graph(num_layers=9, num_heads=2, num_key_value_groups=2)
@@ -113,8 +114,42 @@ def test_intervals_of_cross_fitted_shifts_are_those_of_their_draws(
         low, high = np.percentile(draws, [2.5, 97.5], axis=0) + shift.value - draws.mean(axis=0)
         np.testing.assert_allclose(shift.low, np.minimum(low, shift.value))
         np.testing.assert_allclose(shift.high, np.maximum(high, shift.value))
-        np.testing.assert_allclose(draws[:, :3].sum(axis=1), 0, atol=1e-12)
-    np.testing.assert_array_equal(there.source.cross_fitted_draws, -back.source.cross_fitted_draws)
+        np.testing.assert_allclose(draws[:, :3].mean(axis=0).sum(), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        there.source.cross_fitted_draws, -back.source.cross_fitted_draws, atol=1e-15
+    )
+
+
+def centre_without(scores: np.ndarray, kept: np.ndarray, halves: np.ndarray, size: int) -> float:
+    """Cross-fitted centre of mass of the sources of one model, written out edge by edge."""
+    sums = np.zeros(DEEP.num_layers)
+    for half in halves:
+        one, two = (scores[kept & side].mean(axis=0) for side in (half, ~half))
+        for chosen_on, added in ((one, two), (two, one)):
+            for edge in np.argsort(-np.abs(chosen_on), kind="stable")[:size]:
+                layer = DEEP.source_layer[DEEP.edge_source[edge]]
+                if layer >= 0:
+                    sums[layer] += np.sign(chosen_on[edge]) * added[edge]
+    return float(sums @ np.arange(DEEP.num_layers) / sums.sum())
+
+
+def test_cross_fitted_shifts_reach_as_far_as_leaving_out_a_block_at_a_time_says(
+    quick: ComparisonSettings,
+) -> None:
+    """Twenty examples are twenty blocks; their order does not matter to a sum of squares."""
+    settings = replace(quick, circuit_size=6, num_resamples=400)
+    effects = np.random.default_rng(5).standard_t(2, size=(2, 1, DEEP.num_edges))
+    arm, mdm = effects + np.random.default_rng(6).normal(size=(2, 20, DEEP.num_edges)) * 4
+    side = depth_profile(DEEP, arm, mdm, settings).source
+    halves = split_halves(20, settings.num_splits_per_resample, settings.seed + 1)
+    without = [
+        np.subtract(*(centre_without(one, np.arange(20) != out, halves, 6) for one in (mdm, arm)))
+        for out in range(20)
+    ]
+    jackknife = 19 * np.var(without)
+    at_least = bootstrap_variance(side.cross_fitted_draws[:, 3], 20)
+    assert at_least >= jackknife * (1 - 1e-9)
+    assert at_least == pytest.approx(jackknife)  # for the bootstrap alone is narrower here
 
 
 def test_a_circuit_that_touches_no_layer_has_no_depth(quick: ComparisonSettings) -> None:

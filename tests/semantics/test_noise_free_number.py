@@ -6,8 +6,9 @@ import pytest
 from mechshift.errors import SemanticsError
 from mechshift.semantics import noise_free_number
 from mechshift.semantics._concentration import effective_number
-from mechshift.semantics._noise_free_number import _carried_over, number_of
+from mechshift.semantics._noise_free_number import NUM_SPLITS, _carried_over, number_of
 from mechshift.semantics.settings import SemanticsSettings
+from mechshift.statistics import bootstrap_variance, split_halves
 
 SETTINGS = SemanticsSettings(num_resamples=100)
 POOLS = 10
@@ -72,6 +73,34 @@ def test_intervals_hold_a_shift_that_is_there():
         decided += found.shift.interval.low > 0
         assert found.shift_at_equal_noise == pytest.approx(truth, rel=0.3)
     assert held > 6 and decided == POOLS
+
+
+def number_by_hand(scores: np.ndarray, halves: np.ndarray) -> float:
+    """Size² over energy, half by half."""
+    size = energy = 0.0
+    for half in halves:
+        one, two = scores[half].mean(axis=0), scores[~half].mean(axis=0)
+        size += np.sum(np.sign(one) * two + np.sign(two) * one) / 2
+        energy += one @ two
+    return size**2 / energy / len(halves)
+
+
+def test_intervals_reach_as_far_as_leaving_out_a_block_at_a_time_says():
+    """Where weak components' signs depend on chance, the bootstrap alone sees too little."""
+    arm, mdm = (drawn(effects(30), 3.0, seed, num_examples=24) for seed in (0, 1))
+    found = noise_free_number(arm, mdm, SETTINGS)
+    halves = split_halves(24, NUM_SPLITS, SETTINGS.seed)
+    without = [
+        np.subtract(
+            *(
+                number_by_hand(np.delete(one, out, axis=0), np.delete(halves, out, axis=1))
+                for one in (mdm, arm)
+            )
+        )
+        for out in range(24)
+    ]
+    # Exactly as far: the bootstrap's own variance is smaller here.
+    assert bootstrap_variance(found.shift_draws, 24) == pytest.approx(23 * np.var(without))
 
 
 def test_a_second_reading_takes_as_few_examples_as_make_the_noise_equal():

@@ -35,11 +35,14 @@ from scipy.stats import t as student
 
 from mechshift.comparison.sources import group_sums
 from mechshift.errors import ComparisonError
-from mechshift.statistics import Estimate, Interval, cluster_columns, deal_clusters
-
-NUM_BLOCKS = 32
-"""Blocks into which clusters are dealt, or as many as there are clusters: a standard error is then
-known to 13 %, and each of a few dozen rows stays cheap in a large graph."""
+from mechshift.statistics import (
+    NUM_BLOCKS,
+    Estimate,
+    Interval,
+    cluster_columns,
+    deal_clusters,
+    jackknife_variance,
+)
 
 Population = Literal["common", "others", "all"]
 """Examples that both models solve; those that not both do; all candidates."""
@@ -186,7 +189,7 @@ def delete_a_block(
     count = len(without)
     if count < 2 or not np.isfinite([value, *without]).all():
         return None
-    error = float(np.sqrt((count - 1) * np.var(without)))
+    error = float(np.sqrt(jackknife_variance(without)))
     reach = float(student.ppf((1 + level) / 2, count - 1)) * error
     return Estimate(
         value=value, interval=Interval(low=value - reach, high=value + reach, level=level)

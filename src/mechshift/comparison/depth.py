@@ -10,7 +10,9 @@
 5. Cross-fitted: edges and their signs are chosen on one half of the examples, and their scores on
    the other half are added up with these signs. Noise makes every |mean score| larger, so a noisier
    model looks as if it worked where most edges are; what one half takes for signal is as often
-   negative as positive on the other, and adds up to nothing.
+   negative as positive on the other, and adds up to nothing. A resample, which is noisier than the
+   pool, chooses other edges, and can vary less than another pool would; so its shifts are spread
+   as widely as leaving out a block of examples at a time says, where that is more.
 6. P-values of no shift: the cross-fitted shift against those after exchanges of the two models'
    examples (`likeness.py`, 5), all on the same few halvings; kept as `tested`, since more halvings
    make it another number. Without cross-fitting they would reject for a difference in noise alone
@@ -44,12 +46,14 @@ from mechshift.comparison.scores import Unit, check_scores
 from mechshift.comparison.settings import ComparisonSettings
 from mechshift.errors import ComparisonError
 from mechshift.graph import Graph
+from mechshift.statistics import Drawn as DrawnFrom
 from mechshift.statistics import (
     Estimate,
     Estimates,
     Interval,
     centred_estimate,
     centred_estimates,
+    no_narrower_than_jackknife,
     permutation_p,
     spread_of_draws,
 )
@@ -138,7 +142,7 @@ class SideProfiles:
     carry over to the other."""
 
     cross_fitted_draws: Float[np.ndarray, "resample cross_fitted"]
-    """`cross_fitted` in each resample, of which its intervals are made: two models' shifts can be
+    """`cross_fitted` in each resample, spread as widely as its intervals: two models' shifts can be
     subtracted on the same resamples. NaN as there."""
 
     tested: Float[np.ndarray, " cross_fitted"]
@@ -277,18 +281,29 @@ class DrawnSums:
     resampled_halves: tuple[HalfSums, ...]
     """For each halving of the resamples; one row per resample."""
 
+    without_blocks: LayerSums
+    """Cross-fitted, averaged over the same halvings as `crossed`; one row per block left out."""
+
+    examples: DrawnFrom
+    """What was drawn from."""
+
     @classmethod
     def of(cls, draws: MeasuredDraws, size: int) -> "DrawnSums":
         """Those of circuits of one size."""
         whole = [found[size]["layers"] for found in (draws.pool, draws.resampled)]
         halvings = [found[size] for found in draws.resampled_halves if size in found]
-        crossed = np.mean([one[size]["crossed"] for one in draws.crossed if size in one], axis=0)
+        crossed, without = (
+            np.mean([one[size]["crossed"] for one in halvings if size in one], axis=0)
+            for halvings in (draws.crossed, draws.without_blocks)
+        )
         return cls(
             resampled=LayerSums(values=np.concatenate(whole)),
             exchanged=LayerSums(values=draws.exchanged[size]["layers"]),
             crossed=LayerSums(values=crossed),
             halves=HalfSums.of(draws.halves[size]),
             resampled_halves=tuple(map(HalfSums.of, halvings)),
+            without_blocks=LayerSums(values=without),
+            examples=draws.examples,
         )
 
     def check_depth(self) -> None:
@@ -385,11 +400,19 @@ def half_distances(sums: HalfSums, side: Side) -> Float[np.ndarray, "row half_di
 
 
 def _cross_fitted_rows(draws: DrawnSums, side: Side) -> Float[np.ndarray, "row cross_fitted"]:
-    """Shifts of cross-fitted sums, averaged over halvings before they are compared; pool first."""
+    """Shifts of cross-fitted sums, averaged over halvings before they are compared; pool first.
+
+    The resamples' are spread as widely as the jackknife says (docs/validity.md).
+    """
     pool = [sums.mean(axis=0, keepdims=True) for sums in draws.halves.cross_fitted.layers(side)]
     by_split = [sums.cross_fitted.layers(side) for sums in draws.resampled_halves]
     resampled = [np.mean(sums, axis=0) for sums in zip(*by_split, strict=True)]
-    return np.concatenate([shift_rows(*pool), shift_rows(*resampled)])[:, : len(CROSS_FITTED)]
+    value, samples, without = (
+        shift_rows(*sums)[:, : len(CROSS_FITTED)]
+        for sums in (pool, resampled, draws.without_blocks.layers(side))
+    )
+    samples = no_narrower_than_jackknife(samples, without, draws.examples)
+    return np.concatenate([value, samples])
 
 
 def two_sided_p(

@@ -50,7 +50,12 @@ from mechshift.comparison.sources import Source
 from mechshift.comparison.workers import in_order
 from mechshift.graph import Graph
 from mechshift.statistics import Drawn as DrawnFrom
-from mechshift.statistics import bootstrap_weights, exchange_masks, split_halves
+from mechshift.statistics import (
+    bootstrap_weights,
+    exchange_masks,
+    split_halves,
+    weights_without_blocks,
+)
 
 WIDE = 1 / 64
 """Share of a large graph's edges from which on circuits are wide."""
@@ -202,6 +207,13 @@ class MeasuredPair:
         measures = replace(self._of_draws, pairs=ACROSS_HALVES, sums=depth, crossed=depth)
         return measured(self.sources, resampling.halved(weights, first), measures)
 
+    def on_halves_without_blocks(
+        self, weights: Float[np.ndarray, "block example"], first: Bool[np.ndarray, " example"]
+    ) -> BySize:
+        """Both models cross-fitted on one halving, without one block of examples in each row."""
+        drawn = resampling.halved(weights, np.broadcast_to(first, weights.shape))
+        return measured(self.sources, drawn, Measures(graph=self.graph, crossed=self.wanted.depth))
+
     def on_exchanged_halves(
         self, swapped: Bool[np.ndarray, "exchange example"], first: Bool[np.ndarray, " example"]
     ) -> BySize:
@@ -287,6 +299,8 @@ class MeasuredPair:
 class MeasuredDraws:
     """What was measured of a pair, by circuit size and name; of wide sizes on fewer draws."""
 
+    examples: DrawnFrom
+    """What was drawn from."""
     means: tuple[Float[np.ndarray, "1 edge"], Float[np.ndarray, "1 edge"]]
     """Mean scores of the ARM and of the MDM, which `pool` is measured of."""
     pool: BySize
@@ -300,10 +314,13 @@ class MeasuredDraws:
     """For each halving of the resamples; one row per resample. Later ones may lack wide sizes."""
     crossed: tuple[BySize, ...]
     """For each of the same few halvings: row 0 is the pool, the others its exchanges."""
+    without_blocks: tuple[BySize, ...]
+    """For each of these halvings of the pool; one row for each block that is left out."""
 
     def joined(self, other: "MeasuredDraws") -> "MeasuredDraws":
         """With what was measured at other sizes."""
         return MeasuredDraws(
+            examples=self.examples,
             means=self.means,
             pool=self.pool | other.pool,
             resampled=self.resampled | other.resampled,
@@ -312,6 +329,7 @@ class MeasuredDraws:
             halves=self.halves | other.halves,
             resampled_halves=_joined(self.resampled_halves, other.resampled_halves),
             crossed=_joined(self.crossed, other.crossed),
+            without_blocks=_joined(self.without_blocks, other.without_blocks),
         )
 
 
@@ -385,10 +403,13 @@ def _measured_draws(
     weights = bootstrap_weights(examples, settings.num_resamples, seed)
     swapped = exchange_masks(examples, settings.num_exchanges, seed + EXCHANGE_SEED)
     unswapped = np.concatenate([np.zeros((1, swapped.shape[1]), dtype=bool), swapped])
+    without = weights_without_blocks(examples, seed)
     halved = bool(wanted.edges or wanted.beyond or wanted.depth)
     splits = range(settings.num_splits_per_resample if halved else 0)
     first = split_halves(examples, settings.num_splits, seed + 1) if halved else None
+    few = split_halves(examples, settings.num_splits_per_resample, seed + 1) if wanted.depth else ()
     return MeasuredDraws(
+        examples=examples,
         means=(pair.sources[0].mean, pair.sources[1].mean),
         pool=pair.on_pool(),
         resampled=pair.on_resamples(weights),
@@ -399,12 +420,8 @@ def _measured_draws(
             pair.on_halves(weights, halves_of_resamples(weights, examples, seed + 2 + split))
             for split in splits
         ),
-        crossed=tuple(
-            pair.on_exchanged_halves(unswapped, half)
-            for half in split_halves(examples, settings.num_splits_per_resample, seed + 1)
-        )
-        if wanted.depth
-        else (),
+        crossed=tuple(pair.on_exchanged_halves(unswapped, half) for half in few),
+        without_blocks=tuple(pair.on_halves_without_blocks(without, half) for half in few),
     )
 
 

@@ -38,6 +38,7 @@ from mechshift.statistics import (
     Interval,
     cluster_columns,
     deal_clusters,
+    jackknife_variance,
     spread_of_draws,
 )
 
@@ -321,7 +322,7 @@ def _standard_error(blocks: Blocks, orders: Int[np.ndarray, "order block"], size
         [orders[orders != block].reshape(len(orders), -1) for block in range(num_blocks)]
     )
     without = _extrapolated(_shares(blocks, kept, size))
-    return float(np.sqrt((num_blocks - 1) * without.var()))
+    return float(np.sqrt(jackknife_variance(without)))
 
 
 def _by_rank(

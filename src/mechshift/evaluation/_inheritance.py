@@ -35,7 +35,13 @@ from scipy.stats import t as student
 from mechshift.evaluation._rediscovery import NUM_FOLDS, Rediscovery
 from mechshift.evaluation.circuit_metrics import CircuitMetrics
 from mechshift.models import Kind
-from mechshift.statistics import Estimate, Interval, bootstrap_variance, num_clusters
+from mechshift.statistics import (
+    Estimate,
+    Interval,
+    bootstrap_variance,
+    jackknife_variance,
+    num_clusters,
+)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -103,8 +109,8 @@ def inheritance(
     assert len(own.value) == len(others.value) == 1 and len(without) == NUM_FOLDS
     clusters = metrics[model].clusters
     held_out = len(metrics[model].full) if clusters is None else clusters
-    discovery = (NUM_FOLDS - 1) * float(without.var())
-    fixed = bootstrap_variance((others.draws - own.draws)[:, 0], held_out)
+    discovery = float(jackknife_variance(without))
+    fixed = float(bootstrap_variance((others.draws - own.draws)[:, 0], held_out))
 
     def estimate(value: float, fixed: float, discovery: float) -> Estimate:
         reach = _reach(fixed, discovery, num_clusters(held_out) - 1, level)
@@ -117,7 +123,7 @@ def inheritance(
         other_minus_own=estimate(float(others.value[0] - own.value[0]), fixed, discovery),
         other_minus_half=estimate(
             float(others.value[0]) - half,
-            bootstrap_variance(others.draws[:, 0] - halves.draws.mean(axis=1), held_out),
+            float(bootstrap_variance(others.draws[:, 0] - halves.draws.mean(axis=1), held_out)),
             discovery + float(np.diff(halves.value)[0] ** 2) / 4,
         ),
         half_minus_own=half - float(own.value[0]),

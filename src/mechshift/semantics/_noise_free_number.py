@@ -13,8 +13,9 @@ components on two halves of the examples:
    over the energy.
 4. Second reading: as many examples of the quieter model as make the two models' relative noise
    equal, and (sum |m|)² / sum m² of both, MDM minus ARM; mean over random choices.
-5. Intervals: bootstrap over clusters of examples, the same for both models, centred. Halves of a
-   resample share no cluster.
+5. Intervals: bootstrap over clusters of examples, the same for both models, centred, and as wide
+   as leaving out a block of clusters at a time says, where that is more: a resample, noisier than
+   the pool, has other signs. Halves of a resample share no cluster.
 """
 
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ from mechshift.statistics import (
     Estimates,
     bootstrap_weights,
     cluster_columns,
+    no_narrower_than_jackknife,
     split_halves,
+    weights_without_blocks,
 )
 
 NUM_SPLITS = 10
@@ -53,7 +56,7 @@ class NoiseFreeNumber:
     shift: Estimate | None
     """Above 0: the MDM is more distributed."""
     shift_draws: Float[np.ndarray, " resample"]
-    """The shift in each resample; NaN where it is undefined."""
+    """The shift in each resample, spread as widely as its interval; NaN where it is undefined."""
     shift_at_equal_noise: float
     """The second reading [components]."""
     arm_noise: float
@@ -103,17 +106,21 @@ def noise_free_number(
     cluster, _ = cluster_columns(len(arm) if clusters is None else clusters)
     weights = bootstrap_weights(cluster, settings.num_resamples, settings.seed)
     first = split_halves(cluster, NUM_SPLITS, settings.seed)
-    rows = np.concatenate([np.full((1, len(arm)), 1 / len(arm)), weights])
-    numbers = np.stack([_cross_fitted(scores, rows, first) for scores in (arm, mdm)])
-    numbers = np.concatenate([numbers, numbers[1:] - numbers[:1]])
-    found = [Estimates.from_rows(one[:, None], level=settings.level).at(0) for one in numbers]
+    without = weights_without_blocks(cluster, settings.seed)
+    rows = np.concatenate([np.full((1, len(arm)), 1 / len(arm)), without, weights])
+    numbers = np.stack([_cross_fitted(scores, rows, first) for scores in (arm, mdm)], axis=1)
+    numbers = np.concatenate([numbers, numbers[:, 1:] - numbers[:, :1]], axis=1)
+    value, left_out, drawn = np.split(numbers, [1, 1 + len(without)])
+    drawn = no_narrower_than_jackknife(drawn, left_out, cluster)
+    numbers = np.concatenate([value, drawn])
+    estimates = Estimates.from_rows(numbers, level=settings.level)
     noises = [_relative_noise(scores, weights, first) for scores in (arm, mdm)]
     generator = np.random.default_rng(settings.seed)
     return NoiseFreeNumber(
-        arm=found[0],
-        mdm=found[1],
-        shift=found[2],
-        shift_draws=numbers[2, 1:],
+        arm=estimates.at(0),
+        mdm=estimates.at(1),
+        shift=estimates.at(2),
+        shift_draws=drawn[:, 2],
         shift_at_equal_noise=_at_equal_noise((arm, mdm), noises, cluster, generator),
         arm_noise=noises[0],
         mdm_noise=noises[1],

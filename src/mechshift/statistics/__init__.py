@@ -16,6 +16,12 @@ from mechshift.statistics.estimates import (
     simultaneous_reach,
     spread_of_draws,
 )
+from mechshift.statistics.jackknife import (
+    NUM_BLOCKS,
+    jackknife_variance,
+    no_narrower_than_jackknife,
+    weights_without_blocks,
+)
 from mechshift.statistics.p_values import (
     holm,
     permutation_p,
@@ -35,6 +41,7 @@ from mechshift.statistics.resampling import (
 __all__ = [
     "MAX_DRAWS",
     "MIN_DRAWS",
+    "NUM_BLOCKS",
     "ROUNDING",
     "Drawn",
     "Estimate",
@@ -49,6 +56,8 @@ __all__ = [
     "deal_clusters",
     "exchange_masks",
     "holm",
+    "jackknife_variance",
+    "no_narrower_than_jackknife",
     "num_clusters",
     "percentile_estimates",
     "percentile_interval",
@@ -58,4 +67,5 @@ __all__ = [
     "simultaneous_reach",
     "split_halves",
     "spread_of_draws",
+    "weights_without_blocks",
 ]

@@ -79,14 +79,23 @@ def bootstrap_weights(
     return counts / counts.sum(axis=1, keepdims=True)
 
 
-def bootstrap_variance(draws: Float[np.ndarray, " resample"], examples: Drawn) -> float:
-    """Squared standard error of a number, from its value on every resample.
+def bootstrap_variance(
+    draws: Float[np.ndarray, "resample ..."], examples: Drawn
+) -> Float[np.ndarray, "..."]:
+    """Squared standard error of numbers, from their values on every resample.
 
     It is smaller than the variance of the draws, which reach as far as Student's t: whoever
-    multiplies by that again takes this one.
+    multiplies by that again takes this one. Undefined draws (NaN) do not count; NaN where fewer
+    than two are defined.
     """
     count = num_clusters(examples)
-    return float(draws.var(ddof=1)) * _num_drawn(count) / max(1, count - 1)
+    defined = np.isfinite(draws)
+    num_defined = defined.sum(axis=0)
+    known = np.where(defined, draws, 0.0)
+    mean = known.sum(axis=0) / np.maximum(num_defined, 1)
+    squares = (np.where(defined, known - mean, 0.0) ** 2).sum(axis=0)
+    variance = np.where(num_defined > 1, squares / np.maximum(num_defined - 1, 1), np.nan)
+    return np.asarray(variance * _num_drawn(count) / max(1, count - 1))
 
 
 def _num_drawn(count: int) -> int:

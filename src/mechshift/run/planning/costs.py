@@ -35,6 +35,7 @@ from mechshift.graph import KEY, QUERY, VALUE, third_of_layers
 from mechshift.run.planning import memory
 from mechshift.run.planning.memory import Peak
 from mechshift.run.planning.workload import Batches, ModelOnTask
+from mechshift.statistics import NUM_BLOCKS
 
 FORWARD, FUSED_BACKWARD, PLAIN_BACKWARD = 1.0, 2.5, 2.0
 """Matrix products of attention in a pass, over those of its forward pass."""
@@ -305,7 +306,7 @@ def compared_rows(settings: ComparisonSettings) -> tuple[int, int]:
     """Rows of mean scores that comparing two members makes, and those that it ranks."""
     resamples, exchanges = settings.num_resamples, settings.num_exchanges
     few = settings.num_splits_per_resample
-    halves = 4 * (settings.num_splits + few * resamples)
+    halves = 4 * (settings.num_splits + few * (resamples + NUM_BLOCKS))
     # A side of an exchange is a product with both models' scores, of a half with half of them.
     made = 2 * resamples + 4 * exchanges + halves + 4 * few * (1 + exchanges)
     return made, 2 * (resamples + exchanges) + halves
