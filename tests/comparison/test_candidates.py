@@ -4,9 +4,8 @@ import numpy as np
 import pytest
 
 from mechshift.comparison import Blocks, Candidates, delete_a_block, worst_case
-from mechshift.comparison.candidates import NUM_BLOCKS
 from mechshift.errors import ComparisonError
-from mechshift.statistics import Estimate, Interval
+from mechshift.statistics import NUM_BLOCKS, Estimate, Interval
 
 BLOCKS = Blocks(
     # Ten candidates in three blocks; both models solve six, of which four are scored, and two of
