@@ -162,7 +162,7 @@ def planted(pool: PoolSummary) -> Callable[..., TaskResults]:
 
     def results_of(plant: str, *controls: MemberResults) -> TaskResults:
         if plant not in found:
-            pair = planted_pair(plant, noise=Noise(own=0.5))
+            pair = planted_pair(plant, noise=Noise(own=0.35))
             compared = compare(plant, pair.arm, pair.mdm, PLANTED)
             scored = (pair.arm, pair.mdm)
             found[plant] = TaskResults(
@@ -187,7 +187,7 @@ def control_of() -> Callable[[str, str], MemberResults]:
     """A function that makes a control which differs from the ARM as a planted pair's MDM does."""
 
     def measure(name: str, plant: str) -> MemberResults:
-        pair = planted_pair(plant, noise=Noise(own=0.5), seed=1)
+        pair = planted_pair(plant, noise=Noise(own=0.35), seed=1)
         member = Member(
             name=name,
             settings=PLANTED,

@@ -49,12 +49,12 @@ from mechshift.topics.topic import Measured, TaskResults
 from mechshift.topics.wording import ON_TASK
 
 SETTINGS = ComparisonSettings(
-    num_resamples=60, num_splits=10, num_exchanges=1, num_shuffles=1, circuit_size=25, sizes=(25,)
+    num_resamples=60, num_splits=40, num_exchanges=1, num_shuffles=1, circuit_size=25, sizes=(25,)
 )
 QUANTITIES = registry.quantities("members")
 TOPIC = selection_topic(QUANTITIES)
 SMALL = SolvedByScore(
-    num_examples=120,
+    num_examples=200,
     accuracy={"arm": 0.95, "mdm": 0.44},
     num_others=100,
     noise=2.0,
