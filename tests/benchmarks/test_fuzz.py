@@ -73,9 +73,7 @@ def test_what_is_neither_an_answer_nor_one_line_is_a_fault(fuzz, tmp_path, monke
     assert "FAULT 1 x own" in fuzz.table(found)
 
 
-def test_time_that_runs_out_just_as_a_reader_ends_is_that_inputs_fault(
-    fuzz, tmp_path, monkeypatch
-):
+def test_time_that_runs_out_just_as_a_reader_ends_is_that_inputs_fault(fuzz, tmp_path, monkeypatch):
     def timer(_which, seconds):
         if not seconds and not found.tallies:
             raise fuzz.TooLong
