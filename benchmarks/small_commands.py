@@ -150,9 +150,9 @@ def small_commands(out: Path) -> dict[str, Command]:
             begins_with=out / WHOLE,
         ),
         Command(
-            name="figures",  # a PDF says when it was made
+            name="figures",
             words=lambda f: (
-                *("figures", str(f / "run"), "--format", "svg", "png", "--quiet"),
+                *("figures", str(f / "run"), "--format", "svg", "pdf", "--quiet"),
                 *("--only", "glance", "depth"),
             ),
             begins_with=out / WHOLE,
