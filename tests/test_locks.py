@@ -241,6 +241,14 @@ def test_of_two_that_replace_a_signature_the_later_one_holds(tmp_path, monkeypat
     assert json.loads(signed.read_text(encoding="utf-8")) == theirs
 
 
+def test_a_signature_that_another_put_in_place_of_ours_is_left_to_it(tmp_path):
+    theirs = {"host": "c", "process": 2, "since": "now", "machine": "c", "token": "theirs"}
+    signed = tmp_path / ".lock-holder.json"
+    with hold_folder(tmp_path):
+        signed.write_text(json.dumps(theirs), encoding="utf-8")
+    assert json.loads(signed.read_text(encoding="utf-8")) == theirs
+
+
 def test_a_clock_that_is_wrong_makes_nobody_gone(elsewhere, tmp_path, monkeypatch):
     monkeypatch.setattr("mechshift.locks.time.time", lambda: time.monotonic() + 1e6)
     assert is_refused(tmp_path / "run")

@@ -168,15 +168,18 @@ class _Hold:
         self._beats.start()
 
     def end(self) -> None:
-        """Touch the signature no more."""
+        """Touch the signature no more, and look at it once more."""
         self._ended.set()
         self._beats.join()
+        self.is_lost = self.is_lost or self._is_of_another()
 
     def _sign(self, is_locked: bool) -> None:
         settling = 0.0
         if not self._create():
             other = _read_holder(self._signed)
-            age = _age(self._signed)
+            age = STALE  # where it has just been removed
+            with suppress(FileNotFoundError):
+                age = _age(self._signed)
             of_here = other is not None and other.machine == _machine()
             if other is None:
                 gone = is_locked  # one that was killed, or is about to sign elsewhere
@@ -214,15 +217,17 @@ class _Hold:
             with suppress(OSError):  # the server is away, or the folder has another name
                 if not self._signed.exists():
                     self._create()  # somebody tidied up
-                    continue
-                found = _read_holder(self._signed)
-                if found is None or found.token == self._holder.token:
+                elif not self._is_of_another():
                     os.utime(self._signed)
-                    continue
-                self.is_lost = True
-                if self._to_interrupt:
-                    _interrupt_main()
-                return
+                else:
+                    self.is_lost = True
+                    if self._to_interrupt:
+                        _interrupt_main()
+                    return
+
+    def _is_of_another(self) -> bool:
+        found = _read_holder(self._signed)
+        return found is not None and found.token != self._holder.token
 
 
 def _interrupt_main() -> None:
