@@ -163,6 +163,16 @@ def examine(file: Outside, content: bytes) -> tuple[str, str]:
     file.path.write_bytes(content)
     file.seal()
     try:
+        return _read(file)
+    except TooLong as error:  # also when it comes just as the reader has ended
+        return f"more than {SECONDS:g} s", _line_of(error)
+    finally:
+        for path, whole in good.items():
+            path.write_bytes(whole)
+
+
+def _read(file: Outside) -> tuple[str, str]:
+    try:
         signal.setitimer(signal.ITIMER_PROF, SECONDS)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -170,16 +180,12 @@ def examine(file: Outside, content: bytes) -> tuple[str, str]:
         return "read", ""
     except MechshiftError as error:
         return _wrong_with(error), ""
-    except TooLong as error:
-        return f"more than {SECONDS:g} s", _line_of(error)
-    except (KeyboardInterrupt, GeneratorExit):
+    except (KeyboardInterrupt, GeneratorExit, TooLong):
         raise
     except BaseException as error:  # a panic in Rust is none of Exception
         return f"{type(error).__name__}: {str(error)[:200]}", _line_of(error)
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
-        for path, whole in good.items():
-            path.write_bytes(whole)
 
 
 def _wrong_with(error: MechshiftError) -> str:

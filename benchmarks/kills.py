@@ -14,7 +14,9 @@ one command up to an end; rounds that are done are kept, and the same call goes 
 import json
 import os
 import random
+import shutil
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Iterator
@@ -34,6 +36,7 @@ import file_events  # noqa: E402
 import tyro  # noqa: E402
 from small_commands import Command, small_commands  # noqa: E402
 
+import mechshift.cli.pages  # noqa: E402
 import mechshift.cli.stages  # noqa: E402
 import mechshift.cli.training  # noqa: E402
 import mechshift.cli.trajectories  # noqa: E402, F401
@@ -42,6 +45,9 @@ from mechshift.disk import write_whole  # noqa: E402
 from mechshift.testing import files_of  # noqa: E402
 
 KILLED = -9
+
+TEMPORARY = "temporary"
+"""Folder of what a killed command leaves where the system keeps such files, as a browser's."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,11 @@ class Options:
         "attribute",
         "conclude",
         "report",
+        "index",
+        "tables",
+        "figures",
     )
+    """Of `small_commands`; `figures` needs Chromium."""
     out: Path = Path("build/kills")
     """Where the pair, the folders and the rounds that are done are kept."""
 
@@ -97,6 +107,7 @@ def forked(words: tuple[str, ...], folder: Path, left: int, said: Path) -> tuple
         try:
             os.dup2(os.open(said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644), 1)
             os.dup2(1, 2)
+            tempfile.tempdir = str(said.with_name(TEMPORARY))
             with file_events.listening() as disk:
                 with disk.below(folder, left=left, refusal=file_events.KILL):
                     status = mechshift(words)
@@ -118,6 +129,7 @@ def left_alone(command: Command, out: Path) -> tuple[Path, int]:
     whole, counted = out / f"{command.name}-whole", out / f"{command.name}-events.txt"
     if not counted.exists():
         command.begin(whole)
+        (out / TEMPORARY).mkdir(exist_ok=True)
         status, events = forked(command.words(whole), whole, -1, out / "said.txt")
         if status:
             said = (out / "said.txt").read_text(encoding="utf-8")
@@ -132,6 +144,7 @@ def killed_round(command: Command, number: int, kills: int, options: Options) ->
     folder, said = options.out / f"{command.name}-killed", options.out / "said.txt"
     command.begin(folder)
     rng = random.Random(f"{options.seed} {command.name} {number}")
+    (options.out / TEMPORARY).mkdir(exist_ok=True)
     done, status = 0, KILLED
     for _ in range(kills):
         # Mostly soon: an attempt begins with what is there by then.
@@ -142,6 +155,7 @@ def killed_round(command: Command, number: int, kills: int, options: Options) ->
         done += 1
     if status == KILLED:
         status, _ = forked(command.words(folder), folder, -1, said)
+    shutil.rmtree(options.out / TEMPORARY, ignore_errors=True)
     problem = "" if status == 0 else f"status {status}: {said.read_text()[-1000:]}"
     there, wanted = files_of(folder), files_of(whole)
     names = sorted(there.keys() | wanted.keys())

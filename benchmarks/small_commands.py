@@ -139,6 +139,24 @@ def small_commands(out: Path) -> dict[str, Command]:
             ),
         ),
         Command(name="pairs get", words=lambda f: ("pairs", "get", "tiny", str(f / "out"))),
+        Command(
+            name="index",
+            words=lambda f: ("index", str(f / "run"), "--out", str(f / "page")),
+            begins_with=out / WHOLE,
+        ),
+        Command(
+            name="tables",
+            words=lambda f: ("tables", str(f / "run")),
+            begins_with=out / WHOLE,
+        ),
+        Command(
+            name="figures",
+            words=lambda f: (
+                *("figures", str(f / "run"), "--format", "svg", "pdf", "--quiet"),
+                *("--only", "glance", "depth"),
+            ),
+            begins_with=out / WHOLE,
+        ),
     )
     return {one.name: one for one in found}
 

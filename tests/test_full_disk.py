@@ -11,11 +11,16 @@ import importlib
 import os
 import random
 import sys
+from http.client import HTTPConnection
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from mechshift.cli.main import main
+from mechshift.errors import ConfigError
+from mechshift.page.browser import find_browser
+from mechshift.run import runs_server
 from mechshift.testing import files_of
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -26,6 +31,7 @@ NAMES = (
     *("run", "posttrain", "trajectory", "attribute", "conclude", "report"),
     "alternatives",
     *("export mib-json", "export graphml", "export safetensors", "pairs pack", "pairs get"),
+    *("index", "tables", "figures"),
 )
 """Of benchmarks/small_commands.py."""
 
@@ -83,9 +89,18 @@ def undisturbed(disk, command, whole):
     return disk.num_writes
 
 
+def has_browser():
+    try:
+        return bool(find_browser())
+    except ConfigError:
+        return False
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_command_survives_a_disk_that_refuses(disk, commands, capsys, tmp_path, name):
     """It is refused at one write after the other, and ends with the same files."""
+    if name == "figures" and not has_browser():
+        pytest.skip("Chromium is not installed, which draws the figures")
     command, whole, refused = commands[name], tmp_path / "whole", tmp_path / "refused"
     num_writes = undisturbed(disk, command, whole)
     kept = checkpoints if name == "posttrain" else finished
@@ -119,3 +134,26 @@ def test_a_command_survives_a_disk_that_refuses(disk, commands, capsys, tmp_path
             command.begin(refused)
     assert main(command.words(refused)) == 0, capsys.readouterr().err
     assert files_of(refused) == files_of(whole)
+
+
+def test_a_disk_that_refuses_every_write_is_no_matter_to_the_server(disk, commands, tmp_path):
+    commands["index"].begin(tmp_path / "served")
+    before = files_of(tmp_path / "served")
+    with (
+        disk.below(tmp_path, left=0, refusal=errno.EROFS),
+        runs_server([tmp_path / "served"], 0) as server,
+    ):
+        answers = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        answers.start()
+        try:
+            connection = HTTPConnection("127.0.0.1", server.server_port)
+            for path in ("/", "/runs/run/report.html"):
+                connection.request("GET", path)
+                reply = connection.getresponse()
+                assert (reply.status, b"<html" in reply.read()) == (200, True), path
+            connection.close()
+        finally:
+            server.shutdown()
+            answers.join()
+    assert not disk.refused, "nothing was to be written"
+    assert files_of(tmp_path / "served") == before

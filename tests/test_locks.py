@@ -1,10 +1,14 @@
 """A folder is held by one process at a time, and by nobody once that process is gone."""
 
+import errno
 import json
 import os
 import platform
 import re
 import signal
+import subprocess
+import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from mechshift.errors import ArtifactError, PosttrainingError
-from mechshift.locks import hold_folder
+from mechshift.locks import hold_folder, is_held
 
 
 @pytest.fixture
@@ -107,12 +111,144 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
             pass
 
 
-@pytest.mark.parametrize("refusal", [OSError(37, "No locks available"), NotImplementedError()])
-def test_where_there_are_no_locks_work_goes_on_without(tmp_path, monkeypatch, refusal):
-    def no_locks(*_arguments, **_options):
-        raise refusal
+def no_locks(*_arguments, **_options):
+    raise OSError(errno.ENOLCK, "No locks available")
 
+
+def granted(*_arguments, **_options):
+    """As where the system's lock reaches no further than this machine."""
+
+
+@pytest.mark.parametrize("refusal", [errno.ENOLCK, errno.EOPNOTSUPP, None])
+def test_where_there_are_no_locks_the_signature_keeps_others_out(tmp_path, monkeypatch, refusal):
+    def refuse(*_arguments, **_options):
+        raise NotImplementedError if refusal is None else OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr("mechshift.locks.FileLock.acquire", refuse)
+
+    def hold():
+        with hold_folder(tmp_path / "run"):
+            return names_in(tmp_path / "run")
+
+    with ThreadPoolExecutor(1) as other, hold_folder(tmp_path / "run"):
+        assert hold() == [".lock-holder.json"]
+        with pytest.raises(ArtifactError, match=f"in use by process {os.getpid()} on"):
+            other.submit(hold).result()
+    assert not (tmp_path / "run").exists()
+
+
+def test_without_locks_a_killed_process_of_this_machine_locks_nobody_out(
+    holder, tmp_path, monkeypatch
+):
     monkeypatch.setattr("mechshift.locks.FileLock.acquire", no_locks)
+    with pytest.raises(ArtifactError, match=f"in use by process {holder.pid} on"):
+        with hold_folder(tmp_path / "run"):
+            pass
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
     with hold_folder(tmp_path / "run"):
-        (tmp_path / "run" / "made.txt").write_text("made", encoding="utf-8")
-    assert "made.txt" in names_in(tmp_path / "run")
+        pass
+
+
+ELSEWHERE = """
+import signal, sys, time
+from pathlib import Path
+from mechshift import locks
+from mechshift.errors import ArtifactError
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+locks._machine = locks.platform.node = lambda: "elsewhere"
+locks.FileLock.acquire = lambda *_, **__: None
+locks.BEAT, locks.STALE, locks.SETTLING = 0.1, 2.0, 0.2
+try:
+    with locks.hold_folder(Path(sys.argv[1])):
+        print("held", flush=True)
+        time.sleep(600)
+except ArtifactError as error:
+    print(error, flush=True)
+"""
+"""A process of another machine, to which the system's lock does not reach."""
+
+
+@pytest.fixture
+def elsewhere(tmp_path, monkeypatch):
+    """It holds `tmp_path/run`; both machines are quicker to forget than machines are."""
+    monkeypatch.setattr("mechshift.locks.FileLock.acquire", granted)
+    monkeypatch.setattr("mechshift.locks.STALE", 2.0)
+    monkeypatch.setattr("mechshift.locks.SETTLING", 0.2)
+    words = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "run")]
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "held\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def is_refused(folder):
+    try:
+        with hold_folder(folder):
+            return False
+    except ArtifactError as error:
+        assert "on elsewhere since" in str(error) and "last heard of" in str(error)
+        assert "; wait until it has ended" in str(error)
+        return True
+
+
+def test_another_machine_is_kept_out_while_the_holder_touches_its_signature(elsewhere, tmp_path):
+    until = time.monotonic() + 3  # longer than an untouched signature counts
+    while time.monotonic() < until:
+        assert is_refused(tmp_path / "run")
+        time.sleep(0.2)
+    assert is_held(tmp_path / "run")
+    elsewhere.kill()
+    elsewhere.wait()
+    assert is_refused(tmp_path / "run"), "it may as well be alive"
+    time.sleep(2.1)
+    assert not is_held(tmp_path / "run")
+    assert not is_refused(tmp_path / "run")
+    assert not is_refused(tmp_path / "run"), "nothing is left of it"
+
+
+def test_a_holder_that_was_suspended_too_long_ends_in_one_line(elsewhere, tmp_path):
+    elsewhere.send_signal(signal.SIGSTOP)
+    time.sleep(2.1)
+    with hold_folder(tmp_path / "run"):
+        elsewhere.send_signal(signal.SIGCONT)
+        line = elsewhere.stdout.readline()
+        assert re.search(
+            rf"run was taken over by process {os.getpid()} on .* since .*, since", line
+        )
+        assert elsewhere.wait() == 0
+        assert names_in(tmp_path / "run") == [".lock-holder.json"], "ours is not removed"
+
+
+@pytest.mark.parametrize("content", ['{"host": "b", "process": 1, "since": "x"}', ""])
+def test_of_two_that_replace_a_signature_the_later_one_holds(tmp_path, monkeypatch, content):
+    signed = tmp_path / ".lock-holder.json"
+    signed.write_text(content, encoding="utf-8")
+    os.utime(signed, (0, 0))
+    theirs = {"host": "c", "process": 2, "since": "now", "machine": "c", "token": "theirs"}
+
+    def meanwhile(_seconds):
+        signed.write_text(json.dumps(theirs), encoding="utf-8")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("mechshift.locks.time.sleep", meanwhile)
+        with pytest.raises(ArtifactError, match="in use by process 2 on c since now"):
+            with hold_folder(tmp_path):
+                pass
+    assert json.loads(signed.read_text(encoding="utf-8")) == theirs
+
+
+def test_a_signature_that_another_put_in_place_of_ours_is_left_to_it(tmp_path):
+    theirs = {"host": "c", "process": 2, "since": "now", "machine": "c", "token": "theirs"}
+    signed = tmp_path / ".lock-holder.json"
+    with hold_folder(tmp_path):
+        signed.write_text(json.dumps(theirs), encoding="utf-8")
+    assert json.loads(signed.read_text(encoding="utf-8")) == theirs
+
+
+def test_a_clock_that_is_wrong_makes_nobody_gone(elsewhere, tmp_path, monkeypatch):
+    monkeypatch.setattr("mechshift.locks.time.time", lambda: time.monotonic() + 1e6)
+    assert is_refused(tmp_path / "run")

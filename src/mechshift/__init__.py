@@ -5,7 +5,8 @@ take seconds. Type checkers and editors see them by the imports below.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+
+TYPE_CHECKING = False  # as type checkers read it; `typing` is ten times as long in coming
 
 if TYPE_CHECKING:
     from mechshift.attribution import EdgeScores as EdgeScores
@@ -67,7 +68,7 @@ __all__ = list(_HOME_OF)
 
 if not TYPE_CHECKING:  # to a type checker there are no names but those above
 
-    def __getattr__(name: str) -> Any:
+    def __getattr__(name: str) -> object:
         if name not in _HOME_OF:
             raise AttributeError(f"module 'mechshift' has no attribute '{name}'")
         found = globals()[name] = getattr(import_module(f"mechshift.{_HOME_OF[name]}"), name)

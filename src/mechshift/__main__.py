@@ -1,6 +1,6 @@
 """`python -m mechshift` is the `mechshift` command; `accelerate launch -m mechshift` needs it."""
 
-from mechshift.cli.main import entry_point
+from mechshift.cli import entry_point
 
 if __name__ == "__main__":
     entry_point()

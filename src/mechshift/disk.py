@@ -112,6 +112,19 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_running(process: int) -> bool:
+    """Whether a process of this machine has this number."""
+    if os.name != "posix":
+        return True  # on Windows signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def _partial_prefix(folder: Path) -> str:
     return f".{folder.name}.partial-"
 
@@ -122,20 +135,6 @@ def _remove_stale(folder: Path) -> None:
     for path in folder.parent.iterdir():
         if path.name.startswith(prefix):
             process = path.name.removeprefix(prefix).partition("-")[0]
-            if not (process.isdigit() and _is_running(int(process))):
+            # Our own cannot be writing this folder twice.
+            if not (process.isdigit() and process != str(os.getpid()) and is_running(int(process))):
                 shutil.rmtree(path, ignore_errors=True)
-
-
-def _is_running(process: int) -> bool:
-    """Whether another process has this number; our own cannot be writing this folder twice."""
-    if process == os.getpid():
-        return False
-    if os.name != "posix":
-        return True  # on Windows signal 0 would end it
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

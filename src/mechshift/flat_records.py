@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 
 import jaxtyping
 import numpy as np
+from jaxtyping import jaxtyped
 
 from mechshift.errors import ArtifactError, MechshiftError
 from mechshift.input_files import MAX_SHOWN, as_declared
@@ -104,6 +105,7 @@ def _as_json(value: Any) -> JsonValue:
 def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set[str]) -> Record:
     hints = typing.get_type_hints(record_type)
     values: dict[str, Any] = {}
+    arrays: dict[str, tuple[np.ndarray, Any]] = {}
     for field in dataclasses.fields(record_type):  # type: ignore[arg-type]
         name, hint = prefix + field.name, hints[field.name]
         nested = _record_type(hint)
@@ -117,7 +119,8 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
         where = f"stored {record_type.__name__}, '{name}'"
         item_type = _record_type(_item_hint(hint))
         if name in flat.arrays:
-            values[field.name] = _array(flat.arrays[name], hint, where)
+            values[field.name] = flat.arrays[name]
+            arrays[name] = flat.arrays[name], hint
         elif name not in flat.scalars:
             raise ArtifactError(
                 f"stored {record_type.__name__} lacks '{name}'; delete its folder and run its stage"
@@ -127,6 +130,7 @@ def _build(record_type: type[Record], prefix: str, flat: FlatRecord, unused: set
             values[field.name] = _build_items(item_type, name, hint, flat, unused, where)
         else:
             values[field.name] = _declared(flat.scalars[name], _without_arrays(hint), where)
+    _check_arrays(arrays, f"stored {record_type.__name__}")
     try:
         return record_type(**values)
     except (AssertionError, MechshiftError) as error:  # each alone is right, and not together
@@ -162,13 +166,22 @@ def _declared(value: JsonValue, hint: Any, where: str) -> Any:
     return as_declared(value, hint, where=where, error=ArtifactError, advice=_ADVICE)
 
 
-def _array(array: np.ndarray, hint: Any, where: str) -> np.ndarray:
-    """An array of the kind and number of axes that the field declares (jaxtyping)."""
-    if not any(isinstance(array, one) for one in _options(hint) if isinstance(one, type)):
-        raise ArtifactError(
-            f"{where}: an array of {array.dtype} {list(array.shape)} is none of {hint}; {_ADVICE}."
-        )
-    return array
+def _check_arrays(arrays: Mapping[str, tuple[np.ndarray, Any]], what: str) -> None:
+    """Refuse arrays of another kind or of other axes than a record's fields declare (jaxtyping).
+
+    An axis that several fields name is as long in all of them.
+
+    Args:
+        arrays: each with what its field declares, by name.
+        what: whose they are, to begin a message with.
+    """
+    with jaxtyped("context"):
+        for name, (array, hint) in arrays.items():
+            if not any(isinstance(array, one) for one in _options(hint) if isinstance(one, type)):
+                raise ArtifactError(
+                    f"{what}, '{name}': an array of {array.dtype} {list(array.shape)} is none of"
+                    f" {hint} with axes as long as in the other arrays; {_ADVICE}."
+                )
 
 
 def _without_arrays(hint: Any) -> Any:

@@ -1,5 +1,6 @@
 """Damaged files of every kind: benchmarks/fuzz.py in short, with a fixed seed."""
 
+import contextlib
 import importlib
 import json
 import subprocess
@@ -70,6 +71,24 @@ def test_what_is_neither_an_answer_nor_one_line_is_a_fault(fuzz, tmp_path, monke
     assert fault.what.startswith(what)
     assert path.read_text(encoding="utf-8") == "[1]"
     assert "FAULT 1 x own" in fuzz.table(found)
+
+
+def test_time_that_runs_out_just_as_a_reader_ends_is_that_inputs_fault(fuzz, tmp_path, monkeypatch):
+    def timer(_which, seconds):
+        if not seconds and not found.tallies:
+            raise fuzz.TooLong
+
+    monkeypatch.setattr(fuzz.signal, "setitimer", timer)
+    path = tmp_path / "own.json"
+    path.write_text("[1]", encoding="utf-8")
+    found = fuzz.Found(seed=0)
+    with monkeypatch.context() as patch:
+        patch.setattr(fuzz, "limits", contextlib.nullcontext)
+        file = fuzz.Outside(name="own", form="json", path=path, read=lambda: 1)
+        fuzz.examine_inputs([file], found, 2)
+    (fault,) = found.faults
+    assert (fault.number, fault.what) == (0, "more than 2 s")
+    assert path.read_text(encoding="utf-8") == "[1]"
 
 
 def test_a_refusal_and_an_answer_are_no_faults(fuzz, tmp_path):

@@ -12,6 +12,10 @@ BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc for names of files")
 
 
+COMMANDS = tuple("run posttrain trajectory attribute conclude report index tables".split())
+"""All that need no browser."""
+
+
 @pytest.fixture
 def kills(monkeypatch):
     monkeypatch.syspath_prepend(BENCHMARKS)
@@ -23,16 +27,15 @@ def test_commands_that_are_killed_20_times_end_with_the_bytes_of_those_that_were
 ):
     """A process of its own, since it forks."""
     words = [sys.executable, str(BENCHMARKS / "kills.py"), "--kills", "20", "--out", str(tmp_path)]
-    words += ["--per-round", "3"]
+    words += ["--per-round", "2", "--commands", *COMMANDS]
     ended = subprocess.run(words, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "seed 0: 20 kills, 0 rounds that did not end" in ended.stdout
     # The same call again has nothing left to do, and says the same.
-    rounds = list(kills.rounds(kills.Options(kills=20, per_round=3, out=tmp_path)))
+    options = kills.Options(kills=20, per_round=2, commands=COMMANDS, out=tmp_path)
+    rounds = list(kills.rounds(options))
     assert ended.stdout.count("same bytes\n") == len(rounds) + 1
-    assert {one.command for one in rounds} == {
-        *("run", "posttrain", "trajectory", "attribute", "conclude", "report")
-    }
+    assert {one.command for one in rounds} == {*COMMANDS}
 
 
 def test_a_command_that_a_kill_changes_is_noticed(kills, tmp_path, monkeypatch):

@@ -19,7 +19,8 @@ COMMAND = [sys.executable, "-m", "mechshift"]
 WAITS = (
     "import sys, time\n"
     "import mechshift.cli.main as command\n"
-    "def wait(words):\n"
+    "def wait(words, imported):\n"
+    "    imported()\n"
     "    print('ready', flush=True)\n"
     "    time.sleep(60)\n"
     "command._run = wait\n"
@@ -78,6 +79,39 @@ def test_a_signal_ends_the_command_in_one_line_that_says_how_to_go_on(signum, wo
     assert words in errors
 
 
+INTERRUPTED = (
+    "import os, runpy, signal, sys\n"
+    "wanted, sys.argv[1:] = sys.argv[1], ['tasks']\n"
+    "class Finder:\n"
+    "    def find_spec(name, path, target=None):\n"
+    "        if name == wanted:\n"
+    "            os.kill(os.getpid(), signal.SIGINT)\n"
+    "sys.meta_path.insert(0, Finder)\n"
+    "runpy.run_module('mechshift', run_name='__main__')\n"
+)
+"""`mechshift tasks`, interrupted when it comes to import a module."""
+
+
+@pytest.mark.parametrize("name", ["mechshift.cli.main", "tyro", "mechshift.cli.listings", "torch"])
+def test_an_interrupt_while_modules_are_imported_ends_the_command_without_a_word(name):
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_a_command_that_has_ended_is_not_stopped_while_python_ends():
+    late = (
+        "import atexit, os, signal\n"
+        "atexit.register(lambda: [os.kill(os.getpid(), one) for one in (signal.SIGINT, 15, 1)])\n"
+        "from mechshift.cli import main as command\n"
+        "command._run = lambda words, imported: imported()\n"
+        "command.entry_point()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", late], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_a_hang_up_that_nohup_ignores_is_ignored():
     ignoring = "import signal\nsignal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
     short = WAITS.replace("sleep(60)", "sleep(0.5)")
@@ -112,7 +146,11 @@ def test_an_output_that_is_full_is_one_line():
 
 
 def test_a_terminal_of_few_letters_gets_escapes_for_the_others():
-    shows = "from mechshift.cli import main as command\ncommand._run = print\ncommand.entry_point()"
+    shows = (
+        "from mechshift.cli import main as command\n"
+        "command._run = lambda words, imported: print(words)\n"
+        "command.entry_point()"
+    )
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run(
         [sys.executable, "-c", shows, "⟨🙂⟩"],

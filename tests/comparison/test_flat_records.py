@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from jaxtyping import Float, Int
 
 from mechshift.comparison import (
     Comparison,
@@ -212,6 +213,40 @@ def test_an_array_of_another_kind_is_refused(comparison: Comparison) -> None:
         odd = FlatRecord(arrays={**flat.arrays, name: array}, scalars=flat.scalars)
         with pytest.raises(ArtifactError, match=f"'{name}': an array of .* is none of .*Float"):
             from_flat(Comparison, odd)
+
+
+def test_an_axis_that_several_arrays_name_is_as_long_in_all_of_them(comparison: Comparison) -> None:
+    """Each record has its own axes: those of two parts of it may differ."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Part:
+        scores: Float[np.ndarray, "example step"]
+        clusters: Int[np.ndarray, " example"] | None
+
+    @dataclass(frozen=True, kw_only=True)
+    class Whole:
+        one: Part
+        many: tuple[Part, ...]
+
+    def part(examples: int, clusters: int | None) -> Part:
+        numbers = None if clusters is None else np.arange(clusters)
+        return Part(scores=np.zeros((examples, 2)), clusters=numbers)
+
+    whole = Whole(one=part(3, 3), many=(part(5, 5), part(4, None)))
+    rebuilt = from_flat(Whole, to_flat(whole))
+    assert [len(one.scores) for one in (rebuilt.one, *rebuilt.many)] == [3, 5, 4]
+    for odd in (Whole(one=part(3, 2), many=()), Whole(one=part(3, 3), many=(part(2, 3),))):
+        with pytest.raises(
+            ArtifactError,
+            match=r"stored .*, '.*clusters': an array of int64 \[[23]\] is none of .*'example'\]"
+            r".* with axes as long as in the other arrays; delete its folder",
+        ):
+            from_flat(Whole, to_flat(odd))
+    flat = to_flat(comparison)
+    short = flat.arrays["overlap.edges.low"][:-1]
+    odd_ends = FlatRecord(arrays={**flat.arrays, "overlap.edges.low": short}, scalars=flat.scalars)
+    with pytest.raises(ArtifactError, match="'overlap.edges.low': an array of float64"):
+        from_flat(Comparison, odd_ends)
 
 
 def test_only_a_part_that_came_later_may_be_missing() -> None:

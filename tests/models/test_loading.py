@@ -434,6 +434,13 @@ def test_quantized_weights_are_refused(model_folder):
         load_language_model(folder, **MDM)
 
 
+def test_sizes_far_beyond_the_stored_weights_are_refused_before_any_are_made(model_folder):
+    folder = model_folder()
+    edit_config(folder, intermediate_size=2**26)  # 6 GB of each matrix
+    with pytest.raises(ModelError, match="is of a model of [0-9,]+ weights, and [0-9,]+ are sto"):
+        load_language_model(folder, **MDM)
+
+
 def test_layers_of_another_kind_are_refused(model_folder):
     folder = model_folder(architecture="qwen3")
     edit_config(folder, layer_types=["full_attention", "chunked_attention"])

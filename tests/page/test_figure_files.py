@@ -84,6 +84,17 @@ def test_a_browser_draws_all_formats_at_their_size(figure: Figure, chromium: Pat
     )
 
 
+def test_a_figure_has_the_same_bytes_each_time(figure: Figure, chromium: Path) -> None:
+    drawn = []
+    for formats in (("svg", "pdf", "png"), ("pdf", "svg")):
+        with open_press(chromium) as press:
+            drawn += [press.files(figure, formats, SHEETS["column"]) for _ in range(2)]
+    first = drawn[0]
+    assert first["svg"].count(b"clip") > 0, "its ids are drawn by plotly"
+    for again in drawn[1:]:
+        assert all(content == first[name] for name, content in again.items())
+
+
 def test_what_the_browser_refuses_is_one_line(chromium: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.html"
     page.write_text("<script>var answer = 40;</script>", encoding="utf-8")

@@ -199,8 +199,7 @@ def test_a_real_training_is_followed_to_its_end_with_the_bytes_of_a_call_after_i
         trains.send_signal(signal.SIGSTOP)
         assert not out.exists(), "the training ended before it could be stopped"
         follows = subprocess.Popen(
-            [sys.executable, "-c", "from mechshift.cli.main import entry_point; entry_point()"]
-            + words,
+            [sys.executable, "-c", "from mechshift.cli import entry_point; entry_point()"] + words,
             env=one_thread,
             stderr=subprocess.PIPE,
             stdout=subprocess.DEVNULL,

@@ -273,7 +273,8 @@ def test_a_model_that_cannot_be_loaded_is_refused_without_running_its_code(tmp_p
         ("num_hidden_layers", 4_000, "says 4,000 layers, and its weights are 27 tensors"),
         ("pad_token_id", "x", "Validation error for field 'pad_token_id'"),
         ("pad_token_id", 1e30, "pad_token_id"),
-        ("vocab_size", 99, "size mismatch|ignore_mismatched_sizes"),
+        ("vocab_size", 12, "size mismatch|ignore_mismatched_sizes"),
+        ("intermediate_size", 10**6, "is of a model of [0-9,]+ weights, and [0-9,]+ are stored"),
         ("quantization_config", 7, "to explain neurons"),
     ],
 )

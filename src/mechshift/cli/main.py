@@ -10,7 +10,7 @@ nor a misspelt name needs them.
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.metadata import version
@@ -22,6 +22,9 @@ from mechshift.errors import MechshiftError
 from mechshift.printable import printable
 
 USER_ERROR = 2
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, `kill`, and a terminal that goes away."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,25 +137,28 @@ COMMANDS = (
 
 
 class Stopped(KeyboardInterrupt):
-    """The system asks the process to end: unwound like Ctrl-C, with nothing left half done."""
+    """A signal asks the process to end: unwound as by Ctrl-C, with nothing left half done."""
 
     def __init__(self, signum: int) -> None:
         super().__init__()
         self.signum = signum
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(
+    words: Sequence[str] | None = None, *, imported: Callable[[], object] = lambda: None
+) -> int:
     """Run one command line and return its exit status.
 
     Args:
         words: without the program's name; None: those that the shell gave.
+        imported: called once the command's modules are imported, before it begins.
     """
     words = sys.argv[1:] if words is None else list(words)
     try:
         if words == ["--version"]:
             print(f"mechshift {version('mechshift')}")
         else:
-            _run(words or ["--help"])
+            _run(words or ["--help"], imported)
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk or a closed pipe shows itself here, not at exit
     except MechshiftError as error:
@@ -173,24 +179,32 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def entry_point() -> None:
-    """What the installed `mechshift` script calls."""
+    """Run the shell's command line; called by the entry point in `mechshift.cli`."""
     for stream in (sys.stdout, sys.stderr):
         if stream is not None:
             # A terminal that is not UTF-8 shows an escape where it lacks a letter.
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    for signum in (signal.SIGTERM, signal.SIGHUP):
+    status = main(imported=_listen)
+    for signum in SIGNALS:  # what is done is not stopped, and Python's own end takes a moment
+        signal.signal(signum, signal.SIG_IGN)
+    sys.exit(status)
+
+
+def _listen() -> None:
+    """From now on a signal unwinds the command, which says how to go on."""
+    for signum in SIGNALS:
         if signal.getsignal(signum) is not signal.SIG_IGN:  # nohup ignores SIGHUP, and so do we
             signal.signal(signum, _stop)
-    sys.exit(main())
 
 
-def _run(words: Sequence[str]) -> None:
+def _run(words: Sequence[str], imported: Callable[[], object]) -> None:
     app = tyro.extras.SubcommandApp()
     for command in COMMANDS:
         if command.name == words[0]:
             command.add_to(app)
         else:
             app.command(name=command.name, help=command.summary)(_not_chosen)
+    imported()
     with short_help(words) as understood:
         app.cli(
             prog="mechshift",

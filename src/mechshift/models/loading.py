@@ -13,8 +13,9 @@
 
 import hashlib
 import logging
+import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
@@ -237,6 +238,7 @@ def _load_module(
     try:
         _check_stored(files, model_class)
         check_depth(settings.to_dict(), files, str(folder))
+        check_num_weights(lambda: model_class(deepcopy(settings)), files, str(folder))
         with without_reports():
             module, info = model_class.from_pretrained(  # type: ignore[misc]
                 folder,
@@ -355,6 +357,33 @@ def check_depth(settings: dict[str, Any], files: Sequence[Path], where: str) -> 
         raise ModelError(
             f"{where}/config.json says {layers:,} layers, and its weights are {num_tensors:,}"
             " tensors; the two are not of one model."
+        )
+
+
+def check_num_weights(
+    make: Callable[[], PreTrainedModel], files: Sequence[Path], where: str
+) -> None:
+    """Refuse many more weights than are stored, since transformers makes all that it does not find.
+
+    Args:
+        make: makes a model of the configuration.
+        files: of the weights.
+        where: the folder, for messages.
+
+    Raises:
+        ModelError: more than twice as many; some classes store tied weights once, and make them
+            twice.
+    """
+    stored = 0
+    for path in files:
+        with safe_open(path, framework="pt") as file:
+            stored += sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())
+    with torch.device("meta"), without_reports():  # no memory for them
+        needed = sum(parameter.numel() for parameter in make().parameters())
+    if needed > 2 * stored:
+        raise ModelError(
+            f"{where}/config.json is of a model of {needed:,} weights, and {stored:,} are stored;"
+            " the two are not of one model."
         )
 
 

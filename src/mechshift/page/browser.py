@@ -9,6 +9,7 @@ import base64
 import fcntl
 import json
 import os
+import re
 import select
 import shutil
 import tempfile
@@ -109,7 +110,7 @@ class Browser:
         return answer["result"].get("value")
 
     def pdf(self, width: float, height: float) -> bytes:
-        """The first sheet of the page as PDF.
+        """The first sheet of the page as PDF, without the time at which it was made.
 
         Args:
             width: of the paper [inches].
@@ -126,7 +127,8 @@ class Browser:
             printBackground=True,
             pageRanges="1",
         )
-        return base64.b64decode(answer["data"])
+        content = base64.b64decode(answer["data"])
+        return re.sub(rb"\(D:\d{14}", b"(D:19700101000000", content)  # as long, so offsets hold
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         self._count += 1

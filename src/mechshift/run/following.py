@@ -18,7 +18,7 @@ from pathlib import Path
 import msgspec
 
 from mechshift.errors import ModelError
-from mechshift.locks import HOLDER_NAME
+from mechshift.locks import is_held
 from mechshift.models import ModelSource, PairEntry
 from mechshift.posttraining.training_folder import LOG_NAME, TrainingFolder
 from mechshift.progress import progress_bar
@@ -234,5 +234,5 @@ class Following:
 
 def _by_whom(training: FollowedTraining) -> str:
     """A training that no process goes on with waits for its user."""
-    is_held = training.has_ended or (training.places.partial / HOLDER_NAME).exists()
-    return "" if is_held else ", and stopped: give its command again"
+    goes_on = training.has_ended or is_held(training.places.partial)
+    return "" if goes_on else ", and stopped: give its command again"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mechshift.artifacts import explained_refusal
-from mechshift.disk import write_text
+from mechshift.disk import write_whole
 from mechshift.errors import ConfigError
 from mechshift.page.browser import find_browser
 from mechshift.page.figure import Figure
@@ -50,7 +50,7 @@ def write_tables(run: Path, formats: Sequence[str], out: Path | None = None) -> 
             for name in dict.fromkeys(formats):
                 suffix, text_of = TABLE_FORMATS[name]
                 path = out / f"{table.printed.name}{suffix}"
-                write_text(path, text_of(table))
+                write_whole(path, text_of(table))
                 written.append(path)
     return written
 
@@ -97,11 +97,11 @@ def write_figures(
                 made = press.files(figure, tuple(dict.fromkeys(formats)), SHEETS[width])
                 for name, content in made.items():
                     path = out / f"{stem}.{name}"
-                    path.write_bytes(content)
+                    write_whole(path, content)
                     written.append(path)
                 advance(1)
         captions = out / CAPTIONS_NAME
-        write_text(captions, "".join(_caption(stem, *one) for stem, one in figures.items()))
+        write_whole(captions, "".join(_caption(stem, *one) for stem, one in figures.items()))
     return [*written, captions]
 
 

@@ -17,7 +17,7 @@ from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 import torch
 from msgspec import Struct
-from transformers import AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from mechshift.errors import ModelError, SemanticsError
 from mechshift.input_files import parse_json
@@ -28,7 +28,12 @@ from mechshift.models.folders import (
     resolve_folder,
     weight_files,
 )
-from mechshift.models.loading import check_depth, check_sizes, without_reports
+from mechshift.models.loading import (
+    check_depth,
+    check_num_weights,
+    check_sizes,
+    without_reports,
+)
 from mechshift.models.tokenizers import read_tokenizer
 
 MAX_REPLY_BYTES = 2**20
@@ -187,7 +192,14 @@ def load_local_model(
     except ModelError as error:
         raise SemanticsError(f"cannot load '{path}' to explain neurons: {error}") from None
     try:
-        check_depth(config, weight_files(folder), str(folder))
+        files = weight_files(folder)
+        check_depth(config, files, str(folder))
+        settings = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        check_num_weights(
+            lambda: AutoModelForCausalLM.from_config(settings, trust_remote_code=False),
+            files,
+            str(folder),
+        )
         with without_reports():
             module = AutoModelForCausalLM.from_pretrained(
                 folder, trust_remote_code=False, use_safetensors=True, dtype="auto"

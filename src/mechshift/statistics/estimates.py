@@ -95,9 +95,9 @@ class Estimates:
     also have a value and no interval (`low` and `high` NaN), for the same kind of reason.
     """
 
-    value: Float[np.ndarray, "..."]
-    low: Float[np.ndarray, "..."]
-    high: Float[np.ndarray, "..."]
+    value: Float[np.ndarray, "*shape"]
+    low: Float[np.ndarray, "*shape"]
+    high: Float[np.ndarray, "*shape"]
     level: float
 
     @classmethod

@@ -5,6 +5,7 @@ the longer text adds, so no token can straddle a boundary: where one does, the e
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 
 from transformers import PreTrainedTokenizerBase
 
@@ -140,7 +141,7 @@ def check_encodes(task: Task, example: Example, tokenizer: PreTrainedTokenizerBa
 
 def check_all_encode(
     task: Task,
-    examples: Sequence[Example],
+    examples: Iterable[Example],
     tokenizer: PreTrainedTokenizerBase,
     name: Callable[[int], str],
     progress: Callable[[int], None],
@@ -157,8 +158,8 @@ def check_all_encode(
     Raises:
         TaskError: as `check_encodes`, of the first example that does not fit.
     """
-    for start in range(0, len(examples), _CHECKED_AT_ONCE):
-        part = examples[start : start + _CHECKED_AT_ONCE]
+    coming, start = iter(examples), 0
+    while part := list(islice(coming, _CHECKED_AT_ONCE)):
         ids = _TextIds(tokenizer)
         ids.add(text for example in part for text in _texts(example))
         for place, example in enumerate(part, start=start):
@@ -167,6 +168,7 @@ def check_all_encode(
             except TaskError as error:
                 raise TaskError(f"{name(place)}: {error}") from None
         progress(len(part))
+        start += len(part)
 
 
 _CHECKED_AT_ONCE = 500

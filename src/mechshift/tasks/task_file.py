@@ -21,13 +21,17 @@ A suffix needs its corrupted one, and both causal prompts, which an autoregressi
 import hashlib
 import json
 import re
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 import numpy as np
+from jaxtyping import Int
 from msgspec import UNSET, UnsetType
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
@@ -39,6 +43,7 @@ from mechshift.input_files import parse_json, read_lines
 from mechshift.progress import progress_bar
 from mechshift.tasks.encoding import check_all_encode
 from mechshift.tasks.example import Example, Split
+from mechshift.tasks.packed_examples import Numbered, PackedExamples, Packing
 from mechshift.tasks.sampling import split_of
 
 TEXT_KEYS = (
@@ -79,7 +84,7 @@ class TaskFile:
     name: str
     path: Path | None
     """None: the examples were made in Python."""
-    examples: tuple[tuple[int, Split, Example], ...]
+    examples: Sequence[Numbered]
     """Line number, or place from 1 on, split and example."""
     metric: str = "logit_diff"
     sha256: str = ""
@@ -99,7 +104,7 @@ class TaskFile:
         source = f"of '{self.name}'" if self.path is None else f"from {self.path}"
         return f"{len(self.examples)} examples {source}"
 
-    @property
+    @cached_property
     def templates(self) -> tuple[str, ...]:
         return tuple(sorted({example.template for _, _, example in self.examples} - {""}))
 
@@ -119,11 +124,12 @@ class TaskFile:
         """
         self.check(tokenizer, quiet=True)
         wanted = [name for name in self.templates if name in templates] or self.templates
-        return [
+        fitting = (
             example
             for _, own, example in self.examples
             if own == split and (example.template in wanted or not example.template)
-        ][:num_examples]
+        )
+        return list(islice(fitting, num_examples))
 
     def check(self, tokenizer: PreTrainedTokenizerBase, *, quiet: bool = False) -> None:
         """Refuse lines that do not fit a tokenizer, under a bar where there are thousands.
@@ -140,7 +146,7 @@ class TaskFile:
         with progress_bar(f"{self.name}: check", len(self.examples), quiet=quiet) as advance:
             check_all_encode(
                 self,
-                [example for _, _, example in self.examples],
+                (example for _, _, example in self.examples),
                 tokenizer,
                 lambda place: _place(self.path or self.name, self.examples[place][0]),
                 advance,
@@ -213,33 +219,23 @@ def _as_line(example: Example | Mapping[str, Any]) -> bytes:
 def _checked(name: str, path: Path | None, lines: Iterable[tuple[int, bytes]]) -> TaskFile:
     """The task that these lines tell, by their numbers."""
     where = name if path is None else path
-    read: list[_Line] = []
-    first_line: dict[str, int] = {}
+    read = _ReadLines()
     digest = hashlib.sha256()
     for number, line in lines:
         digest.update(line)
         if not line.strip():
             continue
-        if len(read) == MAX_LINES:
+        if len(read.numbers) == MAX_LINES:
             raise TaskError(
                 f"{where} holds more than {MAX_LINES:,} examples, and a run uses some hundreds;"
                 " leave some out."
             )
-        one = _read_line(line, name, _place(where, number), number)
-        example = one.example
-        if example.id in first_line:
-            raise TaskError(
-                f"{_place(where, number)}: the id '{example.id}' is already that of"
-                f" line {first_line[example.id]}; give every example its own."
-            )
-        first_line[example.id] = number
-        read.append(one)
-    del first_line  # of a large file, as much memory as its texts
-    if not read:
+        read.add(number, *_read_line(line, name, _place(where, number), number))
+    if not read.numbers:
         how = "give it some" if path is None else "write one JSON object per line"
         raise TaskError(f"{where} holds no examples; {how}.")
     try:
-        examples = _clustered(read)
+        examples = read.clustered()
     except TaskError as error:
         raise TaskError(f"{where}, {error}") from None
     return TaskFile(name=name, path=path, examples=examples, sha256=digest.hexdigest())
@@ -249,79 +245,123 @@ def _place(where: Path | str, number: int) -> str:
     return f"{where}, line {number}"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Line:
-    """What a line says."""
+class _ReadLines:
+    """What is known of the lines of a file: their examples, packed, and some numbers of each."""
 
-    number: int
-    split: Split | None
-    """None: it does not say."""
-    example: Example
+    def __init__(self) -> None:
+        self.numbers = array("q")
+        self._splits: list[Split | None] = []
+        """None: the line does not say."""
+        self._names: dict[str, int] = {}
+        """Cluster, as it is given or by the target -> number."""
+        self._clusters = array("q")
+        self._ids, self._texts, self._answers = _Digests(), _Digests(), _Digests()
+        """Of the id; of what both models know before they answer; of that and the target."""
+        self._examples = Packing()
 
-    @property
-    def text(self) -> tuple[str, str]:
-        """What both models know before they answer."""
-        return self.example.prompt, self.example.suffix
+    def add(self, number: int, split: Split | None, example: Example) -> None:
+        """Take the next line.
 
-    @property
-    def cluster(self) -> str:
-        """As it is given, or by the target."""
-        if self.example.cluster:
-            return self.example.cluster
-        own_split = "" if self.split is None else f", {self.split}"
-        return f"target {self.example.target!r}{own_split}"
+        Args:
+            number: of the line.
+            split: as it says.
+            example: what it tells.
+        """
+        name = example.cluster
+        if not name:
+            own_split = "" if split is None else f", {split}"
+            name = f"target {example.target!r}{own_split}"
+        self.numbers.append(number)
+        self._splits.append(split)
+        self._clusters.append(self._names.setdefault(name, len(self._names)))
+        self._ids.add(example.id)
+        self._texts.add(example.prompt, example.suffix)
+        self._answers.add(example.prompt, example.suffix, example.target)
+        self._examples.add(example)
 
+    def clustered(self) -> PackedExamples:
+        """Every example with its cluster and the split in which all of that cluster is.
 
-def _clustered(lines: Sequence[_Line]) -> tuple[tuple[int, Split, Example], ...]:
-    """Every line with its cluster and the split in which all of that cluster is.
-
-    Raises:
-        TaskError: copies of an example, or a cluster in two splits.
-    """
-    first: dict[tuple[tuple[str, str], str], _Line] = {}
-    for line in lines:
-        known = first.setdefault((line.text, line.example.target), line)
-        if known is not line:
+        Raises:
+            TaskError: two examples of one id, copies of an example, or a cluster in two splits.
+        """
+        if (twice := self._ids.repeated()) is not None:
+            first, second = (self.numbers[place] for place in twice)
             raise TaskError(
-                f"line {line.number}: its text and target are those of line {known.number}; delete"
-                " one of the two, since a copy is no further example."
+                f"line {second}: the id '{self._examples[twice[1]].id}' is already that of line"
+                f" {first}; give every example its own."
             )
-    del first
-    # Lines that share a text, and then all that share a cluster with one of them, are joined: names
-    # and texts are the nodes of a graph, and lines its edges.
-    names = sorted({line.cluster for line in lines})
-    name_at = {name: place for place, name in enumerate(names)}
-    text_at = {line.text: len(names) + place for place, line in enumerate(lines)}
-    ends = np.array([(name_at[line.cluster], text_at[line.text]) for line in lines])
-    shape = (len(names) + len(lines),) * 2
-    joins = sparse.csr_array((np.ones(len(lines)), tuple(ends.T)), shape=shape)
-    joined = connected_components(joins, directed=False)[1]
-    _, first_name = np.unique(joined[: len(names)], return_index=True)
-    named = dict(zip(joined[first_name].tolist(), first_name.tolist(), strict=True))
-    clusters = [names[named[component]] for component in joined[ends[:, 0]].tolist()]
-    said: dict[str, _Line] = {}
-    splits: dict[str, Split] = {}
-    for line, cluster in zip(lines, clusters, strict=True):
-        if line.split is None:
-            continue
-        other = said.setdefault(cluster, line)
-        splits[cluster] = line.split
-        if other.split != line.split:
+        if (twice := self._answers.repeated()) is not None:
+            first, second = (self.numbers[place] for place in twice)
             raise TaskError(
-                f"line {line.number}: it is in the split '{line.split}', and line {other.number} of"
-                f" the same text or cluster ({cluster}) in '{other.split}'; put both into one."
+                f"line {second}: its text and target are those of line {first}; delete one of the"
+                " two, since a copy is no further example."
             )
-    return tuple(
-        (
-            line.number,
-            splits.get(cluster) or _split_of(cluster),
-            # Mostly itself: a second copy of all examples would take as much memory as the first.
-            line.example
-            if line.example.cluster == cluster
-            else replace(line.example, cluster=cluster),
+        names, of_line = self._joined()
+        splits: dict[int, Split] = {}
+        said: dict[int, int] = {}
+        for place, (split, cluster) in enumerate(zip(self._splits, of_line, strict=True)):
+            if split is None:
+                continue
+            if splits.setdefault(cluster, split) != split:
+                number, other = self.numbers[place], self.numbers[said[cluster]]
+                raise TaskError(
+                    f"line {number}: it is in the split '{split}', and line {other} of the same"
+                    f" text or cluster ({names[cluster]}) in '{splits[cluster]}'; put both into"
+                    " one."
+                )
+            said.setdefault(cluster, place)
+        for cluster, name in names.items():
+            splits.setdefault(cluster, _split_of(name))
+        return self._examples.finished(
+            self.numbers,
+            (splits[cluster] for cluster in of_line),
+            (names[cluster] for cluster in of_line),
         )
-        for line, cluster in zip(lines, clusters, strict=True)
-    )
+
+    def _joined(self) -> tuple[dict[int, str], list[int]]:
+        """Names of clusters, and which is each line's.
+
+        Lines that share a text, and then all that share a cluster with one of them, are joined:
+        names and texts are the nodes of a graph, and lines its edges. The first name counts.
+        """
+        texts = self._texts.firsts()
+        clusters = np.array(self._clusters)
+        num_names, num_lines = len(self._names), len(clusters)
+        shape = (num_names + num_lines,) * 2
+        joins = sparse.csr_array((np.ones(num_lines), (clusters, num_names + texts)), shape=shape)
+        joined = connected_components(joins, directed=False)[1]
+        names: dict[int, str] = {}
+        for name in sorted(self._names):
+            names.setdefault(int(joined[self._names[name]]), name)
+        return names, joined[clusters].tolist()
+
+
+class _Digests:
+    """Digests of texts, in place of the texts themselves, to find those that are equal."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def add(self, *texts: str) -> None:
+        digest = hashlib.blake2b(digest_size=16)
+        for text in texts:
+            content = text.encode()
+            digest.update(len(content).to_bytes(8, "little") + content)
+        self._bytes += digest.digest()
+
+    def firsts(self) -> Int[np.ndarray, " line"]:
+        """The place of the first equal one, for each."""
+        halves = np.frombuffer(bytes(self._bytes), np.uint64).reshape(-1, 2)
+        _, first, same = np.unique(halves, axis=0, return_index=True, return_inverse=True)
+        places: Int[np.ndarray, " line"] = first[same.reshape(-1)]
+        return places
+
+    def repeated(self) -> tuple[int, int] | None:
+        """Places of the first one that was there before, and where it was."""
+        firsts = self.firsts()
+        again = np.flatnonzero(firsts != np.arange(len(firsts)))
+        return (int(firsts[again[0]]), int(again[0])) if len(again) else None
 
 
 def _split_of(cluster: str) -> Split:
@@ -360,30 +400,22 @@ class _Fields:
                 raise TaskError(f"'{key}' is empty; give it a name, or leave it out")
 
 
-def _read_line(line: bytes, task: str, where: str, number: int) -> _Line:
+def _read_line(line: bytes, task: str, where: str, number: int) -> tuple[Split | None, Example]:
+    """The split that a line says, if it does, and its example."""
     fields = parse_json(line, _Fields, where=where, error=TaskError)
     texts = {key: getattr(fields, key) for key in TEXT_KEYS}
     given = {key: text for key, text in texts.items() if text is not UNSET}
     try:
-        return _Line(
-            number=number,
-            split=None if fields.split is UNSET else fields.split,
-            example=Example(
-                id=f"{task}/{number}" if fields.id is UNSET else str(fields.id),
-                task=task,
-                spans=_spans(fields) or _NOTHING,
-                facts=_NOTHING,
-                cluster="" if fields.cluster is UNSET else str(fields.cluster),
-                template="" if fields.template is UNSET else str(fields.template),
-                **given,
-            ),
+        return None if fields.split is UNSET else fields.split, Example(
+            id=f"{task}/{number}" if fields.id is UNSET else str(fields.id),
+            task=task,
+            spans=_spans(fields),
+            cluster="" if fields.cluster is UNSET else str(fields.cluster),
+            template="" if fields.template is UNSET else str(fields.template),
+            **given,
         )
     except TaskError as error:
         raise TaskError(f"{where}: {error}") from None
-
-
-_NOTHING: dict[str, Any] = {}
-"""Of all examples together; a dictionary for each would be a tenth of what they take."""
 
 
 def _spans(fields: _Fields) -> dict[str, tuple[int, int]]:

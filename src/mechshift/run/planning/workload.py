@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from inspect import signature
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
@@ -84,8 +85,9 @@ def sampled_examples(task: Task, tokenizer: PreTrainedTokenizerBase | None) -> l
         TaskError: the task does not fit the tokenizer.
     """
     if isinstance(task, TaskFile):
-        own = [example for _, split, example in task.examples if split == "discovery"]
-        return (own or [example for _, _, example in task.examples])[:NUM_SAMPLED]
+        own = (example for _, split, example in task.examples if split == "discovery")
+        some = (example for _, _, example in task.examples)
+        return list(islice(own, NUM_SAMPLED)) or list(islice(some, NUM_SAMPLED))
     drawn_with = tokenizer or stand_in_tokenizer()
     return task.generate(drawn_with, split="train", num_examples=NUM_SAMPLED, seed=0)
 
