@@ -6,10 +6,17 @@ power cut leaves half of it. What was there before goes only once the new one is
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
+
+if sys.platform != "win32":
+    import fcntl
+
+LEFT_SECONDS = 7 * 24 * 3600.0
+"""After a week without a change, an unfinished folder counts as left, where no lock can tell."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,16 +45,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def partial_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder beside `folder` to write into, which is gone after unless it was moved.
 
-    What processes that were killed while writing `folder` left beside it is removed first.
+    What processes that were killed while writing `folder` left beside it is removed first. Who
+    writes holds the system's lock on its own hidden folder, so whatever nobody holds was left:
+    numbers of processes say nothing of those on another machine.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
-    prefix = f"{_partial_prefix(folder)}{os.getpid()}-"
-    partial = Path(mkdtemp(prefix=prefix, dir=folder.parent))
+    partial, lock = _own_partial(folder)
     try:
         partial.chmod(0o755)  # mkdtemp makes it private; a run folder is shared like any other
         yield partial
     finally:
+        if lock is not None:
+            os.close(lock)
         shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -116,26 +126,57 @@ def _partial_prefix(folder: Path) -> str:
     return f".{folder.name}.partial-"
 
 
+def _own_partial(folder: Path) -> tuple[Path, int | None]:
+    """A new hidden folder, and the descriptor that holds it; None where folders have no locks."""
+    while True:
+        partial = Path(mkdtemp(prefix=_partial_prefix(folder), dir=folder.parent))
+        with suppress(BlockingIOError, FileNotFoundError):
+            lock = _hold(partial)
+            if lock is None or partial.exists():
+                return partial, lock
+            os.close(lock)
+        # Before it was held, another process took it for one that was left.
+
+
 def _remove_stale(folder: Path) -> None:
     """Remove what runs that were killed while writing `folder` left beside it."""
     prefix = _partial_prefix(folder)
     for path in folder.parent.iterdir():
         if path.name.startswith(prefix):
-            process = path.name.removeprefix(prefix).partition("-")[0]
-            if not (process.isdigit() and _is_running(int(process))):
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(BlockingIOError, FileNotFoundError):  # somebody's, or gone by now
+                lock = _hold(path)
+                if lock is not None or _age(path) > LEFT_SECONDS:
+                    shutil.rmtree(path, ignore_errors=True)
+                if lock is not None:
+                    os.close(lock)
 
 
-def _is_running(process: int) -> bool:
-    """Whether another process has this number; our own cannot be writing this folder twice."""
-    if process == os.getpid():
-        return False
-    if os.name != "posix":
-        return True  # on Windows signal 0 would end it
+def _hold(folder: Path) -> int | None:
+    """A descriptor that holds a folder until it is closed.
+
+    None: the file system has no locks on folders, as NFS and Windows.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        FileNotFoundError: there is none any more.
+    """
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as refusal:
+        os.close(descriptor)
+        if isinstance(refusal, BlockingIOError):
+            raise
+        return None
+    return descriptor
+
+
+def _age(path: Path) -> float:
+    """Seconds since something was made in a folder, by the clock of the disk that it lies on."""
+    try:
+        with TemporaryFile(dir=path.parent) as now:
+            return os.fstat(now.fileno()).st_mtime - path.stat().st_mtime
+    except OSError:
+        return 0.0
