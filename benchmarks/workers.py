@@ -28,6 +28,7 @@ from whole_run import given_of
 from mechshift.locks import hold_folder
 from mechshift.run.circuit_runs import EVALUATE
 from mechshift.run.pools import POOL_STAGE
+from mechshift.run.processes import Processes
 from mechshift.run.scores import ATTRIBUTE
 from mechshift.run.settings import RunSettings
 from mechshift.run.stage import Stage, write_pieces
@@ -86,7 +87,7 @@ def seconds_of(
     shutil.copytree(pooled, run)
     seconds = []
     devices = ["cpu"] * num_workers
-    with hold_folder(run), WorkerPool(run, settings, devices, quiet=True) as workers:
+    with hold_folder(run), WorkerPool(Processes(run, settings, devices), quiet=True) as workers:
         workers.load()
         for stage in stages:
             began = time.perf_counter()
