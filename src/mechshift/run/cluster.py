@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayError, RayTaskError
 
 from mechshift.artifacts import package_versions
 from mechshift.errors import ArtifactError, ConfigError, MechshiftError
@@ -152,24 +152,29 @@ class Actors:
         Raises:
             ConfigError: the address does not answer, or no machine has what a worker is to have.
         """
+        if num_workers != "auto" and num_workers < 1:
+            raise ConfigError(f"--devices {num_workers}: give 1 or more, or auto.")
         self._run, self._settings, self._quiet = run.resolve(), settings, quiet
         self._num_workers = num_workers
-        self._is_ours = _connect(options.address or "auto")
         self._cpus = options.cpus_per_worker or 1
-        self._device, self._gpus = _shares(device, options.gpus_per_worker)
         self._members: list[_Member] = []
         self._waiting: deque[Job] = deque()
         self._lost: Counter[Job | None] = Counter()
         self._filled_up = -FILL_UP_EVERY
+        self._is_ours = _connect(options.address or "auto")
+        try:
+            self._device, self._gpus = _shares(device, options.gpus_per_worker)
+            if num_workers == "auto" and not self._room():
+                raise ConfigError(
+                    f"no machine of the cluster has {self._wanted()} for a worker; give"
+                    " --gpus-per-worker or --cpus-per-worker, or add machines."
+                )
+        except MechshiftError:
+            self.close(at_once=True)
+            raise
         self._actor = ray.remote(
             num_cpus=self._cpus, num_gpus=self._gpus, concurrency_groups={WORDS: 1}
         )(Actor)
-        if num_workers == "auto" and not self._room():
-            self.close(at_once=True)
-            raise ConfigError(
-                f"no machine of the cluster has {self._wanted()} for a worker;"
-                " give --gpus-per-worker or --cpus-per-worker, or add machines."
-            )
 
     def load(self) -> None:
         """Wait until a worker has loaded the models; the others join it as they have."""
@@ -201,7 +206,7 @@ class Actors:
         told: list[Told] = []
         for member in (member for member in self._members if member.is_loaded):
             if member.words is not None and ray.wait([member.words], timeout=0)[0]:
-                with suppress(RayActorError):  # its answer tells that it is lost
+                with suppress(RayError):  # its answer tells that it is lost
                     told += ray.get(member.words)
                 member.words = None
             if member.words is None and member.job is not None:

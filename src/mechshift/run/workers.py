@@ -14,7 +14,7 @@ hands out jobs loads no model, and is the one that holds the run folder.
 
 from collections.abc import Sequence
 from types import TracebackType
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from mechshift.errors import MechshiftError
 from mechshift.progress import Advance, progress_bar
@@ -35,6 +35,7 @@ class Done(NamedTuple):
     """Who did it."""
 
 
+@runtime_checkable
 class Engine(Protocol):
     """Workers, wherever they are, and jobs that they take as they are free."""
 
