@@ -38,13 +38,33 @@ REMADE = ("scores", "faithfulness", "comparison", "conclusions", "quantities", "
 """Stages in chunks, of one model on one task, on all cores at once, and of many small pieces."""
 
 
+def patient(get_node):
+    """Ray gives a node 30 seconds to start, which is short on a busy machine."""
+
+    def get(*arguments):
+        until = time.monotonic() + 300
+        while True:
+            try:
+                return get_node(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(1)
+
+    return get
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """Two nodes; tests may add some, and are to remove them."""
-    nodes = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
-    nodes.add_node(num_cpus=1)
-    yield nodes
-    nodes.shutdown()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setattr(ray._private.services, "get_node", patient(ray._private.services.get_node))
+        head = {"num_cpus": 1, "include_dashboard": False}
+        nodes = Cluster(initialize_head=True, head_node_args=head)
+        nodes.add_node(num_cpus=1)
+        yield nodes
+        nodes.shutdown()
 
 
 @pytest.fixture

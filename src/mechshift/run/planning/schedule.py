@@ -23,9 +23,8 @@ import polars as pl
 
 from mechshift.errors import ConfigError
 from mechshift.run.folders import FLOW, OTHERS, SCORES
-from mechshift.run.planning.machine import GIGA
+from mechshift.run.planning.machine import GIGA, READ_BYTES
 from mechshift.run.planning.plan import RunPlan, StagePlan, duration, gigabytes
-from mechshift.run.planning.stages import READ_BYTES
 from mechshift.run.stages import STAGES
 
 IN_CHUNKS = (SCORES, OTHERS, FLOW)
