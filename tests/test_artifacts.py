@@ -2,8 +2,10 @@
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -221,19 +223,46 @@ def test_a_full_disk_gives_one_line_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+WRITES = """
+import sys
+from pathlib import Path
+from mechshift.disk import partial_folder
+with partial_folder(Path(sys.argv[1])) as partial:
+    print(partial, flush=True)
+    input()
+"""
+
+
 def test_what_another_folder_or_a_running_process_has_begun_is_left_alone(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as running:
-        begun = tmp_path / f".x.partial-{running.pid}-abc"
+    """Whether it runs is told by its lock, not by its number, which another host may have too."""
+    command = [sys.executable, "-c", WRITES, str(tmp_path / "x")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
+        assert running.stdout is not None
+        begun = Path(running.stdout.readline().decode().strip())
         other = tmp_path / ".xy.partial-0-abc"
-        begun.mkdir()
         other.mkdir()
         write(tmp_path / "x")
         assert begun.exists()
-        assert other.exists()
-        assert running.stdin is not None
-        running.stdin.write(b"\n")
+        running.kill()
+    assert begun.exists(), "it had no time to tidy up"
     write(tmp_path / "x")
     assert not begun.exists()
+    assert other.exists()
+
+
+def test_what_no_lock_tells_of_is_left_until_it_is_a_week_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_descriptor: int, _how: int) -> None:
+        raise OSError(9, "Bad file descriptor")  # what NFS says of a folder
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for name, days in (("new", 6.9), ("old", 7.1)):
+        (tmp_path / f".x.partial-{name}").mkdir()
+        then = time.time() - days * 24 * 3600
+        os.utime(tmp_path / f".x.partial-{name}", (then, then))
+    write(tmp_path / "x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".x.partial-new", "x"]
 
 
 def test_a_changed_file_is_noticed_when_read_and_when_continued(tmp_path: Path) -> None:

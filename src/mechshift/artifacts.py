@@ -343,13 +343,14 @@ def _made_from(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str])
         "stage": stage,
         "config": dict(config),
         "inputs": dict(inputs),
-        "versions": _versions(),
+        "versions": package_versions(),
     }
     restored: dict[str, Any] = json.loads(_manifest_text(head))
     return restored
 
 
-def _versions() -> dict[str, str]:
+def package_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that can change a number, as manifests have them."""
     packages = ("mechshift", "torch", "transformers", "numpy")
     return {"python": platform.python_version()} | {name: _version(name) for name in packages}
 

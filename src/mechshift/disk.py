@@ -6,10 +6,17 @@ power cut leaves half of it. What was there before goes only once the new one is
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile, mkdtemp
+
+if sys.platform != "win32":
+    import fcntl
+
+LEFT_SECONDS = 7 * 24 * 3600.0
+"""After a week without a change, an unfinished folder counts as left, where no lock can tell."""
 
 
 def write_text(path: Path, text: str) -> None:
@@ -38,16 +45,19 @@ def write_whole(path: Path, content: str | bytes) -> None:
 def partial_folder(folder: Path) -> Iterator[Path]:
     """A hidden folder beside `folder` to write into, which is gone after unless it was moved.
 
-    What processes that were killed while writing `folder` left beside it is removed first.
+    What processes that were killed while writing `folder` left beside it is removed first. Who
+    writes holds the system's lock on its own hidden folder, so whatever nobody holds was left:
+    numbers of processes say nothing of those on another machine.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(folder)
-    prefix = f"{_partial_prefix(folder)}{os.getpid()}-"
-    partial = Path(mkdtemp(prefix=prefix, dir=folder.parent))
+    partial, lock = _own_partial(folder)
     try:
         partial.chmod(0o755)  # mkdtemp makes it private; a run folder is shared like any other
         yield partial
     finally:
+        if lock is not None:
+            os.close(lock)
         shutil.rmtree(partial, ignore_errors=True)
 
 
@@ -112,21 +122,33 @@ def flush(path: Path) -> None:
         os.close(descriptor)
 
 
-def is_running(process: int) -> bool:
-    """Whether a process of this machine has this number."""
-    if os.name != "posix":
-        return True  # on Windows signal 0 would end it
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True
+def seconds_since_change(path: Path) -> float:
+    """Seconds since a file or a folder was changed, both times by the clock of its disk."""
+    with TemporaryFile(dir=path.parent) as now:
+        now.write(b"now")
+        now.flush()
+        # Opened, since a network file system keeps what it knew of a path.
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            return os.fstat(now.fileno()).st_mtime - os.fstat(descriptor).st_mtime
+        finally:
+            os.close(descriptor)
 
 
 def _partial_prefix(folder: Path) -> str:
     return f".{folder.name}.partial-"
+
+
+def _own_partial(folder: Path) -> tuple[Path, int | None]:
+    """A new hidden folder, and the descriptor that holds it; None where folders have no locks."""
+    while True:
+        partial = Path(mkdtemp(prefix=_partial_prefix(folder), dir=folder.parent))
+        with suppress(BlockingIOError, FileNotFoundError):
+            lock = _hold(partial)
+            if lock is None or partial.exists():
+                return partial, lock
+            os.close(lock)
+        # Before it was held, another process took it for one that was left.
 
 
 def _remove_stale(folder: Path) -> None:
@@ -134,7 +156,39 @@ def _remove_stale(folder: Path) -> None:
     prefix = _partial_prefix(folder)
     for path in folder.parent.iterdir():
         if path.name.startswith(prefix):
-            process = path.name.removeprefix(prefix).partition("-")[0]
-            # Our own cannot be writing this folder twice.
-            if not (process.isdigit() and process != str(os.getpid()) and is_running(int(process))):
-                shutil.rmtree(path, ignore_errors=True)
+            with suppress(BlockingIOError, FileNotFoundError):  # somebody's, or gone by now
+                lock = _hold(path)
+                if lock is not None or _was_left(path):
+                    shutil.rmtree(path, ignore_errors=True)
+                if lock is not None:
+                    os.close(lock)
+
+
+def _hold(folder: Path) -> int | None:
+    """A descriptor that holds a folder until it is closed.
+
+    None: the file system has no locks on folders, as NFS and Windows.
+
+    Raises:
+        BlockingIOError: another process holds it.
+        FileNotFoundError: there is none any more.
+    """
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as refusal:
+        os.close(descriptor)
+        if isinstance(refusal, BlockingIOError):
+            raise
+        return None
+    return descriptor
+
+
+def _was_left(folder: Path) -> bool:
+    """Whether nothing was made in a folder for so long that nobody can be writing it."""
+    try:
+        return seconds_since_change(folder) > LEFT_SECONDS
+    except OSError:
+        return False

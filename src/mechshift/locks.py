@@ -26,13 +26,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
-from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from mechshift.disk import is_running
 from mechshift.errors import ArtifactError, MechshiftError
 from mechshift.input_files import read_json
 
@@ -179,12 +177,12 @@ class _Hold:
             other = _read_holder(self._signed)
             age = STALE  # where it has just been removed
             with suppress(FileNotFoundError):
-                age = _age(self._signed)
+                age = seconds_since_change(self._signed)
             of_here = other is not None and other.machine == _machine()
             if other is None:
                 gone = is_locked  # one that was killed, or is about to sign elsewhere
             else:
-                gone = of_here and (is_locked or not is_running(other.process))
+                gone = of_here and (is_locked or not _is_running(other.process))
             if not gone and age < STALE:
                 heard = "" if of_here else f", last heard of {age:.0f} s ago"
                 forgotten = f" (a killed one is forgotten after {STALE:.0f} s)"
@@ -284,13 +282,17 @@ def _read_holder(signed: Path) -> _Holder | None:
     return holder
 
 
-def _age(signed: Path) -> float:
-    """Seconds since a signature was touched, both times by the clock of the file system."""
-    with TemporaryFile(dir=signed.parent) as now:
-        now.write(b"now")
-        now.flush()
-        with signed.open("rb") as file:  # opened, since a network file system keeps what it knew
-            return os.fstat(now.fileno()).st_mtime - os.fstat(file.fileno()).st_mtime
+def _is_running(process: int) -> bool:
+    """Whether a process of this machine has this number."""
+    if os.name != "posix":
+        return True  # on Windows signal 0 would end it
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _remove(folder: Path) -> None:

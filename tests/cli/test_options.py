@@ -38,8 +38,8 @@ RUN_ONLY = """
 """
 
 PLAN_ONLY = """
-    float32-tflops host-memory-gb json matmul-tflops measure memory-gb no-json
-    no-measure share-of-memory share-of-peak solved
+    devices file-system-gb float32-tflops host-memory-gb json machines matmul-tflops measure
+    memory-gb no-json no-measure share-of-memory share-of-peak solved
 """
 """How fast and large the machine is, in place of --quiet."""
 
@@ -51,7 +51,7 @@ def options(words):
 
 
 OPTIONS = {
-    "run": options(SHARED + RUN_ONLY + "devices"),
+    "run": options(SHARED + RUN_ONLY + " devices cluster cpus-per-worker gpus-per-worker"),
     "plan": options(SHARED + RUN_ONLY + PLAN_ONLY) - QUIET,
     "trajectory": options(SHARED) | {"--steps", "--follow", "--no-follow"},
 }

@@ -49,6 +49,17 @@ def test_a_plan_as_json_holds_every_number(capsys):
     )
 
 
+def test_many_devices_have_a_time_memory_bytes_and_what_is_lost(capsys):
+    assert main([*DREAM, *GPU, "--devices", "8", "--machines", "4"]) == 0
+    shown = capsys.readouterr().out
+    for words in ("On 4 x 8 devices: about", "GB over the network", "% loading", "% waiting"):
+        assert words in shown
+    assert main([*DREAM, *GPU, "--devices", "8", "--machines", "4", "--json"]) == 0
+    fleet = json.loads(capsys.readouterr().out)["fleet"]
+    assert fleet["num_workers"] == 32
+    assert fleet["seconds"] == fleet["loading"] + sum(one["seconds"] for one in fleet["stages"])
+
+
 def test_what_does_not_fit_is_one_line_and_exit_status_2(capsys):
     assert main([*DREAM, "--memory-gb", "40", "--matmul-tflops", "67"]) == 2
     shown = capsys.readouterr()

@@ -16,6 +16,7 @@ from mechshift.models import Kind
 from mechshift.run import (
     AlternativesSettings,
     AttributionSettings,
+    ClusterOptions,
     EvaluationSettings,
     ExplanationSettings,
     FormatName,
@@ -56,7 +57,8 @@ def run(
     folder: Positional[Path],
     settings: Annotated[RunSettings, Unprefixed] = RunSettings(),
     device: str = "auto",
-    devices: int | Literal["auto"] = 1,
+    devices: int | Literal["auto"] | None = None,
+    cluster: Annotated[ClusterOptions, Unprefixed] = ClusterOptions(),
     quiet: bool = False,
 ) -> None:
     """Compare the circuits of a pair, from examples to report.
@@ -70,10 +72,14 @@ def run(
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
             weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
         devices: how many work at once, each in a process with its own copy of the models: so many
-            GPUs, or shares of the CPU's cores; auto takes every GPU.
+            GPUs, or shares of the CPU's cores; auto takes every GPU. By default one; with
+            --cluster as many as it has room for, those that join it later too.
+        cluster: where they work, if not on this machine.
         quiet: no progress bars.
     """
-    page = run_experiment(folder, settings, device=device, devices=devices, quiet=quiet)
+    page = run_experiment(
+        folder, settings, device=device, devices=devices, cluster=cluster, quiet=quiet
+    )
     print_table(pool_table(folder))
     if "sweep" in settings.also:
         _print_sweep(folder, settings.sweep)

@@ -31,6 +31,7 @@ from mechshift.run.serving import runs_server as runs_server
 from mechshift.run.settings import Addable as Addable
 from mechshift.run.settings import AlternativesSettings as AlternativesSettings
 from mechshift.run.settings import AttributionSettings as AttributionSettings
+from mechshift.run.settings import ClusterOptions as ClusterOptions
 from mechshift.run.settings import EvaluationSettings as EvaluationSettings
 from mechshift.run.settings import ExplanationSettings as ExplanationSettings
 from mechshift.run.settings import GraphSettings as GraphSettings

@@ -1,21 +1,23 @@
 """A whole run: every stage in order, each skipped where its result is there already."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
 from mechshift.artifacts import setting_in
-from mechshift.errors import ArtifactError
+from mechshift.errors import ArtifactError, ConfigError
 from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
 from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import CONTROLS, pool_folder
 from mechshift.run.pools import pair_inputs
+from mechshift.run.processes import Processes
 from mechshift.run.reporting import report_page
-from mechshift.run.settings import PairOptions, RunSettings, find_devices
+from mechshift.run.settings import ClusterOptions, PairOptions, RunSettings, find_devices
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import pool_manifests
-from mechshift.run.workers import WorkerPool
+from mechshift.run.workers import Engine, WorkerPool
 from mechshift.tasks import load_tasks
 
 
@@ -24,7 +26,8 @@ def run_experiment(
     settings: RunSettings | None = None,
     *,
     device: str = "auto",
-    devices: int | Literal["auto"] = 1,
+    devices: int | Literal["auto"] | None = None,
+    cluster: ClusterOptions | None = None,
     quiet: bool = False,
 ) -> Path:
     """Compare the circuits of a pair on its tasks.
@@ -37,8 +40,10 @@ def run_experiment(
         settings: what to compare and how; by default the embedded pair on its four tasks.
         device: `cpu`, `cuda`, `cuda:1`, or `auto`.
         devices: how many work at once, each in a process with its own copy of the models; `auto`:
-            every GPU. Of a script that is run, the call must stand under
+            every GPU, and on a cluster all that it has room for; by default one, or `auto` on a
+            cluster. Of a script that is run, the call must stand under
             `if __name__ == "__main__":` where they are several.
+        cluster: where the processes are, if not on this machine.
         quiet: no progress bars.
 
     Returns:
@@ -54,7 +59,12 @@ def run_experiment(
     for stage in stages:
         if stage.check is not None:
             stage.check(settings)
-    named = find_devices(device, devices)
+    cluster = cluster or ClusterOptions()
+    if cluster.address is None:
+        named = find_devices(device, 1 if devices is None else devices)
+    else:
+        named = ()
+        _check_ray()
     with hold_folder(run):
         if len(named) == 1:
             pair = settings.models.load(named[0], controls=CONTROLS not in settings.skip)
@@ -64,12 +74,39 @@ def run_experiment(
                 assert stage.pieces is not None
                 write_pieces(run, stage, stage.pieces(given), quiet=quiet)
         else:
-            with WorkerPool(run, settings, named, quiet=quiet) as workers:
+            engine: Engine
+            if named:
+                engine = Processes(run, settings, named)
+            else:
+                engine = _actors(run, settings, cluster, device, devices, quiet)
+            with WorkerPool(engine, quiet=quiet) as workers:
                 workers.load()
                 store_analysis_plan(run, settings.comparison, tuple(task.name for task in tasks))
                 for stage in stages:
                     workers.write(stage)
     return report_page(run)
+
+
+def _check_ray() -> None:
+    if find_spec("ray") is None:
+        raise ConfigError(
+            "--cluster needs the package ray; run `pip install 'mechshift[cluster]'` on every"
+            " machine of the cluster."
+        )
+
+
+def _actors(
+    run: Path,
+    settings: RunSettings,
+    cluster: ClusterOptions,
+    device: str,
+    devices: int | Literal["auto"] | None,
+    quiet: bool,
+) -> Engine:
+    from mechshift.run.cluster import Actors  # ray is an extra
+
+    number = "auto" if devices is None else devices
+    return Actors(run, settings, cluster, device=device, num_workers=number, quiet=quiet)
 
 
 def load_stored_pair(run: Path, device: str = "auto", *, controls: bool = False) -> ModelPair:

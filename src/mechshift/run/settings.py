@@ -486,6 +486,40 @@ class RunSettings:
         return self.tasks or self.models.default_tasks()
 
 
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions:
+    """On which Ray cluster the workers of a run are, and what each takes of it."""
+
+    address: Annotated[str | None, tyro.conf.arg(name="cluster")] = None
+    """Ray cluster whose machines do the work: HOST:PORT, or auto for the one that this machine is
+    of. All see the run folder under the same path. Needs `pip install 'mechshift[cluster]'`."""
+    gpus_per_worker: float | None = None
+    """GPUs that a worker takes: 1, or 0.5 where two share one; by default 1, or 0 in a cluster
+    without any and with --device cpu."""
+    cpus_per_worker: int | None = None
+    """CPUs that a worker takes, and threads that it has; by default 1."""
+
+    def __post_init__(self) -> None:
+        gpus, cpus = self.gpus_per_worker, self.cpus_per_worker
+        if self.address is None and (gpus is not None or cpus is not None):
+            raise ConfigError(
+                "--gpus-per-worker and --cpus-per-worker say what a worker takes of a cluster;"
+                " give --cluster too, or leave them out."
+            )
+        if gpus is not None and not 0 <= gpus <= 1:
+            raise ConfigError(
+                f"--gpus-per-worker must lie between 0 and 1, not {gpus:g}: a worker computes on"
+                " one GPU, and what it does not hold there goes with --device cuda+offload."
+            )
+        if cpus is not None and cpus < 1:
+            raise ConfigError(f"--cpus-per-worker must be at least 1, not {cpus}.")
+        if self.address is not None and ("://" in self.address or not self.address):
+            raise ConfigError(
+                f"--cluster {self.address} is no HOST:PORT of a Ray cluster, and not auto; run"
+                " mechshift on a machine of the cluster, which sees the run folder."
+            )
+
+
 def find_device(device: str) -> str:
     """A device by its name; `auto` is a GPU where there is one."""
     name, plus, rest = device.partition(OFFLOAD)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from math import inf, nan
 
 import pytest
@@ -68,3 +69,14 @@ def test_impossible_machines_are_refused(options, message):
 def test_a_device_that_is_not_here_must_be_described():
     with pytest.raises(ConfigError, match="there is no device 'cuda' here; to plan for one, give"):
         find_machine(MachineOptions(device="cuda"), torch.float32)
+
+
+def test_models_take_their_share_of_what_is_free_one_after_the_other():
+    free = MachineOptions(device="cuda+offload", memory_gb=100.0, matmul_tflops=1.0)
+    machine = find_machine(free, torch.float32)
+    sizes = [80 * 10**9, 80 * 10**9, 10**9]
+    assert machine.held_weights(sizes) == [60 * 10**9, 24 * 10**9, 10**9]
+    limited = find_machine(replace(free, device="cuda+offload=20"), torch.float32)
+    assert limited.held_weights(sizes) == [20 * 10**9, 20 * 10**9, 10**9]
+    whole = find_machine(replace(free, device="cuda"), torch.float32)
+    assert whole.held_weights(sizes) == sizes

@@ -51,6 +51,24 @@ def test_a_7b_pair_is_planned_from_its_shape_alone(dream):
     assert "tokens are estimated" in notes and "those of the published ARM" in notes
 
 
+def test_what_a_device_does_not_hold_of_the_weights_is_brought_for_every_pass(dream):
+    """Of each model 10 GB stay, and one readout is there at a time."""
+    device = "cuda+offload=10"
+    small = replace(H100, memory_gb=40.0)
+    with pytest.raises(ConfigError, match="needs .* of the device's memory"):
+        plan_run(DREAM, small)
+    plan = plan_run(DREAM, replace(small, device=device))
+    shape, size = plan.shapes.arm, 2 * 7_615_616_512
+    on_device = 2 * 10 * 10**9 + 2 * shape.vocab_size * shape.d_model
+    assert {peak.weights_bytes for peak in plan.memory if peak.memory == "device"} == {on_device}
+    (slow,) = (one for one in plan.stages if (one.stage, one.model) == ("ablation", "mdm"))
+    passes = slow.work.forward_passes + slow.work.backward_passes + slow.work.circuit_runs
+    bringing = passes * (size - 10 * 10**9) / 25e9
+    assert slow.seconds == pytest.approx(plan.machine.seconds(slow.work) + bringing)
+    assert any("5.23 GB of the ARM's weights lie elsewhere" in note for note in plan.notes)
+    assert not any("elsewhere" in note for note in dream.notes)
+
+
 def test_the_chosen_batch_is_the_largest_power_of_two_that_fits():
     without_flow = replace(DREAM, skip=("controls", "flow"))
     plan = plan_run(without_flow, replace(H100, memory_gb=45.0))

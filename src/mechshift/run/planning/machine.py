@@ -7,7 +7,7 @@ the models.
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Literal
 import torch
 
 from mechshift.errors import ConfigError
+from mechshift.models.offloading import SHARE_FOR_WEIGHTS, split_place
 from mechshift.run.planning.costs import Work
 
 GIGA, TERA = 1e9, 1e12
@@ -31,6 +32,10 @@ FLOAT32_SLOWDOWN = 16
 """bfloat16 over float32 peak of data-centre GPUs without TF32: A100 312 and 19.5, H100 989 and 67
 TFLOP/s."""
 
+BROUGHT_BYTES, READ_BYTES = 25e9, 1e9
+"""Of weights that are brought to a GPU in a second, over PCIe 4 with 16 lanes; and of what is read
+from a disk, weights or scores: a guess for one that is not slow."""
+
 MEASURED_SIZE, MEASURED_SECONDS = 1024, 0.3
 """Of the product that is timed on a CPU, and for how long; on a GPU it is eight times as wide."""
 
@@ -40,7 +45,8 @@ class MachineOptions:
     """The machine to plan for; by default the one at hand."""
 
     device: str = "auto"
-    """cpu, cuda, cuda:1; auto takes a GPU where there is one, or where --memory-gb is given."""
+    """cpu, cuda, cuda:1; auto takes a GPU where there is one, or where --memory-gb is given. With
+    +offload, or +offload=20, as `mechshift run` takes it."""
     memory_gb: float | None = None
     """Free memory of the device [10^9 bytes]; given, the machine is not the one at hand."""
     host_memory_gb: float | None = None
@@ -95,16 +101,38 @@ class Machine:
     share_of_memory: float
     note: str
     """How the speed is known, in one line."""
+    offloads: bool = False
+    """Whether weights that do not fit lie elsewhere."""
+    weights_limit: int | None = None
+    """Of each model's, what the device may hold [bytes]; None: by its free memory."""
+
+    def held_weights(self, sizes: Sequence[int]) -> list[int]:
+        """What the device holds of models' weights, loaded one after the other [bytes]."""
+        if not self.offloads:
+            return list(sizes)
+        free, held = self.memory, []
+        for size in sizes:
+            limit = self.weights_limit
+            held.append(min(size, int(SHARE_FOR_WEIGHTS * free) if limit is None else limit))
+            free -= held[-1]
+        return held
 
     def budget(self, of: Literal["device", "host"]) -> float:
         """Bytes that a plan may fill; infinity: not known."""
         memory = self.host_memory if of == "host" else self.memory
         return inf if memory is None else self.share_of_memory * memory
 
-    def seconds(self, work: Work) -> float:
-        """How long matrix products take, and what the host does; nothing else is counted."""
+    def seconds(self, work: Work, brought: int = 0) -> float:
+        """How long matrix products take, and what the host does; nothing else is counted.
+
+        Args:
+            work: what is done.
+            brought: weights that lie elsewhere, and are brought for every pass [bytes].
+        """
         on_device = work.flops / self.flops + work.float32_flops / self.float32_flops
-        return on_device + work.host_seconds
+        passes = work.forward_passes + work.backward_passes + work.circuit_runs
+        bringing = passes * brought / (READ_BYTES if self.shared else BROUGHT_BYTES)
+        return on_device + bringing + work.host_seconds
 
     def as_measured(self, work: Work, seconds: float) -> "Machine":
         """The same machine, at whose speed this work takes so long."""
@@ -124,6 +152,7 @@ def find_machine(options: MachineOptions, dtype: torch.dtype) -> Machine:
     Raises:
         ConfigError: a CUDA device that is not there.
     """
+    _, offloads, limit = split_place(options.device)
     device, here = _device(options), options.memory_gb is None
     memory = _bytes(options.memory_gb) or _free_memory(device)
     host = memory if device.type == "cpu" else _free_memory(torch.device("cpu")) if here else None
@@ -147,11 +176,13 @@ def find_machine(options: MachineOptions, dtype: torch.dtype) -> Machine:
         float32_flops=share * wide,
         share_of_memory=options.share_of_memory,
         note=f"{share:.0%} of {how} {peak / TERA:.3g} TFLOP/s, {wide / TERA:.3g} in float32",
+        offloads=offloads,
+        weights_limit=_bytes(limit),
     )
 
 
 def _device(options: MachineOptions) -> torch.device:
-    name, here = options.device, options.memory_gb is None
+    (name, *_), here = split_place(options.device), options.memory_gb is None
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() or not here else "cpu"
     try:

@@ -12,12 +12,14 @@ import polars as pl
 from mechshift.attribution import attribute
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.errors import ConfigError
-from mechshift.models import PairShape, local_tokenizer, pair_shape
+from mechshift.models import OFFLOAD, PairShape, local_tokenizer, pair_shape
 from mechshift.models.loading import DTYPES
 from mechshift.run.folders import COMPARISON, REPORT, member_title
 from mechshift.run.planning.costs import Work, scoring
 from mechshift.run.planning.machine import (
+    BROUGHT_BYTES,
     GIGA,
+    READ_BYTES,
     TERA,
     Machine,
     MachineOptions,
@@ -156,7 +158,14 @@ def plan_run(
 
     def remake(changed: RunSettings) -> Models:
         return models_on_tasks(
-            changed, entry, shapes, examples, tokenizer, solved=solved, shared=found.shared
+            changed,
+            entry,
+            shapes,
+            examples,
+            tokenizer,
+            solved=solved,
+            shared=found.shared,
+            held=found.held_weights,
         )
 
     models = remake(settings)
@@ -169,7 +178,7 @@ def plan_run(
             task=model.task,
             model=model.name,
             work=work,
-            seconds=found.seconds(work),
+            seconds=found.seconds(work, model.brought),
         )
         for name, stage in wanted_stages(settings).items()
         for model, work in _works(models, name, sizes.get(stage.option, 1))
@@ -345,6 +354,13 @@ def _notes(
         " the reading of weights that slows decoding by the token; disk counts scores, flow and"
         " semantics, the rest takes a few megabytes"
     )
+    if model.brought:
+        yield (
+            f"{gigabytes(model.brought)} of the ARM's weights lie elsewhere (--device"
+            f" ...{OFFLOAD}), and are brought for every pass at"
+            f" {(READ_BYTES if machine.shared else BROUGHT_BYTES) / GIGA:.0f} GB/s; that the host"
+            " holds them is not checked"
+        )
     if machine.host_memory is None:
         yield (
             "the host's memory is not known (--host-memory-gb), so it is not checked that it holds"

@@ -20,6 +20,7 @@ from mechshift.evaluation import NUM_REDISCOVERED
 from mechshift.run import folders
 from mechshift.run.planning import costs, memory
 from mechshift.run.planning.costs import Work, forward, without_readouts
+from mechshift.run.planning.machine import READ_BYTES
 from mechshift.run.planning.memory import WIDE
 from mechshift.run.planning.workload import Batches, ModelOnTask, make_batches
 from mechshift.run.settings import EvaluationSettings, RunSettings
@@ -42,9 +43,6 @@ templates, their noise-free overlaps and as many random groups."""
 SHIFTS_ON_CANDIDATES = 2
 """The same of a member on all candidates, on the others and on common ones, and without each of 32
 blocks."""
-
-READ_BYTES = 1e9
-"""Of stored scores that are read and added up in a second: a guess for a disk that is not slow."""
 
 
 class PlannedStage(NamedTuple):

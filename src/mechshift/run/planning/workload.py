@@ -9,7 +9,7 @@ them of tokens, chunk by chunk. So numbers of passes are exact where the lengths
 counted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from inspect import signature
@@ -193,7 +193,9 @@ class ModelOnTask:
     metric: str
     settings: RunSettings
     weights: int
-    """Of all models that are loaded [bytes]."""
+    """Of all models that are loaded, as far as they lie on the device [bytes]."""
+    brought: int = 0
+    """Of this one, what lies elsewhere and is brought for every pass [bytes]."""
     solved: float = 1.0
     """Share of candidates that both models get right."""
     host_is_device: bool = True
@@ -332,6 +334,7 @@ def models_on_tasks(
     *,
     solved: float = 1.0,
     shared: bool = True,
+    held: Callable[[Sequence[int]], Sequence[int]] = list,
 ) -> list[ModelOnTask]:
     """Every model of a run on every task, task by task.
 
@@ -343,14 +346,25 @@ def models_on_tasks(
         tokenizer: of the pair, where it is on this machine.
         solved: share of candidates that both models get right.
         shared: whether the models run in the host's memory.
+        held: from the weights of models, in the order in which they are loaded, what of each lies
+            on the device [bytes]; by default all.
 
     Raises:
         TaskError: an example does not fit the tokenizer.
     """
     members, shape_of = run_members(entry, settings.skip), {"arm": shapes.arm, "mdm": shapes.mdm}
     # The controls that read one model as the other share its weights.
-    loaded = [shape_of[weights] for _, kind, weights in members if kind == weights]
+    loaded = {name: shape_of[weights] for name, kind, weights in members if kind == weights}
     itemsize = DTYPES[settings.models.dtype].itemsize
+    sizes = {name: itemsize * shape.num_parameters for name, shape in loaded.items()}
+    on_device = dict(zip(sizes, held([*sizes.values()]), strict=True))
+    elsewhere = {name: size - on_device[name] for name, size in sizes.items()}
+    # The largest module that is brought at once, as large as the readout.
+    one_brought = (
+        any(elsewhere.values())
+        * itemsize
+        * max(shape.vocab_size * shape.d_model for shape in loaded.values())
+    )
     graph = shapes.arm.graph(grouped=settings.attribution.grouped)
     models = []
     for task, own in examples:
@@ -370,7 +384,8 @@ def models_on_tasks(
                 num_spans=len(spans) + len(GENERAL_SPANS),
                 metric=settings.attribution.metric or task.metric,
                 settings=settings,
-                weights=itemsize * sum(shape.num_parameters for shape in loaded),
+                weights=sum(on_device.values()) + one_brought,
+                brought=elsewhere[name if kind == weights else weights],
                 solved=solved,
                 host_is_device=shared,
             )
