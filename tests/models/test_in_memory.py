@@ -63,8 +63,8 @@ def test_what_cannot_be_a_pair_is_refused_in_one_line(
     tokenizer = loaded.mdm.tokenizer
     with pytest.raises(ModelError, match="are one object"):
         make_pair(arm, arm, tokenizer)
-    with pytest.raises(ModelError, match="set attention='causal'|attention"):
-        make_pair(arm, mdm, tokenizer, attention="sideways")
+    with pytest.raises(ModelError, match="block_length=4 belongs to"):
+        make_pair(arm, mdm, tokenizer, block_length=4)
     mdm.config.mask_token_id = None
     without_mask = deepcopy(tokenizer)
     without_mask.mask_token = None

@@ -64,7 +64,14 @@ def make_pair(
     mask = next((token for token in known if token is not None), None)
     return ModelPair(
         name=name,
-        arm=_language_model(arm, tokenizer, f"{name}-arm", "arm", "causal"),
+        arm=_language_model(
+            arm,
+            tokenizer,
+            f"{name}-arm",
+            "arm",
+            "causal",
+            mask_token_id=tokenizer.mask_token_id,
+        ),
         mdm=_language_model(
             mdm,
             tokenizer,
