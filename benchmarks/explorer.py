@@ -57,6 +57,7 @@ class Options:
     tasks: int = 4
     examples: int = 500
     steps: int = 8
+    checkpoints: int = 12
     circuit_size: int = 1000
     sizes: tuple[int, ...] = (1000, 5000, 10_000)
     """K at which the sliders are moved."""
@@ -146,6 +147,7 @@ def page_of(options: Options, graph: Graph) -> str:
                     graph,
                     num_examples=options.examples,
                     num_steps=options.steps,
+                    num_checkpoints=options.checkpoints,
                     circuit_size=options.circuit_size,
                     seed=index,
                 ),
@@ -185,12 +187,20 @@ def measured(path: Path, options: Options) -> list[tuple[str, str, str]]:
         )
         context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
         page = context.new_page()
+        thread = context.new_cdp_session(page)
+        # Of the page's own thread, so that a busy machine says what an idle one takes.
+        thread.send("Performance.enable", {"timeDomain": "threadTicks"})
         start = time.perf_counter()
         page.goto(path.as_uri() + "#explorer?task=task-0")
         page.wait_for_function("document.documentElement.dataset.explorer !== undefined")
         opened = 1000 * (time.perf_counter() - start)
+        metrics = thread.send("Performance.getMetrics")["metrics"]
+        busy = next(1000 * one["value"] for one in metrics if one["name"] == "TaskDuration")
         page.wait_for_function("document.documentElement.dataset.drawn !== undefined")
-        rows = [("open the page, explorer drawn", f"{opened:.0f}", "")]
+        rows = [
+            ("open the page, explorer drawn", f"{opened:.0f}", ""),
+            ("of these, the page's thread computes", f"{busy:.0f}", ""),
+        ]
         for size in options.sizes:
             times = [slider_step(page, size, back) for back in range(options.rounds)]
             drawn = page.get_attribute("#ex-stage", "data-drawn")
@@ -198,6 +208,10 @@ def measured(path: Path, options: Options) -> list[tuple[str, str, str]]:
         if options.steps > 1:
             times = [moved(page, "ex-step", 1 + index % options.steps) for index in range(8)]
             rows.append(row("step of the slider over denoising steps, first time each", times))
+        if options.checkpoints:
+            order = range(1, options.checkpoints + 1)
+            times = [moved(page, "ex-checkpoint", place) for place in order]
+            rows.append(row("step of the slider over checkpoints, first time each", times))
         browser.close()
     return rows
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mechshift.attribution import EdgeScores as EdgeScores
     from mechshift.attribution import PositionFlow as PositionFlow
     from mechshift.attribution import attribute as attribute
+    from mechshift.attribution import attribute_pool as attribute_pool
     from mechshift.attribution import position_flow as position_flow
     from mechshift.circuits import Circuit as Circuit
     from mechshift.circuits import select_top_edges as select_top_edges
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from mechshift.models import LanguageModel as LanguageModel
     from mechshift.models import ModelPair as ModelPair
     from mechshift.models import load_pair as load_pair
+    from mechshift.models import make_pair as make_pair
     from mechshift.run import AttributionSettings as AttributionSettings
     from mechshift.run import EvaluationSettings as EvaluationSettings
     from mechshift.run import PairOptions as PairOptions
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from mechshift.run import open_run as open_run
     from mechshift.run import open_runs as open_runs
     from mechshift.run import run_experiment as run_experiment
+    from mechshift.run import save_pair as save_pair
     from mechshift.run import write_report as write_report
     from mechshift.tasks import CommonPool as CommonPool
     from mechshift.tasks import Example as Example
@@ -47,15 +50,15 @@ if TYPE_CHECKING:
     from mechshift.tasks import make_task as make_task
 
 _HOMES = {
-    "attribution": "EdgeScores PositionFlow attribute position_flow",
+    "attribution": "EdgeScores PositionFlow attribute attribute_pool position_flow",
     "circuits": "Circuit select_top_edges",
     "comparison": "Comparison ComparisonSettings compare",
     "denoising": "build_canvases",
     "errors": "MechshiftError",
     "evaluation": "CircuitMetrics evaluate_circuits",
-    "models": "LanguageModel ModelPair load_pair",
+    "models": "LanguageModel ModelPair load_pair make_pair",
     "run": "AttributionSettings EvaluationSettings PairOptions RunFolder RunSettings Verdicts"
-    " conclude_run export_circuits open_run open_runs run_experiment write_report",
+    " conclude_run export_circuits open_run open_runs run_experiment save_pair write_report",
     "tasks": "CommonPool Example PoolConfig build_pool encode_pool load_task load_task_file"
     " make_task",
 }

@@ -31,6 +31,7 @@ from filelock import FileLock, Timeout
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from mechshift.disk import seconds_since_change
 from mechshift.errors import ArtifactError, MechshiftError
 from mechshift.input_files import read_json
 

@@ -11,7 +11,7 @@ import pytest
 from mechshift.errors import ConfigError, ReportError
 from mechshift.page.browser import find_browser, open_browser
 from mechshift.page.figure import Figure, scatter
-from mechshift.page.figure_files import SHEETS, open_press, paper_plot, sized
+from mechshift.page.figure_files import SHEETS, SLIDE, open_press, paper_plot, sheet_of, sized
 from mechshift.page.theme import finish
 
 ATTACK = "</script><script>alert(1)</script>"
@@ -52,9 +52,27 @@ def test_the_figure_itself_stays_as_it_was(figure: Figure) -> None:
     assert figure.layout["paper_bgcolor"] == "rgba(0,0,0,0)"
 
 
-def test_text_is_7_points_high_or_more() -> None:
+def test_text_is_7_points_high_or_more_and_13_on_slides() -> None:
     for sheet in SHEETS.values():
         assert 7 <= 13 * sheet.mm_per_pixel / 25.4 * 72 <= 9
+    assert 13 <= 13 * SLIDE.mm_per_pixel / 25.4 * 72 <= 14
+
+
+def test_slides_have_their_panels_side_by_side_and_no_ground(figure: Figure) -> None:
+    layout = paper_plot(figure, sheet_of("slides", None))["layout"]
+    assert layout["xaxis"]["domain"] == [0.0, 0.4] and layout["font"]["color"] == "#000000"
+    assert layout["paper_bgcolor"] == layout["plot_bgcolor"] == "rgba(0,0,0,0)"
+    assert sheet_of("paper", None) is SHEETS["column"]
+    with pytest.raises(ConfigError, match="--width page is a paper's; slides are 254 mm wide"):
+        sheet_of("slides", "page")
+
+
+def test_of_a_figure_that_moves_the_last_frame_is_printed(figure: Figure) -> None:
+    moved = [scatter(x=[1, 2], y=[9, 9], name="last")]
+    figure.frames = [{"name": "0", "data": figure.data}, {"name": "100", "data": moved}]
+    figure.set_layout(sliders=[{"active": 0}])
+    plot = paper_plot(figure, SHEETS["column"])
+    assert plot["data"] is moved and "sliders" not in plot["layout"]
 
 
 def test_a_drawing_is_measured_in_millimetres() -> None:

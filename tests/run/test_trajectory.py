@@ -1,13 +1,25 @@
 import json
 import shutil
 
+import numpy as np
 import polars as pl
 import pytest
 
 from mechshift.cli.main import main
-from mechshift.run.store import read_circuit_metrics, read_comparison, read_pool, scored_members
+from mechshift.errors import ConfigError
+from mechshift.page.browser import find_browser
+from mechshift.run.folders import scores_folder
+from mechshift.run.store import (
+    read_circuit_metrics,
+    read_comparison,
+    read_pool,
+    read_scores,
+    scored_members,
+)
+from mechshift.run.stored import RunTask
 from mechshift.testing import files_of
 from mechshift.topics.registry import tracked_quantities
+from mechshift.topics.trajectory import training_place
 
 TASK = "infilling"
 
@@ -136,6 +148,39 @@ def test_a_measured_checkpoint_needs_neither_its_weights_loaded_nor_its_scores(
 def test_checkpoints_are_no_controls_of_the_run_whose_folder_they_share(run):
     members = ["arm", "mdm", "arm-continued", "arm-full", "mdm-other-seed"]
     assert scored_members(run, TASK) == members
+
+
+def test_the_explorer_of_a_report_reads_the_checkpoints_of_the_run(run):
+    found = RunTask(run=run, task=TASK).checkpoints()
+    rows = pl.read_parquet(run / "trajectory" / "trajectory.parquet")
+    wanted = set(rows.select("training", "step").rows())
+    assert {(one.training, one.step) for one in found} == wanted
+    order = [(training_place(one.training), one.step) for one in found]
+    assert order == sorted(order)
+    (half_way,) = (one for one in found if (one.training, one.step) == ("diffusion", 100))
+    scores = read_scores(scores_folder(run, TASK, "mdm-step-000100")).mean()
+    np.testing.assert_array_equal(half_way.scores, scores)
+
+
+def test_the_figures_of_a_trajectory_are_drawn_too(run, tmp_path, capsys):
+    try:
+        find_browser()
+    except ConfigError as none:
+        pytest.skip(str(none))
+    words = ["figures", str(run), "--out", str(tmp_path), "--format", "svg", "--quiet"]
+    assert main([*words, "--style", "slides"]) == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert capsys.readouterr().out.split() and names == {
+        "captions.md",
+        "trajectory.svg",
+        f"trajectory-{TASK}-depth.svg",
+        f"trajectory-{TASK}-circuit-diffusion.svg",
+        f"trajectory-{TASK}-circuit-control.svg",
+    }
+    assert 'width="254mm"' in (tmp_path / "trajectory.svg").read_text()
+    assert "The mechanism over training" in (tmp_path / "captions.md").read_text()
+    assert main([*words, "--task", "ioi"]) == 2
+    assert "has no task 'ioi'" in capsys.readouterr().err
 
 
 def test_other_settings_in_the_same_folder_are_refused_in_one_line(run, words, capsys):

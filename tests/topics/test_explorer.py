@@ -23,6 +23,7 @@ from mechshift.topics.explorer_record import (
     Explorer,
     conclude_explorer,
     example_levels,
+    fitting,
     lens_tokens,
     ranks,
     rounded,
@@ -32,7 +33,7 @@ from mechshift.topics.explorer_record import (
 from mechshift.topics.report_page import RunFacts, report
 from mechshift.topics.single_ablations import SINGLE_ABLATIONS
 from mechshift.topics.stability import STABILITY
-from mechshift.topics.topic import KINDS, TaskResults
+from mechshift.topics.topic import KINDS, CheckpointScores, TaskResults
 
 MODELS = list(KINDS)
 
@@ -70,13 +71,79 @@ def test_means_ranks_and_examples_are_those_of_the_scores(
     assert (np.abs(model.examples.scores() - exact) <= part / 2 + 1e-6).all()
 
 
-def test_a_small_graph_is_kept_whole_and_circuits_have_examples(ioi: TaskResults) -> None:
+def test_of_a_small_graph_every_edge_is_kept_with_its_examples(ioi: TaskResults) -> None:
     record = EXPLORER.of(ioi)
     scored = (ioi.comparison.arm_scores != 0) | (ioi.comparison.mdm_scores != 0)
     assert record.edges.tolist() == np.flatnonzero(scored).tolist()
-    inside = (record.arm.rank <= record.circuit_size) & (record.arm.rank > 0)
-    inside |= (record.mdm.rank <= record.circuit_size) & (record.mdm.rank > 0)
-    assert record.exemplary.tolist() == np.flatnonzero(inside).tolist()
+    assert record.exemplary.tolist() == list(range(len(record.edges)))
+    assert record.example_size == record.size
+    assert record.arm.examples.levels == 127
+
+
+def test_circuits_fit_by_the_edges_that_they_have_together() -> None:
+    ranked = [np.array([0, 1, 2, 3]), np.array([0, 1, 4, 5])]
+    for most, size, edges in (
+        (9, 4, [0, 1, 2, 3, 4, 5]),
+        (6, 4, [0, 1, 2, 3, 4, 5]),
+        (5, 3, [0, 1, 2, 4]),
+        (3, 2, [0, 1]),
+        (0, 1, [0]),
+    ):
+        found, kept = fitting(ranked, 100, most)
+        assert (found, kept.tolist()) == (size, edges)
+
+
+class Followed:
+    """A stored task whose post-training was followed, with three checkpoints."""
+
+    def __init__(self, of: Any) -> None:
+        self.of = of
+        graph = of.comparison().graph
+        scores = np.random.default_rng(0).normal(size=(3, graph.num_edges)).astype(np.float32)
+        self.scores_then = scores
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.of, name)
+
+    def checkpoints(self) -> tuple[CheckpointScores, ...]:
+        members = (("diffusion", 0), ("diffusion", 1600), ("control-2", 32))
+        return tuple(
+            CheckpointScores(training=training, step=step, scores=scores)
+            for (training, step), scores in zip(members, self.scores_then, strict=True)
+        )
+
+
+def test_checkpoints_of_a_training_have_scores_of_their_own_edges(
+    monkeypatch: pytest.MonkeyPatch, stored: Callable[[str], Any], infilling: TaskResults
+) -> None:
+    task = Followed(stored("infilling"))
+    record = conclude_explorer(task)
+    assert [(one.training, one.step) for one in record.checkpoints] == [
+        ("diffusion", 0),
+        ("diffusion", 1600),
+        ("control: the ARM's own objective (training 2)", 32),
+    ]
+    assert record.followed.tolist() == list(range(len(record.edges)))
+    np.testing.assert_array_equal(record.checkpoint_scores, task.scores_then[:, record.edges])
+    # Of a graph that is too large, every checkpoint's strongest edges are there, and the models'.
+    monkeypatch.setattr(explorer_record, "LARGEST_SIZE", 40)
+    record = conclude_explorer(task)
+    size, followed = record.checkpoint_size, record.edges[record.followed]
+    tops = [*both_scores(infilling.comparison), *task.scores_then]
+    wanted = {e for s in tops for e in np.argsort(-np.abs(s), kind="stable")[:size].tolist()}
+    assert followed.tolist() == sorted(wanted) and 1 < size < 40 and len(wanted) <= 80
+    np.testing.assert_array_equal(record.checkpoint_scores, task.scores_then[:, followed])
+    arrays, values = unpacked(explorer_data(record, infilling))
+    halves = arrays["checkpoints"]
+    np.testing.assert_allclose(from_halves(halves), record.checkpoint_scores, rtol=1 / 256)
+    assert values["checkpoints"][1] == {"training": "diffusion", "step": 1600}
+    assert values["sizes"]["checkpoints"] == size
+
+
+def test_a_run_without_a_trajectory_has_no_checkpoints(ioi: TaskResults) -> None:
+    record = EXPLORER.of(ioi)
+    assert record.checkpoints == () and record.checkpoint_scores.shape == (0, 0)
+    assert record.checkpoint_size == 0
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -137,6 +204,7 @@ def test_a_large_graph_keeps_the_strongest_edges_of_either_model(
     monkeypatch.setattr(explorer_record, "LARGEST_SIZE", 50)
     monkeypatch.setattr(explorer_record, "STEP_CODES", 4 * len(infilling_steps(infilling)) * 20)
     monkeypatch.setattr(explorer_record, "EXAMPLE_CODES", 4 * 12 * 7)
+    monkeypatch.setattr(explorer_record, "EXAMPLE_LEVELS", ((0, 127), (10**6, 31)))
     record = conclude_explorer(stored("infilling"))
     assert (record.size, record.step_size, record.example_size) == (50, 20, 7)
     for size, edges in (
@@ -268,8 +336,8 @@ def test_a_run_whose_components_were_not_analysed_has_a_record_too(
 
 @pytest.fixture(scope="module")
 def large() -> Explorer:
-    """A record of a 7B graph as large as they come: disjoint circuits, several steps."""
-    return random_explorer(DREAM, num_steps=8)
+    """A 7B graph's record as large as they come: disjoint circuits, several steps, a training."""
+    return random_explorer(DREAM, num_steps=8, num_checkpoints=12)
 
 
 def test_four_tasks_of_a_7b_graph_are_a_page_below_15_megabytes(

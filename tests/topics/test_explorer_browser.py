@@ -15,6 +15,7 @@ from playwright.sync_api import Page as BrowserPage
 
 from mechshift.circuits.formats import read_graphml_circuit, read_mib_circuit
 from mechshift.graph import Graph
+from mechshift.page.packed import shortened
 from mechshift.page.theme import ARM_COLOUR, MDM_COLOUR, PAIR_COLOUR
 from mechshift.testing.random_explorer import random_explorer
 from mechshift.topics.explorer import EXPLORER
@@ -159,6 +160,57 @@ def test_a_denoising_step_draws_its_own_strongest_edges(
 def test_a_task_of_one_step_has_nothing_to_slide(opened: Open) -> None:
     page = opened("task=ioi")
     assert page.locator("#ex-step").is_disabled()
+
+
+@pytest.fixture(scope="module")
+def followed_file(
+    tmp_path_factory: pytest.TempPathFactory, ioi: TaskResults, facts: RunFacts
+) -> tuple[Path, Explorer]:
+    """A report of a run whose post-training was followed at four checkpoints, in three steps."""
+    graph = Graph(num_layers=3, num_heads=4, num_key_value_groups=4)
+    record = random_explorer(graph, num_examples=20, num_steps=3, num_checkpoints=4)
+    task = replace(ioi, records={"pool": ioi.records["pool"], "explorer": record})
+    path = tmp_path_factory.mktemp("followed") / "report.html"
+    path.write_text(report([task], facts).page, encoding="utf-8")
+    return path, record
+
+
+def test_a_checkpoint_stands_in_the_place_of_the_mdm(
+    open_page: Open, followed_file: tuple[Path, Explorer]
+) -> None:
+    path, record = followed_file
+    page = open_page(path, "#explorer?k=25&step=2&node=m1", **DESKTOP)
+    page.wait_for_function(OPENED)
+    arm, _ = circuits(record, 25)
+    page.focus("#ex-checkpoint")
+    for number in (1, 2, 3, 4):
+        page.keyboard.press("ArrowRight")
+        scores = np.abs(shortened(record.checkpoint_scores[number - 1], 7))  # as the page has them
+        top = np.argsort(-scores, kind="stable")[:25]
+        then = {int(record.edges[record.followed[place]]) for place in top}
+        assert drawn(page) == counts(arm, then)
+        assert page.inner_text("#ex-checkpoint-text") == f"after {number}00 steps of diffusion"
+    assert page.input_value("#ex-step") == "0"  # of a checkpoint there is the sum over steps
+    assert page.inner_text("#ex-name-mdm") == "checkpoint only"
+    assert "checkpoint" in page.inner_text("#ex-list-out thead")
+    row = page.locator("#ex-list-out tbody tr").first
+    name = row.locator("button").get_attribute("data-edge")
+    place = record.edges.tolist().index(record.graph.edge_index(name))
+    shown = float(row.locator("td").nth(1).locator("span").inner_text().replace("−", "-"))
+    found = record.checkpoint_scores[3, record.followed.tolist().index(place)]
+    assert shown == pytest.approx(found, rel=0.01)
+    assert "[" not in row.locator("td").nth(1).inner_text()  # nothing was resampled of it
+    assert "checkpoint=4" in state_of(page)
+    again = open_page(path, state_of(page), **DESKTOP)
+    again.wait_for_function(OPENED)
+    assert drawn(again) == counts(arm, then)
+    set_slider(again, "ex-step", 1)
+    again.evaluate(TWO_FRAMES)
+    assert again.inner_text("#ex-checkpoint-text") == "the MDM"
+
+
+def test_without_a_trajectory_there_is_no_slider_over_checkpoints(opened: Open) -> None:
+    assert not opened("task=ioi").locator("#ex-checkpoint").is_visible()
 
 
 def test_filters_leave_the_edges_that_pass_them(opened: Open, infilling: TaskResults) -> None:
@@ -496,7 +548,11 @@ def test_the_graph_for_circuit_tracer_has_its_fields(
     page = opened(
         "task=infilling&k=40&pinned=%5B%22m0%22%2C%22m1%22%5D&groups=%5B%5B%22early%22%2C%5B%22m1%22%2C%22m2%22%5D%5D%5D"
     )
-    content = json.loads(exported(page, "tracer", tmp_path / "graph.json").read_text())
+    with page.expect_download() as download:
+        page.click("[data-export=tracer]")
+    content = json.loads(download.value.path().read_text())
+    # Its frontend looks for the graph of a slug in SLUG.json.
+    assert download.value.suggested_filename == f"{content['metadata']['slug']}.json"
     assert content.keys() == {"metadata", "qParams", "nodes", "links"}
     metadata = content["metadata"]
     assert set(metadata) == {
@@ -514,6 +570,8 @@ def test_the_graph_for_circuit_tracer_has_its_fields(
             *("influence", "activation"),
         }
         assert isinstance(node["feature"], int) and isinstance(node["layer"], str)
+        # Of a "cross layer transcoder" it would ask the network for examples of a feature.
+        assert node["feature_type"] in {"embedding", "attention head", "mlp", "logit"}
         assert 0 <= node["ctx_idx"] < len(metadata["prompt_tokens"])
         assert (
             node["feature_type"] != "logit" or "(p=" in node["clerp"]

@@ -29,6 +29,7 @@ from mechshift.attribution.path import CORRUPTED as CORRUPTED
 from mechshift.attribution.path import RULE_OFFSETS as RULE_OFFSETS
 from mechshift.attribution.path import Rule as Rule
 from mechshift.attribution.path import path_points as path_points
+from mechshift.attribution.pool_scores import attribute_pool as attribute_pool
 from mechshift.attribution.position_flow_record import POSITION_KINDS as POSITION_KINDS
 from mechshift.attribution.position_flow_record import PositionFlow as PositionFlow
 from mechshift.attribution.position_flow_record import (

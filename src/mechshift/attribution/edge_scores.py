@@ -9,10 +9,11 @@ from jaxtyping import Float, Int
 
 from mechshift.attribution.score_record import ScoreRecord
 from mechshift.errors import AttributionError
+from mechshift.summaries import Summarised
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class EdgeScores(ScoreRecord):
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class EdgeScores(Summarised, ScoreRecord):
     """Scores of every edge of a graph, per example and denoising step.
 
     Where they are averaged over shards of examples, only `values` are: what is small stays as it
@@ -43,6 +44,16 @@ class EdgeScores(ScoreRecord):
             assert self.step_groups is not None
             num_groups = len(np.unique(self.step_groups))
             assert self.step_sums.shape[:2] == (num_groups, self.clean_metric.shape[1])
+
+    def facts(self) -> dict[str, object]:
+        """What was scored, and what corruption costs."""
+        return {
+            "edges": f"{self.graph.num_edges:,}",
+            "examples": len(self.num_steps),
+            "denoising steps": self.clean_metric.shape[1],
+            "metric, clean": f"{self.clean_metric.sum(axis=1).mean():.3g}",
+            "metric, corrupted": f"{self.corrupted_metric.sum(axis=1).mean():.3g}",
+        }
 
     def joined_steps(self, chunks: Sequence[ScoreRecord]) -> dict[str, Any]:
         """Step sums of all chunks, which may have groups in common."""

@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from mechshift.attribution.score_record import joined_clusters
 from mechshift.axes import DIRECTIONS
 from mechshift.errors import AttributionError
+from mechshift.summaries import Summarised
 
 POSITION_KINDS = ("q", "k", "v", "mlp")
 """Kinds of destination that a layer has."""
@@ -23,8 +24,8 @@ WHOLE_TEXT = "text"
 """The span of a flow that is not cut up by spans."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class PositionFlow:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class PositionFlow(Summarised):
     """Flow between spans, and scores at spans, per example and denoising step.
 
     Everything is in units of the metric, positive where corruption hurts, and 0 at steps that an
@@ -57,6 +58,15 @@ class PositionFlow:
     """Denoising steps of each example."""
     clean_metric: Float[np.ndarray, "example step"]
     corrupted_metric: Float[np.ndarray, "example step"]
+
+    def facts(self) -> dict[str, object]:
+        """What was traced."""
+        return {
+            "examples": len(self.num_steps),
+            "denoising steps": self.clean_metric.shape[1],
+            "layers": self.num_layers,
+            "spans": ", ".join(self.spans),
+        }
 
     def __post_init__(self) -> None:
         num_spans, shapes = len(self.spans), part_shapes(self.num_layers, len(self.spans))

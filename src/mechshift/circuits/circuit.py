@@ -1,6 +1,7 @@
 """A circuit: a set of edges of one graph, each with the score that put it there."""
 
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 import polars as pl
@@ -8,10 +9,14 @@ from jaxtyping import Bool, Float, Int
 
 from mechshift.errors import CircuitError
 from mechshift.graph import Graph
+from mechshift.summaries import Summarised, html_table
+
+SHOWN = 10
+"""Edges that a notebook shows of a circuit."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Circuit:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Circuit(Summarised):
     """Edges of a graph, strongest first."""
 
     graph: Graph
@@ -44,6 +49,20 @@ class Circuit:
                 "a circuit's edges must come by |score| descending, ties by index; make it with"
                 " select_top_edges."
             )
+
+    def facts(self) -> dict[str, object]:
+        """Its size, and the edge that is strongest."""
+        strongest = self.graph.edge_name(self.edges[0]) if self.num_edges else "none"
+        return {"edges": f"{self.num_edges:,} of {self.graph.num_edges:,}", "strongest": strongest}
+
+    def _repr_html_(self) -> str:
+        """The facts, and the strongest edges with their scores, for notebooks."""
+        rows = [
+            [escape(self.graph.edge_name(edge)), f"{score:+.3g}"]
+            for edge, score in zip(self.edges[:SHOWN], self.scores[:SHOWN], strict=True)
+        ]
+        title = f"circuit of {self.facts()['edges']} edges, the strongest first"
+        return f"<p>{title}</p>{html_table(['edge', 'score'], rows)}"
 
     @property
     def num_edges(self) -> int:

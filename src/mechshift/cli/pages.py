@@ -7,7 +7,7 @@ from typing import Literal
 
 from tyro.conf import Positional
 
-from mechshift.page.figure_files import FigureFormat, WidthName
+from mechshift.page.figure_files import FigureFormat, StyleName, WidthName
 from mechshift.run import runs_server, write_figures, write_index, write_tables
 
 
@@ -50,29 +50,32 @@ def serve(folders: Positional[tuple[Path, ...]], port: int = 8765, open: bool = 
 def figures(
     folder: Positional[Path],
     format: tuple[FigureFormat, ...] = ("svg", "pdf", "png"),
-    style: Literal["paper"] = "paper",
-    width: WidthName = "column",
+    style: StyleName = "paper",
+    width: WidthName | None = None,
     out: Path | None = None,
     task: tuple[str, ...] = (),
     only: tuple[str, ...] = (),
     browser: Path | None = None,
     quiet: bool = False,
 ) -> None:
-    """Write every figure of a run at the width of a column: SVG, PDF, PNG.
+    """Write every figure of a run or a trajectory, for a paper or for slides: SVG, PDF, PNG.
 
-    Black on white and without titles, which a caption says: captions.md holds them. Text is 7 to 8
-    points high; PNG has 400 dots an inch. The figures are those of the report, so what draws them
-    there does here: Chromium or Chrome, which must be installed; no network is needed.
+    Without titles, which a caption says: captions.md holds them. PNG has 400 dots an inch. The
+    figures are those of the report and of the trajectory's page, so what draws them there draws
+    here: Chromium or Chrome, which must be installed; no network is needed.
     Example: mechshift figures runs/first --format pdf --only overlap depth glance
 
     Args:
-        folder: a run folder with a report.
+        folder: a run folder with a report, or a trajectory, or both.
         format: svg, pdf, png, or several.
-        style: paper: black on white, no titles.
-        width: column: 85 mm, panels below each other; page: 174 mm, panels side by side.
+        style: paper: black on white, text 7 to 8 points high; slides: 254 mm wide, text 13 points
+            high, on no ground.
+        width: of a paper: column (default): 85 mm, panels below each other; page: 174 mm, panels
+            side by side.
         out: where the files go; by default the folder `figures` in the run.
         task: some of the run's tasks; by default all.
-        only: some figures, by the names of the report's CSV files, such as overlap or ioi-overlap.
+        only: some figures, by the names of the CSV files beside the pages, such as overlap or
+            ioi-overlap; those of a trajectory begin with trajectory-.
         browser: the program of Chromium or Chrome; by default the one that is installed.
         quiet: no progress bar.
     """
@@ -80,6 +83,7 @@ def figures(
         folder,
         format,
         out=out,
+        style=style,
         width=width,
         tasks=task,
         only=only,

@@ -47,11 +47,12 @@ from mechshift.comparison.sweeps import (
     wanted_for_sizes,
 )
 from mechshift.graph import Graph
-from mechshift.statistics import bootstrap_weights, num_clusters
+from mechshift.statistics import Estimate, bootstrap_weights, num_clusters
+from mechshift.summaries import Summarised
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Comparison:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Comparison(Summarised):
     """The circuits of an ARM and an MDM on one task, side by side."""
 
     task: str
@@ -99,6 +100,18 @@ class Comparison:
     arm_completeness: Completeness
     mdm_completeness: Completeness
 
+    def facts(self) -> dict[str, object]:
+        """How much was compared, and how alike the circuits are without noise."""
+        overlap = self.noise_free.overlap
+        return {
+            "task": self.task,
+            self.unit + "s": self.num_examples,
+            "clusters": self.num_clusters,
+            "circuit": f"{self.circuit_size:,} of {self.graph.num_edges:,} edges",
+            "noise-free overlap": _shown(overlap),
+            "likeness by weight": _shown(self.by_weight.likeness),
+        }
+
     @property
     def circuit_size(self) -> int:
         """Edges in each model's circuit."""
@@ -122,6 +135,13 @@ class CircuitShift:
     def circuit_size(self) -> int:
         """Edges in each model's circuit."""
         return self.settings.circuit_size_in(self.graph.num_edges)
+
+
+def _shown(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "undefined"
+    interval = estimate.interval
+    return f"{estimate.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
 def compare(

@@ -29,10 +29,11 @@ from mechshift.evaluation.ablations import Ablation
 from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.evaluation.circuit_run import run_circuit
 from mechshift.models import LanguageModel
+from mechshift.summaries import Summarised
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CircuitMetrics:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CircuitMetrics(Summarised):
     """The metric of several circuits of one graph, of the full model and of the empty circuit.
 
     Steps that an example does not have hold 0, so that sums over steps are right.
@@ -53,6 +54,16 @@ class CircuitMetrics:
     num_steps: Int[np.ndarray, " example"]
     clusters: Int[np.ndarray, " example"] | None = None
     """Number of each example's cluster; None: every example is a cluster of its own."""
+
+    def facts(self) -> dict[str, object]:
+        """What was run, and what the full model and the empty circuit score."""
+        return {
+            "circuits": len(self.sizes),
+            "edges in them": f"{self.sizes.min(initial=0):,} to {self.sizes.max(initial=0):,}",
+            "examples": len(self.num_steps),
+            "metric, full model": f"{self.full.sum(axis=1).mean():.3g}",
+            "metric, no edge": f"{self.empty.sum(axis=1).mean():.3g}",
+        }
 
     def subset(self, circuits: slice) -> "CircuitMetrics":
         """The same for some of the circuits, by position."""

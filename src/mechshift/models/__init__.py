@@ -19,6 +19,7 @@ from mechshift.models.controls import control_role as control_role
 from mechshift.models.controls import load_controls as load_controls
 from mechshift.models.fetched import cache_folder as cache_folder
 from mechshift.models.folders import ModelSource as ModelSource
+from mechshift.models.in_memory import make_pair as make_pair
 from mechshift.models.language_model import Attention as Attention
 from mechshift.models.language_model import Kind as Kind
 from mechshift.models.language_model import LanguageModel as LanguageModel

@@ -24,6 +24,7 @@ from mechshift.models.published import (
 )
 from mechshift.models.shapes import ModelShape, read_shape
 from mechshift.models.tokenizers import read_tokenizer, tokens_before
+from mechshift.summaries import Summarised
 
 PROBE_TEXT = "The war lasted from 1732 to 17; 3+4=7, said Mary\nto John."
 """Text that both tokenizers of a pair must split alike."""
@@ -39,8 +40,8 @@ class PairShape:
     """Whether both come from a config.json; else from `published_shapes`."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ModelPair:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class ModelPair(Summarised):
     """Two loaded models whose edges and tokens can be compared by name."""
 
     name: str
@@ -58,6 +59,10 @@ class ModelPair:
     def models(self) -> tuple[LanguageModel, LanguageModel]:
         """ARM, then MDM, for what is done to both."""
         return self.arm, self.mdm
+
+    def facts(self) -> dict[str, object]:
+        """The models, by role."""
+        return {"name": self.name, **{role: one.name for role, one in self.members.items()}}
 
     def __post_init__(self) -> None:
         for model in (self.mdm, *self.controls.values()):

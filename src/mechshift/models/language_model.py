@@ -26,6 +26,7 @@ from mechshift.models.observed_first import keys_observed_first
 from mechshift.models.offloading import brought_again, execution_device
 from mechshift.models.parts import DecoderParts
 from mechshift.models.visible_keys import MaskedDecoder, VisibleKeys
+from mechshift.summaries import Summarised
 
 Kind = Literal["arm", "mdm"]
 Attention = Literal["causal", "full", "block-causal", "observed-first", "causal-prefix"]
@@ -46,8 +47,8 @@ PROBE_REPLACEMENTS = 4
 """Tokens tried in its last place."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class LanguageModel:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class LanguageModel(Summarised):
     """An autoregressive (`arm`) or masked diffusion (`mdm`) language model, ready to be read."""
 
     name: str
@@ -93,6 +94,22 @@ class LanguageModel:
                 f"the mask token {self.mask_token_id} of '{self.name}' is outside its"
                 f" {self.vocab_size} embeddings."
             )
+
+    def facts(self) -> dict[str, object]:
+        """What it is, and how it is read."""
+        graph = self.graph()
+        return {
+            "name": self.name,
+            "kind": self.kind.upper(),
+            "class": type(self.module).__name__,
+            "layers": graph.num_layers,
+            "heads": graph.num_heads,
+            "edges": f"{graph.num_edges:,}",
+            "attention": self.attention,
+            "mask token": self.mask_token_id,
+            "precision": str(self.dtype).removeprefix("torch."),
+            "device": self.device,
+        }
 
     @cached_property
     def parts(self) -> DecoderParts:

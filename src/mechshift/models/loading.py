@@ -232,7 +232,7 @@ def _load_module(
     checkpoint = checkpoint_format(config, str(folder))
     model_class = checkpoint.model_class
     settings = stock_config(checkpoint, config, str(folder))
-    _check_rope(folder, settings)
+    check_rope(folder, settings)
     module: PreTrainedModel
     info: dict[str, Any]
     try:
@@ -269,7 +269,7 @@ def _load_module(
         for parameter in module.parameters():  # and no buffer, as in from_pretrained
             parameter.data = parameter.data.to(dtype)
     check_stock_modules(module, model_class, str(folder))
-    _check_layers(folder, module)
+    check_layers(folder, module)
     return module
 
 
@@ -426,10 +426,13 @@ def check_stock_modules(
         )
 
 
-def _check_rope(folder: Path, settings: PreTrainedConfig) -> None:
+def check_rope(folder: Path, settings: PreTrainedConfig) -> None:
     """Refuse angles that follow the longest row of a batch: a score would depend on its batch.
 
     An unknown type is refused too, since nothing is known of it.
+
+    Raises:
+        ModelError: such a type.
     """
     rope = getattr(settings, "rope_parameters", None) or {}
     # Where layers of different kinds rotate differently, there is a dictionary for each kind.
@@ -451,10 +454,13 @@ def _check_rope(folder: Path, settings: PreTrainedConfig) -> None:
         )
 
 
-def _check_layers(folder: Path, module: PreTrainedModel) -> None:
+def check_layers(folder: Path, module: PreTrainedModel) -> None:
     """Refuse layers that attend otherwise than over the whole canvas.
 
     A window that covers it hides nothing, and `DecoderParts.max_length` sees to it that it does.
+
+    Raises:
+        ModelError: a layer of another type.
     """
     layer_types = getattr(module.config, "layer_types", None) or []
     known = {"full_attention"}

@@ -1,7 +1,8 @@
-"""Figures as files for a paper: SVG, PDF and PNG at the width of a column or of a page.
+"""Figures as files for a paper or for slides: SVG, PDF and PNG at a stated width.
 
 Each is drawn by plotly.js, as on the page, in a browser without a window (`browser`). A column
 shows the panels below each other, as a phone does. The title is left out, as a caption says it.
+Of a figure that moves, the last frame is drawn.
 """
 
 import base64
@@ -13,12 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+from mechshift.errors import ConfigError
 from mechshift.page.browser import Browser, open_browser
 from mechshift.page.figure import Figure, assign, to_json
 from mechshift.page.html import TOP_MARGIN, render_page
 
 FigureFormat = Literal["svg", "pdf", "png"]
 WidthName = Literal["column", "page"]
+StyleName = Literal["paper", "slides"]
 
 MM_PER_INCH = 25.4
 
@@ -35,6 +38,8 @@ class Sheet:
     """How its panels lie (`theme.finish`)."""
     left: int
     """Margin where a figure names none [pixels]."""
+    ground: str = "#ffffff"
+    """Colour behind the drawing."""
 
     @property
     def mm_per_pixel(self) -> float:
@@ -48,14 +53,16 @@ SHEETS: Mapping[WidthName, Sheet] = {
     "page": Sheet(width=174.0, drawn=900, patch="wide", left=64),
 }
 
+# Text of 13 pixels is 13 points high, and stands on whatever colour the slide has.
+SLIDE = Sheet(width=254.0, drawn=720, patch="wide", left=64, ground="rgba(0,0,0,0)")
+"""Ten inches: nearly the whole width of a slide."""
+
 DOTS_PER_INCH = 400
 """Of a PNG: what printers of journals ask for where there is text in a picture."""
 
 PAPER_LAYOUT = {
     "font.color": "#000000",
     "font.family": "Helvetica, Arial, 'Liberation Sans', sans-serif",
-    "paper_bgcolor": "#ffffff",
-    "plot_bgcolor": "#ffffff",
     "margin.t": TOP_MARGIN,
     "margin.r": 10,
 }
@@ -64,18 +71,37 @@ PAPER_GRID = "#e3e6ea"
 
 
 def paper_plot(figure: Figure, sheet: Sheet) -> dict[str, Any]:
-    """Data and layout of a figure as it is printed: black on white, without title or buttons."""
+    """Data and layout of a figure as it is printed: black, without title, buttons or slider."""
     layout: dict[str, Any] = copied(figure.layout)
     patch = layout.pop("meta")[sheet.patch]
     for name in ("title", "updatemenus", "sliders"):
         layout.pop(name, None)
-    for name, value in {"margin.l": sheet.left, **PAPER_LAYOUT, **patch}.items():
+    grounds = dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), sheet.ground)
+    for name, value in {"margin.l": sheet.left, **PAPER_LAYOUT, **grounds, **patch}.items():
         assign(layout, name, value)
     for name, axis in layout.items():
         if re.fullmatch(r"[xy]axis\d*", name):
             axis["gridcolor"] = PAPER_GRID
     layout |= {"width": sheet.drawn, "autosize": False}
-    return {"data": figure.data, "layout": layout}
+    data = figure.frames[-1]["data"] if figure.frames else figure.data
+    return {"data": data, "layout": layout}
+
+
+def sheet_of(style: StyleName, width: WidthName | None) -> Sheet:
+    """What a figure of a style is drawn for.
+
+    Args:
+        style: paper or slides.
+        width: of a paper; by default a column.
+
+    Raises:
+        ConfigError: a width of slides, which have one.
+    """
+    if style == "slides":
+        if width is not None:
+            raise ConfigError(f"--width {width} is a paper's; slides are {SLIDE.width:g} mm wide.")
+        return SLIDE
+    return SHEETS[width or "column"]
 
 
 def copied(value: Any) -> Any:

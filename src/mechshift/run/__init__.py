@@ -24,6 +24,7 @@ from mechshift.run.pools import make_pools as make_pools
 from mechshift.run.pools import pool_table as pool_table
 from mechshift.run.reporting import write_report as write_report
 from mechshift.run.runs_index import write_index as write_index
+from mechshift.run.saved_pairs import save_pair as save_pair
 from mechshift.run.scores import score_edges as score_edges
 from mechshift.run.scores import score_others as score_others
 from mechshift.run.semantics import analyse_pair as analyse_pair

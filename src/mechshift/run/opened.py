@@ -17,6 +17,7 @@ from mechshift.run.folders import quantities_folder
 from mechshift.run.pools import pool_table
 from mechshift.run.store import pool_manifests
 from mechshift.run.stored import RunTask
+from mechshift.summaries import html_table
 from mechshift.topics.registry import TOPICS, Verdict, glance, verdicts
 from mechshift.topics.run_list import VERDICT_COLUMNS, verdict_rows
 from mechshift.topics.topic import TaskResults
@@ -48,7 +49,7 @@ class Verdicts:
             [escape(axis), *(_cell(verdict, axis) for verdict in self.by_task.values())]
             for axis in axes
         ]
-        return _html_table(["", *map(escape, self.by_task)], rows)
+        return html_table(["", *map(escape, self.by_task)], rows)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,6 +143,11 @@ class RunFolder:
                 f"{self.path} has no task '{task}'; it has {', '.join(self.tasks)}."
             )
 
+    @property
+    def is_concluded(self) -> bool:
+        """Whether there are conclusions on any task; a trajectory alone has none."""
+        return any(self._is_concluded(task) for task in self.tasks)
+
     def _is_concluded(self, task: str) -> bool:
         return is_written(quantities_folder(self.path, task, "mdm"))
 
@@ -159,7 +165,7 @@ class RunFolder:
             for row in pools.rows()
         ]
         header = [*map(escape, pools.columns), "concluded"]
-        return f"<p>{escape(str(self.path))}</p>{_html_table(header, rows)}"
+        return f"<p>{escape(str(self.path))}</p>{html_table(header, rows)}"
 
 
 def open_run(run: Path | str) -> RunFolder:
@@ -182,10 +188,3 @@ def _cell(verdict: Verdict, axis: str) -> str:
     return "; ".join(
         f'<span title="{escape(one.sentence)}">{escape(one.verdict)}</span>' for one in found
     )
-
-
-def _html_table(header: list[str], rows: list[list[str]]) -> str:
-    """A table of cells that are HTML already."""
-    head = "".join(f"<th>{cell}</th>" for cell in header)
-    body = "".join(f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

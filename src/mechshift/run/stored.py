@@ -14,6 +14,7 @@ from mechshift.evaluation import AlternativeRuns, Baselines, CircuitMetrics, Red
 from mechshift.models import Kind
 from mechshift.run.folders import (
     EXPLANATIONS,
+    POINTS,
     ablation_folder,
     alternatives_folder,
     control_folder,
@@ -35,6 +36,7 @@ from mechshift.run.store import (
     read_control_shift,
     read_crossed,
     read_flow,
+    read_point,
     read_pool,
     read_record,
     read_rediscovery,
@@ -50,7 +52,8 @@ from mechshift.run.store import (
 from mechshift.semantics import Explanations, Semantics
 from mechshift.statistics import Estimate, cluster_numbers, share_correct
 from mechshift.tasks import CommonPool, Split
-from mechshift.topics.topic import SweepPoint
+from mechshift.topics.topic import CheckpointScores, SweepPoint
+from mechshift.topics.trajectory import training_place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,6 +137,17 @@ class RunTask:
             steps: read_sweep_point(self.run, self.task, steps)
             for steps in swept_num_steps(self.run, self.task)
         }
+
+    def checkpoints(self) -> tuple[CheckpointScores, ...]:
+        folders = (self.run / POINTS / self.task).glob("*")
+        points = [
+            read_point(self.run, self.task, folder.name) for folder in folders if is_written(folder)
+        ]
+        points.sort(key=lambda point: (training_place(point.training), point.step))
+        return tuple(
+            CheckpointScores(training=point.training, step=point.step, scores=point.scores)
+            for point in points
+        )
 
     def stage_settings(self, name: str) -> Mapping[str, Any] | None:
         return stage_settings(self.run, self.task).get(name)

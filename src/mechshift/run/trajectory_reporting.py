@@ -5,7 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from mechshift.artifacts import artifact_hash, read_manifest, setting_in
+from mechshift.artifacts import artifact_hash, read_manifest, setting_in, stored_setting
 from mechshift.comparison import ComparisonSettings
 from mechshift.run.checkpoints import Checkpoint
 from mechshift.run.folders import (
@@ -21,6 +21,7 @@ from mechshift.run.pools import pooled_task
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import (
     Files,
+    pool_manifests,
     read_point,
     read_pool,
     read_scores,
@@ -29,7 +30,7 @@ from mechshift.run.store import (
 )
 from mechshift.tasks import SolvedBy
 from mechshift.topics.registry import tracked_quantities
-from mechshift.topics.trajectory import Trajectory
+from mechshift.topics.trajectory import Trajectory, training_place
 from mechshift.topics.trajectory_page import TrajectoryFacts, TrajectoryInput, render_trajectory
 
 PAGE_NAME = "trajectory.html"
@@ -98,7 +99,9 @@ def _files(
 ) -> Files:
     """The page with its tables."""
     shown = TrajectoryInput(
-        tasks=tuple(_trajectory(run, task, checkpoints, settings) for task in tasks),
+        tasks=tuple(
+            _trajectory(run, task, [one.member for one in checkpoints], settings) for task in tasks
+        ),
         tracked=tracked_quantities(),
         descriptions={
             task: pooled_task(task, read_pool(run, task, "discovery")).summary for task in tasks
@@ -112,8 +115,31 @@ def _files(
     return Files(tables=made.tables, texts={PAGE_NAME: made.page, **made.texts})
 
 
+def read_trajectories(run: Path) -> tuple[Trajectory, ...]:
+    """What the page of a trajectory shows, by task in the run's order.
+
+    Raises:
+        ArtifactError: there is no such page, or what it rests on is missing or damaged.
+    """
+    shown: dict[str, list[str]] = {}
+    for name in read_manifest(run / TRAJECTORY).inputs:
+        task, _, member = name.rpartition("/")
+        shown.setdefault(task, []).append(member)
+    return tuple(
+        _read_trajectory(run, task, shown[task]) for task in pool_manifests(run) if task in shown
+    )
+
+
+def _read_trajectory(run: Path, task: str, members: Sequence[str]) -> Trajectory:
+    settings = stored_setting(point_folder(run, task, members[0]), "comparison", ComparisonSettings)
+    found = _trajectory(run, task, members, settings)
+    # A manifest names its inputs by the alphabet.
+    points = sorted(found.points, key=lambda one: (training_place(one.training), one.step))
+    return replace(found, points=tuple(points))
+
+
 def _trajectory(
-    run: Path, task: str, checkpoints: Sequence[Checkpoint], settings: ComparisonSettings
+    run: Path, task: str, members: Sequence[str], settings: ComparisonSettings
 ) -> Trajectory:
     parent = read_scores(scores_folder(run, task, "arm"))
     held_out = read_pool(run, task, "held-out")
@@ -122,7 +148,7 @@ def _trajectory(
         graph=parent.graph,
         circuit_size=settings.circuit_size_in(parent.graph.num_edges),
         parent_scores=parent.mean(),
-        points=tuple(read_point(run, task, checkpoint.member) for checkpoint in checkpoints),
+        points=tuple(read_point(run, task, member) for member in members),
         num_examples=parent.num_examples,
         num_held_out=len(held_out.examples),
         num_asked=len(held_out.candidate_ids),

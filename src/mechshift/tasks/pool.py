@@ -27,6 +27,7 @@ from mechshift.denoising import EncodedExample, Schedule
 from mechshift.errors import PoolError
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.statistics import cluster_numbers
+from mechshift.summaries import Summarised
 from mechshift.tasks.answers import answer
 from mechshift.tasks.encoding import encode_example
 from mechshift.tasks.example import Example, Split, Task
@@ -51,8 +52,8 @@ class OtherExamples:
     """The order in which the MDM wrote its own answer, right or wrong, as of the pool's."""
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CommonPool:
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class CommonPool(Summarised):
     """Examples of one split that both models get right, and the schedule they are scored by."""
 
     task: str
@@ -70,6 +71,19 @@ class CommonPool:
     others: OtherExamples | None = None
     """Candidates that not both models solve; None of held-out pools, and where none were asked
     for."""
+
+    def facts(self) -> dict[str, object]:
+        """How many examples, of how many that were tried."""
+        return {
+            "task": self.task,
+            "split": self.split,
+            "examples": len(self.examples),
+            "clusters": len(set(self.clusters.tolist())),
+            "candidates tried": len(self.candidate_ids),
+            "ARM accuracy": f"{self.arm_accuracy:.2f}",
+            "MDM accuracy": f"{self.mdm_accuracy:.2f}",
+            "denoising steps": self.schedule.num_steps,
+        }
 
     @property
     def both_correct(self) -> Bool[np.ndarray, " candidate"]:

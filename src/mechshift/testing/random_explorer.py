@@ -10,10 +10,12 @@ from mechshift.topics.explorer_record import (
     LARGEST_SIZE,
     STEP_CODES,
     STEP_LEVELS,
+    Checkpoint,
     Explorer,
     LensTokens,
     ModelEdges,
     example_levels,
+    followed_edges,
     ranks,
     rounded,
     sized,
@@ -29,6 +31,7 @@ def random_explorer(
     *,
     num_examples: int = 500,
     num_steps: int = 1,
+    num_checkpoints: int = 0,
     circuit_size: int = 1000,
     alike: float = 0.0,
     seed: int = 0,
@@ -39,6 +42,7 @@ def random_explorer(
         graph: of any size.
         num_examples: on which edges are scored.
         num_steps: of denoising.
+        num_checkpoints: of a training from the ARM to the MDM, whose scores go there in a line.
         circuit_size: edges in each model's circuit.
         alike: how much of the models' scores is the same, in [0, 1]; 0: the circuits share next to
             nothing, which makes the largest record.
@@ -51,7 +55,11 @@ def random_explorer(
     size = min(LARGEST_SIZE, graph.num_edges)
     step_size = min(size, sized(STEP_CODES, num_steps)) if num_steps > 1 else 0
     example_size = min(circuit_size, sized(EXAMPLE_CODES, num_examples))
-    edges = strongest(ranked, size)
+    shares = np.arange(1, num_checkpoints + 1) / (num_checkpoints + 1)
+    on_the_way = [(1 - share) * means[0] + share * means[1] for share in shares]
+    all_ranked = [*ranked, *(top_edges(graph, mean, graph.num_edges) for mean in on_the_way)]
+    checkpoint_size, followed = followed_edges(all_ranked if num_checkpoints else [], size)
+    edges = np.union1d(strongest(ranked, size), followed)
     stepped, exemplary = (
         np.searchsorted(edges, strongest(ranked, most)) for most in (step_size, example_size)
     )
@@ -86,6 +94,15 @@ def random_explorer(
         stepped=stepped,
         step_size=step_size,
         step_examples=np.full(num_steps, num_examples),
+        checkpoints=tuple(
+            Checkpoint(training="diffusion", step=100 * number)
+            for number in range(1, num_checkpoints + 1)
+        ),
+        followed=np.searchsorted(edges, followed),
+        checkpoint_size=checkpoint_size,
+        checkpoint_scores=np.array([mean[followed] for mean in on_the_way]).reshape(
+            num_checkpoints, len(followed)
+        ),
         exemplary=exemplary,
         example_size=example_size,
         arm=models[0],

@@ -35,8 +35,10 @@ def _method(_: Mapping[str, Any]) -> tuple[Definition, ...]:
             " graph. Intervals of single edges are bootstrap intervals over clusters, each by"
             " itself: of many edges, some miss. At a denoising step, edges are ranked by |mean"
             " score| of that step among those that the page holds; an example without the step"
-            " counts as 0. Scores at steps and of examples are rounded to parts of each edge's"
-            " largest |score|, which the page states.",
+            " counts as 0. At a checkpoint of a post-training, its edges are ranked by |mean score|"
+            " among those that the page holds of checkpoints, and have no intervals. Scores at"
+            " steps and of examples are rounded to parts of each edge's largest |score|, which the"
+            " page states.",
         ),
     )
 
@@ -46,7 +48,7 @@ EXPLORER: Topic[Explorer] = Topic(
     title="Circuit explorer",
     record_type=Explorer,
     conclude=conclude_explorer,
-    reads=("semantics",),
+    reads=("semantics", "points"),
     parts=_parts,
     method=_method,
 )

@@ -41,6 +41,8 @@ def explorer_data(record: Explorer, task: TaskResults) -> Markup:
     arrays: Arrays = {
         "edges": np.diff(record.edges, prepend=0).astype(np.uint32),  # distances compress better
         "stepped": record.stepped.astype(np.uint32),
+        "followed": record.followed.astype(np.uint32),
+        "checkpoints": upper_halves(record.checkpoint_scores),
         "exemplary": record.exemplary.astype(np.uint32),
     }
     for model, of_model in models.items():
@@ -52,10 +54,12 @@ def explorer_data(record: Explorer, task: TaskResults) -> Markup:
         "sizes": {
             "sum": record.size,
             "steps": record.step_size,
+            "checkpoints": record.checkpoint_size,
             "examples": record.example_size,
         },
         "levels": {"steps": record.arm.steps.levels, "examples": record.arm.examples.levels},
         "stepExamples": record.step_examples.tolist(),
+        "checkpoints": [{"training": one.training, "step": one.step} for one in record.checkpoints],
         "unit": record.unit,
         "numRows": record.num_rows,
         "numClusters": record.num_clusters,

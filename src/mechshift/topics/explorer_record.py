@@ -5,8 +5,11 @@
    rank among all edges of the graph.
 2. Mean scores at each denoising step, of the strongest of these edges. An example without the step
    counts as 0 there, so that the steps of an edge add up to its mean score.
-3. Scores of every example (or shard of examples), of the edges in the models' circuits.
-4. The tokens that each component's lens names most often.
+3. Mean scores at each checkpoint of the post-trainings that `mechshift trajectory` followed in the
+   same run, of the strongest edges of both models and of every checkpoint.
+4. Scores of every example (or shard of examples), of the edges in the models' circuits, and of as
+   many others as a page can hold without coarser numbers.
+5. The tokens that each component's lens names most often.
 
 Steps and examples are rounded to whole parts of each edge's largest |score| (`Rounded`). They are
 kept of fewer edges, and examples in coarser parts, where a page would grow too large.
@@ -32,6 +35,7 @@ from mechshift.page.packed import shortened
 from mechshift.semantics import NO_TOKEN, LogitLens
 from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
 from mechshift.topics.topic import KINDS, StoredTask
+from mechshift.topics.trajectory import training_title
 
 LARGEST_SIZE = 10_000
 """Edges of each model in a large graph: ten published circuits."""
@@ -39,13 +43,16 @@ LARGEST_SIZE = 10_000
 STEP_CODES = 75_000
 """Numbers at steps at most, of one task."""
 
+CHECKPOINT_SCORES = 30_000
+"""Scores at checkpoints at most, of one task."""
+
 EXAMPLE_CODES = 2_000_000
 """Numbers of examples at most, of one task: two disjoint circuits of 1,000 edges in two models on
 500 examples."""
 
 STEP_LEVELS = 127
 
-EXAMPLE_LEVELS = ((250_000, 127), (800_000, 31), (EXAMPLE_CODES, 6))
+EXAMPLE_LEVELS = ((500_000, 127), (800_000, 31), (EXAMPLE_CODES, 6))
 """Up to how many numbers of examples -> the parts that the largest |score| of an edge is cut into.
 Coarser ones compress better, so that four tasks of a 7B model stay a page that opens."""
 
@@ -98,6 +105,16 @@ class ModelEdges:
     """None where components were not analysed."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint whose circuit can stand in the MDM's place."""
+
+    training: str
+    """As the page calls it."""
+    step: int
+    """Training steps since the parent."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explorer:
     """The strongest edges of an ARM and an MDM on one task."""
@@ -118,10 +135,19 @@ class Explorer:
     """Up to which K, in the ranks of the sum over steps, every edge has scores at steps."""
     step_examples: Int[np.ndarray, " step"]
     """Examples that have each step."""
+    checkpoints: tuple[Checkpoint, ...]
+    """By training, then by step; none where no post-training was followed."""
+    followed: Int[np.ndarray, " followed_edge"]
+    """Places in `edges` of those with scores at checkpoints."""
+    checkpoint_size: int
+    """Up to which K every edge of every checkpoint's circuit, and of both models', is followed."""
+    checkpoint_scores: Float[np.ndarray, "checkpoint followed_edge"]
+    """Mean score of each edge [metric units], summed over denoising steps."""
     exemplary: Int[np.ndarray, " circuit_edge"]
     """Places in `edges` of those with scores of examples."""
     example_size: int
-    """Up to which K every edge has scores of examples; the circuits' size, or less."""
+    """Up to which K every edge has scores of examples; less than the circuits' size where examples
+    are very many."""
     arm: ModelEdges
     mdm: ModelEdges
     token_ids: Int[np.ndarray, " token"]
@@ -139,11 +165,18 @@ def conclude_explorer(stored: StoredTask) -> Explorer:
     size = min(LARGEST_SIZE, max(map(len, ranked)))
     num_steps = pair["arm"].clean_metric.shape[1]
     step_size = min(size, sized(STEP_CODES, num_steps)) if num_steps > 1 else 0
-    example_size = min(comparison.circuit_size, sized(EXAMPLE_CODES, num_rows))
-    edges = strongest(ranked, size)
+    example_size, exemplary = _edges_with_examples(ranked, size, comparison.circuit_size, num_rows)
+    checkpoints = stored.checkpoints()
+    all_ranked = [*ranked, *(_order(graph, one.scores) for one in checkpoints)]
+    checkpoint_size, followed = followed_edges(all_ranked if checkpoints else [], size)
+    edges = np.union1d(strongest(ranked, size), followed)
     places = {
-        name: np.searchsorted(edges, strongest(ranked, most))
-        for name, most in (("stepped", step_size), ("exemplary", example_size))
+        name: np.searchsorted(edges, wanted)
+        for name, wanted in (
+            ("stepped", strongest(ranked, step_size)),
+            ("followed", followed),
+            ("exemplary", exemplary),
+        )
     }
     means = (comparison.arm_scores, comparison.mdm_scores)
     models = [
@@ -170,6 +203,13 @@ def conclude_explorer(stored: StoredTask) -> Explorer:
         size=size,
         step_size=step_size,
         step_examples=(pair["arm"].num_steps[:, None] > np.arange(num_steps)).sum(axis=0),
+        checkpoints=tuple(
+            Checkpoint(training=training_title(one.training), step=one.step) for one in checkpoints
+        ),
+        checkpoint_size=checkpoint_size,
+        checkpoint_scores=np.array([one.scores[followed] for one in checkpoints]).reshape(
+            len(checkpoints), len(followed)
+        ),
         example_size=example_size,
         arm=models[0],
         mdm=models[1],
@@ -186,11 +226,65 @@ def sized(num_codes: int, num_columns: int) -> int:
 
 def _ranked(comparison: Comparison) -> list[Int[np.ndarray, " _edge"]]:
     """Each model's edges that have a score, strongest first."""
-    graph = comparison.graph
     return [
-        top_edges(graph, scores, graph.num_edges)
+        _order(comparison.graph, scores)
         for scores in (comparison.arm_scores, comparison.mdm_scores)
     ]
+
+
+def _order(graph: Graph, scores: Float[np.ndarray, " edge"]) -> Int[np.ndarray, " _edge"]:
+    return top_edges(graph, scores, graph.num_edges)
+
+
+def followed_edges(
+    ranked: Sequence[Int[np.ndarray, " _edge"]], size: int
+) -> tuple[int, Int[np.ndarray, " edge"]]:
+    """The circuits whose scores at all checkpoints a page can hold.
+
+    Args:
+        ranked: of both models, then of each checkpoint, edges strongest first; empty: none.
+        size: of a circuit at most.
+
+    Returns:
+        As `fitting`.
+    """
+    if not ranked:
+        return 0, np.zeros(0, dtype=np.int64)
+    most = min(CHECKPOINT_SCORES // (len(ranked) - 2), 2 * LARGEST_SIZE)
+    return fitting(ranked, size, most)
+
+
+def _edges_with_examples(
+    ranked: Sequence[Int[np.ndarray, " _edge"]], size: int, circuit_size: int, num_rows: int
+) -> tuple[int, Int[np.ndarray, " edge"]]:
+    """Those of the circuits, or more if all of them can be held in the finest parts."""
+    finest, _ = EXAMPLE_LEVELS[0]
+    more, edges = fitting(ranked, size, finest // (2 * num_rows))
+    if more >= circuit_size:
+        return more, edges
+    most = min(circuit_size, sized(EXAMPLE_CODES, num_rows))
+    return most, strongest(ranked, most)
+
+
+def fitting(
+    ranked: Sequence[Int[np.ndarray, " _edge"]], size: int, most: int
+) -> tuple[int, Int[np.ndarray, " edge"]]:
+    """The largest circuits, of a series of sizes, that together have at most so many edges.
+
+    What circuits share counts once, so how large they can be depends on how alike they are.
+
+    Args:
+        ranked: of each model, edges strongest first.
+        size: of a circuit at most.
+        most: edges of all circuits together.
+
+    Returns:
+        Edges of each circuit, 1 at least, and the edges of all of them, ascending.
+    """
+    size = max(1, min(size, max(map(len, ranked))))
+    while len(edges := strongest(ranked, size)) > most and size > 1:
+        size = size * 9 // 10
+    return size, edges
 
 
 def strongest(ranked: Sequence[Int[np.ndarray, " _edge"]], size: int) -> Int[np.ndarray, " edge"]:

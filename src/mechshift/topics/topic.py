@@ -42,6 +42,18 @@ class SweepPoint:
     concentration: ConcentrationShift
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CheckpointScores:
+    """A checkpoint of a post-training on one task."""
+
+    training: str
+    """The post-training, as `trajectory.training_name` calls it."""
+    step: int
+    """Training steps since the parent; 0 is the parent itself, read as its checkpoints are."""
+    scores: Float[np.ndarray, " edge"]
+    """Mean score of each edge [metric units], summed over denoising steps."""
+
+
 @runtime_checkable
 class StoredTask(Protocol):
     """What earlier stages stored of one task. A method returns None where a stage was left out.
@@ -101,6 +113,9 @@ class StoredTask(Protocol):
 
     def swept(self) -> Mapping[int, SweepPoint]:
         """Number of denoising steps -> how far the MDM is from the ARM."""
+
+    def checkpoints(self) -> tuple[CheckpointScores, ...]:
+        """Of the post-trainings that were followed, by training and step; empty where none was."""
 
     def stage_settings(self, name: str) -> Mapping[str, Any] | None:
         """The settings of a stage under its name in `RunSettings`; None where it was left out."""

@@ -35,6 +35,11 @@ from mechshift.topics.trajectory_trainings import (
 TABLE_NAME = "trajectory"
 """Of the table with all numbers of all tasks, which the figure of the curves shows."""
 
+CURVES_READING = (
+    "Where a band leaves the dashed line, the checkpoint differs from its parent. What the control"
+    " does too, training does without diffusion."
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrajectoryFacts:
@@ -103,7 +108,9 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
     """
     check_file_names([trajectory.task for trajectory in shown.tasks])
     table = trajectory_table(shown.tasks, shown.tracked)
-    exhibits = {trajectory.task: tuple(_exhibits(trajectory)) for trajectory in shown.tasks}
+    exhibits = {
+        trajectory.task: tuple(trajectory_exhibits(trajectory)) for trajectory in shown.tasks
+    }
     texts = {
         _csv_name(task, exhibit.name): csv_text(exhibit.table)
         for task, of_task in exhibits.items()
@@ -117,8 +124,7 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
         curves=figure_view(
             trajectory_figure(shown.tasks, shown.tracked),
             anchor="curves",
-            reading="Where a band leaves the dashed line, the checkpoint differs from its parent."
-            " What the control does too, training does without diffusion.",
+            reading=CURVES_READING,
             csv=f"{TABLE_NAME}.csv",
         ),
         tasks=[
@@ -144,8 +150,8 @@ def render_trajectory(shown: TrajectoryInput) -> Report:
     return Report(page=page, texts=texts, tables={TABLE_NAME: table})
 
 
-def _exhibits(trajectory: Trajectory) -> Iterator[Exhibit]:
-    """Depth, and the circuits of each training."""
+def trajectory_exhibits(trajectory: Trajectory) -> Iterator[Exhibit]:
+    """The figures of one task: depth, and the circuits of each training."""
     yield Exhibit(
         name="depth",
         figure=depth_over_training(trajectory),

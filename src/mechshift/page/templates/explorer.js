@@ -18,9 +18,7 @@
   const stage = byId("ex-stage");
   const KINDS = ["q", "k", "v", "mlp", "logits"];
   const CLASSES = ["arm", "mdm", "both"];
-  const CLASS_NAMES = { arm: "ARM only", mdm: "MDM only", both: "both" };
   const MODELS = ["arm", "mdm"];
-  const MODEL_NAMES = { arm: "ARM", mdm: "MDM" };
   const COLOURS = { arm: card.dataset.arm, mdm: card.dataset.mdm, both: card.dataset.both };
   const WIDTHS = [1, 1.5, 2.2, 3];
   const MLP_RAISE = 0.45;
@@ -117,6 +115,7 @@
       source: new Int32Array(count), target: new Int32Array(count), kind: new Uint8Array(count),
       toLayer: new Int32Array(count), toHead: new Int32Array(count), shift: new Float32Array(count), offset: new Float32Array(count),
       stepPlace: new Int32Array(count).fill(-1), examplePlace: new Int32Array(count).fill(-1),
+      followedPlace: new Int32Array(count).fill(-1),
       ranks: new Map(),
     };
     let d = 0;
@@ -138,6 +137,7 @@
       task.offset[e] = KIND_OFFSET[kind];
     }
     arrays.stepped.values.forEach((e, place) => { task.stepPlace[e] = place; });
+    arrays.followed.values.forEach((e, place) => { task.followedPlace[e] = place; });
     arrays.exemplary.values.forEach((e, place) => { task.examplePlace[e] = place; });
     return task;
   }
@@ -166,8 +166,19 @@
     return { into, out };
   }
 
-  // Score of an edge: step 0 is the sum over steps, step s the s-th denoising step.
-  function score(task, model, e, step) {
+  // What scores are asked of: step 0 is the sum over steps, step s the s-th denoising step; checkpoint 0
+  // is the MDM, checkpoint c the c-th, which stands in the MDM's place. Not both at once: of a checkpoint
+  // there is the sum over steps.
+  const OVERALL = { step: 0, checkpoint: 0 };
+  const isFollowed = (model, { checkpoint }) => model === "mdm" && checkpoint > 0;
+
+  function score(task, model, e, at) {
+    if (isFollowed(model, at)) {
+      const place = task.followedPlace[e];
+      const scores = task.arrays.checkpoints;
+      return place < 0 ? NaN : scores.values[(at.checkpoint - 1) * scores.shape[1] + place];
+    }
+    const { step } = at;
     if (step === 0) return task.arrays[`${model}.score`].values[e];
     const place = task.stepPlace[e];
     if (place < 0) return NaN;
@@ -184,16 +195,17 @@
     return Array.from(codes.values.subarray(place * columns, (place + 1) * columns), (code) => code * part);
   }
 
-  // Place of each edge by |score| from 1 on, 0 where there is no score; at a step among the edges
-  // that have one, ties to the lower index.
-  function ranks(task, model, step) {
-    if (step === 0) return task.arrays[`${model}.rank`].values;
-    const key = `${model} ${step}`;
+  // Place of each edge by |score| from 1 on, 0 where there is no score; at a step or checkpoint among
+  // the edges that have one, ties to the lower index.
+  function ranks(task, model, at) {
+    const followed = isFollowed(model, at);
+    if (at.step === 0 && !followed) return task.arrays[`${model}.rank`].values;
+    const key = `${model} ${at.step} ${followed ? at.checkpoint : 0}`;
     if (!task.ranks.has(key)) {
       const strength = new Float64Array(task.count);
       const scored = [];
       for (let e = 0; e < task.count; e++) {
-        strength[e] = Math.abs(score(task, model, e, step));
+        strength[e] = Math.abs(score(task, model, e, at));
         if (strength[e] > 0) scored.push(e);
       }
       scored.sort((a, b) => strength[b] - strength[a] || a - b);
@@ -204,9 +216,20 @@
     return task.ranks.get(key);
   }
 
-  function largestSize(task, step) {
-    return Math.max(1, step === 0 ? task.values.sizes.sum : task.values.sizes.steps);
+  function largestSize(task, { step, checkpoint }) {
+    const { sizes } = task.values;
+    return Math.max(1, checkpoint ? sizes.checkpoints : step ? sizes.steps : sizes.sum);
   }
+
+  // "after 1,600 steps of diffusion"
+  function checkpointText(task, checkpoint) {
+    const { training, step } = task.values.checkpoints[checkpoint - 1];
+    return `after ${thousands(step)} steps of ${training}`;
+  }
+
+  // What stands on the MDM's side.
+  const modelName = (model, { checkpoint }) => (model === "arm" ? "ARM" : checkpoint ? "checkpoint" : "MDM");
+  const className = (of, at) => (of === "both" ? "both" : `${modelName(of, at)} only`);
 
   function numSteps(task) {
     return task.arrays.stepped.values.length ? task.values.stepExamples.length : 0;
@@ -216,7 +239,7 @@
 
   function blankState(task) {
     return {
-      task: task.values.task, k: Math.min(task.values.circuitSize, largestSize(task, 0)), step: 0,
+      task: task.values.task, k: Math.min(task.values.circuitSize, largestSize(task, OVERALL)), ...OVERALL,
       show: CLASSES.slice(), sign: "any", layers: [-1, task.graph.layers], kinds: KINDS.slice(),
       stable: 0, least: 0, between: "all", node: "", edge: "", pinned: [], hidden: [], groups: [],
       labels: {}, note: "",
@@ -237,6 +260,7 @@
     const readers = {
       task: () => true,
       step: (v) => whole(v, 0, numSteps(task)),
+      checkpoint: (v) => whole(v, 0, task.values.checkpoints.length),
       k: (v) => whole(v, 1, 2 ** 32),
       show: (v) => isTexts(v) && v.every((one) => CLASSES.includes(one)),
       sign: (v) => ["any", "positive", "negative", "differ"].includes(v),
@@ -261,7 +285,8 @@
       else odd.push(name);
     }
     state.task = task.values.task;
-    state.k = Math.min(state.k, largestSize(task, state.step));
+    if (state.checkpoint && state.step) { odd.push("step"); state.step = 0; }
+    state.k = Math.min(state.k, largestSize(task, state));
     const grouped = new Set();
     state.groups = state.groups.filter(([, nodes]) => {
       if (nodes.some((name) => grouped.has(name))) { odd.push("groups"); return false; }
@@ -310,7 +335,7 @@
   // The edges that are drawn, by class, with what each is drawn by.
   function choose(task, state) {
     const { graph } = task;
-    const rank = { arm: ranks(task, "arm", state.step), mdm: ranks(task, "mdm", state.step) };
+    const rank = { arm: ranks(task, "arm", state), mdm: ranks(task, "mdm", state) };
     const kinds = new Set(state.kinds.map((kind) => KINDS.indexOf(kind)));
     const hidden = new Set(state.hidden.map((name) => graph.index.get(name)));
     const pinned = new Set(state.pinned.map((name) => graph.index.get(name)));
@@ -328,8 +353,8 @@
       if (!inArm && !inMdm) continue;
       const of = inArm && inMdm ? "both" : inArm ? "arm" : "mdm";
       circuits[of]++;
-      const arm = score(task, "arm", e, state.step);
-      const mdm = score(task, "mdm", e, state.step);
+      const arm = score(task, "arm", e, state);
+      const mdm = score(task, "mdm", e, state);
       if (inArm) strongest.arm = Math.max(strongest.arm, Math.abs(arm));
       if (inMdm) strongest.mdm = Math.max(strongest.mdm, Math.abs(mdm));
       const source = task.source[e];
@@ -345,7 +370,8 @@
       if (state.sign === "negative" && !some((model, value) => value < 0)) continue;
       if (state.sign === "differ" && !(arm * mdm < 0)) continue;
       if (state.least > 0 && !some((model, value) => Math.abs(value) >= state.least)) continue;
-      if (stable > 0 && !some((model) => resampleShare(task, model, e) >= stable)) continue;
+      // Of a checkpoint nothing was resampled.
+      if (stable > 0 && !some((model) => !isFollowed(model, state) && resampleShare(task, model, e) >= stable)) continue;
       if (group.size && group.has(source) && group.get(source) === group.get(target)) continue;
       drawn[of].push(e);
       scores.arm[e] = arm;
@@ -839,34 +865,35 @@
   let all = { into: false, out: false };
 
   function membership(e) {
-    const inArm = ranks(current, "arm", state.step)[e];
-    const inMdm = ranks(current, "mdm", state.step)[e];
+    const inArm = ranks(current, "arm", state)[e];
+    const inMdm = ranks(current, "mdm", state)[e];
     const arm = inArm > 0 && inArm <= state.k;
     const mdm = inMdm > 0 && inMdm <= state.k;
     return arm && mdm ? "both" : arm ? "arm" : mdm ? "mdm" : "";
   }
 
   function dot(of) {
-    const mark = make("span", { class: "ex-dot", role: "img", "aria-label": of ? CLASS_NAMES[of] : "in neither circuit", title: of ? CLASS_NAMES[of] : "in neither circuit" });
+    const text = of ? className(of, state) : "in neither circuit";
+    const mark = make("span", { class: "ex-dot", role: "img", "aria-label": text, title: text });
     if (of) mark.style.background = COLOURS[of];
     return mark;
   }
 
   function scoreCell(model, e) {
-    const cell = make("td", {}, make("span", { text: number(score(current, model, e, state.step), true) }));
-    if (state.step === 0) {
-      const mean = score(current, model, e, 0);
+    const cell = make("td", {}, make("span", { text: number(score(current, model, e, state), true) }));
+    if (state.step === 0 && !isFollowed(model, state)) {
+      const mean = score(current, model, e, OVERALL);
       const bounds = interval(mean - current.arrays[`${model}.below`].values[e], mean + current.arrays[`${model}.above`].values[e]);
-      cell.append(make("small", { text: bounds }), make("small", { text: rankText(current, ranks(current, model, 0)[e]) }));
+      cell.append(make("small", { text: bounds }), make("small", { text: rankText(current, ranks(current, model, OVERALL)[e]) }));
     } else {
-      const rank = ranks(current, model, state.step)[e];
+      const rank = ranks(current, model, state)[e];
       cell.append(make("small", { text: rank ? `rank ${thousands(rank)}` : "no score" }));
     }
     return cell;
   }
 
   function edgeTable(title, direction, edges, otherEnd) {
-    const rank = { arm: ranks(current, "arm", state.step), mdm: ranks(current, "mdm", state.step) };
+    const rank = { arm: ranks(current, "arm", state), mdm: ranks(current, "mdm", state) };
     const best = (e) => Math.min(rank.arm[e] || Infinity, rank.mdm[e] || Infinity);
     const sorted = edges.slice().sort((a, b) => best(a) - best(b) || a - b);
     const shown = all[direction] ? sorted : sorted.slice(0, LISTED);
@@ -882,7 +909,7 @@
         scoreCell("arm", e), scoreCell("mdm", e)));
     }
     part.append(make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col", text: direction === "into" ? "from" : "to" }),
-      ...MODELS.map((model) => make("th", { scope: "col", text: MODEL_NAMES[model] })))), body));
+      ...modelHeads(state))), body));
     if (sorted.length > LISTED) {
       part.append(make("button", {
         type: "button", class: "ex-link", text: all[direction] ? `The strongest ${LISTED}` : `All ${thousands(sorted.length)}`,
@@ -892,14 +919,17 @@
     return part;
   }
 
-  function factTable(title, rows, note) {
+  const modelHeads = (at) => MODELS.map((model) => make("th", { scope: "col", text: modelName(model, at) }));
+
+  // What is known of a node is known of the ARM and the MDM themselves.
+  function factTable(title, rows, note, at = OVERALL) {
     if (!rows.length) return null;
     const body = make("tbody");
     for (const [name, ...cells] of rows) {
       body.append(make("tr", {}, make("th", { scope: "row", text: name }), ...cells.map((cell) => (cell instanceof Node ? cell : make("td", { text: cell })))));
     }
     const part = make("div", { class: "ex-text" }, make("h4", { text: title }), make("table", {},
-      make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "" }), ...MODELS.map((model) => make("th", { scope: "col", text: MODEL_NAMES[model] })))), body));
+      make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "" }), ...modelHeads(at))), body));
     if (note) part.append(make("p", { class: "soft small", text: note }));
     return part;
   }
@@ -960,7 +990,7 @@
     const part = make("div", {}, make("h4", { text: "Neurons" }));
     for (const model of MODELS) {
       for (const neuron of (values.neurons[model] || {})[graph.names[n]] || []) {
-        part.append(make("p", {}, make("strong", { text: `${MODEL_NAMES[model]} ${neuron.name}` }), ` score ${neuron.score}`));
+        part.append(make("p", {}, make("strong", { text: `${modelName(model, OVERALL)} ${neuron.name}` }), ` score ${neuron.score}`));
         for (const [before, token, after] of neuron.contexts) {
           part.append(make("span", { class: "ex-context" }, before, make("mark", { text: token }), after));
         }
@@ -977,7 +1007,7 @@
     const part = make("div", { id: "ex-node" });
     const kind = n === 0 ? "what the embedding writes" : n === graph.numSources ? "what the model answers"
       : graph.head[n] < 0 ? `MLP of layer ${graph.layer[n]}` : `attention head ${graph.head[n]} of layer ${graph.layer[n]}`;
-    const share = MODELS.map((model) => `${MODEL_NAMES[model]} ${percent(view.shares[model][n])}`).join(", ");
+    const share = MODELS.map((model) => `${modelName(model, state)} ${percent(view.shares[model][n])}`).join(", ");
     part.append(make("h3", { text: name }), make("p", { class: "soft", text: kind }));
     if (n > 0 && n < graph.numSources) part.append(make("p", { text: `Of the drawn score of heads and MLPs: ${share}.` }));
     const pinned = state.pinned.includes(name);
@@ -1006,10 +1036,10 @@
   function edgePanel(e) {
     const part = make("div", { id: "ex-edge", tabindex: "-1" }, make("h3", { text: edgeName(current, e) }));
     const of = membership(e);
-    part.append(make("p", {}, dot(of), of ? `in the circuit${of === "both" ? "s of both models" : ` of the ${MODEL_NAMES[of]} only`}` : "in neither circuit at this K"));
+    part.append(make("p", {}, dot(of), of ? `in the circuit${of === "both" ? "s of both models" : ` of the ${modelName(of, state)} only`}` : "in neither circuit at this K"));
     const rows = [[state.step === 0 ? "mean score" : `mean score, step ${state.step}`, ...MODELS.map((model) => scoreCell(model, e))]];
-    if (current.values.resamples) rows.push(["resamples with it", ...MODELS.map((model) => percent(resampleShare(current, model, e)))]);
-    part.append(factTable(`Score [${current.values.metricUnit}]`, rows, ""));
+    if (current.values.resamples) rows.push(["resamples with it", ...MODELS.map((model) => (isFollowed(model, state) ? "–" : percent(resampleShare(current, model, e))))]);
+    part.append(factTable(`Score [${current.values.metricUnit}]`, rows, "", state));
     const ends = [current.source[e], current.target[e]].map((n) => make("button", {
       type: "button", class: "ex-link", text: current.graph.names[n], onclick: () => set({ node: current.graph.names[n], edge: "" }),
     }));
@@ -1050,7 +1080,7 @@
     MODELS.forEach((model, place) => {
       const middle = 44 + 78 * place;
       const text = draw("text", { x: 2, y: middle + 4 });
-      text.textContent = MODEL_NAMES[model];
+      text.textContent = modelName(model, OVERALL);
       plot.append(text);
       scores[model].forEach((value, row) => {
         // Spread by the golden ratio, so that neighbours stand apart and every drawing is the same.
@@ -1109,7 +1139,7 @@
       body.append(make("tr", {}, make("th", { scope: "row" }, make("button", { type: "button", class: "ex-link", text: graph.names[n], onclick: () => set({ node: graph.names[n] }) })),
         ...MODELS.map((model) => make("td", { text: percent(view.shares[model][n]) }))));
     }
-    part.append(make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "node" }), ...MODELS.map((model) => make("th", { scope: "col", text: MODEL_NAMES[model] })))), body));
+    part.append(make("table", {}, make("thead", {}, make("tr", {}, make("th", { scope: "col", text: "node" }), ...modelHeads(state))), body));
     return part;
   }
 
@@ -1147,7 +1177,7 @@
   }
 
   function title() {
-    const at = state.step ? `denoising step ${state.step}` : "sum over denoising steps";
+    const at = state.step ? `denoising step ${state.step}` : `sum over denoising steps${state.checkpoint ? `, MDM's side ${checkpointText(current, state.checkpoint)}` : ""}`;
     return `${card.dataset.pair}, ${state.task}: K = ${thousands(state.k)}, ${at}, ${thousands(view.choice.count)} edges drawn`;
   }
 
@@ -1166,7 +1196,7 @@
       const style = lineStyle(of, 2, 1, true);
       const x = 20 + 150 * place;
       rows.push(`<line x1="${x}" y1="42" x2="${x + 34}" y2="42" stroke="${style.colour}" stroke-width="${style.width}" stroke-dasharray="${style.dash}"/>`,
-        `<text x="${x + 42}" y="46" fill="${ink.ink}">${CLASS_NAMES[of]} ${made.choice.drawn[of].length}</text>`);
+        `<text x="${x + 42}" y="46" fill="${ink.ink}">${className(of, state)} ${made.choice.drawn[of].length}</text>`);
     });
     rows.push('<g transform="translate(0 60)">');
     for (const { edges, style } of strokes(made, true)) {
@@ -1222,7 +1252,7 @@
       if (shared) addNode(target, { label: target, kind: "kv_head", layer: current.toLayer[e], head: current.toHead[e] });
       else addNode(target, place(current.target[e]));
       for (const name of [source, target]) nodeScore.set(name, (nodeScore.get(name) || 0) + Math.abs(value));
-      links.push(`<edge source="${escaped(source)}" target="${escaped(target)}" id="${escaped(edgeName(current, e))}">${data("e_kind", kind)}${data("e_score", value)}${data("e_arm", arm)}${data("e_mdm", mdm)}${data("e_circuits", CLASS_NAMES[of])}</edge>`);
+      links.push(`<edge source="${escaped(source)}" target="${escaped(target)}" id="${escaped(edgeName(current, e))}">${data("e_kind", kind)}${data("e_score", value)}${data("e_arm", arm)}${data("e_mdm", mdm)}${data("e_circuits", className(of, state))}</edge>`);
     }
     if (grouped) {
       for (const [name, entries] of [...nodes]) {
@@ -1267,9 +1297,11 @@
   }
 
   // The graph schema of circuit-tracer's frontend (create_graph_files.py and graph_models.py of
-  // github.com/decoderesearch/circuit-tracer, read 2026-11-30). Its nodes stand on tokens of a prompt; a
-  // circuit's have no token, so their columns are: one a head, one for MLPs. It has one link for two
-  // nodes, so scores of q, k and v are added up.
+  // github.com/decoderesearch/circuit-tracer, opened in its frontend of commit 4bb8c0e). Its nodes stand
+  // on tokens of a prompt; a circuit's have no token, so their columns are: one a head, one for MLPs. It
+  // has one link for two nodes, so scores of q, k and v are added up. Of a "cross layer transcoder" it
+  // would ask the network for examples of a feature; heads and MLPs have types of their own, of which it
+  // asks nothing.
   function tracerText(model) {
     const { graph } = current;
     const columns = [...d3.range(graph.heads).map((h) => `h${h}`), "MLP"];
@@ -1289,16 +1321,19 @@
       const name = label({ ...view }, n);
       if (n === 0) return { ...common, feature: 0, layer: "E", ctx_idx: 0, feature_type: "embedding", jsNodeId: "E_0-0", clerp: name };
       if (n === graph.numSources) return { ...common, feature: 0, layer: String(graph.layers + 1), ctx_idx: graph.heads, feature_type: "logit", token_prob: 1, is_target_logit: true, jsNodeId: `L_0-${graph.heads}`, clerp: 'Output "logits" (p=1.000)' };
-      return { ...common, feature: pairing(graph.layer[n], column(n)), layer: String(graph.layer[n]), ctx_idx: column(n), feature_type: "cross layer transcoder", jsNodeId: `${graph.layer[n]}_${column(n)}-0`, clerp: name };
+      return { ...common, feature: pairing(graph.layer[n], column(n)), layer: String(graph.layer[n]), ctx_idx: column(n), feature_type: graph.head[n] < 0 ? "mlp" : "attention head", jsNodeId: `${graph.layer[n]}_${column(n)}-0`, clerp: name };
     };
     const groups = state.groups.map(([name, members]) => [name, ...members.map((member) => id(graph.index.get(member)))]);
     return JSON.stringify({
-      metadata: { slug: fileStem(), scan: `mechshift-${model}`, transcoder_list: [], prompt_tokens: columns, prompt: `${state.task}: ${columns.join(" ")}`, node_threshold: null, schema_version: 1 },
+      metadata: { slug: tracerStem(model), scan: `mechshift-${model}`, transcoder_list: [], prompt_tokens: columns, prompt: `${state.task}: ${columns.join(" ")}`, node_threshold: null, schema_version: 1 },
       qParams: { pinnedIds: state.pinned.map((name) => graph.index.get(name)).filter((n) => used.has(n)).map(id), supernodes: groups, linkType: "both", clickedId: state.node && used.has(graph.index.get(state.node)) ? id(graph.index.get(state.node)) : "", sg_pos: "" },
       nodes: [...used].sort((a, b) => a - b).map(node),
       links: [...weights].map(([key, weight]) => ({ source: id(Number(key.split(" ")[0])), target: id(Number(key.split(" ")[1])), weight })),
     }, null, 1) + "\n";
   }
+
+  // circuit-tracer looks for the graph of a slug in SLUG.json.
+  const tracerStem = (model) => `${fileStem()}-${model}-circuit-tracer`;
 
   function fileStem() {
     return `${state.task.replace(/[^A-Za-z0-9_]+/g, "-").replace(/^-|-$/g, "") || "task"}-explorer`;
@@ -1335,7 +1370,7 @@
       if (format === "png") download(`${stem}.png`, await pngBlob());
       if (format === "graphml") download(`${stem}-${model}.graphml`, graphmlText(model), "application/xml");
       if (format === "mib") download(`${stem}-${model}.json`, mibText(model), "application/json");
-      if (format === "tracer") download(`${stem}-${model}-circuit-tracer.json`, tracerText(model), "application/json");
+      if (format === "tracer") download(`${tracerStem(model)}.json`, tracerText(model), "application/json");
       say("");
     } catch (error) {
       say(error.message);
@@ -1350,11 +1385,11 @@
   }
 
   const SLIDER = 1000;
-  const toSize = (place) => Math.round(Math.exp((place / SLIDER) * Math.log(largestSize(current, state.step))));
-  const toPlace = (k) => Math.round((SLIDER * Math.log(k)) / Math.max(1e-9, Math.log(largestSize(current, state.step))));
+  const toSize = (place) => Math.round(Math.exp((place / SLIDER) * Math.log(largestSize(current, state))));
+  const toPlace = (k) => Math.round((SLIDER * Math.log(k)) / Math.max(1e-9, Math.log(largestSize(current, state))));
 
   function showControls() {
-    const most = largestSize(current, state.step);
+    const most = largestSize(current, state);
     byId("ex-task").value = state.task;
     const slider = byId("ex-k");
     if (toSize(Number(slider.value)) !== state.k) slider.value = String(toPlace(state.k));
@@ -1368,6 +1403,14 @@
     const at = state.step ? `${state.step} of ${steps}, in ${current.values.stepExamples[state.step - 1]} examples` : steps ? "sum over all" : "there is one";
     byId("ex-step-text").textContent = at;
     byId("ex-step").setAttribute("aria-valuetext", at);
+    const { checkpoints } = current.values;
+    byId("ex-checkpoint-field").hidden = checkpoints.length === 0;
+    byId("ex-checkpoint").max = String(checkpoints.length);
+    byId("ex-checkpoint").value = String(state.checkpoint);
+    const reached = state.checkpoint ? checkpointText(current, state.checkpoint) : "the MDM";
+    byId("ex-checkpoint-text").textContent = reached;
+    byId("ex-checkpoint").setAttribute("aria-valuetext", reached);
+    byId("ex-name-mdm").textContent = className("mdm", state);
     for (const of of CLASSES) byId(`ex-show-${of}`).checked = state.show.includes(of);
     byId("ex-sign").value = state.sign;
     byId("ex-between").value = state.between;
@@ -1440,7 +1483,7 @@
     touched = working = true;
     stage.dataset.remembered = "";
     state = { ...state, ...change };
-    state.k = Math.max(1, Math.min(state.k, largestSize(current, state.step)));
+    state.k = Math.max(1, Math.min(state.k, largestSize(current, state)));
     if ("node" in change) { all = { into: false, out: false }; chosenGroup = null; }
     refresh();
     if (reveal) {
@@ -1535,10 +1578,10 @@
     if (at) {
       const [x, y] = place(event);
       if (at.node !== undefined) {
-        tip.textContent = `${label(view, at.node)}: ${MODELS.map((model) => `${MODEL_NAMES[model]} ${percent(view.shares[model][at.node])}`).join(", ")} of the score`;
+        tip.textContent = `${label(view, at.node)}: ${MODELS.map((model) => `${modelName(model, state)} ${percent(view.shares[model][at.node])}`).join(", ")} of the score`;
       } else {
         const { arm, mdm } = scoresOf(view.choice, at.edge);
-        tip.textContent = `${edgeName(current, at.edge)}: ARM ${number(arm, true)}, MDM ${number(mdm, true)}`;
+        tip.textContent = `${edgeName(current, at.edge)}: ARM ${number(arm, true)}, ${modelName("mdm", state)} ${number(mdm, true)}`;
       }
       tip.style.left = `${Math.max(4, Math.min(stage.clientWidth - tip.offsetWidth - 4, x + 14))}px`;
       tip.style.top = `${Math.max(4, Math.min(stage.clientHeight - tip.offsetHeight - 4, y + 14))}px`;
@@ -1628,7 +1671,8 @@
 
   changed("ex-k", "input", (input) => ({ k: toSize(Number(input.value)) }));
   changed("ex-k-number", "change", (input) => (Number(input.value) >= 1 ? { k: Math.round(Number(input.value)) } : null));
-  changed("ex-step", "input", (input) => ({ step: Number(input.value) }));
+  changed("ex-step", "input", (input) => ({ step: Number(input.value), checkpoint: 0 }));
+  changed("ex-checkpoint", "input", (input) => ({ checkpoint: Number(input.value), step: 0 }));
   for (const of of CLASSES) changed(`ex-show-${of}`, "change", () => ({ show: CLASSES.filter((one) => byId(`ex-show-${one}`).checked) }));
   changed("ex-sign", "change", (input) => ({ sign: input.value }));
   changed("ex-between", "change", (input) => ({ between: input.value }));
@@ -1653,7 +1697,7 @@
   byId("ex-task").addEventListener("change", (event) => {
     // What can be carried over is: nodes and filters of a pair mean the same in every task.
     touched = working = true;
-    const { edge, step: at, ...kept } = state;
+    const { edge, step: at, checkpoint, ...kept } = state;
     open(event.target.value, kept).then(() => { if (state.k !== kept.k) say(""); }, failed);
   });
   for (const link of document.querySelectorAll(".open-explorer")) {
