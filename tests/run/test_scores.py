@@ -1,9 +1,11 @@
 """Every method through the command: the scores of its function, and a report that names it."""
 
+import importlib
 import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,18 +28,35 @@ from mechshift.run.pools import pool_canvases
 from mechshift.run.store import read_pool, read_scores
 from mechshift.tasks import PoolConfig, load_tasks
 
-
-@pytest.fixture(scope="module")
-def pair():
-    return PairOptions().load("cpu")
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+TASK = "random-words"
 
 
 @pytest.fixture(scope="module")
-def pooled(pair, tmp_path_factory):
+def stored(tmp_path_factory):
+    """The files of a random pair of two layers, on which exact patching takes a moment."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(BENCHMARKS)
+        small = importlib.import_module("small_commands")
+        return small.write_random_pair(tmp_path_factory.mktemp("pair"), small.SHAPE)
+
+
+@pytest.fixture(scope="module")
+def options(stored):
+    return PairOptions(pair="random", arm=str(stored.arm), mdm=str(stored.mdm))
+
+
+@pytest.fixture(scope="module")
+def pair(options):
+    return options.load("cpu")
+
+
+@pytest.fixture(scope="module")
+def pooled(stored, options, pair, tmp_path_factory):
     """A run folder with a pool of two examples, and nothing else."""
     run = tmp_path_factory.mktemp("pooled")
     config = PoolConfig(num_examples=2, num_held_out=2)
-    make_pools(run, pair, PairOptions(), load_tasks(("ioi",)), config, quiet=True)
+    make_pools(run, pair, options, load_tasks((str(stored.task),)), config, quiet=True)
     return run
 
 
@@ -56,14 +75,12 @@ METHODS = [
 ]
 
 
-@pytest.mark.parametrize(("words", "method", "options"), METHODS)
-def test_the_command_stores_the_scores_of_the_methods_own_function(
-    words, method, options, run, pair
-):
+@pytest.mark.parametrize(("words", "method", "given"), METHODS)
+def test_the_command_stores_the_scores_of_the_methods_own_function(words, method, given, run, pair):
     assert main(["attribute", str(run), *words.split(), "--device", "cpu", "--quiet"]) == 0
-    first, _ = pool_canvases(read_pool(run, "ioi", "discovery"), pair.mdm)
-    expected = method(pair.mdm, [first], metric="logit_diff", **options).values
-    found = read_scores(scores_folder(run, "ioi", "mdm")).values[:1]
+    first, _ = pool_canvases(read_pool(run, TASK, "discovery"), pair.mdm)
+    expected = method(pair.mdm, [first], metric="logit_diff", **given).values
+    found = read_scores(scores_folder(run, TASK, "mdm")).values[:1]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     name = next((word for word in words.split() if word in ("eap", "exact")), "eap-ig")
     for kind in KINDS:
@@ -74,8 +91,8 @@ def test_the_command_stores_the_scores_of_the_methods_own_function(
             "steps": "grouped",
             "examples_per_shard": 1,
         }
-        config = read_manifest(scores_folder(run, "ioi", kind)).config
-        assert config["attribution"] == shared | options
+        config = read_manifest(scores_folder(run, TASK, kind)).config
+        assert config["attribution"] == shared | given
 
 
 def test_an_option_of_another_method_is_one_line_and_nothing_is_written(run, capsys):
@@ -87,10 +104,10 @@ def test_an_option_of_another_method_is_one_line_and_nothing_is_written(run, cap
 
 def test_scores_by_another_method_are_refused_and_kept(run, capsys):
     assert main(["attribute", str(run), "--method", "eap", "--device", "cpu", "--quiet"]) == 0
-    before = [read_scores(scores_folder(run, "ioi", kind)).values for kind in KINDS]
+    before = [read_scores(scores_folder(run, TASK, kind)).values for kind in KINDS]
     assert main(["attribute", str(run), "--device", "cpu", "--quiet"]) == 2
     assert "eap" in capsys.readouterr().err
-    after = [read_scores(scores_folder(run, "ioi", kind)).values for kind in KINDS]
+    after = [read_scores(scores_folder(run, TASK, kind)).values for kind in KINDS]
     np.testing.assert_array_equal(before, after)
 
 
@@ -110,11 +127,10 @@ def test_scores_of_one_gradient_go_through_every_stage_and_the_report_says_so(tm
     assert "EAP-IG" not in text
 
 
-def test_a_run_folder_is_never_larger_than_the_scores_that_it_will_hold(
-    pair, tmp_path, monkeypatch
-):
+def test_a_run_folder_is_never_larger_than_the_scores_that_it_will_hold(tmp_path, monkeypatch):
     """Looked at whenever a file is flushed; what chunks say of themselves is a few kB."""
     run, sizes, fsync = tmp_path / "run", [0], os.fsync
+    pair = PairOptions().load("cpu")
     config = PoolConfig(num_examples=12, num_held_out=2, num_others=0)
     make_pools(run, pair, PairOptions(), load_tasks(("infilling",)), config, quiet=True)
 
