@@ -35,6 +35,7 @@ from mechshift.ablation import AblationRun, AblationSettings
 from mechshift.artifacts import MANIFEST_NAME, file_hash, write_artifact
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.circuits import ScoredGraph, formats, select_top_edges
+from mechshift.cli.words import check_words
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
 from mechshift.errors import ConfigError
 from mechshift.evaluation import AlternativeRuns
@@ -592,6 +593,7 @@ def _complete(reply: bytes, **more: str) -> str:
 def _from_words(kind: type, path: Path) -> None:
     """Settings as the command line makes them; argparse ends the process with status 2."""
     words = [str(word) for word in read_json(path, list[Any], error=ConfigError)]
+    check_words(words)
     silent = io.StringIO()
     with contextlib.redirect_stderr(silent), contextlib.redirect_stdout(silent):
         try:

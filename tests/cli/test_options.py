@@ -5,6 +5,7 @@ import re
 import pytest
 
 from mechshift.cli.main import main
+from mechshift.cli.words import check_words
 
 SHARED = """
     arm arm-adapter attention attribution.batch-size attribution.chunk-size
@@ -86,3 +87,32 @@ def test_every_option_of_a_run_says_what_it_means(capsys, monkeypatch):
         "Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.",
     ):
         assert words in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "r", "--attention", "full"], "--attention is said of a model of your own, and a"),
+        (["run", "r", "--pair", "tiny", "--shift"], "--shift is said of a model of your own"),
+        (["doctor", "--attention=full"], "give --arm and --mdm too, or leave it out."),
+        (["run", "r", f"--{'a' * 5000}"], "no option has a name of 5,002 letters: --aaa"),
+    ],
+)
+def test_an_option_that_would_be_ignored_or_can_be_none_is_refused(words, said, capsys):
+    """Also where the value that is said is the default, which a setting does not show."""
+    assert main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["run", "r", "--arm", "a", "--mdm", "b", "--attention", "full", "--no-shift"],
+        ["run", "r", "--arm=a", "--mdm=b", "--shift"],
+        ["posttrain", "out", "--shift"],
+        ["tasks", "a" * 5000],
+    ],
+)
+def test_what_a_command_may_mean_is_left_to_its_parser(words):
+    check_words(words)

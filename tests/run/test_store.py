@@ -7,14 +7,17 @@ from itertools import product
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from mechshift.artifacts import write_artifact
+from mechshift.artifacts import ARRAYS_NAME, MANIFEST_NAME, file_hash, write_artifact
+from mechshift.attribution import EdgeScores
 from mechshift.cli.main import main
+from mechshift.comparison import Comparison
 from mechshift.errors import ArtifactError, ModelError
 from mechshift.run import AttributionSettings, PairOptions
 from mechshift.run.folders import KINDS, POOL, SCORES, pool_folder, scores_folder
 from mechshift.run.pipeline import load_stored_pair
-from mechshift.run.records import TaskPools
+from mechshift.run.records import CircuitRuns, ComponentReadings, TaskPools
 from mechshift.run.store import (
     pool_manifests,
     read_baselines,
@@ -180,3 +183,44 @@ def test_a_setting_of_another_type_is_named_with_file_key_and_what_was_expected(
     del manifest["config"]["position"]
     path.write_text(json.dumps(manifest))
     assert main(["report", str(tmp_path)]) == 2
+
+
+def arrays_and_hash_of(folder, arrays):
+    """Write other arrays into a stored folder, whose manifest then says their hash."""
+    save_file(arrays, folder / ARRAYS_NAME)
+    path = folder / MANIFEST_NAME
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["files"][ARRAYS_NAME] = file_hash(folder / ARRAYS_NAME)
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("stage", "place", "record_type", "name", "axis"),
+    [
+        ("pool", "pool/ioi", TaskPools, "discovery.arm_correct", 0),
+        ("pool", "pool/ioi", TaskPools, "held_out.schedule.commit_step", 0),
+        ("scores", "scores/ioi/mdm", EdgeScores, "values", 2),
+        ("scores", "scores/ioi/mdm", EdgeScores, "clusters", 0),
+        ("semantics", "semantics/ioi/mdm", ComponentReadings, "semantics.node_scores", 1),
+        ("semantics", "semantics/ioi/mdm", ComponentReadings, "semantics.direct.components", 1),
+        ("semantics", "semantics/ioi/mdm", ComponentReadings, "semantics.lens.levels.rank", 0),
+        ("semantics", "semantics/ioi/mdm", ComponentReadings, "semantics.roles.holds", 2),
+        ("comparison", "comparison/ioi/mdm", Comparison, "overlap.edges.low", 0),
+        ("comparison", "comparison/ioi/mdm", Comparison, "agreement.sizes", 0),
+        ("faithfulness", "faithfulness/ioi/mdm", CircuitRuns, "by_owner.arm.metric", 1),
+        ("faithfulness", "faithfulness/ioi/mdm", CircuitRuns, "baselines.num_forced", 0),
+    ],
+)
+def test_arrays_of_a_right_hash_and_a_wrong_axis_are_one_line(
+    small_run, tmp_path, stage, place, record_type, name, axis
+):
+    """As where a folder was edited, or written by a version that meant another axis."""
+    folder = tmp_path / "stored"
+    shutil.copytree(small_run / place, folder)
+    read_record(record_type, folder, stage=stage)
+    arrays = load_file(folder / ARRAYS_NAME)
+    kept = np.ascontiguousarray(np.delete(arrays[name], -1, axis))
+    arrays_and_hash_of(folder, arrays | {name: kept})
+    with pytest.raises(ArtifactError, match="; delete its folder and run its stage again") as said:
+        read_record(record_type, folder, stage=stage)
+    assert "\n" not in str(said.value)

@@ -81,5 +81,5 @@ def test_a_file_takes_less_memory_than_it_has_bytes(tmp_path):
     held, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     size = path.stat().st_size
-    assert held < 0.5 * size and peak < 2 * size
+    assert held < 0.8 * size and peak < 2 * size
     assert [example.prompt for _, _, example in task.examples] == [one["prompt"] for one in lines]

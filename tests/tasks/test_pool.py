@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tokenizers.normalizers import Replace
 
-from mechshift.denoising import decode
+from mechshift.denoising import Schedule, decode
 from mechshift.errors import PoolError, TaskError
 from mechshift.models import ModelPair
 from mechshift.models.tokenizers import naming_mask
@@ -333,3 +333,22 @@ def test_an_example_that_the_two_tokenizers_cut_differently_is_refused(pair, tas
     )
     with pytest.raises(PoolError, match=message):
         pooled(other, task)
+
+
+def test_parts_of_a_pool_that_are_of_different_examples_are_refused(pair, task_of):
+    pool = pooled(pair, task_of(*FATES), num_examples=3)
+    for wrong, said in (
+        (
+            {"arm_correct": pool.arm_correct[:-1], "mdm_correct": pool.mdm_correct[:-1]},
+            "known of each candidate is .*, 7, 6, 6",
+        ),
+        ({"candidate_ids": pool.candidate_ids[1:]}, "known of each candidate is .6, 7"),
+        ({"examples": pool.examples[:2]}, "examples and schedule are .2, 3"),
+        ({"schedule": Schedule(commit_step=np.zeros((4, 1), int))}, "schedule are .3, 4"),
+    ):
+        with pytest.raises(AssertionError, match=said):
+            dataclasses.replace(pool, **wrong)
+    for places in ([0, 2, 4], [0, 2, 4, 7], [-1, 2, 4, 5]):
+        with pytest.raises(AssertionError, match="places and schedule are|are no candidates"):
+            others = dataclasses.replace(pool.others, places=np.array(places))
+            dataclasses.replace(pool, others=others)

@@ -18,6 +18,7 @@ from importlib.metadata import version
 import tyro
 
 from mechshift.cli.help import short_help
+from mechshift.cli.words import check_words
 from mechshift.errors import MechshiftError
 from mechshift.printable import printable
 
@@ -158,6 +159,7 @@ def main(
         if words == ["--version"]:
             print(f"mechshift {version('mechshift')}")
         else:
+            check_words(words)
             _run(words or ["--help"], imported)
         if sys.stdout is not None:
             sys.stdout.flush()  # a full disk or a closed pipe shows itself here, not at exit

@@ -27,7 +27,7 @@ from jaxtyping import Bool, Float
 
 from mechshift.comparison.draws import MeasuredDraws
 from mechshift.comparison.measures import Measure
-from mechshift.statistics import Estimates, permutation_p, spread_of_draws
+from mechshift.statistics import Estimates, check_shapes, permutation_p, spread_of_draws
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -63,6 +63,9 @@ class AgreementCurve:
 
     noise_p: Float[np.ndarray, " size"]
     """One-sided p-value of: no less alike than the two models would be with one circuit."""
+
+    def __post_init__(self) -> None:
+        check_shapes(self, self.layout_p.shape)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

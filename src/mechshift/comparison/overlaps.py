@@ -33,7 +33,7 @@ from mechshift.comparison.measures import edge_measure, measures_beyond_edges, n
 from mechshift.comparison.scores import Unit, check_scores, unit_notes
 from mechshift.comparison.settings import ComparisonSettings, agreement_sizes, overlap_sizes
 from mechshift.graph import Graph
-from mechshift.statistics import Estimates, spread_of_draws
+from mechshift.statistics import Estimates, check_shapes, spread_of_draws
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -97,6 +97,9 @@ class OverlapCurve:
     notes: tuple[str, ...]
     """Why an entry is NaN, or a set smaller than its size; one line each."""
 
+    def __post_init__(self) -> None:
+        check_shapes(self, self.sizes.shape)
+
     def index_of(self, size: int) -> int | None:
         """Position of a circuit size in `sizes`; None if it was not measured."""
         return _index_of(self.sizes, size)
@@ -133,6 +136,10 @@ class Agreement:
     level: float
     notes: tuple[str, ...]
     """Why an entry is NaN; one line each."""
+
+    def __post_init__(self) -> None:
+        for curve in (self.nodes, self.weighted, self.rank, self.sign):
+            check_shapes(curve, self.sizes.shape)
 
     def index_of(self, size: int) -> int | None:
         """Position of a circuit size in `sizes`; None if it was not measured."""

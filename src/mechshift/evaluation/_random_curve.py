@@ -26,6 +26,12 @@ class Baselines:
     num_forced: Int[np.ndarray, " size"]
     """Edges that every matched draw of a size must have; empty without draws."""
 
+    def __post_init__(self) -> None:
+        sizes = self.activation.sizes if len(self.random.sizes) else ()
+        assert len(self.num_forced) == len(sizes), (
+            f"forced edges are of {len(self.num_forced)} sizes, not {len(sizes)}"
+        )
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RandomCurve:

@@ -61,6 +61,11 @@ class AttentionRoles:
     """Sequences, or examples, behind each role."""
     level: float
 
+    def __post_init__(self) -> None:
+        shape = len(self.roles), self.graph.num_layers, self.graph.num_heads
+        shapes = {self.holds.shape, self.share.value.shape, self.excess.value.shape}
+        assert shapes == {shape}, f"roles are of {shapes} roles, layers and heads, not {shape}"
+
     def heads_with(self, role: str) -> list[str]:
         """Names of the heads that hold a role, in graph order."""
         layers, heads = np.nonzero(self.holds[self.roles.index(role)])

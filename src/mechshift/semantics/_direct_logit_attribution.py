@@ -47,6 +47,12 @@ class DirectLogitAttribution:
     logit_diff: Float[np.ndarray, " readout"]
     """Target minus distractor, from the model's own logits."""
 
+    def __post_init__(self) -> None:
+        num = len(self.readouts.example)
+        shapes = self.components.shape, self.output_bias.shape
+        fitting = (num, self.graph.num_sources), (num, self.graph.num_layers)
+        assert shapes == fitting, f"contributions are of {shapes} readouts and parts, not {fitting}"
+
     @property
     def gap(self) -> Float[np.ndarray, " readout"]:
         """Logit difference minus all contributions: rounding of the model's precision."""

@@ -69,6 +69,16 @@ class Semantics:
     experts: ExpertShares | None = added_later()
     """Of the mixtures; None where they were not asked for."""
 
+    def __post_init__(self) -> None:
+        graph, num = self.lens.graph, len(self.lens.readouts.example)
+        scored = len(clusters_of(self.lens.readouts)), graph.num_sources
+        assert self.node_scores.shape == scored, (
+            f"node scores are of {self.node_scores.shape} examples and nodes, not {scored}"
+        )
+        shapes = self.lens.components.rank.shape, self.lens.levels.rank.shape
+        fitting = (num, graph.num_sources), (num, graph.num_layers + 1)
+        assert shapes == fitting, f"lenses are of {shapes} readouts and places, not {fitting}"
+
     @property
     def scored_lens(self) -> ScoredLens:
         """What a shift of alignment is computed from."""

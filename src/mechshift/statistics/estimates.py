@@ -2,8 +2,9 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import EllipsisType
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -387,3 +388,17 @@ def _normal_reach(level: float) -> float:
 def _check_level(level: float) -> None:
     if not 0 < level < 1:
         raise ConfigError(f"an interval's level lies between 0 and 1, such as 0.95, not {level}.")
+
+
+def check_shapes(record: Any, shape: tuple[int, ...]) -> None:
+    """Hold a record to `Estimates` of one shape.
+
+    Args:
+        record: a dataclass.
+        shape: that of its fields that are `Estimates`.
+    """
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if isinstance(value, Estimates):
+            found = value.value.shape
+            assert found == shape, f"{field.name} is of the shape {found}, not {shape}"

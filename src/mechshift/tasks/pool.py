@@ -51,6 +51,10 @@ class OtherExamples:
     schedule: Schedule
     """The order in which the MDM wrote its own answer, right or wrong, as of the pool's."""
 
+    def __post_init__(self) -> None:
+        lengths = len(self.examples), len(self.places), len(self.schedule.commit_step)
+        assert len(set(lengths)) == 1, f"examples, places and schedule are {lengths}"
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class CommonPool(Summarised):
@@ -71,6 +75,19 @@ class CommonPool(Summarised):
     others: OtherExamples | None = None
     """Candidates that not both models solve; None of held-out pools, and where none were asked
     for."""
+
+    def __post_init__(self) -> None:
+        lengths = len(self.examples), len(self.schedule.commit_step)
+        assert len(set(lengths)) == 1, f"examples and schedule are {lengths}"
+        candidates = (
+            *(len(self.candidate_ids), len(self.candidate_clusters)),
+            *(len(self.arm_completions), len(self.mdm_completions)),
+            *(len(self.arm_correct), len(self.mdm_correct)),
+        )
+        assert len(set(candidates)) == 1, f"what is known of each candidate is {candidates}"
+        if self.others is not None:
+            places = self.others.places
+            assert ((0 <= places) & (places < candidates[0])).all(), "others are no candidates"
 
     def facts(self) -> dict[str, object]:
         """How many examples, of how many that were tried."""
