@@ -38,7 +38,7 @@ from mechshift.run.settings import ClusterOptions, RunSettings
 from mechshift.run.workers import LOOK_EVERY, Done
 
 MOST_LOST = 3
-"""Workers that may end without a word over one job, or before they have said anything at all."""
+"""Workers that may end without a word over one job, or one after the other as they start."""
 
 FILL_UP_EVERY = 2.0
 """Seconds between two looks at how many workers the cluster has room for."""
@@ -202,14 +202,17 @@ class Actors:
         return [done for one in ready for done in self._take(at[one])]
 
     def told(self) -> list[Told]:
-        """What the workers that were asked have answered; the others are asked."""
+        """What the workers that were asked have answered; all are asked anew."""
         told: list[Told] = []
-        for member in (member for member in self._members if member.is_loaded):
+        for member in [member for member in self._members if member.is_loaded]:
             if member.words is not None and ray.wait([member.words], timeout=0)[0]:
-                with suppress(RayError):  # its answer tells that it is lost
+                try:
                     told += ray.get(member.words)
+                except RayError:
+                    if member.answer is None:  # else its answer tells that it is lost
+                        self._members.remove(member)
                 member.words = None
-            if member.words is None and member.job is not None:
+            if member.words is None:
                 member.words = member.actor.told.options(concurrency_group=WORDS).remote()
         return told
 
@@ -252,7 +255,7 @@ class Actors:
         return room
 
     def _wanted(self) -> str:
-        gpus = f"{self._gpus:g} of a GPU and " if self._gpus else ""
+        gpus = f"{self._gpus:g} GPU and " if self._gpus else ""
         return f"{gpus}{self._cpus} CPU{'s' if self._cpus > 1 else ''}"
 
     def _take(self, member: _Member) -> Iterator[Done]:
@@ -270,6 +273,7 @@ class Actors:
             self._welcome(member, Greeting(*answer))
         elif not member.is_loaded:
             member.is_loaded = True
+            self._lost[None] = 0
         else:
             assert member.job is not None
             done, member.job = Done(member.job, answer, member.name), None
@@ -307,11 +311,11 @@ class Actors:
         self._members.remove(member)
         self._lost[member.job] += 1
         if self._lost[member.job] == MOST_LOST:
-            if member.greeting is None:
+            if member.job is None:
                 reason = str(error).strip().splitlines()[-1].strip()
                 raise ArtifactError(
-                    f"no worker starts on the cluster ({reason}); is this version of mechshift"
-                    " installed on every machine? Then call the same again."
+                    f"no worker starts on the cluster ({reason}); is there memory for its models,"
+                    " and this version of mechshift on every machine? Then call the same again."
                 )
             raise ArtifactError(
                 f"{MOST_LOST} workers ended without a word over the same work, perhaps for lack of"

@@ -54,7 +54,7 @@ def test_a_7b_pair_is_planned_from_its_shape_alone(dream):
 def test_what_a_device_does_not_hold_of_the_weights_is_brought_for_every_pass(dream):
     """Of each model 10 GB stay, and one readout is there at a time."""
     device = "cuda+offload=10"
-    small = replace(H100, memory_gb=40.0)
+    small = replace(H100, memory_gb=36.0)
     with pytest.raises(ConfigError, match="needs .* of the device's memory"):
         plan_run(DREAM, small)
     plan = plan_run(DREAM, replace(small, device=device))

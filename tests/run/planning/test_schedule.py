@@ -6,7 +6,7 @@ import pytest
 from mechshift.errors import ConfigError
 from mechshift.run.planning import FleetOptions, plan_run, schedule_table, simulate
 from mechshift.run.planning.machine import MachineOptions
-from mechshift.run.planning.schedule import makespan, read_bytes
+from mechshift.run.planning.schedule import HAND_OUT_SECONDS, IN_CHUNKS, makespan, read_bytes
 from mechshift.run.settings import PairOptions, RunSettings
 from mechshift.tasks import PoolConfig
 
@@ -57,8 +57,9 @@ def test_more_devices_are_never_slower_and_never_faster_than_their_number(plan):
 
 def test_the_time_of_all_devices_is_work_loading_and_waiting(plan):
     alone, many = on(plan, 1), on(plan, 8)
-    handed_out = 1 - alone.working_share - alone.loading_share
-    assert 0 < handed_out * alone.seconds < 2, "one device waits for nobody: a hundredth a piece"
+    waiting = (1 - alone.working_share - alone.loading_share) * alone.seconds
+    pieces = sum(10 if stage.stage in IN_CHUNKS else 1 for stage in plan.stages)
+    assert waiting == pytest.approx(HAND_OUT_SECONDS * pieces), "one device waits for no other"
     work = sum(stage.working for stage in alone.stages)
     assert sum(stage.working for stage in many.stages) == pytest.approx(work), "the same work"
     assert many.working_share == pytest.approx(work / 8 / many.seconds)
