@@ -186,6 +186,7 @@ def measured(path: Path, options: Options) -> list[tuple[str, str, str]]:
             executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
         )
         context = browser.new_context(viewport={"width": 1280, "height": 900}, offline=True)
+        context.set_default_timeout(300_000)  # milliseconds: of a busy machine
         page = context.new_page()
         thread = context.new_cdp_session(page)
         # Of the page's own thread, so that a busy machine says what an idle one takes.

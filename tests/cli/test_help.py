@@ -1,6 +1,8 @@
 """Help in two screens, and all of it."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -30,6 +32,38 @@ def test_the_help_of_a_run_fits_two_screens_and_names_every_group(capsys):
     assert re.search(r"^  --pool\.\* +Which examples\.$", short, re.MULTILINE)
     assert short.splitlines()[0] == whole.splitlines()[0]
     assert help_of(capsys, "run", "-h") == short
+
+
+NEEDS_NO_TORCH = (
+    "import sys\n"
+    "from mechshift.cli.main import main\n"
+    "try:\n"
+    "    status = main(sys.argv[1:])\n"
+    "except SystemExit as end:\n"
+    "    status = end.code or 0\n"
+    "heavy = {'torch', 'transformers', 'scipy'} & set(sys.modules)\n"
+    "sys.exit(f'imported {heavy}' if heavy else status)\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [
+        *((f"{name} --help", 0) for name in ("index", "serve", "figures", "tables", "tasks")),
+        ("tasks --num-examples 0", 2),
+        ("index nowhere", 2),
+        ("serve nowhere", 2),
+        ("tables nowhere", 2),
+    ],
+)
+def test_help_and_refusals_of_what_only_reads_need_no_torch(words, status, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", NEEDS_NO_TORCH, *words.split()],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == status, done.stderr
 
 
 def test_short_help_is_shown_whole(capsys):

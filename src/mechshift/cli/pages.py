@@ -1,14 +1,20 @@
-"""The commands that show several runs, and that write one run's figures and tables for a paper."""
+"""The commands that show several runs, and that write one run's figures and tables for a paper.
+
+What they do is imported when it is done: help and wrong options need neither torch nor a run.
+"""
 
 import webbrowser
+from collections.abc import Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Positional
 
+from mechshift.errors import ArtifactError
+from mechshift.page.browser import find_browser
 from mechshift.page.figure_files import FigureFormat, StyleName, WidthName
-from mechshift.run import runs_server, write_figures, write_index, write_tables
 
 
 def index(folders: Positional[tuple[Path, ...]], out: Path | None = None) -> None:
@@ -23,7 +29,7 @@ def index(folders: Positional[tuple[Path, ...]], out: Path | None = None) -> Non
         folders: run folders, or folders that hold some, at most three deep.
         out: folder of index.html; by default the folder that is given, if it is one.
     """
-    print(write_index(folders, out))
+    print(_run_package(folders).write_index(folders, out))
 
 
 def serve(folders: Positional[tuple[Path, ...]], port: int = 8765, open: bool = False) -> None:
@@ -38,7 +44,7 @@ def serve(folders: Positional[tuple[Path, ...]], port: int = 8765, open: bool = 
         port: where it listens, on 127.0.0.1; 0: any that is free.
         open: show the page in this machine's browser.
     """
-    with runs_server(folders, port) as server:
+    with _run_package(folders).runs_server(folders, port) as server:
         address = f"http://127.0.0.1:{server.server_port}/"
         print(f"Runs at {address} until Ctrl-C", flush=True)
         if open:
@@ -79,7 +85,8 @@ def figures(
         browser: the program of Chromium or Chrome; by default the one that is installed.
         quiet: no progress bar.
     """
-    written = write_figures(
+    program = find_browser(browser)  # before the run is read
+    written = _run_package([folder], "run").write_figures(
         folder,
         format,
         out=out,
@@ -87,7 +94,7 @@ def figures(
         width=width,
         tasks=task,
         only=only,
-        browser=browser,
+        browser=program,
         quiet=quiet,
     )
     print("\n".join(map(str, written)))
@@ -108,4 +115,20 @@ def tables(
         format: latex, markdown, csv, or several.
         out: where the files go; by default the folder `tables` in the run.
     """
-    print("\n".join(map(str, write_tables(folder, format, out))))
+    written = _run_package([folder], "run").write_tables(folder, format, out)
+    print("\n".join(map(str, written)))
+
+
+def _run_package(folders: Sequence[Path], what: Literal["runs", "run"] = "runs") -> Any:
+    """`mechshift.run`, once it is worth its seconds: the folders are there.
+
+    Raises:
+        ArtifactError: one is not.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            holds = (
+                "one that holds runs" if what == "runs" else "one that `mechshift run` has written"
+            )
+            raise ArtifactError(f"{folder} is no folder; give {holds}.")
+    return import_module("mechshift.run")

@@ -95,7 +95,7 @@ def write_figures(
         ConfigError: there is no browser, no such figure, or a width of slides.
         ReportError: the browser fails.
     """
-    sheet, program = sheet_of(style, width), find_browser(browser)  # before the run is read
+    sheet, program = sheet_of(style, width), find_browser(browser)
     opened, out = open_run(run), out or run / FIGURES
     figures = _chosen(dict(_figures(opened, tasks)), only)
     written = []
