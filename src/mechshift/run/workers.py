@@ -13,8 +13,10 @@ the one that holds the run folder. A worker ends when it does, or when it says s
 """
 
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -88,7 +90,7 @@ class WorkerPool:
             devices: of each worker; `cpu` may stand there several times.
             quiet: no progress bars.
         """
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        context = _context()
         free = context.SimpleQueue()
         for number, device in enumerate(devices):
             free.put(_Place(run, settings, device, number, len(devices)))
@@ -178,6 +180,20 @@ class WorkerPool:
             share = min(share, 1 - shown[piece])
             shown[piece] += share
             advance(share, title)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How workers are started. Never as forks of this process: CUDA does not survive that.
+
+    On Linux as forks of one that has imported torch and transformers, which takes seconds, and used
+    nothing. Without polars, which starts threads when it is imported. Elsewhere each imports for
+    itself: on macOS a fork of torch does not work.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mechshift.models"])
+    return context
 
 
 @contextmanager
