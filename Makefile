@@ -49,8 +49,10 @@ $(STAMP): $(RUN_STAMP)
 demo: $(RUN_STAMP)
 	$(BIN)/mechshift run $(DEMO_RUN) $(DEMO_ARGS)
 
-# One thread in each worker, of which there is one a core.
+# One thread in each worker, of which there is one a core. Compiled modules are kept, whatever the
+# environment says: tests start dozens of processes, each of which would compile the package anew.
 test quick lowest faults kills fuzz: export OMP_NUM_THREADS = 1
+test quick lowest faults kills fuzz: export PYTHONDONTWRITEBYTECODE =
 
 test: setup
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

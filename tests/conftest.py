@@ -1,5 +1,6 @@
 """What holds for every test: one thread a process, and no network but a server of our own."""
 
+import gc
 import json
 import os
 import shutil
@@ -22,11 +23,14 @@ import torch
 from filelock import FileLock
 from hypothesis import settings
 
+from typechecking import begin_test, checked
+
 # Models are small and the machine may be busy: no deadlines, and the same examples every time.
 settings.register_profile("mechshift", deadline=None, derandomize=True)
 settings.load_profile("mechshift")
 
 torch.set_num_threads(1)
+jaxtyping.jaxtyped = checked  # before a module of the package is imported
 
 SLOW = (
     "test_documentation.py",
@@ -51,6 +55,9 @@ SLOW = (
     "test_artifacts.py",
     "test_full_disk.py",
     "test_locks.py",
+    "topics/test_other_circuit.py",
+    "topics/test_selection.py",
+    "topics/test_wording.py",
 )
 """Files and folders whose tests take more than some seconds: `make quick` leaves them out. So it
 does whatever needs a whole run, by its fixtures."""
@@ -92,9 +99,15 @@ def pytest_collection_modifyitems(items):
     )
 
 
+def pytest_collection_finish():
+    """Modules and tests stay to the end: the garbage collector need not look at them again."""
+    gc.freeze()
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     """Before the fixtures of the test."""
+    begin_test()
     check_shapes(item.get_closest_marker("unchecked") is None)
 
 

@@ -1,5 +1,7 @@
 """The sparse run against the laws it must obey and against a slow run written head by head."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 import torch
@@ -116,7 +118,7 @@ def test_the_full_graph_is_the_clean_model_whatever_computes_attention(
     ("architecture", "kind", "attention"), [(*model, None) for model in MODELS] + MASKED_OTHERWISE
 )
 def test_random_circuits_agree_with_a_slow_run_head_by_head(
-    architecture, kind, attention, grouped, slow_metric
+    architecture, kind, attention, grouped, slow_metric, slow_sources
 ):
     model = random_language_model(
         architecture, kind, attention=attention, dtype=torch.float64, num_layers=3
@@ -128,8 +130,9 @@ def test_random_circuits_agree_with_a_slow_run_head_by_head(
     result = evaluate(model, canvases, circuits)
     live = result.live_sizes > 0
     assert live.sum() >= 3  # a tenth of the edges at random may all dangle
+    corrupted = cache(lambda canvas: slow_sources(model, graph, canvas.corrupted_ids))
     for circuit, metric, is_live in zip(circuits, result.metric, live, strict=True):
-        slow = slow_metric(model, canvases, circuit)
+        slow = slow_metric(model, canvases, circuit, corrupted)
         np.testing.assert_allclose(metric, slow, atol=1e-9, rtol=0)
         assert (np.abs(metric - result.empty).max() > 1e-3) == is_live
 

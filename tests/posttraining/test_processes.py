@@ -73,19 +73,20 @@ import os
 import sys
 from pathlib import Path
 
-from accelerate.state import PartialState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils import DistributedType
 from mechshift.posttraining import PosttrainConfig, posttrain
 
-os.environ |= eval(sys.argv[3])
-if "ACCELERATE_USE_FSDP" in os.environ:
-    # accelerate cuts models on accelerators only; torch can on CPUs, and nothing else differs.
-    PartialState(cpu=True)
-    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
-
-for folder, config in eval(sys.argv[2]).items():
-    posttrain(Path(folder), parent=sys.argv[1], config=PosttrainConfig(**config), quiet=True)
-assert PartialState().num_processes == 2
+for variables, configs in eval(sys.argv[2]):
+    AcceleratorState._reset_state(reset_partial_state=True)  # as if the process began here
+    os.environ |= variables
+    if "ACCELERATE_USE_FSDP" in os.environ:
+        # accelerate cuts models on accelerators only; torch can on CPUs, and nothing else differs.
+        PartialState(cpu=True)
+        PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    for folder, config in configs.items():
+        posttrain(Path(folder), parent=sys.argv[1], config=PosttrainConfig(**config), quiet=True)
+    assert PartialState().num_processes == 2
 """
 
 
@@ -98,18 +99,20 @@ FSDP = {
 """What `accelerate config` asks for, as `accelerate launch` says it to the processes."""
 
 
-@pytest.mark.parametrize(
-    ("variables", "recipes"),
-    [
-        ({}, {"whole": {}}),
-        (FSDP, {"cut": {}, "cut-adapters": {"objective": "ar", "lora_rank": 2}}),
-    ],
-    ids=["whole models", "cut by FSDP, with adapters and without"],
+TRAININGS = (
+    ({}, {"whole": {}}),
+    (FSDP, {"cut": {}, "cut-adapters": {"objective": "ar", "lora_rank": 2}}),
 )
+"""Variables of the environment, and the recipes that are trained under them, by name."""
+
+
 def test_two_processes_give_the_loss_curve_of_one_with_all_rows(
-    variables, recipes, micro_llama, tokenizer, micro_config, tmp_path
+    micro_llama, tokenizer, micro_config, tmp_path
 ):
-    """Each process reads half of the rows; five rows of ioi do not even divide by two."""
+    """Of whole models, and of models cut by FSDP, with adapters and without.
+
+    Each process reads half of the rows; five rows of ioi do not even divide by two.
+    """
     parent = tmp_path / "parent"
     micro_llama().save_pretrained(parent)
     tokenizer.save_pretrained(parent)
@@ -118,15 +121,19 @@ def test_two_processes_give_the_loss_curve_of_one_with_all_rows(
     )
     configs = {
         name: micro_config(**settings, optimizer="adamw", first_checkpoint=2, **recipe)
+        for _, recipes in TRAININGS
         for name, recipe in recipes.items()
     }
     script = tmp_path / "train.py"
     script.write_text(COMMAND, encoding="utf-8")
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
-    wanted = {str(tmp_path / "two" / name): asdict(config) for name, config in configs.items()}
+    wanted = [
+        (variables, {str(tmp_path / "two" / name): asdict(configs[name]) for name in recipes})
+        for variables, recipes in TRAININGS
+    ]
     (tmp_path / "two").mkdir()
-    words += [str(parent), repr(wanted), repr(variables)]
-    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=300)
+    words += [str(parent), repr(wanted)]
+    done = subprocess.run([sys.executable, *words], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     for name, config in configs.items():
         posttrain(tmp_path / "one" / name, parent=str(parent), config=config, quiet=True)

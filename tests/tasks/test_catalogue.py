@@ -71,7 +71,11 @@ def test_wordings_are_drawn_by_name_and_by_default_all_that_the_tokenizer_can_wr
 
     def drawn(*templates):
         examples = task.generate(
-            tokenizer, split="train", num_examples=300, seed=0, templates=templates
+            tokenizer,
+            split="train",
+            num_examples=6 * len(task.templates),
+            seed=0,
+            templates=templates,
         )
         return {example.template for example in examples}
 

@@ -4,8 +4,10 @@ A worker ends when the process that started it does, or when that says so.
 """
 
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -34,7 +36,7 @@ class Processes:
             settings: of the run.
             devices: of each worker; `cpu` may stand there several times.
         """
-        context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
+        context = _context()
         free = context.SimpleQueue()
         for number, device in enumerate(devices):
             free.put(_Place(run, settings, device, number, len(devices)))
@@ -86,6 +88,20 @@ class Processes:
         if at_once:
             self._stop.set()
         self._pool.shutdown(cancel_futures=True)
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How workers are started. Never as forks of this process: CUDA does not survive that.
+
+    On Linux as forks of one that has imported torch and transformers, which takes seconds, and used
+    nothing. Without polars, which starts threads when it is imported. Elsewhere each imports for
+    itself: on macOS a fork of torch does not work.
+    """
+    if sys.platform != "linux":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["mechshift.models"])
+    return context
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class _TextIds(dict[str, tuple[int, ...]]):
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__()
         self.tokenizer = tokenizer
+        self._offsets: dict[str, list[tuple[int, int]]] = {}
 
     def __missing__(self, text: str) -> tuple[int, ...]:
         self[text] = text_ids(self.tokenizer, text)
@@ -40,9 +41,23 @@ class _TextIds(dict[str, tuple[int, ...]]):
         """Encode many at a time, which takes half as long."""
         distinct = list(dict.fromkeys(texts))
         after = num_tokens_around(self.tokenizer)[1]
-        encoded = self.tokenizer(distinct, return_attention_mask=False, return_token_type_ids=False)
+        encoded = self.tokenizer(
+            distinct,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+            return_offsets_mapping=self.tokenizer.is_fast,
+        )
         for text, ids in zip(distinct, encoded["input_ids"], strict=True):
             self[text] = tuple(ids[: len(ids) - after])
+        if self.tokenizer.is_fast:
+            self._offsets.update(zip(distinct, encoded["offset_mapping"], strict=True))
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Where in a text each of its tokens begins and ends; (0, 0) for one that is put around."""
+        if text not in self._offsets:
+            encoded = self.tokenizer(text, return_offsets_mapping=True)
+            self._offsets[text] = encoded["offset_mapping"]
+        return self._offsets[text]
 
 
 def _continuation(ids: _TextIds, prefix: str, text: str) -> tuple[int, ...]:
@@ -225,7 +240,7 @@ def _encode(task: Task, example: Example, ids: _TextIds, kind: Kind) -> EncodedE
         distractor_ids=distractor,
         contrasts=task.contrasts(example, tokenizer),
         cluster=example.cluster,
-        spans=_token_spans(tokenizer, example, kind),
+        spans=_token_spans(ids, example, kind),
     )
 
 
@@ -275,15 +290,13 @@ def _check_known(tokenizer: PreTrainedTokenizerBase, ids: set[int]) -> None:
         )
 
 
-def _token_spans(
-    tokenizer: PreTrainedTokenizerBase, example: Example, kind: Kind
-) -> Mapping[str, tuple[int, int]]:
+def _token_spans(ids: _TextIds, example: Example, kind: Kind) -> Mapping[str, tuple[int, int]]:
     """Token spans of the text that the model reads, without those that an ARM's prompt lacks."""
     if not example.spans:
         return {}
     text = example.prompt + example.target + example.suffix
     read = _prompts(example, kind)[0] + example.target + ("" if kind == "arm" else example.suffix)
-    offsets = tokenizer(read, return_offsets_mapping=True)["offset_mapping"]
+    offsets = ids.offsets(read)
     spans = {}
     for name, (start, end) in example.spans.items():
         if not 0 <= start < end <= len(text):
