@@ -38,6 +38,7 @@ from mechshift.circuits import ScoredGraph, formats, select_top_edges
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
 from mechshift.errors import ConfigError
 from mechshift.evaluation import AlternativeRuns
+from mechshift.flat_records import read_record, record_files
 from mechshift.graph import Graph
 from mechshift.input_files import read_json
 from mechshift.locks import HOLDER_NAME, LOCK_NAME, hold_folder
@@ -73,9 +74,7 @@ from mechshift.run.planning import MachineOptions
 from mechshift.run.records import CircuitRuns, ComponentReadings, Solved, TaskPools
 from mechshift.run.store import (
     pool_manifests,
-    read_record,
     read_scores,
-    record_files,
     scored_graph,
     scored_members,
     scored_metric,

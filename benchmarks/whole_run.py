@@ -57,13 +57,8 @@ from mechshift.run.reporting import report_page
 from mechshift.run.settings import PairOptions
 from mechshift.run.stage import Given
 from mechshift.run.stages import STAGES
-from mechshift.run.store import (
-    read_baselines,
-    read_circuit_metrics,
-    read_pool,
-    read_rediscovery,
-    read_scores,
-)
+from mechshift.run.store import read_pool, read_scores
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig, Split, load_tasks
 
 
@@ -234,14 +229,14 @@ def circuits_run(given: Given, model: LanguageModel) -> tuple[int, int]:
     Of the circuits that are small alike, baselines and those found anew, live edges are counted.
     """
     run, task = given.run, given.tasks[0].name
-    baselines = read_baselines(run, task, model.kind)
-    rediscovery = read_rediscovery(run, task, model.kind)
+    baselines = RunTask(run=run, task=task).baselines(model.kind)
+    rediscovery = RunTask(run=run, task=task).rediscovery(model.kind)
     small = [baselines.random, baselines.activation]
     if rediscovery is not None:
         small += [*rediscovery.without_fold.values(), rediscovery.halves]
     live = np.concatenate([metrics.live_sizes for metrics in small])
     runs, elements = len(live), int(live.sum())
-    for owner, metrics in read_circuit_metrics(run, task, model.kind).items():
+    for owner, metrics in RunTask(run=run, task=task).circuit_metrics(model.kind).items():
         scores = read_scores(scores_folder(run, task, owner))
         mean = scores.mean()
         for size in metrics.sizes.tolist():

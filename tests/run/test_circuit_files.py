@@ -16,7 +16,8 @@ from mechshift.errors import ArtifactError, CircuitError
 from mechshift.graph import Graph
 from mechshift.run import evaluate_files, export_circuits, load_stored_pair
 from mechshift.run.folders import KINDS, scores_folder
-from mechshift.run.store import read_circuit_metrics, read_comparison, read_scores
+from mechshift.run.store import read_scores
+from mechshift.run.stored import RunTask
 
 READ_SCORES = {
     "mib-json": (".json", read_mib_scores),
@@ -44,7 +45,7 @@ def test_all_tasks_and_models_are_exported_at_the_size_that_was_compared(small_r
     written = export_circuits(small_run, tmp_path / "new" / "folder", format="safetensors")
     circuits = [path for path in written if "circuit" in path.name]
     assert len(written) == 2 * len(circuits) == 2 * 2 * 2
-    size = read_comparison(small_run, "ioi").circuit_size
+    size = RunTask(run=small_run, task="ioi").comparison().circuit_size
     assert {read_circuit(path).num_edges for path in circuits} == {size}
 
 
@@ -94,12 +95,12 @@ def test_an_exported_circuit_is_as_faithful_as_the_run_found_it(small_run, small
     pair = load_stored_pair(small_run, "cpu")
     table = evaluate_files(small_run, pair, files, small.evaluation, quiet=True)
     assert len(table) == 2 * 2 * 2
-    size = read_comparison(small_run, "ioi").circuit_size
+    size = RunTask(run=small_run, task="ioi").comparison().circuit_size
     rows = [row for row in table.iter_rows(named=True) if row["task"] == "ioi"]
     for row, (model, owner) in zip(
         rows, [(model, owner) for model in KINDS for owner in KINDS], strict=True
     ):
-        metrics = read_circuit_metrics(small_run, "ioi", model)[owner]
+        metrics = RunTask(run=small_run, task="ioi").circuit_metrics(model)[owner]
         at = metrics.sizes == size
         assert (row["model"], row["file"]) == (model.upper(), f"ioi-{owner}-circuit.graphml")
         assert (row["edges"], row["live"]) == (size, metrics.live_sizes[at][0])

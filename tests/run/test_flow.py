@@ -10,10 +10,11 @@ from mechshift.artifacts import read_manifest, write_artifact
 from mechshift.attribution import position_flow
 from mechshift.denoising import build_canvases
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import record_files
 from mechshift.run import AttributionSettings, load_stored_pair, run_experiment, trace_flow
 from mechshift.run.folders import FLOW, KINDS, flow_folder, scores_folder
 from mechshift.run.pools import pooled_examples
-from mechshift.run.store import read_flow, read_pool, read_scores, record_files
+from mechshift.run.store import read_flow, read_pool, read_scores
 
 
 @pytest.fixture(scope="module")

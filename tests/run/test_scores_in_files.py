@@ -7,8 +7,9 @@ import pytest
 
 from mechshift.artifacts import write_artifact
 from mechshift.attribution import EdgeScores
+from mechshift.flat_records import record_files
 from mechshift.graph import Graph
-from mechshift.run.store import read_scores, record_files
+from mechshift.run.store import read_scores
 
 GRAPH = Graph(num_layers=8, num_heads=12, num_key_value_groups=12)
 EXAMPLE_BYTES = 4 * GRAPH.num_edges

@@ -22,7 +22,8 @@ from mechshift.run import (
 )
 from mechshift.run.folders import KINDS, scores_folder, sweep_folder
 from mechshift.run.scores import check_shards, possible_shards
-from mechshift.run.store import read_comparison, read_scores, read_semantics, read_sweep_point
+from mechshift.run.store import read_scores
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 
 TASK = "infilling"
@@ -81,16 +82,18 @@ def test_stored_shards_are_the_means_of_what_is_stored_of_single_examples(sharde
 def test_nodes_are_analysed_example_by_example(sharded, by_example):
     for kind in KINDS:
         expected = source_scores(read_scores(scores_folder(by_example, TASK, kind)))
-        np.testing.assert_array_equal(read_semantics(sharded, TASK, kind).node_scores, expected)
+        np.testing.assert_array_equal(
+            RunTask(run=sharded, task=TASK).semantics(kind).node_scores, expected
+        )
 
 
 def test_the_pair_and_its_sweep_are_compared_by_shards(sharded):
-    comparison = read_comparison(sharded, TASK)
+    comparison = RunTask(run=sharded, task=TASK).comparison()
     assert (comparison.unit, comparison.num_examples, comparison.examples_per_shard) == (
         "shard", 10, 4,
     )  # fmt: skip
     assert comparison.step_sweep.num_examples.tolist() == [10, 10]
-    overlap = read_sweep_point(sharded, TASK, 1).shift.overlap
+    overlap = RunTask(run=sharded, task=TASK).swept()[1].shift.overlap
     assert (overlap.unit, overlap.num_examples) == ("shard", 10)
     stored = read_manifest(sweep_folder(sharded, TASK, 1) / "mdm").config
     assert stored["attribution"]["examples_per_shard"] == 4

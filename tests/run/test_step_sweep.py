@@ -18,6 +18,7 @@ from mechshift.attribution import METHODS
 from mechshift.cli.main import main
 from mechshift.denoising import Schedule, build_canvases, left_to_right
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import record_files
 from mechshift.run import (
     SweepSettings,
     left_out,
@@ -29,13 +30,7 @@ from mechshift.run import (
 from mechshift.run.folders import scores_folder, sweep_folder
 from mechshift.run.records import TaskPools
 from mechshift.run.step_sweep import chosen_num_steps, sweep_point
-from mechshift.run.store import (
-    read_comparison,
-    read_pool,
-    read_scores,
-    read_sweep_point,
-    record_files,
-)
+from mechshift.run.store import read_pool, read_scores
 from mechshift.run.stored import RunTask
 from mechshift.testing import files_of, random_examples, random_language_model
 from mechshift.topics.num_steps import concluded_sweep
@@ -104,8 +99,8 @@ def test_with_the_pools_own_number_of_steps_the_runs_scores_are_compared(swept, 
     """Nothing is scored anew, and the numbers are those of the run's own comparison."""
     assert sorted(path.name for path in (swept / "sweep" / "infilling").iterdir()) == ["1", "2"]
     assert not (sweep_folder(swept, "infilling", 2) / "mdm").exists()
-    shift = read_sweep_point(swept, "infilling", 2).shift
-    comparison = read_comparison(swept, "infilling")
+    shift = RunTask(run=swept, task="infilling").swept()[2].shift
+    comparison = RunTask(run=swept, task="infilling").comparison()
     index = comparison.overlap.index_of(shift.circuit_size)
     for name in ("edges", "ratio", "noise_p"):
         found, expected = getattr(shift.overlap, name), getattr(comparison.overlap, name)
@@ -148,7 +143,7 @@ def test_the_scores_are_those_of_a_run_whose_pool_has_that_schedule(swept, small
     sums = [scores.values.sum(axis=1) for scores in arm]
     np.testing.assert_allclose(*sums, rtol=0, atol=1e-5 * np.abs(sums[0]).max())
     point = sweep_point("infilling", arm[1], expected, small.comparison)
-    stored = read_sweep_point(swept, "infilling", 1)
+    stored = RunTask(run=swept, task="infilling").swept()[1]
     assert point.shift.overlap.edges.value[0] == stored.shift.overlap.edges.value[0]
 
 
@@ -156,7 +151,7 @@ def test_every_point_is_in_the_record_with_the_shift_in_concentration(swept):
     sweep = concluded_sweep(RunTask(run=swept, task="infilling"))
     assert sweep.depth.points.tolist() == [1, 2]
     for index, steps in enumerate((1, 2)):
-        point = read_sweep_point(swept, "infilling", steps)
+        point = RunTask(run=swept, task="infilling").swept()[steps]
         assert sweep.ratio.value[index] == point.shift.overlap.ratio.value[0]
         concentration = point.concentration.shift.effective_number
         assert sweep.effective_number.value[index] == concentration.value

@@ -11,23 +11,21 @@ import pytest
 from mechshift.artifacts import write_artifact
 from mechshift.cli.main import main
 from mechshift.errors import ArtifactError, ModelError
+from mechshift.flat_records import read_record, record_files
 from mechshift.run import AttributionSettings, PairOptions
 from mechshift.run.folders import KINDS, POOL, SCORES, pool_folder, scores_folder
 from mechshift.run.pipeline import load_stored_pair
 from mechshift.run.records import TaskPools
 from mechshift.run.store import (
     pool_manifests,
-    read_baselines,
-    read_circuit_metrics,
     read_pool,
-    read_record,
     read_scores,
-    record_files,
     scored_graph,
     scored_metric,
     stage_settings,
     stored_name,
 )
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 
 
@@ -76,8 +74,8 @@ def test_a_pool_is_read_as_it_was_stored_and_its_text_can_be_read_by_people(smal
 
 def test_all_circuits_of_one_model_share_its_full_and_its_empty_run(small_run):
     for kind in KINDS:
-        metrics = read_circuit_metrics(small_run, "ioi", kind)
-        baselines = read_baselines(small_run, "ioi", kind)
+        metrics = RunTask(run=small_run, task="ioi").circuit_metrics(kind)
+        baselines = RunTask(run=small_run, task="ioi").baselines(kind)
         for one in (metrics["mdm"], baselines.random, baselines.activation):
             np.testing.assert_array_equal(one.full, metrics["arm"].full)
             np.testing.assert_array_equal(one.empty, metrics["arm"].empty)

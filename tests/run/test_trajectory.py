@@ -10,8 +10,6 @@ from mechshift.errors import ConfigError
 from mechshift.page.browser import find_browser
 from mechshift.run.folders import scores_folder
 from mechshift.run.store import (
-    read_circuit_metrics,
-    read_comparison,
     read_pool,
     read_scores,
     scored_members,
@@ -107,13 +105,13 @@ def test_a_checkpoint_with_the_final_weights_measures_as_the_pair_does(run, smal
         interval = by_axis[axis]["interval"]
         expected = (by_axis[axis]["value"], interval["low"], interval["high"])
         assert found[quantity] == pytest.approx(expected, abs=1e-6)
-    size = read_comparison(small_run, TASK).circuit_size
+    size = RunTask(run=small_run, task=TASK).comparison().circuit_size
     for quantity, model, owner in (
         ("own circuit", "mdm", "mdm"),
         ("the ARM's circuit in it", "mdm", "arm"),
         ("its circuit in the ARM", "arm", "mdm"),
     ):
-        curve = read_circuit_metrics(small_run, TASK, model)[owner].curve()
+        curve = RunTask(run=small_run, task=TASK).circuit_metrics(model)[owner].curve()
         estimate = curve.interval(num_resamples=50).at(int((curve.sizes == size).argmax()))
         expected = (estimate.value, estimate.interval.low, estimate.interval.high)
         assert found[quantity] == pytest.approx(expected, abs=1e-5)

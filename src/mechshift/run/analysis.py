@@ -13,10 +13,10 @@ from pathlib import Path
 
 from mechshift.artifacts import is_written
 from mechshift.comparison import ComparisonSettings
+from mechshift.flat_records import read_record
 from mechshift.progress import Advance
 from mechshift.run.folders import SCORES
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import read_record
 from mechshift.topics.registry import rules
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mechshift.artifacts import artifact_hash, read_manifest, setting_in, stored_setting
 from mechshift.comparison import ComparisonSettings
+from mechshift.flat_records import Files
 from mechshift.run.checkpoints import Checkpoint
 from mechshift.run.folders import (
     POINTS,
@@ -20,7 +21,6 @@ from mechshift.run.folders import (
 from mechshift.run.pools import pooled_task
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import (
-    Files,
     pool_manifests,
     read_point,
     read_pool,

@@ -15,7 +15,8 @@ from mechshift.run.planning.workload import models_on_tasks, sampled_examples
 from mechshift.run.settings import AlternativesSettings, SweepSettings
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
-from mechshift.run.store import read_ablations, read_pool, read_scores
+from mechshift.run.store import read_pool, read_scores
+from mechshift.run.stored import RunTask
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, load_tasks
 from mechshift.testing.measuring import counted_passes
@@ -112,7 +113,7 @@ def too_many(run, stage, model):
     """Passes for draws of an ablation's controls that were planned and do not exist."""
     if stage != "ablation":
         return 0
-    plans = len(read_ablations(run, TASK, model.kind).table.labels.names)
+    plans = len(RunTask(run=run, task=TASK).ablations(model.kind).table.labels.names)
     missing = max_num_plans(model.graph, SETTINGS.ablation, with_circuit=True) - plans
     return missing * (len(model.held_out(SIZE)) + len(model.decoding(10, SIZE)))
 
