@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mechshift.errors import ModelError
 
 OFFLOAD = "+offload"
-"""What stands behind a device's name, perhaps with `=` and how many GB of weights it may hold."""
+"""Ending of a device's name that offloads, perhaps with `=` and the GB of weights it may hold."""
 
 SHARE_FOR_WEIGHTS = 0.6
 """Of a GPU's free memory that weights fill where nothing else is said: passes need the rest."""

@@ -13,7 +13,7 @@ from mechshift.errors import ModelError
 from mechshift.graph import Graph
 from mechshift.models.checkpoints import checkpoint_format
 from mechshift.models.folders import read_config
-from mechshift.models.loading import stock_config
+from mechshift.models.stock_classes import stock_config
 
 
 @dataclass(frozen=True, kw_only=True)

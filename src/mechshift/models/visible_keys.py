@@ -30,7 +30,7 @@ class Positions:
 
 
 VisibleKeys = Callable[[Positions], Bool[Tensor, "row query key"]]
-"""Whether the query sees the key, padding apart: `MaskedDecoder` hides padding from all."""
+"""Mask of the keys that each query sees, padding apart: `MaskedDecoder` hides padding from all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

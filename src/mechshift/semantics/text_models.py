@@ -28,7 +28,7 @@ from mechshift.models.folders import (
     resolve_folder,
     weight_files,
 )
-from mechshift.models.loading import (
+from mechshift.models.stock_classes import (
     check_depth,
     check_num_weights,
     check_sizes,

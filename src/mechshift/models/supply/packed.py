@@ -42,7 +42,7 @@ HEADER = "mechshift"
 SUFFIX = ".safetensors"
 CHECKPOINTS = "step-*"
 COPIED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-"""What a checkpoint's folder holds beside its weights; the same at every step."""
+"""Files of a checkpoint's folder beside its weights; the same at every step."""
 
 Weights = Mapping[str, torch.Tensor]
 
@@ -214,7 +214,7 @@ def _read_packed(path: Path) -> tuple[PackedDifference, str]:
 
 
 _TYPES = {"payload": "U8", "quanta": "F32"}
-"""What safetensors calls the types of the arrays."""
+"""Names in safetensors of the types of the arrays."""
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
