@@ -333,7 +333,7 @@ _STORED_TYPES = (
     *("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"),
     *("F16", "F32", "F64", "C64"),
 )
-"""What safetensors calls the types that NumPy has, too."""
+"""Names in safetensors of the types that NumPy has, too."""
 
 
 def _made_from(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:

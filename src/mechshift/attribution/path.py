@@ -37,7 +37,7 @@ CORRUPTED, CLEAN = ENDS = 0.0, 1.0
 Rule = Literal["left", "midpoint", "right"]
 
 RULE_OFFSETS: dict[str, float] = {"left": 0.0, "midpoint": 0.5, "right": 1.0}
-"""Where in its interval of the path each integration step takes the gradient."""
+"""Place in its interval of the path at which an integration step takes the gradient."""
 
 
 def path_points(rule: str, ig_steps: int) -> tuple[float, ...]:

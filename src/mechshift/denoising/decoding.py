@@ -34,7 +34,7 @@ from mechshift.errors import DenoisingError
 from mechshift.models import LanguageModel
 
 AUTOREGRESSIVE = "autoregressive"
-"""What the trace of an ARM calls its sampler."""
+"""Name of an ARM's sampler in its trace."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -43,7 +43,7 @@ RECIPE_NAME = "recipe.json"
 STEP_FOLDER = re.compile(r"step-(\d+)")
 
 AR_OBJECTIVE = "ar"
-"""What the recipe of a control names; any other objective makes an MDM."""
+"""Objective that the recipe of a control names; any other objective makes an MDM."""
 
 FIRST_MEMBERS: dict[TrainingKind, str] = {"diffusion": ARM_FULL, "control": "arm"}
 """The parent is a member of every run, and has the same names here."""

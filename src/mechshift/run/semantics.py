@@ -34,7 +34,7 @@ from mechshift.semantics import NO_TOKEN, Semantics, SemanticsSettings, analyse_
 from mechshift.tasks import CommonPool
 
 SPACE_PIECE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""How SentencePiece writes a space."""
+"""Character that SentencePiece writes for a space."""
 
 
 def analyse_pair(

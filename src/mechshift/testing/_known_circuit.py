@@ -52,7 +52,7 @@ D_MODEL = 8
 HEAD_DIM = 4
 SCALE = 1000.0
 GATE = 2.0
-"""What an MLP's gate reads from the constant, before its SiLU."""
+"""Input of an MLP's gate from the constant, before its SiLU."""
 
 
 @dataclass(frozen=True, kw_only=True)

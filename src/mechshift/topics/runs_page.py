@@ -28,7 +28,7 @@ from mechshift.topics.run_list import ListedRun, ListedTask, Number, RunList, nu
 TITLE = "Runs beside each other"
 
 GENERATOR = "mechshift index"
-"""What the page names as its maker, by which a later one knows that it may take its place."""
+"""Maker that the page names, by which a later one knows that it may take its place."""
 
 Link = Callable[[ListedRun], str]
 """Address of a run's page, as the page of several runs names it."""
