@@ -53,7 +53,7 @@ _version = cache(version)  # a run asks for it at every folder that it opens
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a folder holds and what it was made from; all of it plain JSON values."""
+    """Contents of a folder, and what it was made from; all of it plain JSON values."""
 
     format_version: int
     stage: str

@@ -74,7 +74,7 @@ def from_flat(record_type: type[Record], flat: FlatRecord) -> Record:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Files:
-    """What is written to one folder, as `write_artifact` takes it."""
+    """Files of one folder, as `write_artifact` takes them."""
 
     arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
     tables: Mapping[str, pl.DataFrame] = dataclasses.field(default_factory=dict)

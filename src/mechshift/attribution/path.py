@@ -57,7 +57,7 @@ def path_points(rule: str, ig_steps: int) -> tuple[float, ...]:
 
 @runtime_checkable
 class GradientSums(Protocol):
-    """What a method keeps of the gradients, summed over the points of a path."""
+    """Sums that a method keeps of the gradients over the points of a path."""
 
     def differentiated(self, record: Recording) -> list[Tensor]:
         """The recorded tensors whose gradients `add` takes, in this order."""

@@ -25,7 +25,7 @@ from mechshift.graph import Graph
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Agreement:
-    """How the two models' circuits agree beyond their edge sets."""
+    """Agreement of the two models' circuits beyond their edge sets."""
 
     sizes: Int[np.ndarray, " size"]
     """Edges in each circuit, ascending; the last is all edges of the graph."""

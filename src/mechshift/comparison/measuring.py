@@ -49,7 +49,7 @@ Rows = Float[np.ndarray, "row edge"] | RankedRows
 
 @runtime_checkable
 class RowMeasure(Protocol):
-    """What is measured of the circuits of one size in the same rows of several sets."""
+    """Measurement of the circuits of one size in the same rows of several sets."""
 
     @property
     def sizes(self) -> tuple[int, ...]:

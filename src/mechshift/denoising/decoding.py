@@ -39,7 +39,7 @@ AUTOREGRESSIVE = "autoregressive"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What a model wrote, and when."""
+    """Text that a model wrote, and the step of each token."""
 
     tokens: list[tuple[int, ...]]
     """For each example as many ids as its target has."""

@@ -45,7 +45,7 @@ ADAPTER_NAMES = ("adapter_config.json", "adapter_model.safetensors")
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """Where the weights and the tokenizer of one model are."""
+    """Places of the weights and the tokenizer of one model."""
 
     path: str
     """A local folder, a name that `mechshift pairs get` knows, or a repository on the Hugging Face
@@ -132,7 +132,7 @@ class _Config(Struct):
 
 
 class _Index(Struct):
-    """What is read of the index of weights in several files."""
+    """Parts that are read of the index of weights in several files."""
 
     weight_map: dict[str, str]
     """Tensor -> file."""

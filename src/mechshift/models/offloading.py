@@ -40,7 +40,7 @@ def _offload_folder() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a model computes, and how much of its weights lies there."""
+    """Place where a model computes, and how much of its weights lies there."""
 
     device: torch.device
     offloads: bool

@@ -18,7 +18,7 @@ from mechshift.models.stock_classes import stock_config
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the layers of a class of decoders hold, apart from their sizes."""
+    """Contents of the layers of a class of decoders, apart from their sizes."""
 
     gated_mlp: bool = True
     """Three matrices (gate, up, down) instead of two."""

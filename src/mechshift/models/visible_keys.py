@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Positions:
-    """What is known of each position of a batch before the decoder reads it."""
+    """Facts on each position of a batch before the decoder reads it."""
 
     present: Bool[Tensor, "row position"]
     """False at padding."""

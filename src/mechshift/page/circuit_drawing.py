@@ -111,7 +111,7 @@ def _destination_positions(graph: Graph) -> Positions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """What a map shows of one model."""
+    """Side of a map: one model."""
 
     graph: Graph
     names: list[str]

@@ -22,7 +22,7 @@ from mechshift.topics.registry import rules
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisPlan:
-    """What a run set out to decide."""
+    """Plan of what a run set out to decide."""
 
     circuit_size: int | None
     """Edges in the circuits of which every verdict speaks; None: `circuit_size_in` of the graph."""

@@ -250,7 +250,7 @@ def _folder(source: ModelSource, option: str) -> Path:
 
 
 class TrainingPlan(Struct):
-    """What is read of a recipe's settings, which another trainer may have written."""
+    """Parts that are read of a recipe's settings, which another trainer may have written."""
 
     num_steps: int
     objective: str

@@ -90,7 +90,7 @@ def export_circuits(
 
 @dataclass(frozen=True, kw_only=True)
 class _Writer:
-    """How one format is written."""
+    """Writer of one format."""
 
     suffix: str
     write_scores: Callable[[Path, ScoredGraph], None]

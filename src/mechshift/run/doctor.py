@@ -39,7 +39,7 @@ CANNOT_TELL = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check found."""
+    """Result of one check."""
 
     about: str
     text: str

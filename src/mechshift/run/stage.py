@@ -52,7 +52,7 @@ so that it has to be asked for with its own command."""
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Given:
-    """What the stages of one run work on."""
+    """Material that the stages of one run work on."""
 
     run: Path
     """The run folder."""
@@ -65,7 +65,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """What it takes to make one piece."""
+    """Work of making one piece."""
 
     title: str
     """What is being done, for the progress bar."""
@@ -78,7 +78,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChunkedWork:
-    """What it takes to make a piece of so many examples that it is saved on the way."""
+    """Work of making a piece of so many examples that it is saved on the way."""
 
     title: str
     canvases: Sequence[Canvas]

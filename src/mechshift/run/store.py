@@ -164,7 +164,7 @@ def stored_ablation(run: Path, task: str) -> AblationName:
 
 
 class _Alternatives(Struct, forbid_unknown_fields=True):
-    """What a manifest says of how other circuits were looked for."""
+    """Part of a manifest on how other circuits were looked for."""
 
     factors: tuple[float, ...]
     shares: tuple[float, ...]

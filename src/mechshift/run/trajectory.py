@@ -262,7 +262,7 @@ def _in_order(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Measuring:
-    """What stays the same from checkpoint to checkpoint."""
+    """Parts of a trajectory that stay the same from checkpoint to checkpoint."""
 
     run: Path
     settings: TrajectorySettings

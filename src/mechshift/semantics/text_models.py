@@ -237,6 +237,6 @@ class _Choice(Struct):
 
 
 class _Reply(Struct):
-    """What is read of a chat completion."""
+    """Parts of a chat completion that are read."""
 
     choices: list[_Choice]

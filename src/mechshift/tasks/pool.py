@@ -190,7 +190,7 @@ def encode_pool(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Attempts:
-    """What both models made of some candidates."""
+    """Answers of both models on some candidates."""
 
     examples: tuple[Example, ...]
     arm_completions: tuple[str, ...]

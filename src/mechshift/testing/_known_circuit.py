@@ -66,7 +66,7 @@ class PathStrengths:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where in the model the circuit lies; the names above are those of the default."""
+    """Place of the circuit in the model; the names above are those of the default."""
 
     num_layers: int = 2
     first_layer: int = 0

@@ -69,7 +69,7 @@ WRITES_INSTEAD = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OwnAnswers:
-    """How often the answers that one model writes itself are right under ablations."""
+    """Share of right answers among those that one model writes itself under ablations."""
 
     plans: tuple[str, ...]
     """Structures and pooled controls."""
@@ -80,7 +80,7 @@ class OwnAnswers:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Ablations:
-    """What both models lose without some structures."""
+    """Losses of both models without some structures."""
 
     structures: AblationComparison
     arm_answers: OwnAnswers | None

@@ -69,7 +69,7 @@ ACCURACY = "accuracy"
 
 @runtime_checkable
 class Panel(Protocol):
-    """What a panel shows of a quantity: `Quantity`, or alike."""
+    """Quantity as a panel shows it: `Quantity`, or alike."""
 
     @property
     def name(self) -> str:

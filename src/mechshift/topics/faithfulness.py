@@ -79,7 +79,7 @@ ABLATED_EDGES: dict[AblationName, str] = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelFaithfulness:
-    """What one model keeps of its behaviour on circuits; differences at the circuit size."""
+    """Faithfulness of one model on circuits; differences at the circuit size."""
 
     series: tuple[FaithfulnessSeries, ...]
     """On the ARM's, the MDM's, random and by-activation circuits, as far as they were run."""
@@ -99,7 +99,7 @@ class ModelFaithfulness:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Faithfulness:
-    """What both models keep of their behaviour on circuits."""
+    """Faithfulness of both models on circuits."""
 
     ablation: AblationName
     """What edges outside a circuit carry."""

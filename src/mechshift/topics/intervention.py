@@ -29,7 +29,7 @@ CONTROLS = {"same number": "as many", "same norm": "of the same norm"}
 
 @dataclass(frozen=True, kw_only=True)
 class Intervention:
-    """What one plan costs both models."""
+    """Costs of one plan to both models."""
 
     replacement: str
     drop: Drop

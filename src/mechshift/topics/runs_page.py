@@ -59,7 +59,7 @@ class FamilyView:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictCell:
-    """What a run says of a task on an axis, and where its evidence is."""
+    """Verdict of a run on a task and an axis, and where its evidence is."""
 
     task: str
     cell: Cell

@@ -49,7 +49,7 @@ Weights = Mapping[str, torch.Tensor]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedDifference:
-    """What was added to a parent's weights, rounded."""
+    """Difference from a parent's weights, rounded."""
 
     payload: bytes
     """Deflated int8, all tensors in the order of their names."""
@@ -186,7 +186,7 @@ def unpack_checkpoint(path: Path, parent: Path, like: Path, out: Path) -> None:
 
 
 class _Stated(Struct):
-    """What the header of a packed file says."""
+    """Header of a packed file."""
 
     unpacked: str
     parent: str
