@@ -52,9 +52,9 @@ from mechshift.models import LanguageModel
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.pair_options import PairOptions
 from mechshift.run.pools import pool_canvases
 from mechshift.run.reporting import report_page
-from mechshift.run.settings import PairOptions
 from mechshift.run.stage import Given
 from mechshift.run.stages import STAGES
 from mechshift.run.store import read_pool, read_scores

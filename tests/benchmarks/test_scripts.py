@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from mechshift.attribution import eap_ig
-from mechshift.run.settings import PairOptions
+from mechshift.run.pair_options import PairOptions
 from mechshift.tasks import PoolConfig, build_pool, load_task_file
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

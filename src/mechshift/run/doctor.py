@@ -24,7 +24,7 @@ from torch import Tensor
 from mechshift.denoising import EncodedExample, masked_target, pad_left
 from mechshift.errors import MechshiftError, TaskError
 from mechshift.models import LanguageModel, ModelPair, PairEntry
-from mechshift.run.settings import PairOptions
+from mechshift.run.pair_options import PairOptions
 from mechshift.tasks import Example, PoolConfig, Task, answer, encode_example, load_tasks
 
 PROBE = "The war lasted from the year 1732 to the year 17"

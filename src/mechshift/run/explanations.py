@@ -21,7 +21,8 @@ from mechshift.run.folders import (
     member_title,
     semantics_folder,
 )
-from mechshift.run.settings import ExplanationSettings, find_device
+from mechshift.run.pair_options import find_device
+from mechshift.run.settings import ExplanationSettings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import pool_manifests
 from mechshift.run.stored import RunTask
