@@ -70,11 +70,11 @@ from mechshift.run import (
 )
 from mechshift.run.analysis import AnalysisPlan
 from mechshift.run.checkpoints import find_checkpoints
+from mechshift.run.folders import SCORES
 from mechshift.run.planning import MachineOptions
 from mechshift.run.records import CircuitRuns, ComponentReadings, Solved, TaskPools
 from mechshift.run.store import (
     pool_manifests,
-    read_scores,
     scored_graph,
     scored_members,
     scored_metric,
@@ -216,7 +216,9 @@ def artifacts(folder: Path) -> Iterator[Outside]:
     write_artifact(
         scores, stage="scores", config={}, inputs={}, **vars(record) | {"tables": {"t": table}}
     )
-    yield from _files_of(scores, lambda: read_scores(scores), "stored scores", share=2)
+    yield from _files_of(
+        scores, lambda: read_record(EdgeScores, scores, stage=SCORES), "stored scores", share=2
+    )
     held = folder / "held"
     held.mkdir()
     said = {"host": "here", "process": 1, "since": "2026-01-01 00:00:00+00:00"}

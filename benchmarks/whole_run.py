@@ -51,13 +51,13 @@ from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.models import LanguageModel
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.pair_options import PairOptions
 from mechshift.run.pools import pool_canvases
 from mechshift.run.reporting import report_page
 from mechshift.run.stage import Given
 from mechshift.run.stages import STAGES
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig, Split, load_tasks
 
@@ -189,7 +189,7 @@ def least_of_stages(given: Given) -> dict[str, float]:
             2 * discovery.forward + (2 + runs) * held_out.forward + fed * product
         )
         seconds["ablation"] += whole_passes(graph, settings.ablation) * held_out.forward
-    scores = [read_scores(scores_folder(run, task.name, kind)) for kind in KINDS]
+    scores = [RunTask(run=run, task=task.name).scores(kind) for kind in KINDS]
     seconds["comparison"] = least_of(Pair.of(scores), settings.comparison, whole=True).seconds
     return seconds
 
@@ -237,7 +237,7 @@ def circuits_run(given: Given, model: LanguageModel) -> tuple[int, int]:
     live = np.concatenate([metrics.live_sizes for metrics in small])
     runs, elements = len(live), int(live.sum())
     for owner, metrics in RunTask(run=run, task=task).circuit_metrics(model.kind).items():
-        scores = read_scores(scores_folder(run, task, owner))
+        scores = RunTask(run=run, task=task).scores(owner)
         mean = scores.mean()
         for size in metrics.sizes.tolist():
             plan = plan_circuit(model, select_top_edges(scores.graph, mean, size))

@@ -16,7 +16,7 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -92,17 +92,13 @@ def record_files(record: Any) -> Files:
     )
 
 
-def read_record(
-    record_type: type[Record], folder: Path, *, stage: str, in_file: Sequence[str] = ()
-) -> Record:
+def read_record(record_type: type[Record], folder: Path, *, stage: str) -> Record:
     """A record that was stored as `record_files` says.
 
     Args:
         record_type: what was stored.
         folder: where.
         stage: under which name it was written.
-        in_file: arrays that may exceed memory: they stay in their file and are paged in as they
-            are read. What is written to them does not reach the file.
 
     Raises:
         ArtifactError: missing, damaged, or written by another version.
@@ -113,8 +109,9 @@ def read_record(
             f"{folder} holds no {RECORD_VALUES}, so another version of mechshift wrote it; delete"
             " it and run its stage again."
         )
+    fields = dataclasses.fields(record_type)  # type: ignore[arg-type]
+    in_file = {one.name for one in fields if _IN_FILE in one.metadata} & {*artifact.arrays}
     arrays = artifact.arrays.read(name for name in artifact.arrays if name not in in_file)
-    in_file = [name for name in in_file if name in artifact.arrays]
     if in_file:
         # Of safetensors' readers only torch's maps a file instead of copying it.
         with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
@@ -218,7 +215,11 @@ def added_later() -> Any:
     return dataclasses.field(default=None, metadata={_ADDED_LATER: True})
 
 
-_ADDED_LATER = "added later"
+_ADDED_LATER, _IN_FILE = "added later", "in file"
+
+KEPT_IN_FILE: Mapping[str, bool] = {_IN_FILE: True}
+"""Metadata of a record's array that may exceed memory: when it is read it stays in its file, and is
+paged in as it is looked at. Changes to it do not reach the file."""
 
 
 def _is_stored(name: str, flat: FlatRecord) -> bool:

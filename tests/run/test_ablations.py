@@ -15,10 +15,10 @@ from mechshift.circuits import select_top_edges
 from mechshift.errors import AblationError, ArtifactError
 from mechshift.flat_records import record_files, to_flat
 from mechshift.run import RunSettings, ablate_pair, compare_pair, load_stored_pair, run_experiment
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 from mechshift.topics.ablation import ABLATION
@@ -39,7 +39,7 @@ def scored(small_run, tmp_path):
 
 
 def test_what_is_read_back_is_the_models_own_circuit_on_held_out_examples(small_run, small, pair):
-    scores = read_scores(scores_folder(small_run, "infilling", "mdm"))
+    scores = RunTask(run=small_run, task="infilling").scores("mdm")
     expected = run_ablations(
         pair.mdm,
         pool_canvases(read_pool(small_run, "infilling", "held-out"), pair.mdm),
@@ -106,7 +106,7 @@ def test_a_model_that_answers_by_itself_is_right_on_its_pool_until_it_is_ablated
 def test_agreement_is_between_held_out_drops_and_the_edges_out_of_each_component(small_run):
     reported = SINGLE_ABLATIONS.conclude(RunTask(run=small_run, task="ioi"))
     assert reported is not None
-    scores = read_scores(scores_folder(small_run, "ioi", "mdm"))
+    scores = RunTask(run=small_run, task="ioi").scores("mdm")
     graph, mean = scores.graph, scores.values.sum(axis=1).mean(axis=0)
     outgoing = [mean[graph.edge_source == node].sum() for node in range(1, graph.num_sources)]
     drops = RunTask(run=small_run, task="ioi").ablations("mdm").single.drop.mean(axis=0)

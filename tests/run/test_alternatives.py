@@ -18,8 +18,7 @@ from mechshift.run import (
     load_stored_pair,
     run_experiment,
 )
-from mechshift.run.folders import KINDS, alternatives_folder, scores_folder
-from mechshift.run.store import read_scores
+from mechshift.run.folders import KINDS, alternatives_folder
 from mechshift.run.stored import RunTask
 from mechshift.testing import files_of
 from mechshift.topics.alternatives import concluded_alternatives
@@ -63,7 +62,7 @@ def test_the_first_circuit_scores_what_it_scores_where_the_runs_circuits_are_run
             np.testing.assert_allclose(runs.held_out.full, own.full, atol=1e-5)
             np.testing.assert_allclose(runs.held_out.empty, own.empty, atol=1e-5)
             np.testing.assert_array_equal(runs.held_out.clusters, own.clusters)
-            scores = read_scores(scores_folder(searched, task, kind))
+            scores = RunTask(run=searched, task=task).scores(kind)
             first = select_top_edges(scores.graph, scores.mean(), size)
             assert sorted(first.edges.tolist()) == runs.edges[0].tolist()
             # The discovery examples are those on which the edges were scored.

@@ -5,15 +5,17 @@ import json
 import numpy as np
 import pytest
 
+from mechshift.attribution import PositionFlow
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import read_record
 from mechshift.models import PAIRS, load_controls, load_pair
 from mechshift.models.tokenizers import naming_mask
 from mechshift.run import PairOptions, make_pools
 from mechshift.run.answers import CHECKPOINT_ANSWERS, checkpoint_answers
-from mechshift.run.folders import scores_folder
+from mechshift.run.folders import FLOW
 from mechshift.run.stage import write_pieces
-from mechshift.run.store import read_flow, read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunCheckpoint, RunMember, RunTask
 from mechshift.tasks import PoolConfig, answer, continuation_ids, load_task
 
@@ -79,14 +81,14 @@ def test_the_arm_that_was_trained_on_still_solves_its_tasks(small_run):
 
 def test_weights_read_causally_carry_nothing_from_right_to_left(small_run):
     for control, zero in (("mdm-causal", True), ("arm-continued", True), ("arm-full", False)):
-        flow = read_flow(small_run / "flow" / "infilling" / control)
+        flow = read_record(PositionFlow, small_run / "flow" / "infilling" / control, stage=FLOW)
         right_to_left = flow.by_direction[..., 0]
         assert (right_to_left == 0.0).all() == zero
 
 
 def test_a_control_is_compared_with_the_arm_at_the_compared_size(small_run):
     shift = RunMember(of=RunTask(run=small_run, task="ioi"), name="arm-full").shift()
-    arm = read_scores(scores_folder(small_run, "ioi", "arm"))
+    arm = RunTask(run=small_run, task="ioi").scores("arm")
     assert shift.overlap.sizes.tolist() == [shift.circuit_size]
     assert shift.graph == arm.graph
 

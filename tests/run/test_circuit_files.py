@@ -15,8 +15,7 @@ from mechshift.cli.main import main
 from mechshift.errors import ArtifactError, CircuitError
 from mechshift.graph import Graph
 from mechshift.run import evaluate_files, export_circuits, load_stored_pair
-from mechshift.run.folders import KINDS, scores_folder
-from mechshift.run.store import read_scores
+from mechshift.run.folders import KINDS
 from mechshift.run.stored import RunTask
 
 READ_SCORES = {
@@ -33,7 +32,7 @@ def test_every_format_holds_the_mean_scores_and_the_top_edges_of_the_run(name, s
     expected = [f"ioi-{m}-{part}{suffix}" for m in KINDS for part in ("scores", "circuit")]
     assert [path.name for path in written] == expected
     for kind in KINDS:
-        scores = read_scores(scores_folder(small_run, "ioi", kind))
+        scores = RunTask(run=small_run, task="ioi").scores(kind)
         np.testing.assert_array_equal(
             read(tmp_path / f"ioi-{kind}-scores{suffix}").scores, scores.mean()
         )

@@ -27,11 +27,11 @@ from mechshift.run import (
     write_report,
 )
 from mechshift.run.analysis import store_analysis_plan
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.planning.stages import circuit_sizes_run
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.testing import files_of
 
@@ -98,7 +98,7 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
 
 def test_both_models_are_scored_on_the_same_examples_and_steps(small_run):
     for task, num_steps in (("ioi", 1), ("infilling", 2)):
-        arm, mdm = (read_scores(scores_folder(small_run, task, kind)) for kind in KINDS)
+        arm, mdm = (RunTask(run=small_run, task=task).scores(kind) for kind in KINDS)
         assert arm.values.shape == mdm.values.shape == (12, 1, arm.graph.num_edges)
         assert arm.clean_metric.shape == mdm.clean_metric.shape == (12, num_steps)
         assert np.array_equal(arm.num_steps, mdm.num_steps)
@@ -194,7 +194,7 @@ def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
 def test_as_many_circuits_are_run_as_are_planned(small_run, small):
     for task in ("ioi", "infilling"):
         size = RunTask(run=small_run, task=task).comparison().circuit_size
-        num_edges = read_scores(scores_folder(small_run, task, "arm")).graph.num_edges
+        num_edges = RunTask(run=small_run, task=task).scores("arm").graph.num_edges
         sizes = small.evaluation.sizes(num_edges, size)
         for model in KINDS:
             baselines = RunTask(run=small_run, task=task).baselines(model)
@@ -213,7 +213,7 @@ def test_as_many_circuits_are_run_as_are_planned(small_run, small):
 def test_circuits_found_anew_score_what_they_score_when_chosen_by_hand(small_run, small):
     """The MDM on the ARM's circuit without the third fold, and on its own of the second half."""
     pair = load_stored_pair(small_run, "cpu")
-    arm, mdm = (read_scores(scores_folder(small_run, "ioi", kind)) for kind in KINDS)
+    arm, mdm = (RunTask(run=small_run, task="ioi").scores(kind) for kind in KINDS)
     folds = discovery_folds(row_clusters(arm), small.evaluation.seed)
     assert folds is not None
     size = RunTask(run=small_run, task="ioi").comparison().circuit_size
@@ -293,7 +293,7 @@ def test_every_examples_metric_lies_beside_the_report(small_run):
 def test_the_metric_of_the_full_model_is_the_one_that_attribution_saw(small_run):
     # The pools differ (discovery and held-out), the task does not: both are clearly solved.
     for kind in KINDS:
-        scores = read_scores(scores_folder(small_run, "ioi", kind))
+        scores = RunTask(run=small_run, task="ioi").scores(kind)
         metrics = RunTask(run=small_run, task="ioi").circuit_metrics(kind)["arm"]
         assert scores.clean_metric.mean() > 0 > scores.corrupted_metric.mean()
         assert metrics.full.mean() > 0 > metrics.empty.mean()

@@ -16,10 +16,10 @@ from mechshift.attribution import (
     source_scores,
 )
 from mechshift.run import load_stored_pair
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.pools import pool_canvases
 from mechshift.run.semantics import token_texts
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.semantics import NO_TOKEN, attention_roles, semantics_shift
 
@@ -54,7 +54,7 @@ def test_the_edges_out_of_a_node_sum_to_its_own_attribution(
 
 def test_what_is_read_back_was_made_from_the_runs_own_scores(small_run, small, pair, canvases):
     semantics = RunTask(run=small_run, task="ioi").semantics("mdm")
-    scores = read_scores(scores_folder(small_run, "ioi", "mdm"))
+    scores = RunTask(run=small_run, task="ioi").scores("mdm")
     np.testing.assert_array_equal(semantics.node_scores, source_scores(scores))
     assert (semantics.settings, semantics.kind) == (small.semantics, "mdm")
     roles = attention_roles(pair.mdm, canvases, small.semantics)

@@ -14,11 +14,11 @@ import pytest
 import torch
 
 from mechshift.artifacts import read_manifest, write_artifact
-from mechshift.attribution import METHODS
+from mechshift.attribution import METHODS, EdgeScores
 from mechshift.cli.main import main
 from mechshift.denoising import Schedule, build_canvases, left_to_right
 from mechshift.errors import ArtifactError
-from mechshift.flat_records import record_files
+from mechshift.flat_records import read_record, record_files
 from mechshift.run import (
     SweepSettings,
     left_out,
@@ -27,10 +27,10 @@ from mechshift.run import (
     score_edges,
     sweep_num_steps,
 )
-from mechshift.run.folders import scores_folder, sweep_folder
+from mechshift.run.folders import SCORES, sweep_folder
 from mechshift.run.records import TaskPools
 from mechshift.run.step_sweep import chosen_num_steps, sweep_point
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.testing import files_of, random_examples, random_language_model
 from mechshift.topics.num_steps import concluded_sweep
@@ -134,12 +134,12 @@ def test_the_scores_are_those_of_a_run_whose_pool_has_that_schedule(swept, small
         ),
     )
     score_edges(tmp_path, replace(pair, controls={}), small.attribution, quiet=True)
-    found = read_scores(sweep_folder(swept, "infilling", 1) / "mdm")
-    expected = read_scores(scores_folder(tmp_path, "infilling", "mdm"))
+    found = read_record(EdgeScores, sweep_folder(swept, "infilling", 1) / "mdm", stage=SCORES)
+    expected = RunTask(run=tmp_path, task="infilling").scores("mdm")
     for name, values in vars(expected).items():
         np.testing.assert_array_equal(getattr(found, name), values)
     # A pool of one step has the run's own scores of the ARM, but for where they are booked.
-    arm = [read_scores(scores_folder(run, "infilling", "arm")) for run in (swept, tmp_path)]
+    arm = [RunTask(run=run, task="infilling").scores("arm") for run in (swept, tmp_path)]
     sums = [scores.values.sum(axis=1) for scores in arm]
     np.testing.assert_allclose(*sums, rtol=0, atol=1e-5 * np.abs(sums[0]).max())
     point = sweep_point("infilling", arm[1], expected, small.comparison)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mechshift.artifacts import write_artifact
+from mechshift.attribution import EdgeScores
 from mechshift.cli.main import main
 from mechshift.errors import ArtifactError, ModelError
 from mechshift.flat_records import read_record, record_files
@@ -19,7 +20,6 @@ from mechshift.run.records import TaskPools
 from mechshift.run.store import (
     pool_manifests,
     read_pool,
-    read_scores,
     scored_graph,
     scored_metric,
     stage_settings,
@@ -82,7 +82,7 @@ def test_all_circuits_of_one_model_share_its_full_and_its_empty_run(small_run):
 
 
 def test_scores_in_shards_keep_what_each_node_was_attributed(small_run, tmp_path):
-    scores = read_scores(scores_folder(small_run, "ioi", "arm"))
+    scores = RunTask(run=small_run, task="ioi").scores("arm")
     by_source = np.ones((12, scores.graph.num_sources), dtype=np.float32)
     sharded = replace(
         scores, values=scores.values[::4].copy(), examples_per_shard=4, by_source=by_source
@@ -90,7 +90,7 @@ def test_scores_in_shards_keep_what_each_node_was_attributed(small_run, tmp_path
     write_artifact(
         tmp_path / "arm", stage="scores", config={}, inputs={}, **vars(record_files(sharded))
     )
-    again = read_scores(tmp_path / "arm")
+    again = read_record(EdgeScores, tmp_path / "arm", stage=SCORES)
     assert (again.examples_per_shard, again.graph) == (4, scores.graph)
     np.testing.assert_array_equal(again.by_source, by_source)
     np.testing.assert_array_equal(again.values, scores.values[::4])

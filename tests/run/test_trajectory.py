@@ -8,10 +8,8 @@ import pytest
 from mechshift.cli.main import main
 from mechshift.errors import ConfigError
 from mechshift.page.browser import find_browser
-from mechshift.run.folders import scores_folder
 from mechshift.run.store import (
     read_pool,
-    read_scores,
     scored_members,
 )
 from mechshift.run.stored import RunTask
@@ -156,7 +154,7 @@ def test_the_explorer_of_a_report_reads_the_checkpoints_of_the_run(run):
     order = [(training_place(one.training), one.step) for one in found]
     assert order == sorted(order)
     (half_way,) = (one for one in found if (one.training, one.step) == ("diffusion", 100))
-    scores = read_scores(scores_folder(run, TASK, "mdm-step-000100")).mean()
+    scores = RunTask(run=run, task=TASK).scores("mdm-step-000100").mean()
     np.testing.assert_array_equal(half_way.scores, scores)
 
 

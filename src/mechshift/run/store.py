@@ -19,7 +19,6 @@ from mechshift.artifacts import (
     setting_in,
     stored_setting,
 )
-from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ArtifactError
 from mechshift.evaluation import (
@@ -252,26 +251,6 @@ def read_pool(run: Path, task: str, split: Split) -> CommonPool:
         ArtifactError: missing or damaged.
     """
     return read_record(TaskPools, pool_folder(run, task), stage=POOL).of(split)
-
-
-def read_scores(folder: Path) -> EdgeScores:
-    """The edge scores of one model on one task, or of a chunk of its examples.
-
-    The scores stay in their file: those of a 7B model can exceed memory.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(EdgeScores, folder, stage=SCORES, in_file=("values", "step_sums"))
-
-
-def read_flow(folder: Path) -> PositionFlow:
-    """The flow of one model on one task, or on a chunk of its examples.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(PositionFlow, folder, stage=FLOW)
 
 
 def read_point(run: Path, task: str, member: str) -> TrajectoryPoint:

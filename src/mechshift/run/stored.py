@@ -29,9 +29,11 @@ from mechshift.run.folders import (
     CROSSED,
     EXPLANATIONS,
     FAITHFULNESS,
+    FLOW,
     KINDS,
     POINTS,
     QUANTITIES,
+    SCORES,
     SEMANTICS,
     SWEEP,
     ablation_folder,
@@ -54,10 +56,8 @@ from mechshift.run.folders import (
 from mechshift.run.pools import pooled_task
 from mechshift.run.records import CircuitRuns, ComponentReadings, Solved
 from mechshift.run.store import (
-    read_flow,
     read_point,
     read_pool,
-    read_scores,
     scored_members,
     scored_metric,
     stage_settings,
@@ -98,14 +98,20 @@ class RunTask:
     def scores(self, member: str) -> EdgeScores:
         if member not in self._read_scores:
             folder = scores_folder(self.run, self.task, member)
-            self._read_scores[member] = read_scores(folder)
+            self._read_scores[member] = read_record(EdgeScores, folder, stage=SCORES)
         return self._read_scores[member]
 
     def others(self) -> Mapping[str, EdgeScores]:
-        return {name: read_scores(folder) for name, folder in self._written(others_folder)}
+        return {
+            name: read_record(EdgeScores, folder, stage=SCORES)
+            for name, folder in self._written(others_folder)
+        }
 
     def other_flows(self) -> Mapping[str, PositionFlow]:
-        return {name: read_flow(folder) for name, folder in self._written(others_flow_folder)}
+        return {
+            name: read_record(PositionFlow, folder, stage=FLOW)
+            for name, folder in self._written(others_flow_folder)
+        }
 
     def _written(self, folder_of: Callable[[Path, str, str], Path]) -> Iterator[tuple[str, Path]]:
         """Each member that was scored and has such a folder."""
@@ -116,7 +122,7 @@ class RunTask:
 
     def flow(self, member: str) -> PositionFlow | None:
         folder = flow_folder(self.run, self.task, member)
-        return read_flow(folder) if is_written(folder) else None
+        return read_record(PositionFlow, folder, stage=FLOW) if is_written(folder) else None
 
     def semantics(self, kind: Kind) -> Semantics | None:
         if not is_written(semantics_folder(self.run, self.task, kind)):

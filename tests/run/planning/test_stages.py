@@ -9,13 +9,12 @@ from mechshift.ablation import AblationSettings, max_num_plans
 from mechshift.comparison import ComparisonSettings
 from mechshift.models import PAIRS, local_tokenizer, pair_shape
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
-from mechshift.run.folders import scores_folder
 from mechshift.run.planning.stages import PLANNED, score_bytes, wanted_stages
 from mechshift.run.planning.workload import models_on_tasks, sampled_examples
 from mechshift.run.settings import AlternativesSettings, SweepSettings
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, load_tasks
@@ -135,7 +134,7 @@ def test_the_files_of_a_stage_are_as_large_as_planned(models, counted, stage):
 def test_the_scores_of_a_run_are_as_large_as_planned(models, counted):
     _, run = counted
     for name in ("arm", "mdm", CONTROL):
-        scores = read_scores(scores_folder(run, TASK, name))
+        scores = RunTask(run=run, task=TASK).scores(name)
         of_steps = 0 if scores.step_sums is None else scores.step_sums.nbytes
         by_step = models[name].is_read_by_step
         assert by_step == (scores.step_sums is not None) == (name != CONTROL)
