@@ -170,7 +170,7 @@ WAYS = (
             Step("metrics: read", READ, MODEL, OTHER),
             Step("metrics: put together", PUT_TOGETHER, MODEL, OTHER),
             Step("curve", "evaluation/*:CircuitMetrics.curve", MODEL, OTHER),
-            Step("faithfulness", "evaluation/*:FaithfulnessCurve.faithfulness", RESAMPLED),
+            Step("faithfulness", "evaluation/*:FaithfulnessCurve.faithfulness", RESAMPLED, OTHER),
             Step("resamples", "statistics/*:bootstrap_weights", RESAMPLED, OTHER),
             Step("interval", "statistics/*:percentile_estimates", MODEL, OTHER),
             *_stored("conclusion", "Faithfulness", "*/conclusions/*/faithfulness"),
