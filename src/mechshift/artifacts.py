@@ -441,7 +441,7 @@ def _refuse_changed(folder: Path, name: str, unchanged: bool) -> None:
 
 
 def _file_state(path: Path) -> tuple[int, int, int]:
-    """What no write leaves as it was: the file's number, length and time of the last write."""
+    """Number, length and time of the last write of a file: no write leaves all as they were."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 
