@@ -26,6 +26,7 @@ from rich.table import Table
 from scipy.special import ndtri
 from scipy.stats import binom
 
+from mechshift.attribution import EdgeScores
 from mechshift.comparison import (
     ComparisonSettings,
     depth_profile,
@@ -34,10 +35,11 @@ from mechshift.comparison import (
     weight_likeness,
 )
 from mechshift.comparison.scores import Scores, row_clusters, summed_over_steps
+from mechshift.flat_records import read_record
 from mechshift.graph import Graph, third_of_layers
 from mechshift.models import Kind
-from mechshift.run.folders import member_title, scores_folder
-from mechshift.run.store import pool_manifests, read_scores, scored_members
+from mechshift.run.folders import SCORES, member_title, scores_folder
+from mechshift.run.store import pool_manifests, scored_members
 from mechshift.semantics import (
     SemanticsSettings,
     concentration_shift,
@@ -410,7 +412,7 @@ def tables_of(run: Path | None) -> Mapping[str, Path]:
 
 @cache
 def stored_scores(folder: Path) -> Scores:
-    return read_scores(folder)
+    return read_record(EdgeScores, folder, stage=SCORES)
 
 
 def split_pool(scores: Scores, options: Options, seed: int) -> Pool:

@@ -28,9 +28,9 @@ from mechshift.ablation import AblationSettings, max_num_plans, whole_passes
 from mechshift.graph import Graph
 from mechshift.run import RunSettings
 from mechshift.run.folders import ABLATION
+from mechshift.run.pair_options import PairOptions
 from mechshift.run.planning import MachineOptions, RunPlan, plan_run
 from mechshift.run.planning.machine import SHARE_OF_PEAK
-from mechshift.run.settings import PairOptions
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -52,8 +52,8 @@ from mechshift.models.tokenizers import read_tokenizer
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import ABLATION, COMPARISON, FAITHFULNESS, FLOW, POOL, SCORES
+from mechshift.run.pair_options import PairOptions
 from mechshift.run.planning import MachineOptions, plan_run
-from mechshift.run.settings import PairOptions
 from mechshift.run.stage import Given
 from mechshift.run.stages import STAGES
 from mechshift.tasks import PoolConfig, load_tasks

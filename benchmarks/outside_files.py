@@ -39,6 +39,7 @@ from mechshift.cli.words import check_words
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
 from mechshift.errors import ConfigError
 from mechshift.evaluation import AlternativeRuns
+from mechshift.flat_records import read_record, record_files
 from mechshift.graph import Graph
 from mechshift.input_files import read_json
 from mechshift.locks import HOLDER_NAME, LOCK_NAME, hold_folder
@@ -70,13 +71,11 @@ from mechshift.run import (
 )
 from mechshift.run.analysis import AnalysisPlan
 from mechshift.run.checkpoints import find_checkpoints
+from mechshift.run.folders import SCORES
 from mechshift.run.planning import MachineOptions
 from mechshift.run.records import CircuitRuns, ComponentReadings, Solved, TaskPools
 from mechshift.run.store import (
     pool_manifests,
-    read_record,
-    read_scores,
-    record_files,
     scored_graph,
     scored_members,
     scored_metric,
@@ -218,7 +217,9 @@ def artifacts(folder: Path) -> Iterator[Outside]:
     write_artifact(
         scores, stage="scores", config={}, inputs={}, **vars(record) | {"tables": {"t": table}}
     )
-    yield from _files_of(scores, lambda: read_scores(scores), "stored scores", share=2)
+    yield from _files_of(
+        scores, lambda: read_record(EdgeScores, scores, stage=SCORES), "stored scores", share=2
+    )
     held = folder / "held"
     held.mkdir()
     said = {"host": "here", "process": 1, "since": "2026-01-01 00:00:00+00:00"}

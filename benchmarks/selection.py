@@ -20,10 +20,9 @@ from rich.table import Table
 from mechshift.comparison import BRIEF, VALUE, ComparisonSettings
 from mechshift.statistics import Estimate
 from mechshift.testing import SelectedPair, SolvedByScore, selected_pair
+from mechshift.topics.blocked_scores import BlockedPair, block_sums
 from mechshift.topics.by_template import MemberOnExamples
 from mechshift.topics.on_candidates import (
-    BlockedPair,
-    block_sums,
     on_all_of,
     quantities_on_candidates,
 )

@@ -51,19 +51,14 @@ from mechshift.evaluation.circuit_plan import plan_circuit
 from mechshift.models import LanguageModel
 from mechshift.run import RunSettings
 from mechshift.run.analysis import store_analysis_plan
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
+from mechshift.run.pair_options import PairOptions
 from mechshift.run.pools import pool_canvases
 from mechshift.run.reporting import report_page
-from mechshift.run.settings import PairOptions
 from mechshift.run.stage import Given
 from mechshift.run.stages import STAGES
-from mechshift.run.store import (
-    read_baselines,
-    read_circuit_metrics,
-    read_pool,
-    read_rediscovery,
-    read_scores,
-)
+from mechshift.run.store import read_pool
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig, Split, load_tasks
 
 
@@ -194,7 +189,7 @@ def least_of_stages(given: Given) -> dict[str, float]:
             2 * discovery.forward + (2 + runs) * held_out.forward + fed * product
         )
         seconds["ablation"] += whole_passes(graph, settings.ablation) * held_out.forward
-    scores = [read_scores(scores_folder(run, task.name, kind)) for kind in KINDS]
+    scores = [RunTask(run=run, task=task.name).scores(kind) for kind in KINDS]
     seconds["comparison"] = least_of(Pair.of(scores), settings.comparison, whole=True).seconds
     return seconds
 
@@ -234,15 +229,15 @@ def circuits_run(given: Given, model: LanguageModel) -> tuple[int, int]:
     Of the circuits that are small alike, baselines and those found anew, live edges are counted.
     """
     run, task = given.run, given.tasks[0].name
-    baselines = read_baselines(run, task, model.kind)
-    rediscovery = read_rediscovery(run, task, model.kind)
+    baselines = RunTask(run=run, task=task).baselines(model.kind)
+    rediscovery = RunTask(run=run, task=task).rediscovery(model.kind)
     small = [baselines.random, baselines.activation]
     if rediscovery is not None:
         small += [*rediscovery.without_fold.values(), rediscovery.halves]
     live = np.concatenate([metrics.live_sizes for metrics in small])
     runs, elements = len(live), int(live.sum())
-    for owner, metrics in read_circuit_metrics(run, task, model.kind).items():
-        scores = read_scores(scores_folder(run, task, owner))
+    for owner, metrics in RunTask(run=run, task=task).circuit_metrics(model.kind).items():
+        scores = RunTask(run=run, task=task).scores(owner)
         mean = scores.mean()
         for size in metrics.sizes.tolist():
             plan = plan_circuit(model, select_top_edges(scores.graph, mean, size))

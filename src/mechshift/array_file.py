@@ -25,7 +25,7 @@ DTYPES = {"int64": "I64", "float64": "F64", "float32": "F32"}
 
 
 class ArrayShape(NamedTuple):
-    """What is known of an array before it is filled."""
+    """Shape and type of an array that is still to be filled."""
 
     dtype: str
     """NumPy's name of it, a key of `DTYPES`."""

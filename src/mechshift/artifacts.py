@@ -53,7 +53,7 @@ _version = cache(version)  # a run asks for it at every folder that it opens
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What a folder holds and what it was made from; all of it plain JSON values."""
+    """Contents of a folder, and what it was made from; all of it plain JSON values."""
 
     format_version: int
     stage: str
@@ -333,7 +333,7 @@ _STORED_TYPES = (
     *("BOOL", "I8", "I16", "I32", "I64", "U8", "U16", "U32", "U64"),
     *("F16", "F32", "F64", "C64"),
 )
-"""What safetensors calls the types that NumPy has, too."""
+"""Names in safetensors of the types that NumPy has, too."""
 
 
 def _made_from(stage: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -441,7 +441,7 @@ def _refuse_changed(folder: Path, name: str, unchanged: bool) -> None:
 
 
 def _file_state(path: Path) -> tuple[int, int, int]:
-    """What no write leaves as it was: the file's number, length and time of the last write."""
+    """Number, length and time of the last write of a file: no write leaves all as they were."""
     state = path.stat()
     return state.st_ino, state.st_size, state.st_mtime_ns
 

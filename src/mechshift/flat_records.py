@@ -1,7 +1,8 @@
-"""Records as named arrays and JSON values, and back, so that a run folder can hold them.
+"""Records in folders: nested dataclasses as named arrays and JSON values, and back.
 
-Works for any nesting of dataclasses whose leaves are NumPy arrays, numbers, strings, None, and
-tuples, lists and mappings of these.
+A folder of a run (`artifacts`) holds the arrays in `arrays.safetensors`, and all else in
+`values.json`. Works for any nesting of dataclasses whose leaves are NumPy arrays, numbers, strings,
+None, and tuples, lists and mappings of these.
 
 1. A nested record's name is joined with a dot: `overlap.edges.value`. It may be optional, declared
    `Record | None`; None is kept under its own name.
@@ -12,23 +13,31 @@ tuples, lists and mappings of these.
 """
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jaxtyping
 import numpy as np
+import polars as pl
 from jaxtyping import jaxtyped
+from safetensors import safe_open
 
+from mechshift.artifacts import ARRAYS_NAME, read_artifact
 from mechshift.errors import ArtifactError, MechshiftError
-from mechshift.input_files import MAX_SHOWN, as_declared
+from mechshift.input_files import MAX_SHOWN, as_declared, parse_json
 
 Record = TypeVar("Record")
 
 JsonValue = Any
-"""What `json.dumps` writes: None, bool, int, float, str, or lists and objects of these."""
+"""Value that `json.dumps` writes: None, bool, int, float, str, or lists and objects of these."""
+
+RECORD_VALUES = "values.json"
+"""Holds what of a record is no array."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -61,6 +70,63 @@ def from_flat(record_type: type[Record], flat: FlatRecord) -> Record:
             " another version. Delete its folder and run its stage again."
         )
     return record
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Files:
+    """Files of one folder, as `write_artifact` takes them."""
+
+    arrays: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    tables: Mapping[str, pl.DataFrame] = dataclasses.field(default_factory=dict)
+    texts: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+def record_files(record: Any) -> Files:
+    """A record of dataclasses as arrays and one JSON text; files are given back as they are."""
+    if isinstance(record, Files):
+        return record
+    flat = to_flat(record)
+    # In the order of the fields: a mapping is read back in the order in which it stands here.
+    return Files(
+        arrays=flat.arrays, texts={RECORD_VALUES: json.dumps(flat.scalars, indent=2) + "\n"}
+    )
+
+
+def read_record(record_type: type[Record], folder: Path, *, stage: str) -> Record:
+    """A record that was stored as `record_files` says.
+
+    Args:
+        record_type: what was stored.
+        folder: where.
+        stage: under which name it was written.
+
+    Raises:
+        ArtifactError: missing, damaged, or written by another version.
+    """
+    artifact = read_artifact(folder, stage=stage)
+    if RECORD_VALUES not in artifact.texts:
+        raise ArtifactError(
+            f"{folder} holds no {RECORD_VALUES}, so another version of mechshift wrote it; delete"
+            " it and run its stage again."
+        )
+    fields = dataclasses.fields(record_type)  # type: ignore[arg-type]
+    in_file = {one.name for one in fields if _IN_FILE in one.metadata} & {*artifact.arrays}
+    arrays = artifact.arrays.read(name for name in artifact.arrays if name not in in_file)
+    if in_file:
+        # Of safetensors' readers only torch's maps a file instead of copying it.
+        with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
+            arrays |= {name: file.get_tensor(name).numpy() for name in in_file}
+    scalars: dict[str, Any] = parse_json(
+        artifact.texts[RECORD_VALUES].encode(),
+        dict[str, Any],
+        where=str(folder / RECORD_VALUES),
+        error=ArtifactError,
+        advice="delete its folder and run its stage again",
+    )
+    try:
+        return from_flat(record_type, FlatRecord(arrays=arrays, scalars=scalars))
+    except ArtifactError as error:
+        raise ArtifactError(f"{folder}: {error}") from error
 
 
 def _collect(
@@ -149,7 +215,11 @@ def added_later() -> Any:
     return dataclasses.field(default=None, metadata={_ADDED_LATER: True})
 
 
-_ADDED_LATER = "added later"
+_ADDED_LATER, _IN_FILE = "added later", "in file"
+
+KEPT_IN_FILE: Mapping[str, bool] = {_IN_FILE: True}
+"""Metadata of a record's array that may exceed memory: when it is read it stays in its file, and is
+paged in as it is looked at. Changes to it do not reach the file."""
 
 
 def _is_stored(name: str, flat: FlatRecord) -> bool:

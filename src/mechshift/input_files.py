@@ -196,7 +196,7 @@ _WORDS = (
 
 
 class _Odd(Exception):
-    """What JSON allows and we do not."""
+    """Content that JSON allows and we do not."""
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import torch
 import tyro
 
 from mechshift.attribution import eap_ig
-from mechshift.run.settings import PairOptions
+from mechshift.run.pair_options import PairOptions
 from mechshift.tasks import PoolConfig, build_pool, load_task_file
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -41,6 +41,7 @@ ARGUMENTS = {
     "gpu": [*GROUPED, "--rounds", "1", *SMALL_PAIR, *FEW_DRAWS]
     + ["--steps", "pair", "plan", "pool", "scores", "comparison", "devices"],
     "graphs": ["--rounds", "1"],
+    "hops": ["--steps"],
     "large_input": ["--lines", "20", "--line-bytes", "2000000", "--only", "a line"],
     "plan": [*GROUPED, "--batches", "1", "--tasks", "ioi", "--examples", "10"]
     + ["--also", "--skip", "flow", "semantics", "ablation", "controls"],
@@ -65,6 +66,7 @@ EXPECTED = {
     "gpu": ["46 edges, 20 + 20 examples", "| scores |", "| comparison |"]
     + ["scores by the batch and one by one differ by at most"],
     "graphs": ["LLaMA-2-7B", "1,592,881"],
+    "hops": ["every number:", "right-to-left share:", "correction (topics/*:_corrected)"],
     "large_input": ["a line of 2,000,000 bytes", "it has more than 1,048,576 bytes"],
     "plan": ["EAP-IG, random model", "faithfulness: passes"],
     "precision": ["random", "infilling, tiny-mdm"],

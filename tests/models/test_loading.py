@@ -13,7 +13,7 @@ from mechshift.errors import ModelError
 from mechshift.models import ModelSource, load_language_model
 from mechshift.models.checkpoints import checkpoint_format
 from mechshift.models.folders import weights_hash
-from mechshift.models.loading import check_stock_modules
+from mechshift.models.stock_classes import check_stock_modules
 
 MDM = dict(name="m", kind="mdm", attention="full", shift=True)
 ARM = dict(name="a", kind="arm", attention="causal", shift=True)

@@ -18,7 +18,7 @@ from mechshift.errors import ConfigError, ModelError
 from mechshift.evaluation import evaluate_circuits
 from mechshift.models import load_language_model, read_like
 from mechshift.models.offloading import brought_again, held
-from mechshift.run.settings import find_device, find_devices
+from mechshift.run.pair_options import find_device, find_devices
 from mechshift.testing import random_examples, random_language_model
 from mechshift.testing.measuring import LiveBytes
 

@@ -13,12 +13,12 @@ from mechshift.ablation import run_ablations
 from mechshift.artifacts import read_manifest, write_artifact
 from mechshift.circuits import select_top_edges
 from mechshift.errors import AblationError, ArtifactError
-from mechshift.flat_records import to_flat
+from mechshift.flat_records import record_files, to_flat
 from mechshift.run import RunSettings, ablate_pair, compare_pair, load_stored_pair, run_experiment
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
-from mechshift.run.store import read_ablations, read_pool, read_scores, record_files
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 from mechshift.topics.ablation import ABLATION
@@ -39,7 +39,7 @@ def scored(small_run, tmp_path):
 
 
 def test_what_is_read_back_is_the_models_own_circuit_on_held_out_examples(small_run, small, pair):
-    scores = read_scores(scores_folder(small_run, "infilling", "mdm"))
+    scores = RunTask(run=small_run, task="infilling").scores("mdm")
     expected = run_ablations(
         pair.mdm,
         pool_canvases(read_pool(small_run, "infilling", "held-out"), pair.mdm),
@@ -48,7 +48,10 @@ def test_what_is_read_back_is_the_models_own_circuit_on_held_out_examples(small_
         metric="logit_diff",
         settings=small.ablation,
     )
-    found, wanted = to_flat(read_ablations(small_run, "infilling", "mdm")), to_flat(expected)
+    found, wanted = (
+        to_flat(RunTask(run=small_run, task="infilling").ablations("mdm")),
+        to_flat(expected),
+    )
     assert json.dumps(found.scalars) == json.dumps(wanted.scalars)
     assert found.arrays.keys() == wanted.arrays.keys()
     for name, array in wanted.arrays.items():
@@ -77,7 +80,7 @@ def test_only_the_first_examples_are_asked_where_so_many_are_asked_for(
     for number in (10, None):
         shutil.rmtree(scored / "ablation", ignore_errors=True)
         ablate_pair(scored, pair, replace(small.ablation, num_examples=number), quiet=True)
-        found = read_ablations(scored, "ioi", "arm")
+        found = RunTask(run=scored, task="ioi").ablations("arm")
         metrics[number] = found.table.metric
         assert found.single.num_examples == found.table.num_examples == (number or 12)
     np.testing.assert_allclose(metrics[None][..., :10], metrics[10], rtol=0, atol=1e-4)
@@ -89,10 +92,10 @@ def test_a_model_that_answers_by_itself_is_right_on_its_pool_until_it_is_ablated
     shutil.copytree(small_run / "faithfulness" / "ioi", scored / "faithfulness" / "ioi")
     ablate_pair(scored, pair, replace(small.ablation, decode=True), quiet=True)
     for kind in KINDS:
-        decoded = read_ablations(scored, "ioi", kind).decoded
+        decoded = RunTask(run=scored, task="ioi").ablations(kind).decoded
         assert decoded is not None and decoded.clean_correct.all()
         assert not decoded.correct.all()
-        assert read_ablations(small_run, "ioi", kind).decoded is None
+        assert RunTask(run=small_run, task="ioi").ablations(kind).decoded is None
     compare_pair(scored, small.comparison, quiet=True)
     reported = ABLATION.conclude(RunTask(run=scored, task="ioi"))
     assert reported is not None and reported.mdm_answers is not None
@@ -103,10 +106,10 @@ def test_a_model_that_answers_by_itself_is_right_on_its_pool_until_it_is_ablated
 def test_agreement_is_between_held_out_drops_and_the_edges_out_of_each_component(small_run):
     reported = SINGLE_ABLATIONS.conclude(RunTask(run=small_run, task="ioi"))
     assert reported is not None
-    scores = read_scores(scores_folder(small_run, "ioi", "mdm"))
+    scores = RunTask(run=small_run, task="ioi").scores("mdm")
     graph, mean = scores.graph, scores.values.sum(axis=1).mean(axis=0)
     outgoing = [mean[graph.edge_source == node].sum() for node in range(1, graph.num_sources)]
-    drops = read_ablations(small_run, "ioi", "mdm").single.drop.mean(axis=0)
+    drops = RunTask(run=small_run, task="ioi").ablations("mdm").single.drop.mean(axis=0)
     expected = spearmanr(drops, outgoing).statistic
     assert reported.mdm_agreement.value == pytest.approx(expected, abs=1e-3)
 
@@ -116,7 +119,7 @@ def test_the_report_shows_what_was_ablated_and_its_verdict_rests_on_it(small_run
     assert "Do early heads matter more to the MDM?" in page
     assert "Ablation of structures" in page and '"ablation": {' in page.replace("&#34;", '"')
     table = pl.read_csv(small_run / "report" / "ioi-ablation-zero.csv")
-    found = read_ablations(small_run, "ioi", "arm").table
+    found = RunTask(run=small_run, task="ioi").ablations("arm").table
     row = table.row(by_predicate=(pl.col("model") == "arm") & (pl.col("plan") == "early heads"))
     drop = (found.clean_metric - found.metric[0, 0]).mean()
     assert row[table.columns.index("metric_drop")] == pytest.approx(drop)

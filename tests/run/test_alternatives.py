@@ -18,13 +18,7 @@ from mechshift.run import (
     load_stored_pair,
     run_experiment,
 )
-from mechshift.run.folders import KINDS, alternatives_folder, scores_folder
-from mechshift.run.store import (
-    read_alternatives,
-    read_circuit_metrics,
-    read_comparison,
-    read_scores,
-)
+from mechshift.run.folders import KINDS, alternatives_folder
 from mechshift.run.stored import RunTask
 from mechshift.testing import files_of
 from mechshift.topics.alternatives import concluded_alternatives
@@ -59,16 +53,16 @@ def searched(small_run, pair, tmp_path_factory):
 def test_the_first_circuit_scores_what_it_scores_where_the_runs_circuits_are_run(searched):
     """On held-out examples, step by step; and it has the edges that the run compares."""
     for task in ("ioi", "infilling"):
-        size = read_comparison(searched, task).circuit_size
+        size = RunTask(run=searched, task=task).comparison().circuit_size
         for kind in KINDS:
-            runs = read_alternatives(searched, task, kind)
-            own = read_circuit_metrics(searched, task, kind)[kind]
+            runs = RunTask(run=searched, task=task).alternatives(kind)
+            own = RunTask(run=searched, task=task).circuit_metrics(kind)[kind]
             (place,) = np.flatnonzero(own.sizes == size)
             np.testing.assert_allclose(runs.held_out.metric[0], own.metric[place], atol=1e-5)
             np.testing.assert_allclose(runs.held_out.full, own.full, atol=1e-5)
             np.testing.assert_allclose(runs.held_out.empty, own.empty, atol=1e-5)
             np.testing.assert_array_equal(runs.held_out.clusters, own.clusters)
-            scores = read_scores(scores_folder(searched, task, kind))
+            scores = RunTask(run=searched, task=task).scores(kind)
             first = select_top_edges(scores.graph, scores.mean(), size)
             assert sorted(first.edges.tolist()) == runs.edges[0].tolist()
             # The discovery examples are those on which the edges were scored.
@@ -77,7 +71,7 @@ def test_the_first_circuit_scores_what_it_scores_where_the_runs_circuits_are_run
 
 def test_candidates_are_those_of_the_ladder(searched):
     for kind in KINDS:
-        runs = read_alternatives(searched, "ioi", kind)
+        runs = RunTask(run=searched, task="ioi").alternatives(kind)
         assert runs.factors.tolist() == [1.0, 0.9, 0.5, 0.0, 0.0, 0.0]
         size, overlap = runs.edges.shape[1], runs.overlap.tolist()
         assert runs.num_penalised[:4].tolist() == [size] * 4
@@ -130,7 +124,9 @@ def test_the_ablation_is_that_of_the_runs_circuits(small_run, pair, searched, tm
     path = run / "faithfulness" / "ioi" / "arm" / "manifest.json"
     path.write_text(path.read_text().replace('"ablation": "resample"', '"ablation": "zero"'))
     find_alternatives(run, pair, AlternativesSettings(factors=(0.5,), shares=()), quiet=True)
-    zero, resampled = (read_alternatives(one, "ioi", "arm").held_out for one in (run, searched))
+    zero, resampled = (
+        RunTask(run=one, task="ioi").alternatives("arm").held_out for one in (run, searched)
+    )
     np.testing.assert_allclose(zero.full, resampled.full, atol=1e-5)
     assert np.abs(zero.empty - resampled.empty).max() > 0.1
 

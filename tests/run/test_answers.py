@@ -5,21 +5,18 @@ import json
 import numpy as np
 import pytest
 
+from mechshift.attribution import PositionFlow
+from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import read_record
 from mechshift.models import PAIRS, load_controls, load_pair
 from mechshift.models.tokenizers import naming_mask
 from mechshift.run import PairOptions, make_pools
 from mechshift.run.answers import CHECKPOINT_ANSWERS, checkpoint_answers
-from mechshift.run.folders import scores_folder
+from mechshift.run.folders import FLOW
 from mechshift.run.stage import write_pieces
-from mechshift.run.store import (
-    read_answers,
-    read_control_answers,
-    read_control_shift,
-    read_flow,
-    read_pool,
-    read_scores,
-)
+from mechshift.run.store import read_pool
+from mechshift.run.stored import RunCheckpoint, RunMember, RunTask
 from mechshift.tasks import PoolConfig, answer, continuation_ids, load_task
 
 TASK = load_task("infilling")
@@ -45,7 +42,12 @@ def ask(run, model, tokenizer):
 def test_a_checkpoint_is_asked_what_the_pool_asked_the_pair(run, pair):
     """The MDM under another name answers as it did, whatever its own tokenizer knows."""
     ask(run, pair.mdm, pair.mdm.tokenizer)
-    found = read_answers(run, TASK.name, "checkpoint")
+    found = RunCheckpoint(
+        of=RunTask(run=run, task=TASK.name),
+        name="checkpoint",
+        with_flow=False,
+        compared=ComparisonSettings(),
+    ).solved()
     np.testing.assert_array_equal(found, read_pool(run, TASK.name, "held-out").mdm_correct)
 
 
@@ -64,26 +66,29 @@ def test_a_control_answers_the_held_out_examples_of_the_pool(small_run, small):
     expected = answer(
         model, load_task("infilling"), pool.examples, PoolConfig(num_examples=12, num_held_out=10)
     )
-    found = read_control_answers(small_run, "infilling", "mdm-causal")
+    found = RunMember(of=RunTask(run=small_run, task="infilling"), name="mdm-causal").solved()
     assert len(found) == len(pool.examples)
     np.testing.assert_array_equal(found, expected.correct)
 
 
 def test_the_arm_that_was_trained_on_still_solves_its_tasks(small_run):
     for task in ("ioi", "infilling"):
-        assert read_control_answers(small_run, task, "arm-continued").mean() >= 0.9
+        assert (
+            RunMember(of=RunTask(run=small_run, task=task), name="arm-continued").solved().mean()
+            >= 0.9
+        )
 
 
 def test_weights_read_causally_carry_nothing_from_right_to_left(small_run):
     for control, zero in (("mdm-causal", True), ("arm-continued", True), ("arm-full", False)):
-        flow = read_flow(small_run / "flow" / "infilling" / control)
+        flow = read_record(PositionFlow, small_run / "flow" / "infilling" / control, stage=FLOW)
         right_to_left = flow.by_direction[..., 0]
         assert (right_to_left == 0.0).all() == zero
 
 
 def test_a_control_is_compared_with_the_arm_at_the_compared_size(small_run):
-    shift = read_control_shift(small_run, "ioi", "arm-full")
-    arm = read_scores(scores_folder(small_run, "ioi", "arm"))
+    shift = RunMember(of=RunTask(run=small_run, task="ioi"), name="arm-full").shift()
+    arm = RunTask(run=small_run, task="ioi").scores("arm")
     assert shift.overlap.sizes.tolist() == [shift.circuit_size]
     assert shift.graph == arm.graph
 

@@ -15,8 +15,8 @@ from mechshift.cli.main import main
 from mechshift.errors import ArtifactError, CircuitError
 from mechshift.graph import Graph
 from mechshift.run import evaluate_files, export_circuits, load_stored_pair
-from mechshift.run.folders import KINDS, scores_folder
-from mechshift.run.store import read_circuit_metrics, read_comparison, read_scores
+from mechshift.run.folders import KINDS
+from mechshift.run.stored import RunTask
 
 READ_SCORES = {
     "mib-json": (".json", read_mib_scores),
@@ -32,7 +32,7 @@ def test_every_format_holds_the_mean_scores_and_the_top_edges_of_the_run(name, s
     expected = [f"ioi-{m}-{part}{suffix}" for m in KINDS for part in ("scores", "circuit")]
     assert [path.name for path in written] == expected
     for kind in KINDS:
-        scores = read_scores(scores_folder(small_run, "ioi", kind))
+        scores = RunTask(run=small_run, task="ioi").scores(kind)
         np.testing.assert_array_equal(
             read(tmp_path / f"ioi-{kind}-scores{suffix}").scores, scores.mean()
         )
@@ -44,7 +44,7 @@ def test_all_tasks_and_models_are_exported_at_the_size_that_was_compared(small_r
     written = export_circuits(small_run, tmp_path / "new" / "folder", format="safetensors")
     circuits = [path for path in written if "circuit" in path.name]
     assert len(written) == 2 * len(circuits) == 2 * 2 * 2
-    size = read_comparison(small_run, "ioi").circuit_size
+    size = RunTask(run=small_run, task="ioi").comparison().circuit_size
     assert {read_circuit(path).num_edges for path in circuits} == {size}
 
 
@@ -94,12 +94,12 @@ def test_an_exported_circuit_is_as_faithful_as_the_run_found_it(small_run, small
     pair = load_stored_pair(small_run, "cpu")
     table = evaluate_files(small_run, pair, files, small.evaluation, quiet=True)
     assert len(table) == 2 * 2 * 2
-    size = read_comparison(small_run, "ioi").circuit_size
+    size = RunTask(run=small_run, task="ioi").comparison().circuit_size
     rows = [row for row in table.iter_rows(named=True) if row["task"] == "ioi"]
     for row, (model, owner) in zip(
         rows, [(model, owner) for model in KINDS for owner in KINDS], strict=True
     ):
-        metrics = read_circuit_metrics(small_run, "ioi", model)[owner]
+        metrics = RunTask(run=small_run, task="ioi").circuit_metrics(model)[owner]
         at = metrics.sizes == size
         assert (row["model"], row["file"]) == (model.upper(), f"ioi-{owner}-circuit.graphml")
         assert (row["edges"], row["live"]) == (size, metrics.live_sizes[at][0])

@@ -12,9 +12,10 @@ import pytest
 
 from mechshift.artifacts import read_manifest
 from mechshift.cli.main import main
+from mechshift.flat_records import read_record
 from mechshift.run import write_report
 from mechshift.run.folders import KINDS, explanations_folder
-from mechshift.run.store import read_record, read_semantics, read_token_texts
+from mechshift.run.stored import RunTask
 from mechshift.semantics import NO_TOKEN, Explanations
 
 TASKS = ("ioi", "infilling")
@@ -57,8 +58,8 @@ def test_the_scores_of_an_endpoint_are_correlations_with_the_runs_own_activation
     for task in TASKS:
         for kind in KINDS:
             found = read(run, task, kind)
-            neurons = read_semantics(run, task, kind).neurons
-            texts = read_token_texts(run, task, kind)
+            neurons = RunTask(run=run, task=task).semantics(kind).neurons
+            texts = RunTask(run=run, task=task).token_texts(kind)
             assert found.neurons == tuple(neurons.names[:2])
             assert found.text == ("It fires on <script>alert(1)</script> names.",) * 2
             for unit in range(2):

@@ -7,13 +7,15 @@ import numpy as np
 import pytest
 
 from mechshift.artifacts import read_manifest, write_artifact
-from mechshift.attribution import position_flow
+from mechshift.attribution import PositionFlow, position_flow
 from mechshift.denoising import build_canvases
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import read_record, record_files
 from mechshift.run import AttributionSettings, load_stored_pair, run_experiment, trace_flow
-from mechshift.run.folders import FLOW, KINDS, flow_folder, scores_folder
+from mechshift.run.folders import FLOW, KINDS, flow_folder
 from mechshift.run.pools import pooled_examples
-from mechshift.run.store import read_flow, read_pool, read_scores, record_files
+from mechshift.run.store import read_pool
+from mechshift.run.stored import RunTask
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def test_the_stored_flow_is_that_of_all_examples_at_once(small_run, pair):
     expected = position_flow(
         pair.mdm, canvases, examples, metric="logit_diff", ig_steps=2, rule="left"
     )
-    found = read_flow(flow_folder(small_run, "infilling", "mdm"))
+    found = RunTask(run=small_run, task="infilling").flow("mdm")
     assert found.spans == expected.spans
     for name in ("net", "magnitude", "by_direction", "score_at", "into_readers"):
         wanted = getattr(expected, name)
@@ -48,8 +50,8 @@ def test_the_stored_flow_is_that_of_all_examples_at_once(small_run, pair):
 def test_flow_adds_up_to_the_scores_of_the_same_run(small_run):
     """What flows into a layer's keys is the sum of the scores of the edges into them."""
     for kind in KINDS:
-        scores = read_scores(scores_folder(small_run, "ioi", kind))
-        flow = read_flow(flow_folder(small_run, "ioi", kind))
+        scores = RunTask(run=small_run, task="ioi").scores(kind)
+        flow = RunTask(run=small_run, task="ioi").flow(kind)
         graph = scores.graph
         names = [graph.destination_name(d) for d in range(graph.num_destinations)]
         into_keys = [i for i, name in enumerate(names) if name[:2] == "a1" and "<k>" in name]
@@ -63,7 +65,7 @@ def test_flow_adds_up_to_the_scores_of_the_same_run(small_run):
 def test_nothing_flows_to_the_left_in_a_causal_model_and_something_does_in_the_other(small_run):
     for task in ("ioi", "infilling"):
         right_to_left = [
-            read_flow(flow_folder(small_run, task, kind)).by_direction[..., 0].sum()
+            RunTask(run=small_run, task=task).flow(kind).by_direction[..., 0].sum()
             for kind in KINDS
         ]
         assert right_to_left[0] == 0 < right_to_left[1]
@@ -74,7 +76,7 @@ def test_controls_are_traced_too_and_a_finished_chunk_is_not_made_again(
 ):
     """The first chunk of a second MDM is there already, and holds zeros."""
     mdm = flow_folder(small_run, "infilling", "mdm")
-    whole, manifest = read_flow(mdm), read_manifest(mdm)
+    whole, manifest = read_record(PositionFlow, mdm, stage=FLOW), read_manifest(mdm)
     first = {
         name: np.zeros_like(array[:4])
         for name, array in vars(whole).items()
@@ -91,7 +93,7 @@ def test_controls_are_traced_too_and_a_finished_chunk_is_not_made_again(
     )
     with_twin = replace(pair, controls={"twin": pair.mdm})
     trace_flow(traced, with_twin, small.attribution, quiet=True)
-    found = read_flow(twin)
+    found = read_record(PositionFlow, twin, stage=FLOW)
     assert not found.magnitude[:4].any()
     np.testing.assert_array_equal(found.magnitude[4:], whole.magnitude[4:])
     assert not chunks.exists()

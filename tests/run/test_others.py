@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from mechshift.artifacts import read_manifest
-from mechshift.attribution import attribute, position_flow
+from mechshift.attribution import EdgeScores, attribute, position_flow
 from mechshift.denoising import as_one_step
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import read_record
 from mechshift.models import ModelPair
 from mechshift.run import (
     AttributionSettings,
@@ -22,6 +23,7 @@ from mechshift.run import (
 )
 from mechshift.run.folders import (
     KINDS,
+    SCORES,
     flow_folder,
     others_flow_folder,
     others_folder,
@@ -30,7 +32,7 @@ from mechshift.run.folders import (
 from mechshift.run.pools import other_canvases, other_examples
 from mechshift.run.scores import ATTRIBUTE_OTHERS, other_pieces
 from mechshift.run.stage import write_pieces
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig, load_task_file
 from mechshift.testing.measuring import counted_passes
@@ -111,7 +113,7 @@ def test_the_sample_is_of_the_candidates_that_were_asked_for_discovery(scored) -
 def test_others_are_scored_as_common_examples_are_summed_over_steps(scored, pair) -> None:
     pool = read_pool(scored, "own", "discovery")
     for kind in KINDS:
-        found = read_scores(others_folder(scored, "own", kind))
+        found = read_record(EdgeScores, others_folder(scored, "own", kind), stage=SCORES)
         model = getattr(pair, kind)
         canvases = [as_one_step(one) for one in other_canvases(pool, model)]
         alone = attribute(model, canvases[:1], metric="logit_diff", method="eap-ig", ig_steps=2)

@@ -15,6 +15,7 @@ from mechshift.comparison import row_clusters
 from mechshift.denoising import Schedule
 from mechshift.errors import ArtifactError, EvaluationError
 from mechshift.evaluation import discovery_folds, evaluate_circuits, random_curve
+from mechshift.flat_records import record_files
 from mechshift.run import (
     AttributionSettings,
     compare_pair,
@@ -26,19 +27,12 @@ from mechshift.run import (
     write_report,
 )
 from mechshift.run.analysis import store_analysis_plan
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.planning.stages import circuit_sizes_run
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import TaskPools
-from mechshift.run.store import (
-    read_baselines,
-    read_circuit_metrics,
-    read_comparison,
-    read_pool,
-    read_rediscovery,
-    read_scores,
-    record_files,
-)
+from mechshift.run.store import read_pool
+from mechshift.run.stored import RunTask
 from mechshift.testing import files_of
 
 WORDS = (
@@ -104,7 +98,7 @@ def test_every_stage_leaves_a_folder_with_a_manifest(small_run):
 
 def test_both_models_are_scored_on_the_same_examples_and_steps(small_run):
     for task, num_steps in (("ioi", 1), ("infilling", 2)):
-        arm, mdm = (read_scores(scores_folder(small_run, task, kind)) for kind in KINDS)
+        arm, mdm = (RunTask(run=small_run, task=task).scores(kind) for kind in KINDS)
         assert arm.values.shape == mdm.values.shape == (12, 1, arm.graph.num_edges)
         assert arm.clean_metric.shape == mdm.clean_metric.shape == (12, num_steps)
         assert np.array_equal(arm.num_steps, mdm.num_steps)
@@ -129,17 +123,17 @@ def test_the_pooled_examples_are_those_that_both_models_get_right(small_run):
 def test_the_full_circuit_keeps_everything_in_both_models(small_run):
     for task in ("ioi", "infilling"):
         for model in KINDS:
-            for metrics in read_circuit_metrics(small_run, task, model).values():
+            for metrics in RunTask(run=small_run, task=task).circuit_metrics(model).values():
                 assert metrics.sizes[-1] == metrics.num_edges
                 np.testing.assert_allclose(metrics.metric[-1], metrics.full, rtol=0, atol=1e-4)
 
 
 def test_every_models_circuit_has_rivals_of_its_size(small_run):
     for task in ("ioi", "infilling"):
-        size = read_comparison(small_run, task).circuit_size
+        size = RunTask(run=small_run, task=task).comparison().circuit_size
         for model in KINDS:
-            own = read_circuit_metrics(small_run, task, model)[model]
-            baselines = read_baselines(small_run, task, model)
+            own = RunTask(run=small_run, task=task).circuit_metrics(model)[model]
+            baselines = RunTask(run=small_run, task=task).baselines(model)
             assert baselines.random.sizes.tolist() == [size] * 20
             assert baselines.activation.sizes.tolist() == [size]
             assert 0 <= baselines.num_forced[0] < size
@@ -155,7 +149,7 @@ def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zer
 ):
     """The whole graph keeps everything whatever is ablated, and so do its only possible rivals."""
     pair = load_stored_pair(small_run, "cpu")
-    resampled = read_circuit_metrics(small_run, "ioi", "mdm")["mdm"]
+    resampled = RunTask(run=small_run, task="ioi").circuit_metrics("mdm")["mdm"]
     for ablation in ("mean", "zero"):
         run = tmp_path / ablation
         for stage in ("pool", "scores"):
@@ -164,10 +158,10 @@ def test_baselines_can_be_run_at_every_size_and_edges_be_ablated_by_means_or_zer
         evaluate_pair(run, pair, settings, quiet=True)
         manifest = read_manifest(run / "faithfulness" / "ioi" / "mdm")
         assert manifest.config["evaluation"]["ablation"] == ablation
-        metrics = read_circuit_metrics(run, "ioi", "mdm")["mdm"]
+        metrics = RunTask(run=run, task="ioi").circuit_metrics("mdm")["mdm"]
         np.testing.assert_array_equal(metrics.full, resampled.full)
         assert np.abs(metrics.empty - resampled.empty).max() > 0.1
-        baselines = read_baselines(run, "ioi", "mdm")
+        baselines = RunTask(run=run, task="ioi").baselines("mdm")
         sizes = metrics.sizes.tolist()
         assert baselines.random.sizes.tolist() == sizes * 2
         for whole in (metrics.metric[-1], *baselines.random.metric[len(sizes) - 1 :: len(sizes)]):
@@ -199,15 +193,15 @@ def test_a_run_folder_is_held_by_one_run_at_a_time_and_keeps_no_trace_of_it(
 
 def test_as_many_circuits_are_run_as_are_planned(small_run, small):
     for task in ("ioi", "infilling"):
-        size = read_comparison(small_run, task).circuit_size
-        num_edges = read_scores(scores_folder(small_run, task, "arm")).graph.num_edges
+        size = RunTask(run=small_run, task=task).comparison().circuit_size
+        num_edges = RunTask(run=small_run, task=task).scores("arm").graph.num_edges
         sizes = small.evaluation.sizes(num_edges, size)
         for model in KINDS:
-            baselines = read_baselines(small_run, task, model)
-            found = read_rediscovery(small_run, task, model)
+            baselines = RunTask(run=small_run, task=task).baselines(model)
+            found = RunTask(run=small_run, task=task).rediscovery(model)
             assert found is not None
             stored = [
-                *read_circuit_metrics(small_run, task, model).values(),
+                *RunTask(run=small_run, task=task).circuit_metrics(model).values(),
                 *(baselines.random, baselines.activation),
                 *(*found.without_fold.values(), found.halves),
             ]
@@ -219,17 +213,17 @@ def test_as_many_circuits_are_run_as_are_planned(small_run, small):
 def test_circuits_found_anew_score_what_they_score_when_chosen_by_hand(small_run, small):
     """The MDM on the ARM's circuit without the third fold, and on its own of the second half."""
     pair = load_stored_pair(small_run, "cpu")
-    arm, mdm = (read_scores(scores_folder(small_run, "ioi", kind)) for kind in KINDS)
+    arm, mdm = (RunTask(run=small_run, task="ioi").scores(kind) for kind in KINDS)
     folds = discovery_folds(row_clusters(arm), small.evaluation.seed)
     assert folds is not None
-    size = read_comparison(small_run, "ioi").circuit_size
+    size = RunTask(run=small_run, task="ioi").comparison().circuit_size
     by_hand = [
         select_top_edges(scores.graph, scores.values[kept].sum(axis=1).mean(axis=0), size)
         for scores, kept in ((arm, folds != 2), (mdm, folds >= 4))
     ]
     canvases = pool_canvases(read_pool(small_run, "ioi", "held-out"), pair.mdm)
     expected = evaluate_circuits(pair.mdm, canvases, by_hand, num_examples=10).metric
-    found = read_rediscovery(small_run, "ioi", "mdm")
+    found = RunTask(run=small_run, task="ioi").rediscovery("mdm")
     assert found is not None and found.num_clusters == len(np.unique(arm.clusters))
     np.testing.assert_allclose(found.without_fold["arm"].metric[2], expected[0], atol=1e-4)
     np.testing.assert_allclose(found.halves.metric[1], expected[1], atol=1e-4)
@@ -245,7 +239,7 @@ def test_without_random_circuits_the_report_makes_no_claim_about_them(small_run,
     page = write_report(run).read_text(encoding="utf-8")
     assert "better than random ones?" not in page
     assert "edges by activation" in page
-    assert read_rediscovery(run, "ioi", "mdm") is None
+    assert RunTask(run=run, task="ioi").rediscovery("mdm") is None
     assert "the interval leaves out the noise of discovery" in page
     whole = (small_run / "report" / "report.html").read_text(encoding="utf-8")
     assert "better than random ones?" in whole
@@ -285,7 +279,7 @@ def test_every_examples_metric_lies_beside_the_report(small_run):
     assert table.columns == [
         "model", "owner", "draw", "size", "example", "step", "metric", "full", "empty"
     ]  # fmt: skip
-    metrics = read_circuit_metrics(small_run, "infilling", "mdm")["arm"]
+    metrics = RunTask(run=small_run, task="infilling").circuit_metrics("mdm")["arm"]
     rows = table.filter(pl.col("model") == "mdm", pl.col("owner") == "arm", pl.col("step") == 1)
     by_size = rows.sort("size", "example").partition_by("size", maintain_order=True)
     assert [part["size"][0] for part in by_size] == metrics.sizes.tolist()
@@ -299,8 +293,8 @@ def test_every_examples_metric_lies_beside_the_report(small_run):
 def test_the_metric_of_the_full_model_is_the_one_that_attribution_saw(small_run):
     # The pools differ (discovery and held-out), the task does not: both are clearly solved.
     for kind in KINDS:
-        scores = read_scores(scores_folder(small_run, "ioi", kind))
-        metrics = read_circuit_metrics(small_run, "ioi", kind)["arm"]
+        scores = RunTask(run=small_run, task="ioi").scores(kind)
+        metrics = RunTask(run=small_run, task="ioi").circuit_metrics(kind)["arm"]
         assert scores.clean_metric.mean() > 0 > scores.corrupted_metric.mean()
         assert metrics.full.mean() > 0 > metrics.empty.mean()
 
@@ -310,7 +304,7 @@ def test_the_report_shows_every_task_and_has_its_numbers_beside_it(small_run):
     for task in ("ioi", "infilling"):
         assert f'id="task-{task}"' in page
         overlap = (small_run / "report" / f"{task}-overlap.csv").read_text(encoding="utf-8")
-        size = read_comparison(small_run, task).circuit_size
+        size = RunTask(run=small_run, task=task).comparison().circuit_size
         assert any(line.startswith(f"{size},") for line in overlap.splitlines())
 
 

@@ -25,7 +25,8 @@ from mechshift.run import (
 )
 from mechshift.run.folders import KINDS, scores_folder
 from mechshift.run.pools import pool_canvases
-from mechshift.run.store import read_pool, read_scores
+from mechshift.run.store import read_pool
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig, load_tasks
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -80,7 +81,7 @@ def test_the_command_stores_the_scores_of_the_methods_own_function(words, method
     assert main(["attribute", str(run), *words.split(), "--device", "cpu", "--quiet"]) == 0
     first, _ = pool_canvases(read_pool(run, TASK, "discovery"), pair.mdm)
     expected = method(pair.mdm, [first], metric="logit_diff", **given).values
-    found = read_scores(scores_folder(run, TASK, "mdm")).values[:1]
+    found = RunTask(run=run, task=TASK).scores("mdm").values[:1]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     name = next((word for word in words.split() if word in ("eap", "exact")), "eap-ig")
     for kind in KINDS:
@@ -104,10 +105,10 @@ def test_an_option_of_another_method_is_one_line_and_nothing_is_written(run, cap
 
 def test_scores_by_another_method_are_refused_and_kept(run, capsys):
     assert main(["attribute", str(run), "--method", "eap", "--device", "cpu", "--quiet"]) == 0
-    before = [read_scores(scores_folder(run, TASK, kind)).values for kind in KINDS]
+    before = [RunTask(run=run, task=TASK).scores(kind).values for kind in KINDS]
     assert main(["attribute", str(run), "--device", "cpu", "--quiet"]) == 2
     assert "eap" in capsys.readouterr().err
-    after = [read_scores(scores_folder(run, TASK, kind)).values for kind in KINDS]
+    after = [RunTask(run=run, task=TASK).scores(kind).values for kind in KINDS]
     np.testing.assert_array_equal(before, after)
 
 
@@ -141,7 +142,7 @@ def test_a_run_folder_is_never_larger_than_the_scores_that_it_will_hold(tmp_path
     monkeypatch.setattr(os, "fsync", looking)
     score_edges(run, pair, AttributionSettings(ig_steps=1, chunk_size=5), quiet=True)
     final = size_of(run / "scores")
-    stored = read_scores(scores_folder(run, "infilling", "mdm"))
+    stored = RunTask(run=run, task="infilling").scores("mdm")
     assert stored.step_sums is not None and len(sizes) > 20
     assert max(sizes) < final + 20_000 < final + stored.values.nbytes
 

@@ -7,8 +7,9 @@ import pytest
 
 from mechshift.artifacts import write_artifact
 from mechshift.attribution import EdgeScores
+from mechshift.flat_records import read_record, record_files
 from mechshift.graph import Graph
-from mechshift.run.store import read_scores, record_files
+from mechshift.run.folders import SCORES
 
 GRAPH = Graph(num_layers=8, num_heads=12, num_key_value_groups=12)
 EXAMPLE_BYTES = 4 * GRAPH.num_edges
@@ -41,7 +42,7 @@ def stored(tmp_path):
 def test_stored_scores_are_averaged_without_being_loaded(stored):
     folder, scores = stored
     tracemalloc.start()
-    read = read_scores(folder)
+    read = read_record(EdgeScores, folder, stage=SCORES)
     mean = read.mean()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -52,5 +53,7 @@ def test_stored_scores_are_averaged_without_being_loaded(stored):
 
 def test_what_is_read_does_not_write_to_the_file(stored):
     folder, scores = stored
-    read_scores(folder).values[:] = 0
-    np.testing.assert_array_equal(read_scores(folder).values, scores.values)
+    read_record(EdgeScores, folder, stage=SCORES).values[:] = 0
+    np.testing.assert_array_equal(
+        read_record(EdgeScores, folder, stage=SCORES).values, scores.values
+    )

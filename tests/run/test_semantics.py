@@ -16,10 +16,11 @@ from mechshift.attribution import (
     source_scores,
 )
 from mechshift.run import load_stored_pair
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.pools import pool_canvases
 from mechshift.run.semantics import token_texts
-from mechshift.run.store import read_pool, read_scores, read_semantics, read_token_texts
+from mechshift.run.store import read_pool
+from mechshift.run.stored import RunTask
 from mechshift.semantics import NO_TOKEN, attention_roles, semantics_shift
 
 
@@ -52,8 +53,8 @@ def test_the_edges_out_of_a_node_sum_to_its_own_attribution(
 
 
 def test_what_is_read_back_was_made_from_the_runs_own_scores(small_run, small, pair, canvases):
-    semantics = read_semantics(small_run, "ioi", "mdm")
-    scores = read_scores(scores_folder(small_run, "ioi", "mdm"))
+    semantics = RunTask(run=small_run, task="ioi").semantics("mdm")
+    scores = RunTask(run=small_run, task="ioi").scores("mdm")
     np.testing.assert_array_equal(semantics.node_scores, source_scores(scores))
     assert (semantics.settings, semantics.kind) == (small.semantics, "mdm")
     roles = attention_roles(pair.mdm, canvases, small.semantics)
@@ -63,15 +64,15 @@ def test_what_is_read_back_was_made_from_the_runs_own_scores(small_run, small, p
 
 def test_both_models_can_be_compared_as_they_were_stored(small_run):
     for task in ("ioi", "infilling"):
-        arm, mdm = (read_semantics(small_run, task, kind) for kind in KINDS)
+        arm, mdm = (RunTask(run=small_run, task=task).semantics(kind) for kind in KINDS)
         found = semantics_shift(arm, mdm)
         assert asdict(found.concentration.mdm) == asdict(mdm.concentration)
         assert asdict(found.alignment.arm) == asdict(arm.alignment)
 
 
 def test_every_token_that_is_named_by_id_has_its_text_beside_it(small_run, pair):
-    semantics = read_semantics(small_run, "infilling", "mdm")
-    texts = read_token_texts(small_run, "infilling", "mdm")
+    semantics = RunTask(run=small_run, task="infilling").semantics("mdm")
+    texts = RunTask(run=small_run, task="infilling").token_texts("mdm")
     neurons = semantics.neurons
     for ids in (neurons.promoted_ids, neurons.contexts.token_ids, semantics.lens.levels.top_ids):
         assert set(ids.ravel().tolist()) - {NO_TOKEN} <= texts.keys()

@@ -19,7 +19,8 @@ from mechshift.run import (
     run_experiment,
 )
 from mechshift.run.pipeline import load_stored_pair
-from mechshift.run.store import read_control_answers, read_control_shift, scored_members
+from mechshift.run.store import scored_members
+from mechshift.run.stored import RunMember, RunTask
 from mechshift.tasks import PoolConfig
 
 TRAINED_ON = ("arm-continued", "arm-continued-2", "arm-continued-3")
@@ -82,10 +83,13 @@ def test_every_training_is_a_member_with_numbers_of_its_own(run):
     members = scored_members(run, "ioi")
     untrained, seed = ["arm-full", "mdm-causal"], "mdm-other-seed"
     assert members == ["arm", "mdm", *TRAINED_ON, *untrained, seed, SIBLING]
-    shifts = [read_control_shift(run, "ioi", name) for name in TRAINED_ON]
+    shifts = [RunMember(of=RunTask(run=run, task="ioi"), name=name).shift() for name in TRAINED_ON]
     early = [shift.circuit_depth.source.cross_fitted_shift("early") for shift in shifts]
     assert len({one.value for one in early if one is not None}) == 3
-    assert all(read_control_answers(run, "ioi", name).mean() > 0.5 for name in TRAINED_ON)
+    assert all(
+        RunMember(of=RunTask(run=run, task="ioi"), name=name).solved().mean() > 0.5
+        for name in TRAINED_ON
+    )
     assert list(load_stored_pair(run, "cpu", controls=True).members) == [
         "arm",
         "mdm",
@@ -98,7 +102,9 @@ def test_every_training_is_a_member_with_numbers_of_its_own(run):
 
 
 def test_a_sibling_is_held_against_the_arm_as_the_mdm_is_and_causes_know_nothing_of_it(run):
-    assert read_control_shift(run, "ioi", SIBLING).overlap.edges.value[0] >= 0
+    assert (
+        RunMember(of=RunTask(run=run, task="ioi"), name=SIBLING).shift().overlap.edges.value[0] >= 0
+    )
     page = (run / "report" / "report.html").read_text(encoding="utf-8")
     assert f"MDM of {SIBLING}" in page and "made from the ARM by another recipe" in page
     controls = pl.read_csv(run / "report" / "ioi-controls.csv")

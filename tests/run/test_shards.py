@@ -20,9 +20,9 @@ from mechshift.run import (
     run_experiment,
     score_edges,
 )
-from mechshift.run.folders import KINDS, scores_folder, sweep_folder
+from mechshift.run.folders import KINDS, sweep_folder
 from mechshift.run.scores import check_shards, possible_shards
-from mechshift.run.store import read_comparison, read_scores, read_semantics, read_sweep_point
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 
 TASK = "infilling"
@@ -67,8 +67,8 @@ def hashes_of(folder):
 
 def test_stored_shards_are_the_means_of_what_is_stored_of_single_examples(sharded, by_example):
     for kind in KINDS:
-        expected = average_over_shards(read_scores(scores_folder(by_example, TASK, kind)), 4)
-        found = read_scores(scores_folder(sharded, TASK, kind))
+        expected = average_over_shards(RunTask(run=by_example, task=TASK).scores(kind), 4)
+        found = RunTask(run=sharded, task=TASK).scores(kind)
         assert (found.examples_per_shard, found.num_examples) == (4, 40)
         for name in ("by_source", "num_steps", "clean_metric", "input_score"):
             np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
@@ -80,17 +80,19 @@ def test_stored_shards_are_the_means_of_what_is_stored_of_single_examples(sharde
 
 def test_nodes_are_analysed_example_by_example(sharded, by_example):
     for kind in KINDS:
-        expected = source_scores(read_scores(scores_folder(by_example, TASK, kind)))
-        np.testing.assert_array_equal(read_semantics(sharded, TASK, kind).node_scores, expected)
+        expected = source_scores(RunTask(run=by_example, task=TASK).scores(kind))
+        np.testing.assert_array_equal(
+            RunTask(run=sharded, task=TASK).semantics(kind).node_scores, expected
+        )
 
 
 def test_the_pair_and_its_sweep_are_compared_by_shards(sharded):
-    comparison = read_comparison(sharded, TASK)
+    comparison = RunTask(run=sharded, task=TASK).comparison()
     assert (comparison.unit, comparison.num_examples, comparison.examples_per_shard) == (
         "shard", 10, 4,
     )  # fmt: skip
     assert comparison.step_sweep.num_examples.tolist() == [10, 10]
-    overlap = read_sweep_point(sharded, TASK, 1).shift.overlap
+    overlap = RunTask(run=sharded, task=TASK).swept()[1].shift.overlap
     assert (overlap.unit, overlap.num_examples) == ("shard", 10)
     stored = read_manifest(sweep_folder(sharded, TASK, 1) / "mdm").config
     assert stored["attribution"]["examples_per_shard"] == 4
@@ -109,7 +111,7 @@ def test_an_export_holds_the_means_over_examples(sharded, by_example, tmp_path):
     export_circuits(sharded, tmp_path, format="safetensors", models=("mdm",))
     assert len(list(tmp_path.iterdir())) == 2
     mean, expected = (
-        read_scores(scores_folder(run, TASK, "mdm")).mean() for run in (sharded, by_example)
+        RunTask(run=run, task=TASK).scores("mdm").mean() for run in (sharded, by_example)
     )
     np.testing.assert_allclose(mean, expected, rtol=0, atol=1e-6 * np.abs(expected).max())
 

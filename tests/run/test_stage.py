@@ -10,9 +10,9 @@ import pytest
 from mechshift.artifacts import read_manifest
 from mechshift.denoising import build_canvases, left_to_right
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import Files, read_record
 from mechshift.locks import hold_folder
 from mechshift.run.stage import ChunkedWork, Piece, Stage, Work, is_written_as, write_pieces
-from mechshift.run.store import Files, read_record
 from mechshift.testing import random_examples, random_language_model
 
 COUNT = Stage(name="count", command="count", about="counts")

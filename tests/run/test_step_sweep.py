@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from mechshift.artifacts import read_manifest, write_artifact
-from mechshift.attribution import METHODS
+from mechshift.attribution import METHODS, EdgeScores
 from mechshift.cli.main import main
 from mechshift.denoising import Schedule, build_canvases, left_to_right
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import read_record, record_files
 from mechshift.run import (
     SweepSettings,
     left_out,
@@ -26,16 +27,10 @@ from mechshift.run import (
     score_edges,
     sweep_num_steps,
 )
-from mechshift.run.folders import scores_folder, sweep_folder
+from mechshift.run.folders import SCORES, sweep_folder
 from mechshift.run.records import TaskPools
 from mechshift.run.step_sweep import chosen_num_steps, sweep_point
-from mechshift.run.store import (
-    read_comparison,
-    read_pool,
-    read_scores,
-    read_sweep_point,
-    record_files,
-)
+from mechshift.run.store import read_pool
 from mechshift.run.stored import RunTask
 from mechshift.testing import files_of, random_examples, random_language_model
 from mechshift.topics.num_steps import concluded_sweep
@@ -104,8 +99,8 @@ def test_with_the_pools_own_number_of_steps_the_runs_scores_are_compared(swept, 
     """Nothing is scored anew, and the numbers are those of the run's own comparison."""
     assert sorted(path.name for path in (swept / "sweep" / "infilling").iterdir()) == ["1", "2"]
     assert not (sweep_folder(swept, "infilling", 2) / "mdm").exists()
-    shift = read_sweep_point(swept, "infilling", 2).shift
-    comparison = read_comparison(swept, "infilling")
+    shift = RunTask(run=swept, task="infilling").swept()[2].shift
+    comparison = RunTask(run=swept, task="infilling").comparison()
     index = comparison.overlap.index_of(shift.circuit_size)
     for name in ("edges", "ratio", "noise_p"):
         found, expected = getattr(shift.overlap, name), getattr(comparison.overlap, name)
@@ -139,16 +134,16 @@ def test_the_scores_are_those_of_a_run_whose_pool_has_that_schedule(swept, small
         ),
     )
     score_edges(tmp_path, replace(pair, controls={}), small.attribution, quiet=True)
-    found = read_scores(sweep_folder(swept, "infilling", 1) / "mdm")
-    expected = read_scores(scores_folder(tmp_path, "infilling", "mdm"))
+    found = read_record(EdgeScores, sweep_folder(swept, "infilling", 1) / "mdm", stage=SCORES)
+    expected = RunTask(run=tmp_path, task="infilling").scores("mdm")
     for name, values in vars(expected).items():
         np.testing.assert_array_equal(getattr(found, name), values)
     # A pool of one step has the run's own scores of the ARM, but for where they are booked.
-    arm = [read_scores(scores_folder(run, "infilling", "arm")) for run in (swept, tmp_path)]
+    arm = [RunTask(run=run, task="infilling").scores("arm") for run in (swept, tmp_path)]
     sums = [scores.values.sum(axis=1) for scores in arm]
     np.testing.assert_allclose(*sums, rtol=0, atol=1e-5 * np.abs(sums[0]).max())
     point = sweep_point("infilling", arm[1], expected, small.comparison)
-    stored = read_sweep_point(swept, "infilling", 1)
+    stored = RunTask(run=swept, task="infilling").swept()[1]
     assert point.shift.overlap.edges.value[0] == stored.shift.overlap.edges.value[0]
 
 
@@ -156,7 +151,7 @@ def test_every_point_is_in_the_record_with_the_shift_in_concentration(swept):
     sweep = concluded_sweep(RunTask(run=swept, task="infilling"))
     assert sweep.depth.points.tolist() == [1, 2]
     for index, steps in enumerate((1, 2)):
-        point = read_sweep_point(swept, "infilling", steps)
+        point = RunTask(run=swept, task="infilling").swept()[steps]
         assert sweep.ratio.value[index] == point.shift.overlap.ratio.value[0]
         concentration = point.concentration.shift.effective_number
         assert sweep.effective_number.value[index] == concentration.value

@@ -14,23 +14,20 @@ from mechshift.attribution import EdgeScores
 from mechshift.cli.main import main
 from mechshift.comparison import Comparison
 from mechshift.errors import ArtifactError, ModelError
+from mechshift.flat_records import read_record, record_files
 from mechshift.run import AttributionSettings, PairOptions
 from mechshift.run.folders import KINDS, POOL, SCORES, pool_folder, scores_folder
 from mechshift.run.pipeline import load_stored_pair
 from mechshift.run.records import CircuitRuns, ComponentReadings, TaskPools
 from mechshift.run.store import (
     pool_manifests,
-    read_baselines,
-    read_circuit_metrics,
     read_pool,
-    read_record,
-    read_scores,
-    record_files,
     scored_graph,
     scored_metric,
     stage_settings,
     stored_name,
 )
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 
 
@@ -79,15 +76,15 @@ def test_a_pool_is_read_as_it_was_stored_and_its_text_can_be_read_by_people(smal
 
 def test_all_circuits_of_one_model_share_its_full_and_its_empty_run(small_run):
     for kind in KINDS:
-        metrics = read_circuit_metrics(small_run, "ioi", kind)
-        baselines = read_baselines(small_run, "ioi", kind)
+        metrics = RunTask(run=small_run, task="ioi").circuit_metrics(kind)
+        baselines = RunTask(run=small_run, task="ioi").baselines(kind)
         for one in (metrics["mdm"], baselines.random, baselines.activation):
             np.testing.assert_array_equal(one.full, metrics["arm"].full)
             np.testing.assert_array_equal(one.empty, metrics["arm"].empty)
 
 
 def test_scores_in_shards_keep_what_each_node_was_attributed(small_run, tmp_path):
-    scores = read_scores(scores_folder(small_run, "ioi", "arm"))
+    scores = RunTask(run=small_run, task="ioi").scores("arm")
     by_source = np.ones((12, scores.graph.num_sources), dtype=np.float32)
     sharded = replace(
         scores, values=scores.values[::4].copy(), examples_per_shard=4, by_source=by_source
@@ -95,7 +92,7 @@ def test_scores_in_shards_keep_what_each_node_was_attributed(small_run, tmp_path
     write_artifact(
         tmp_path / "arm", stage="scores", config={}, inputs={}, **vars(record_files(sharded))
     )
-    again = read_scores(tmp_path / "arm")
+    again = read_record(EdgeScores, tmp_path / "arm", stage=SCORES)
     assert (again.examples_per_shard, again.graph) == (4, scores.graph)
     np.testing.assert_array_equal(again.by_source, by_source)
     np.testing.assert_array_equal(again.values, scores.values[::4])

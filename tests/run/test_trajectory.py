@@ -8,12 +8,8 @@ import pytest
 from mechshift.cli.main import main
 from mechshift.errors import ConfigError
 from mechshift.page.browser import find_browser
-from mechshift.run.folders import scores_folder
 from mechshift.run.store import (
-    read_circuit_metrics,
-    read_comparison,
     read_pool,
-    read_scores,
     scored_members,
 )
 from mechshift.run.stored import RunTask
@@ -107,13 +103,13 @@ def test_a_checkpoint_with_the_final_weights_measures_as_the_pair_does(run, smal
         interval = by_axis[axis]["interval"]
         expected = (by_axis[axis]["value"], interval["low"], interval["high"])
         assert found[quantity] == pytest.approx(expected, abs=1e-6)
-    size = read_comparison(small_run, TASK).circuit_size
+    size = RunTask(run=small_run, task=TASK).comparison().circuit_size
     for quantity, model, owner in (
         ("own circuit", "mdm", "mdm"),
         ("the ARM's circuit in it", "mdm", "arm"),
         ("its circuit in the ARM", "arm", "mdm"),
     ):
-        curve = read_circuit_metrics(small_run, TASK, model)[owner].curve()
+        curve = RunTask(run=small_run, task=TASK).circuit_metrics(model)[owner].curve()
         estimate = curve.interval(num_resamples=50).at(int((curve.sizes == size).argmax()))
         expected = (estimate.value, estimate.interval.low, estimate.interval.high)
         assert found[quantity] == pytest.approx(expected, abs=1e-5)
@@ -158,7 +154,7 @@ def test_the_explorer_of_a_report_reads_the_checkpoints_of_the_run(run):
     order = [(training_place(one.training), one.step) for one in found]
     assert order == sorted(order)
     (half_way,) = (one for one in found if (one.training, one.step) == ("diffusion", 100))
-    scores = read_scores(scores_folder(run, TASK, "mdm-step-000100")).mean()
+    scores = RunTask(run=run, task=TASK).scores("mdm-step-000100").mean()
     np.testing.assert_array_equal(half_way.scores, scores)
 
 

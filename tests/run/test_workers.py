@@ -12,7 +12,7 @@ import pytest
 
 from mechshift.errors import ArtifactError, ConfigError
 from mechshift.run import run_experiment
-from mechshift.run.settings import find_devices
+from mechshift.run.pair_options import find_devices
 from mechshift.testing import files_of
 
 REMADE = ("scores", "faithfulness", "comparison", "conclusions", "quantities", "report")
@@ -70,7 +70,7 @@ def test_what_a_worker_refuses_is_told_by_the_run(small, run):
 def test_one_device_is_named_as_it_was_and_a_cpu_is_shared_by_so_many_processes(monkeypatch):
     assert find_devices("cuda:3", 1) == find_devices("cuda:3", "auto") == ("cuda:3",)
     assert find_devices("cpu", 1) == find_devices("cpu", "auto") == ("cpu",)
-    monkeypatch.setattr("mechshift.run.settings.num_workers", lambda: 4)
+    monkeypatch.setattr("mechshift.run.pair_options.num_workers", lambda: 4)
     assert find_devices("cpu", 4) == ("cpu",) * 4
 
 
@@ -92,6 +92,6 @@ def test_every_gpu_has_a_worker(monkeypatch):
 )
 def test_more_devices_than_there_are_are_refused(monkeypatch, device, devices, message):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 3)
-    monkeypatch.setattr("mechshift.run.settings.num_workers", lambda: 4)
+    monkeypatch.setattr("mechshift.run.pair_options.num_workers", lambda: 4)
     with pytest.raises(ConfigError, match=message):
         find_devices(device, devices)

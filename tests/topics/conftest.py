@@ -39,10 +39,11 @@ from mechshift.topics.trajectory import Trajectory, TrajectoryPoint
 @pytest.fixture(scope="session")
 def results(small_run) -> dict[str, TaskResults]:
     """Task -> its results: `ioi` has one denoising step, `infilling` several."""
-    from mechshift.run.conclusions import conclude_run, task_results
+    from mechshift.run.conclusions import conclude_run
+    from mechshift.run.stored import RunTask
 
     conclude_run(small_run, quiet=True)
-    return {task: task_results(small_run, task) for task in ("ioi", "infilling")}
+    return {task: RunTask(run=small_run, task=task).results() for task in ("ioi", "infilling")}
 
 
 @pytest.fixture(scope="session")

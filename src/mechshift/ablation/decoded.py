@@ -29,7 +29,7 @@ from mechshift.tasks import Example, PoolConfig, Task, answer
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DecodedAblations:
-    """Whether one model's own answers are right, plan by plan."""
+    """Correctness of one model's own answers, plan by plan."""
 
     labels: PlanLabels
     replacements: tuple[str, ...]

@@ -40,7 +40,7 @@ NO_METRIC = 1e-6
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlanDrops:
-    """What every plan costs by itself, each draw of a control too: means over examples."""
+    """Cost of every plan by itself, each draw of a control too: means over examples."""
 
     labels: PlanLabels
     removed: RemovedOutputs
@@ -51,7 +51,7 @@ class PlanDrops:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AblationEffects:
-    """What ablations cost one model; the axes of every array of estimates: group, replacement."""
+    """Costs of ablations to one model; the axes of every array of estimates: group, replacement."""
 
     labels: GroupLabels
     """Structures, and controls with their draws pooled."""
@@ -78,7 +78,7 @@ class AblationEffects:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AblationComparison:
-    """What the same ablations cost both models, and the difference MDM minus ARM."""
+    """Costs of the same ablations to both models, and the difference MDM minus ARM."""
 
     metric_name: str
     replacements: tuple[str, ...]

@@ -32,7 +32,7 @@ from mechshift.models import LanguageModel
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OutputNorms:
-    """What every structure of one model writes on some canvases, as means over tokens."""
+    """Outputs of every structure of one model on some canvases, as means over tokens."""
 
     inventory: Inventory
     norm: Float64[np.ndarray, " structure"]
@@ -49,7 +49,7 @@ class OutputNorms:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RemovedOutputs:
-    """What several plans remove."""
+    """Parts of the output that several plans remove."""
 
     norm: Float64[np.ndarray, " plan"]
     """Summed mean L2 norms [residual stream units]."""

@@ -27,7 +27,7 @@ Logits = Float[Tensor, "readout vocab"]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RecordedRun:
-    """What the unchanged model computes on a batch."""
+    """Computation of the unchanged model on a batch."""
 
     logits: Logits
     outputs: Mapping[Site, Tensor]

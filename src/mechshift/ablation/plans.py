@@ -28,10 +28,10 @@ ROLES: tuple[Role, ...] = get_args(Role)
 """A plan is a structure of interest, or a random control matched to one."""
 
 NODE_KINDS = {"heads": (HEAD,), "mlps": (MLP,), "layers": (HEAD, MLP)}
-"""What a plan of a third can hold in full."""
+"""Structures that a plan of a third can hold in full."""
 
 KINDS = (*NODE_KINDS, "neurons")
-"""What is ablated of a third of the layers."""
+"""Structures that are ablated of a third of the layers."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -34,7 +34,7 @@ from mechshift.statistics import MIN_DRAWS, Estimates, bootstrap_weights, share_
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GroupLabels:
-    """What is said of structures and pooled controls; one entry of each field per group."""
+    """Labels of structures and pooled controls; one entry of each field per group."""
 
     names: tuple[str, ...]
     roles: tuple[str, ...]

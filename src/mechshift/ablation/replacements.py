@@ -60,7 +60,7 @@ class PositionMeans:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Substitutes:
-    """What outputs can be replaced by; a replacement that is not used needs nothing."""
+    """Values that can replace outputs; a replacement that is not used needs nothing."""
 
     means: PositionMeans | None = None
     corrupted: Mapping[Site, Float[Tensor, "row position width"]] | None = None

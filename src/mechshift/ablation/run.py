@@ -26,7 +26,7 @@ from mechshift.tasks import Example, PoolConfig, Task
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoding:
-    """What a model is to answer by itself under every plan; several times the cost of a sweep."""
+    """Questions that a model answers by itself under every plan; several times a sweep's cost."""
 
     task: Task
     examples: tuple[Example, ...]
@@ -36,7 +36,7 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AblationRun:
-    """What ablations do to one model."""
+    """Effects of ablations on one model."""
 
     table: AblationTable
     decoded: DecodedAblations | None

@@ -13,7 +13,7 @@ from mechshift.ablation.structures import HEAD, MLP, NEURON
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PlanLabels:
-    """What is said of plans without their structures; one entry of each field per plan."""
+    """Labels of plans without their structures; one entry of each field per plan."""
 
     names: tuple[str, ...]
     roles: tuple[str, ...]

@@ -28,7 +28,7 @@ from mechshift.models import LanguageModel
 End = Literal["clean", "corrupted"]
 
 ENDS: dict[str, float] = {"clean": CLEAN, "corrupted": CORRUPTED}
-"""Where on the path each end lies."""
+"""Place of each end on the path."""
 
 
 def gradient_point(gradient_at: str, metric: str) -> float:

@@ -1,7 +1,7 @@
 """The record of edge scores: one for every example (or shard of them), step and edge."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 
 from mechshift.attribution.score_record import ScoreRecord
 from mechshift.errors import AttributionError
+from mechshift.flat_records import KEPT_IN_FILE
 from mechshift.summaries import Summarised
 
 
@@ -20,13 +21,16 @@ class EdgeScores(Summarised, ScoreRecord):
     was for every example.
     """
 
-    values: Float[np.ndarray, "row stored_step edge"]
+    values: Float[np.ndarray, "row stored_step edge"] = field(metadata=KEPT_IN_FILE)
+    """Those of a 7B model can exceed memory."""
     input_score: Float[np.ndarray, "example step"]
     """Sum over destinations of score(input -> destination)."""
     by_source: Float[np.ndarray, "example source"] | None = None
     """What `source_scores` gives, kept from before averaging; None where rows are examples, whose
     values still tell it."""
-    step_sums: Float[np.ndarray, "group step edge"] | None = None
+    step_sums: Float[np.ndarray, "group step edge"] | None = field(
+        default=None, metadata=KEPT_IN_FILE
+    )
     """Where `values` are summed over steps: scores at each step, summed over groups of rows."""
     step_groups: Int[np.ndarray, " row"] | None = None
     """Number of the group of each row; None where there are no step sums."""

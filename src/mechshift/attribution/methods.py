@@ -20,7 +20,7 @@ from mechshift.models import LanguageModel
 
 @runtime_checkable
 class EdgeMethod(Protocol):
-    """What all methods take; their own options have defaults."""
+    """Method of attribution: the arguments that all take; their own options have defaults."""
 
     def __call__(
         self,

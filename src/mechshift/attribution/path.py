@@ -37,7 +37,7 @@ CORRUPTED, CLEAN = ENDS = 0.0, 1.0
 Rule = Literal["left", "midpoint", "right"]
 
 RULE_OFFSETS: dict[str, float] = {"left": 0.0, "midpoint": 0.5, "right": 1.0}
-"""Where in its interval of the path each integration step takes the gradient."""
+"""Place in its interval of the path at which an integration step takes the gradient."""
 
 
 def path_points(rule: str, ig_steps: int) -> tuple[float, ...]:
@@ -57,7 +57,7 @@ def path_points(rule: str, ig_steps: int) -> tuple[float, ...]:
 
 @runtime_checkable
 class GradientSums(Protocol):
-    """What a method keeps of the gradients, summed over the points of a path."""
+    """Sums that a method keeps of the gradients over the points of a path."""
 
     def differentiated(self, record: Recording) -> list[Tensor]:
         """The recorded tensors whose gradients `add` takes, in this order."""

@@ -18,7 +18,7 @@ FLOWS = ("net", "magnitude", "by_direction", "into_readers")
 READS = ("score_at", "magnitude_at", "logits_score_at", "logits_magnitude_at")
 METRICS = ("clean_metric", "corrupted_metric")
 TABLES = (*FLOWS, *READS, *METRICS)
-"""What is known of every example and step."""
+"""Arrays with an entry for every example and step."""
 
 WHOLE_TEXT = "text"
 """The span of a flow that is not cut up by spans."""

@@ -18,7 +18,7 @@ from mechshift.models import DecoderParts, LayerParts
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SourceOutputs:
-    """What all sources wrote in one forward pass, or a difference of two; heads still as z.
+    """Outputs of all sources in one forward pass, or a difference of two; heads still as z.
 
     In a difference z is over the divisor of the norm behind it, where there is one.
     """

@@ -1,5 +1,6 @@
 """Comparison: what two models' circuits share, and where in depth they differ."""
 
+from mechshift.comparison.beyond_edges import Agreement, agreement
 from mechshift.comparison.by_weight import WeightLikeness, weight_likeness
 from mechshift.comparison.candidates import (
     Blocks,
@@ -28,7 +29,6 @@ from mechshift.comparison.flow_direction import (
     SpanFlow,
     direction_of_flow,
 )
-from mechshift.comparison.likeness import AgreementCurve
 from mechshift.comparison.measures import node_jaccard, node_names, node_scores
 from mechshift.comparison.measuring import (
     ARRAYS_OF_BLOCK,
@@ -48,7 +48,7 @@ from mechshift.comparison.noise_free import (
     noise_free_overlap,
 )
 from mechshift.comparison.num_steps import NumStepsSweep, sweep_over_num_steps
-from mechshift.comparison.overlaps import Agreement, OverlapCurve, agreement, overlap_curve
+from mechshift.comparison.overlaps import AgreementCurve, OverlapCurve, overlap_curve
 from mechshift.comparison.resampling import CHUNK_BYTES, mean_scores
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,

@@ -9,19 +9,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from mechshift.comparison.beyond_edges import Agreement, agreement, wanted_for_agreement
 from mechshift.comparison.by_weight import WeightLikeness, weight_likeness
 from mechshift.comparison.depth import DepthProfiles, depth_profile, wanted_for_depth
 from mechshift.comparison.draws import measure_draws
 from mechshift.comparison.node_strengths import StrengthNull, strength_null
 from mechshift.comparison.noise_free import Effort, NoiseFreeOverlap, noise_free_overlap
-from mechshift.comparison.overlaps import (
-    Agreement,
-    OverlapCurve,
-    agreement,
-    overlap_curve,
-    wanted_for_agreement,
-    wanted_for_overlap,
-)
+from mechshift.comparison.overlaps import OverlapCurve, overlap_curve, wanted_for_overlap
 from mechshift.comparison.scores import (
     Scores,
     Unit,

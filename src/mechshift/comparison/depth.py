@@ -14,7 +14,7 @@
    pool, chooses other edges, and can vary less than another pool would; so its shifts are spread
    as widely as leaving out a block of examples at a time says, where that is more.
 6. P-values of no shift: the cross-fitted shift against those after exchanges of the two models'
-   examples (`likeness.py`, 5), all on the same few halvings; kept as `tested`, since more halvings
+   examples (`overlaps.py`, 5), all on the same few halvings; kept as `tested`, since more halvings
    make it another number. Without cross-fitting they would reject for a difference in noise alone
    (docs/validity.md).
 7. Distance between the profiles. Unlike a shift of the centre of mass it does not cancel when some

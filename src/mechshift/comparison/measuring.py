@@ -1,4 +1,4 @@
-"""What is measured of rows of mean scores, in pieces of bounded memory and on all cores.
+"""Measuring of rows of mean scores, in pieces of bounded memory and on all cores.
 
 A `RowMeasure` says what is measured of each row, size by size. How rows are made depends on the
 sizes, and what is found does not:
@@ -30,7 +30,7 @@ MEASURING_BYTES = 2**30
 """Memory that all threads together work in; where rows are long, there are fewer threads."""
 
 ARRAYS_OF_BLOCK = 40
-"""What a thread works in, over the rows of one set in float64."""
+"""Memory that a thread works in, over that of the rows of one set in float64."""
 
 TAKEN_APART = 2**14
 """Edges from which on a graph is taken apart."""
@@ -39,7 +39,7 @@ RANGE = 2**16
 """Edges over which sums are added up at once."""
 
 Found = dict[str, np.ndarray]
-"""What was measured of some rows, by name; the first axis is the row."""
+"""Arrays of what was measured of some rows, by name; the first axis is the row."""
 
 BySize = dict[int, Found]
 """Circuit size -> what was measured."""
@@ -49,7 +49,7 @@ Rows = Float[np.ndarray, "row edge"] | RankedRows
 
 @runtime_checkable
 class RowMeasure(Protocol):
-    """What is measured of the circuits of one size in the same rows of several sets."""
+    """Measurement of the circuits of one size in the same rows of several sets."""
 
     @property
     def sizes(self) -> tuple[int, ...]:

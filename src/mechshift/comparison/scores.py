@@ -17,8 +17,8 @@ from mechshift.graph import Graph
 from mechshift.statistics import cluster_columns, num_clusters
 
 Unit = Literal["example", "shard"]
-"""What one row of scores is: an example, or the mean over a shard, a few examples that were added
-up because single ones would not fit into memory. Shards hold equally many examples. Scores are
+"""One row of scores: an example, or the mean over a shard, a few examples that were added up
+because single ones would not fit into memory. Shards hold equally many examples. Scores are
 resampled by clusters of rows, so intervals stay honest as long as enough clusters are left."""
 
 MIN_EXAMPLES = 10

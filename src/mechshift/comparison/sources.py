@@ -15,7 +15,7 @@ COLUMNS = 2**14
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Spread:
-    """How the scores of each edge scatter over the examples."""
+    """Scatter of the scores of each edge over the examples."""
 
     total: Float[np.ndarray, " edge"]
     mean: Float[np.ndarray, " edge"]

@@ -116,7 +116,7 @@ def circuit_stability(arm: Scores, mdm: Scores, settings: ComparisonSettings) ->
 
 @dataclass(frozen=True)
 class _Members:
-    """Which edges the circuits of one size hold."""
+    """Edges that the circuits of one size hold."""
 
     sizes: tuple[int, ...]
     only_sums = False

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 
 from mechshift.comparison.draws import MeasuredDraws, Wanted, measure_draws
 from mechshift.comparison.layer_sums import SHIFTS, SIDES, LayerSums, shift_rows
-from mechshift.comparison.likeness import at_once, estimates_at_points
+from mechshift.comparison.overlaps import at_once, estimates_at_points
 from mechshift.comparison.scores import (
     MIN_EXAMPLES,
     Scores,

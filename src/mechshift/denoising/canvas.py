@@ -26,7 +26,7 @@ from mechshift.models import LanguageModel
 from mechshift.statistics import cluster_numbers
 
 PAD_ID = 0
-"""What fills the left of a shorter row; never attended to, so any valid token will do."""
+"""Token that fills the left of a shorter row; never attended to, so any valid token will do."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,12 +34,12 @@ from mechshift.errors import DenoisingError
 from mechshift.models import LanguageModel
 
 AUTOREGRESSIVE = "autoregressive"
-"""What the trace of an ARM calls its sampler."""
+"""Name of an ARM's sampler in its trace."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Decoded:
-    """What a model wrote, and when."""
+    """Text that a model wrote, and the step of each token."""
 
     tokens: list[tuple[int, ...]]
     """For each example as many ids as its target has."""

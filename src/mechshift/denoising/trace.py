@@ -23,7 +23,7 @@ from mechshift.errors import DenoisingError
 
 @dataclass(frozen=True, kw_only=True)
 class TraceStep:
-    """What one step changed."""
+    """Changes of one step."""
 
     step: int
     """As the sampler's published loop counts, from 0."""
@@ -37,7 +37,7 @@ class TraceStep:
 
 @dataclass(frozen=True, kw_only=True)
 class Trace:
-    """What one example's sampler changed, from the first step to the last."""
+    """Changes that one example's sampler made, from the first step to the last."""
 
     sampler: str
     """The sampler and its settings, as `repr` writes them; "autoregressive" for an ARM."""

@@ -20,7 +20,7 @@ from mechshift.models import LanguageModel
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CorruptedCache:
-    """What ablated edges of one batch carry: the corrupted run, or constants in its place.
+    """Content of the ablated edges of one batch: the corrupted run, or constants in its place.
 
     Not to be written to.
     """

@@ -17,7 +17,7 @@ from mechshift.statistics import MIN_DRAWS, Estimates, bootstrap_weights, percen
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Baselines:
-    """What one model scores on circuits that know less than its own, on the same examples."""
+    """Metrics of one model on circuits that know less than its own, on the same examples."""
 
     random: CircuitMetrics
     """Draws matched to the own circuits: all sizes of the first draw, then all of the next."""

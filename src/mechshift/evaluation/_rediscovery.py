@@ -48,7 +48,7 @@ class RediscoveredCircuits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Rediscovery:
-    """What one model scores on circuits that were found anew, on held-out examples."""
+    """Metrics of one model on circuits that were found anew, on held-out examples."""
 
     without_fold: Mapping[Kind, CircuitMetrics]
     """By the owner of the circuits: one for each fold, chosen without it."""

@@ -10,10 +10,11 @@ from mechshift.evaluation.constant_cache import zero_cache
 from mechshift.models import LanguageModel
 
 Ablation = Callable[[LanguageModel, CanvasBatch], CorruptedCache]
-"""What ablated edges carry in a batch: `corrupted_cache`, `zero_cache` or `MeanOutputs.cache`."""
+"""Content of ablated edges in a batch: `corrupted_cache`, `zero_cache` or `MeanOutputs.cache`."""
 
 AblationName = Literal["resample", "mean", "zero"]
-"""What its source writes on the corrupted prompt; its mean over other prompts; nothing."""
+"""Content of an ablated edge: its source's output on the corrupted prompt, its mean over other
+prompts, or nothing."""
 
 
 def find_ablation(

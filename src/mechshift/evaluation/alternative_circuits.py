@@ -55,7 +55,7 @@ EQUALLY_FAITHFUL = 0.05
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AlternativeRuns:
-    """What a model scores on its first circuit and on candidates for alternatives to it."""
+    """Metrics of a model on its first circuit and on candidates for alternatives to it."""
 
     factors: Float64[np.ndarray, " candidate"]
     """By which |score| was multiplied; the first is 1, the circuit itself."""
@@ -80,7 +80,7 @@ class AlternativeRuns:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OverlapFloor:
-    """How low overlap with a circuit goes among circuits that are equally faithful."""
+    """Lowest overlap with a circuit that was found among circuits that are equally faithful."""
 
     margin: float
     """Of faithfulness: a smaller loss is none."""

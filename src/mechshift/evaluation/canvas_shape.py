@@ -15,7 +15,7 @@ from mechshift.denoising import Canvas, CanvasBatch
 
 @dataclass(frozen=True, kw_only=True)
 class CanvasShape:
-    """What canvases have in common whose positions correspond."""
+    """Shape that canvases share whose positions correspond."""
 
     step: int
     """The denoising step; 0 for an ARM, whose one canvas serves all steps."""

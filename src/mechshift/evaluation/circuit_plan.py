@@ -43,7 +43,7 @@ class HeadProjection:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerPlan:
-    """What to compute in one layer."""
+    """Plan of one layer: what to compute."""
 
     num_before: int
     """Live sources before this layer."""
@@ -61,7 +61,7 @@ class LayerPlan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CircuitPlan:
-    """What to compute to run one circuit in one model; tensors on the model's device."""
+    """Plan of a run of one circuit in one model; tensors on the model's device."""
 
     num_live_edges: int
     """Edges that are not dangling."""

@@ -60,7 +60,7 @@ def constant_cache(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _CleanInputs:
-    """What a run needs of the clean one besides its constants."""
+    """Parts of the clean run that a run needs besides its constants."""
 
     embedding: Float[Tensor, "batch position d_model"]
     attention_arguments: Sequence[dict[str, Any]]

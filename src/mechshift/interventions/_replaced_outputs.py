@@ -51,7 +51,7 @@ _Change = Callable[[Tensor], Tensor | None]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChosenOutputs:
-    """Which outputs are replaced, run by run."""
+    """Outputs that are replaced, run by run."""
 
     graph: Graph
     nodes: Bool[np.ndarray, "run source"]

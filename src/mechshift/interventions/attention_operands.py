@@ -26,7 +26,7 @@ KERNEL = "mechshift_operands"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionOperands:
-    """What one call of an attention kernel is made of."""
+    """Operands of one call of an attention kernel."""
 
     query: Float[Tensor, "row head position d_head"]
     key: Float[Tensor, "row kv_head position d_head"]

@@ -16,7 +16,7 @@ from mechshift.models import DecoderParts
 
 @runtime_checkable
 class Removable(Protocol):
-    """What torch returns for a registered hook."""
+    """Handle that torch returns for a registered hook."""
 
     def remove(self) -> None: ...
 

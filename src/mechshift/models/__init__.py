@@ -27,7 +27,6 @@ from mechshift.models.language_model import freeze as freeze
 from mechshift.models.language_model import probe_attention as probe_attention
 from mechshift.models.language_model import set_attention as set_attention
 from mechshift.models.loading import load_language_model as load_language_model
-from mechshift.models.loading import without_reports as without_reports
 from mechshift.models.offloading import OFFLOAD as OFFLOAD
 from mechshift.models.offloading import held as held
 from mechshift.models.parts import Architecture as Architecture
@@ -43,4 +42,5 @@ from mechshift.models.rereading import read_like as read_like
 from mechshift.models.shapes import ModelShape as ModelShape
 from mechshift.models.shapes import model_shape as model_shape
 from mechshift.models.shapes import read_shape as read_shape
+from mechshift.models.stock_classes import without_reports as without_reports
 from mechshift.models.tokenizers import load_tokenizer as load_tokenizer

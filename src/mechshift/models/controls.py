@@ -39,7 +39,7 @@ ARM_FULL, MDM_CAUSAL, ARM_CONTINUED, MDM_OTHER_SEED = (
 )
 
 CONTROLS = (ARM_FULL, MDM_CAUSAL, ARM_CONTINUED, MDM_OTHER_SEED)
-"""What a control can be, its *role*."""
+"""*Role* of a control."""
 
 SIBLING = "sibling"
 """The role of an MDM of the same ARM and another recipe."""

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 FETCHED = {"smollm2": "base"}
-"""What can be fetched -> the member that its bare name stands for."""
+"""Pair that can be fetched -> the member that its bare name stands for."""
 
 
 def cache_folder() -> Path:

@@ -21,7 +21,7 @@ from mechshift.input_files import MAX_SHOWN, as_declared, is_file_name, read_jso
 from mechshift.models.fetched import fetched_folder
 
 DOWNLOADED = ("*.json", "*.safetensors", "tokenizer.model")
-"""What is fetched from the hub."""
+"""Patterns of the files that are fetched from the hub."""
 
 TOKENIZER_NAMES = (
     "tokenizer.json",
@@ -30,7 +30,7 @@ TOKENIZER_NAMES = (
     "added_tokens.json",
     "vocab.json",
 )
-"""What a tokenizer is read from, by transformers' one class without code and by ours."""
+"""Files that a tokenizer is read from, by transformers' one class without code and by ours."""
 
 UNREAD_SETTINGS = ("_name_or_path", "auto_map", "dtype", "torch_dtype", "transformers_version")
 """Keys of config.json that the caller overrules, or that say where it was made."""
@@ -39,13 +39,13 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 
 WEIGHTS, INDEX = "model.safetensors", "model.safetensors.index.json"
 DISTRIBUTED = "shard-[0-9]*-model-[0-9]*-of-[0-9]*.safetensors"
-"""What transformers' distributed checkpoints are called; it looks for them first."""
+"""Names of transformers' distributed checkpoints; it looks for them first."""
 ADAPTER_NAMES = ("adapter_config.json", "adapter_model.safetensors")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSource:
-    """Where the weights and the tokenizer of one model are."""
+    """Places of the weights and the tokenizer of one model."""
 
     path: str
     """A local folder, a name that `mechshift pairs get` knows, or a repository on the Hugging Face
@@ -132,7 +132,7 @@ class _Config(Struct):
 
 
 class _Index(Struct):
-    """What is read of the index of weights in several files."""
+    """Parts that are read of the index of weights in several files."""
 
     weight_map: dict[str, str]
     """Tensor -> file."""

@@ -20,7 +20,7 @@ from mechshift.models.language_model import (
     probe_attention,
     set_attention,
 )
-from mechshift.models.loading import check_layers, check_rope, check_stock_modules
+from mechshift.models.stock_classes import check_layers, check_rope, check_stock_modules
 from mechshift.models.tokenizers import naming_mask
 
 

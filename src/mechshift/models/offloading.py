@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mechshift.errors import ModelError
 
 OFFLOAD = "+offload"
-"""What stands behind a device's name, perhaps with `=` and how many GB of weights it may hold."""
+"""Ending of a device's name that offloads, perhaps with `=` and the GB of weights it may hold."""
 
 SHARE_FOR_WEIGHTS = 0.6
 """Of a GPU's free memory that weights fill where nothing else is said: passes need the rest."""
@@ -40,7 +40,7 @@ def _offload_folder() -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Place:
-    """Where a model computes, and how much of its weights lies there."""
+    """Place where a model computes, and how much of its weights lies there."""
 
     device: torch.device
     offloads: bool
@@ -49,7 +49,7 @@ class Place:
     """That the device may hold [10^9 bytes]; None: all, or by its free memory."""
 
     def loading_options(self) -> dict[str, Any]:
-        """What `from_pretrained` is told; nothing where all weights lie on the device.
+        """Arguments of `from_pretrained`; nothing where all weights lie on the device.
 
         What lies on the disk is read from the model's own files; only renamed tensors are copied,
         into a folder that goes with the process.
@@ -111,7 +111,7 @@ def held(module: nn.Module, name: str) -> Tensor | None:
 
 
 def shared_offloads(module: nn.Module) -> dict[int, object]:
-    """What a copy of a model that shares its parameters shares too, by identity: see `deepcopy`."""
+    """Hooks that a copy of a model shares with its parameters, by identity (see `deepcopy`)."""
     hooks = [part._hf_hook for part in module.modules() if has_offloaded_params(part)]
     return {id(hook): hook for hook in hooks}
 

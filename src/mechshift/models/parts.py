@@ -158,7 +158,7 @@ class Mixture:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExpertOutput:
-    """What one expert writes, where any token is sent to it."""
+    """Output of one expert, where any token is sent to it."""
 
     expert: int
     token: Int64[Tensor, " token"]

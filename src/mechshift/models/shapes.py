@@ -13,12 +13,12 @@ from mechshift.errors import ModelError
 from mechshift.graph import Graph
 from mechshift.models.checkpoints import checkpoint_format
 from mechshift.models.folders import read_config
-from mechshift.models.loading import stock_config
+from mechshift.models.stock_classes import stock_config
 
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What the layers of a class of decoders hold, apart from their sizes."""
+    """Contents of the layers of a class of decoders, apart from their sizes."""
 
     gated_mlp: bool = True
     """Three matrices (gate, up, down) instead of two."""

@@ -155,7 +155,7 @@ class _Token(Struct):
 
 
 class _TokenizerConfig(Struct):
-    """What is read of a tokenizer_config.json."""
+    """Parts of a tokenizer_config.json that are read."""
 
     added_tokens_decoder: dict[int, _Token] = {}
     """By id."""

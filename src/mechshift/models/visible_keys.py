@@ -19,7 +19,7 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Positions:
-    """What is known of each position of a batch before the decoder reads it."""
+    """Facts on each position of a batch before the decoder reads it."""
 
     present: Bool[Tensor, "row position"]
     """False at padding."""
@@ -30,7 +30,7 @@ class Positions:
 
 
 VisibleKeys = Callable[[Positions], Bool[Tensor, "row query key"]]
-"""Whether the query sees the key, padding apart: `MaskedDecoder` hides padding from all."""
+"""Mask of the keys that each query sees, padding apart: `MaskedDecoder` hides padding from all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -20,10 +20,10 @@ from mechshift.page.figure import Figure, Trace, scatter
 from mechshift.page.theme import NEUTRAL_COLOUR, thinned
 
 MLP_RAISE = 0.45
-"""How far an MLP stands above its layer's heads [rows]."""
+"""Height of an MLP above its layer's heads [rows]."""
 
 KIND_OFFSET = {QUERY: -0.13, KEY: 0.0, VALUE: 0.13}
-"""Where an edge meets a head, from its middle [columns]."""
+"""Distance from a head's middle at which an edge meets it [columns]."""
 
 POINTS_PER_EDGE = 12
 
@@ -111,7 +111,7 @@ def _destination_positions(graph: Graph) -> Positions:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Panel:
-    """What a map shows of one model."""
+    """Side of a map: one model."""
 
     graph: Graph
     names: list[str]

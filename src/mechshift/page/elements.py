@@ -66,7 +66,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """What a topic shows below its figures by a template of its own, such as a table."""
+    """Part of a topic's section below its figures, by a template of its own, such as a table."""
 
     template: str
     """Name of a template in `page/templates`, which gets `part` as a variable."""

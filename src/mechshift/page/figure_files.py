@@ -28,7 +28,7 @@ MM_PER_INCH = 25.4
 
 @dataclass(frozen=True, kw_only=True)
 class Sheet:
-    """How wide a figure is."""
+    """Width of a figure."""
 
     width: float
     """In print [mm]."""
@@ -112,7 +112,7 @@ def copied(value: Any) -> Any:
 
 
 class Press:
-    """What draws figures into files; made by `open_press`."""
+    """Press that draws figures into files; made by `open_press`."""
 
     def __init__(self, browser: Browser) -> None:
         self._browser = browser

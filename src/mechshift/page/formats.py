@@ -10,7 +10,7 @@ from mechshift.statistics import Estimate, Estimates
 NOT_DECIDED = "not decided"
 NOT_MEASURED = "not measured"
 UNDEFINED = "undefined"
-"""What stands in place of a verdict or a number that there is not."""
+"""Words in place of a verdict or a number that there is not."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -47,7 +47,7 @@ def _pre_tokenizer() -> pre_tokenizers.PreTokenizer:
 
 NAMES = ioi.NAMES[:40]
 THINGS = dict(list(infilling.THINGS.items())[:24])
-"""What the tasks can say of their longer lists with this vocabulary."""
+"""Words of the tasks' longer lists that can be said with this vocabulary."""
 
 
 def _texts() -> Iterator[str]:

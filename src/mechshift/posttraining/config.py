@@ -22,7 +22,7 @@ MAX_ROWS, MAX_AT_ONCE = 10_000_000, 1_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class PosttrainConfig:
-    """How to train; the defaults are those of the embedded pair's MDM."""
+    """Settings of a training; the defaults are those of the embedded pair's MDM."""
 
     objective: Objective = "mdm"
     """`mdm` makes a masked diffusion model, `ar` trains on with the model's own objective."""

@@ -128,7 +128,7 @@ def _kept_lines(path: Path, num_steps_done: int) -> list[str]:
 
 
 class _Line(Struct):
-    """What is read of a line of the log."""
+    """Parts of a line of the log that are read."""
 
     step: int
 

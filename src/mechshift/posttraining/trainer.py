@@ -48,7 +48,7 @@ from mechshift.progress import progress_bar
 
 @dataclass(frozen=True, kw_only=True)
 class StepResult:
-    """What one step did."""
+    """Outcome of one step."""
 
     loss: float
     """Nats per target token."""

@@ -33,7 +33,7 @@ CARD_NAME = "README.md"
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFolder:
-    """Where the files of one training are."""
+    """Places of the files of one training."""
 
     out: Path
     """The folder of the trained model, once it is finished."""
@@ -200,7 +200,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
 
 
 class _Recipe(Struct):
-    """What is read of a recipe by its names; all of it is compared."""
+    """Parts of a recipe that are read by name; all of it is compared."""
 
     config: dict[str, Any]
 

@@ -41,7 +41,7 @@ _PREFIX = "state-"
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """How far a training has come, besides its weights and optimizers."""
+    """Progress of a training, besides its weights and optimizers."""
 
     step: int
     """Steps that are done."""
@@ -52,7 +52,7 @@ class Progress:
 
 
 class _Rest(Struct):
-    """What a state holds beside tensors."""
+    """Parts of a state beside its tensors."""
 
     step: int
     losses: tuple[float, ...]

@@ -16,6 +16,7 @@ from mechshift.run.found_runs import open_runs as open_runs
 from mechshift.run.opened import RunFolder as RunFolder
 from mechshift.run.opened import Verdicts as Verdicts
 from mechshift.run.opened import open_run as open_run
+from mechshift.run.pair_options import PairOptions as PairOptions
 from mechshift.run.paper import write_figures as write_figures
 from mechshift.run.paper import write_tables as write_tables
 from mechshift.run.pipeline import load_stored_pair as load_stored_pair
@@ -36,7 +37,6 @@ from mechshift.run.settings import ClusterOptions as ClusterOptions
 from mechshift.run.settings import EvaluationSettings as EvaluationSettings
 from mechshift.run.settings import ExplanationSettings as ExplanationSettings
 from mechshift.run.settings import GraphSettings as GraphSettings
-from mechshift.run.settings import PairOptions as PairOptions
 from mechshift.run.settings import RunSettings as RunSettings
 from mechshift.run.settings import Skippable as Skippable
 from mechshift.run.settings import SweepSettings as SweepSettings

@@ -38,10 +38,10 @@ from mechshift.run.store import (
     model_inputs,
     pool_manifests,
     read_pool,
-    read_scores,
     scored_graph,
     scored_metric,
 )
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 
 
@@ -161,7 +161,7 @@ class _Ablation:
 
     def work(self) -> Work:
         """Ablate the model on the first held-out examples."""
-        scores = read_scores(scores_folder(self.run, self.task, self.model.kind))
+        scores = RunTask(run=self.run, task=self.task).scores(self.model.kind)
         circuit = select_top_edges(scores.graph, scores.mean(), self.circuit_size)
         held_out = read_pool(self.run, self.task, "held-out")
         examples = held_out.examples[: self.settings.num_examples]

@@ -33,7 +33,6 @@ from mechshift.run.folders import (
     POOL,
     SCORES,
     alternatives_folder,
-    scores_folder,
 )
 from mechshift.run.pools import pool_canvases
 from mechshift.run.settings import AlternativesSettings
@@ -42,7 +41,6 @@ from mechshift.run.store import (
     model_inputs,
     pool_manifests,
     read_pool,
-    read_scores,
     score_inputs,
     scored_graph,
     scored_members,
@@ -128,7 +126,7 @@ class _Search:
 
     def work(self) -> Work:
         """A pass of every candidate over the examples of both splits."""
-        scores = read_scores(scores_folder(self.run, self.task, self.model.kind))
+        scores = RunTask(run=self.run, task=self.task).scores(self.model.kind)
         found = penalised_circuits(
             scores.graph,
             scores.mean(),

@@ -13,16 +13,16 @@ from pathlib import Path
 
 from mechshift.artifacts import is_written
 from mechshift.comparison import ComparisonSettings
+from mechshift.flat_records import read_record
 from mechshift.progress import Advance
 from mechshift.run.folders import SCORES
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import read_record
 from mechshift.topics.registry import rules
 
 
 @dataclass(frozen=True, kw_only=True)
 class AnalysisPlan:
-    """What a run set out to decide."""
+    """Plan of what a run set out to decide."""
 
     circuit_size: int | None
     """Edges in the circuits of which every verdict speaks; None: `circuit_size_in` of the graph."""

@@ -43,7 +43,7 @@ RECIPE_NAME = "recipe.json"
 STEP_FOLDER = re.compile(r"step-(\d+)")
 
 AR_OBJECTIVE = "ar"
-"""What the recipe of a control names; any other objective makes an MDM."""
+"""Objective that the recipe of a control names; any other objective makes an MDM."""
 
 FIRST_MEMBERS: dict[TrainingKind, str] = {"diffusion": ARM_FULL, "control": "arm"}
 """The parent is a member of every run, and has the same names here."""
@@ -250,7 +250,7 @@ def _folder(source: ModelSource, option: str) -> Path:
 
 
 class TrainingPlan(Struct):
-    """What is read of a recipe's settings, which another trainer may have written."""
+    """Parts that are read of a recipe's settings, which another trainer may have written."""
 
     num_steps: int
     objective: str

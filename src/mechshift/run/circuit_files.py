@@ -25,11 +25,12 @@ from mechshift.evaluation import CircuitMetrics, check_graph, find_ablation
 from mechshift.models import Kind, ModelPair
 from mechshift.progress import progress_bar
 from mechshift.run.circuit_runs import run_groups
-from mechshift.run.folders import KINDS, scores_folder
+from mechshift.run.folders import KINDS
 from mechshift.run.pipeline import load_stored_pair
 from mechshift.run.pools import pool_canvases
 from mechshift.run.settings import EvaluationSettings
-from mechshift.run.store import pool_manifests, read_pool, read_scores, scored_metric
+from mechshift.run.store import pool_manifests, read_pool, scored_metric
+from mechshift.run.stored import RunTask
 
 FormatName = Literal["mib-json", "graphml", "safetensors"]
 
@@ -76,7 +77,7 @@ def export_circuits(
     written = []
     for task in tasks or known:
         for model in models:
-            scores = read_scores(scores_folder(run, task, model))
+            scores = RunTask(run=run, task=task).scores(model)
             graph, mean = scores.graph, scores.mean()
             size = ComparisonSettings(circuit_size=circuit_size).circuit_size_in(graph.num_edges)
             stem = f"{task}-{model}"
@@ -90,7 +91,7 @@ def export_circuits(
 
 @dataclass(frozen=True, kw_only=True)
 class _Writer:
-    """How one format is written."""
+    """Writer of one format."""
 
     suffix: str
     write_scores: Callable[[Path, ScoredGraph], None]

@@ -48,7 +48,6 @@ from mechshift.run.folders import (
     SCORES,
     crossed_folder,
     faithfulness_folder,
-    scores_folder,
 )
 from mechshift.run.pools import pool_canvases
 from mechshift.run.records import CircuitRuns
@@ -58,11 +57,11 @@ from mechshift.run.store import (
     model_inputs,
     pool_manifests,
     read_pool,
-    read_scores,
     score_inputs,
     scored_graph,
     scored_metric,
 )
+from mechshift.run.stored import RunTask
 from mechshift.statistics import num_clusters
 from mechshift.topics.faithfulness import INHERITED, OWN, RETURNED
 
@@ -334,7 +333,7 @@ def _pair_circuits(run: Path, task: str, sizes: Sequence[int]) -> dict[Kind, lis
 
 def _circuits(run: Path, task: str, member: str, sizes: Sequence[int]) -> list[Circuit]:
     """A member's circuits of these sizes, chosen by its mean scores."""
-    scores = read_scores(scores_folder(run, task, member))
+    scores = RunTask(run=run, task=task).scores(member)
     mean = scores.mean()
     return [select_top_edges(scores.graph, mean, size) for size in sizes]
 
@@ -345,7 +344,7 @@ def _rediscovered(
     """Both models' circuits on the same parts; None where not wanted, or of too few clusters."""
     if not settings.rediscover:
         return None
-    scores = {kind: read_scores(scores_folder(run, task, kind)) for kind in KINDS}
+    scores = {kind: RunTask(run=run, task=task).scores(kind) for kind in KINDS}
     clusters = row_clusters(scores["arm"])  # the MDM's are of the same examples
     folds = discovery_folds(clusters, settings.seed)
     if folds is None:

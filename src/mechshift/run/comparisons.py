@@ -17,9 +17,10 @@ from mechshift.comparison import (
     compare,
 )
 from mechshift.progress import Advance
-from mechshift.run.folders import COMPARISON, SCORES, comparison_folder, member_title, scores_folder
+from mechshift.run.folders import COMPARISON, SCORES, comparison_folder, member_title
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import pool_manifests, read_scores, score_inputs, scored_members
+from mechshift.run.store import pool_manifests, score_inputs, scored_members
+from mechshift.run.stored import RunTask
 
 
 def compare_pair(run: Path, settings: ComparisonSettings, *, quiet: bool = False) -> None:
@@ -56,7 +57,7 @@ COMPARE = Stage(
 
 def _work(run: Path, task: str, member: str, settings: ComparisonSettings) -> Work:
     def compute(advance: Advance) -> Comparison | CircuitShift:
-        arm, other = (read_scores(scores_folder(run, task, one)) for one in ("arm", member))
+        arm, other = (RunTask(run=run, task=task).scores(one) for one in ("arm", member))
         method = compare if member == "mdm" else circuit_shift
         found = method(task, arm, other, settings)
         advance(1)

@@ -26,22 +26,14 @@ from mechshift.run.folders import (
     SCORES,
     comparison_folder,
     conclusion_folder,
-    control_folder,
     pool_folder,
     quantities_folder,
 )
-from mechshift.run.pools import pooled_task
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import (
-    pool_manifests,
-    read_record,
-    scored_members,
-    scored_metric,
-    stored_hashes,
-)
+from mechshift.run.store import pool_manifests, stored_hashes
 from mechshift.run.stored import RunMember, RunTask
 from mechshift.topics.registry import TOPICS, quantities
-from mechshift.topics.topic import MemberResults, StoredMember, TaskResults
+from mechshift.topics.topic import MemberResults, StoredMember
 
 ALWAYS_READ = (POOL, SCORES, COMPARISON)
 
@@ -69,7 +61,7 @@ def _pieces(run: Path) -> Iterator[Piece]:
                     f"{task}: conclude {topic.name}",
                     partial(topic.conclude, stored),
                 )
-        for name in measured_members(run, task):
+        for name in stored.members():
             yield _piece(
                 quantities_folder(run, task, name),
                 {"task": task, "quantities": measured},
@@ -114,17 +106,6 @@ CONCLUDE = Stage(
 )
 
 
-def measured_members(run: Path, task: str) -> list[str]:
-    """The MDM, and the controls that were scored, compared and asked."""
-    controls = [
-        name
-        for name in scored_members(run, task)[2:]
-        if is_written(control_folder(run, task, name))
-        and is_written(comparison_folder(run, task, name))
-    ]
-    return ["mdm", *controls]
-
-
 def measure_member(member: StoredMember) -> MemberResults:
     """Every quantity of the MDM or of a control, on the resamples of the comparison.
 
@@ -139,44 +120,12 @@ def measure_member(member: StoredMember) -> MemberResults:
     )
 
 
-def task_results(run: Path, task: str) -> TaskResults:
-    """What was concluded on one task.
-
-    Raises:
-        ArtifactError: nothing was concluded, or it is damaged.
-    """
-    stored = RunTask(run=run, task=task)
-    measured = [
-        read_record(MemberResults, quantities_folder(run, task, name), stage=QUANTITIES)
-        for name in measured_members(run, task)
-    ]
-    pool = stored.pool("discovery")
-    example = pool.examples[0]
-    return TaskResults(
-        task=task,
-        metric=scored_metric(run, task),
-        description=pooled_task(task, pool).summary,
-        example=f"{example.prompt}⟨{example.target}⟩{example.suffix}",
-        comparison=stored.comparison(),
-        mdm=measured[0],
-        controls=tuple(measured[1:]),
-        records={
-            topic.name: read_record(
-                topic.record_type, conclusion_folder(run, task, topic.name), stage=CONCLUSIONS
-            )
-            for topic in TOPICS
-            if topic.record_type is not None
-            and is_written(conclusion_folder(run, task, topic.name))
-        },
-    )
-
-
 def conclusion_inputs(run: Path, task: str) -> dict[str, str]:
-    """Hashes of all that `task_results` reads, by folder."""
+    """Hashes of all that `RunTask.results` reads, by folder."""
     folders: Sequence[Path] = [
         pool_folder(run, task),
         comparison_folder(run, task),
-        *(quantities_folder(run, task, name) for name in measured_members(run, task)),
+        *(quantities_folder(run, task, name) for name in RunTask(run=run, task=task).members()),
         *(conclusion_folder(run, task, topic.name) for topic in TOPICS),
     ]
     return {

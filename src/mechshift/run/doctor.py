@@ -24,7 +24,7 @@ from torch import Tensor
 from mechshift.denoising import EncodedExample, masked_target, pad_left
 from mechshift.errors import MechshiftError, TaskError
 from mechshift.models import LanguageModel, ModelPair, PairEntry
-from mechshift.run.settings import PairOptions
+from mechshift.run.pair_options import PairOptions
 from mechshift.tasks import Example, PoolConfig, Task, answer, encode_example, load_tasks
 
 PROBE = "The war lasted from the year 1732 to the year 17"
@@ -39,7 +39,7 @@ CANNOT_TELL = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check found."""
+    """Result of one check."""
 
     about: str
     text: str

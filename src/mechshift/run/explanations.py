@@ -21,9 +21,11 @@ from mechshift.run.folders import (
     member_title,
     semantics_folder,
 )
-from mechshift.run.settings import ExplanationSettings, find_device
+from mechshift.run.pair_options import find_device
+from mechshift.run.settings import ExplanationSettings
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
-from mechshift.run.store import pool_manifests, read_semantics, read_token_texts
+from mechshift.run.store import pool_manifests
+from mechshift.run.stored import RunTask
 from mechshift.semantics import (
     Explanations,
     TextModel,
@@ -89,12 +91,15 @@ EXPLAIN = Stage(
 def _work(
     run: Path, task: str, kind: Kind, settings: ExplanationSettings, text_model: TextModel
 ) -> Work:
-    neurons = read_semantics(run, task, kind).neurons
+    stored = RunTask(run=run, task=task)
+    semantics = stored.semantics(kind)
+    assert semantics is not None  # `explain_run` refuses a run without
+    neurons = semantics.neurons
 
     def compute(advance: Advance) -> Explanations:
         return explain_neurons(
             neurons,
-            read_token_texts(run, task, kind),
+            stored.token_texts(kind),
             text_model,
             num_neurons=settings.num_neurons,
             progress=advance,

@@ -18,6 +18,7 @@ from mechshift.attribution import (
     position_flow,
 )
 from mechshift.denoising import Canvas
+from mechshift.flat_records import read_record
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import FLOW, POOL, flow_folder, member_title, others_flow_folder
@@ -31,7 +32,7 @@ from mechshift.run.pools import (
 )
 from mechshift.run.settings import AttributionSettings
 from mechshift.run.stage import ChunkedWork, Piece, Stage, write_pieces
-from mechshift.run.store import model_inputs, pool_manifests, read_flow, read_pool
+from mechshift.run.store import model_inputs, pool_manifests, read_pool
 from mechshift.tasks import CommonPool
 
 PATH_OPTIONS = ("ig_steps", "rule")
@@ -146,6 +147,6 @@ def _work(
         canvases=canvases,
         chunk_size=settings.chunk_size,
         compute=compute,
-        read=read_flow,
+        read=partial(read_record, PositionFlow, stage=FLOW),
         join=concatenate_position_flows,
     )

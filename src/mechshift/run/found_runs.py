@@ -13,6 +13,7 @@ from typing import Any
 
 from mechshift.artifacts import MANIFEST_NAME, Manifest, is_written, read_manifest, setting_in
 from mechshift.errors import ArtifactError, MechshiftError
+from mechshift.flat_records import read_record
 from mechshift.run.analysis import analysis_folder
 from mechshift.run.conclusions import conclusion_inputs
 from mechshift.run.folders import (
@@ -29,7 +30,6 @@ from mechshift.run.folders import (
 from mechshift.run.reporting import report_page
 from mechshift.run.store import (
     pool_manifests,
-    read_record,
     scored_graph,
     scored_metric,
     stored_comparison_settings,

@@ -12,7 +12,6 @@ import polars as pl
 from mechshift.artifacts import is_written
 from mechshift.errors import ArtifactError
 from mechshift.page.elements import Exhibit
-from mechshift.run.conclusions import task_results
 from mechshift.run.folders import quantities_folder
 from mechshift.run.pools import pool_table
 from mechshift.run.store import pool_manifests
@@ -87,7 +86,7 @@ class RunFolder:
                     f"{self.path} holds no conclusions on '{task}'; run `mechshift report"
                     f" {self.path}`, or finish the run first."
                 )
-            self._results[task] = task_results(self.path, task)
+            self._results[task] = self.tasks[task].results()
         return self._results[task]
 
     def verdicts(self) -> Verdicts:

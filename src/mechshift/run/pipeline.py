@@ -10,10 +10,11 @@ from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
 from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.folders import CONTROLS, pool_folder
+from mechshift.run.pair_options import PairOptions, find_devices
 from mechshift.run.pools import pair_inputs
 from mechshift.run.processes import Processes
 from mechshift.run.reporting import report_page
-from mechshift.run.settings import ClusterOptions, PairOptions, RunSettings, find_devices
+from mechshift.run.settings import ClusterOptions, RunSettings
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
 from mechshift.run.store import pool_manifests

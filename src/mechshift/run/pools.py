@@ -11,8 +11,8 @@ from mechshift.denoising import Canvas, EncodedExample, build_canvases
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import KINDS, POOL, pool_folder
+from mechshift.run.pair_options import PairOptions
 from mechshift.run.records import POOL_SPLITS, TaskPools
-from mechshift.run.settings import PairOptions
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import pool_manifests, read_pool
 from mechshift.tasks import (

@@ -29,14 +29,14 @@ class TaskPools:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Solved:
-    """Which examples a model solves; of what examples, the folder says."""
+    """Examples that a model solves; of what examples, the folder says."""
 
     correct: Bool[np.ndarray, " example"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CircuitRuns:
-    """What was scored when circuits were run on held-out examples."""
+    """Metrics of circuits that were run on held-out examples."""
 
     by_owner: Mapping[str, CircuitMetrics]
     """What one model scores on the circuits of `arm` and `mdm`; for a checkpoint, what it and its
@@ -50,7 +50,7 @@ class CircuitRuns:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComponentReadings:
-    """What one model's components do, and the texts of the tokens that it names."""
+    """Readings of one model's components, and the texts of the tokens that they name."""
 
     semantics: Semantics
     tokens: Mapping[str, str]

@@ -6,22 +6,23 @@ from pathlib import Path
 from typing import Any
 
 from mechshift.artifacts import artifact_hash, is_written, setting_in
+from mechshift.flat_records import Files
 from mechshift.progress import Advance
 from mechshift.run.analysis import (
     analysis_folder,
     analysis_words,
     read_analysis_plan,
 )
-from mechshift.run.conclusions import CONCLUDE, conclude_run, conclusion_inputs, task_results
+from mechshift.run.conclusions import CONCLUDE, conclude_run, conclusion_inputs
 from mechshift.run.folders import KINDS, REPORT, pool_folder
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import (
-    Files,
     pool_manifests,
     stage_settings,
     stored_comparison_settings,
     stored_name,
 )
+from mechshift.run.stored import RunTask
 from mechshift.tasks import PoolConfig
 from mechshift.topics.report_page import RunFacts, report
 
@@ -79,7 +80,7 @@ REPORT_STAGE = Stage(
 
 def _files(run: Path, tasks: Sequence[str], advance: Advance) -> Files:
     """The page, its verdicts and tables."""
-    made = report([task_results(run, task) for task in tasks], _facts(run, tasks))
+    made = report([RunTask(run=run, task=task).results() for task in tasks], _facts(run, tasks))
     advance(1)
     return Files(texts={REPORT_NAME: made.page, **made.texts}, tables=made.tables)
 

@@ -6,7 +6,7 @@ from mechshift.artifacts import explained_refusal
 from mechshift.disk import move_into_place, partial_folder
 from mechshift.errors import ConfigError
 from mechshift.models import LanguageModel, ModelPair, without_reports
-from mechshift.run.settings import PairOptions
+from mechshift.run.pair_options import PairOptions
 
 
 def save_pair(pair: ModelPair, folder: Path | str) -> PairOptions:

@@ -43,6 +43,7 @@ from mechshift.denoising import (
     example_clusters,
 )
 from mechshift.errors import ConfigError
+from mechshift.flat_records import read_record
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import (
@@ -64,7 +65,7 @@ from mechshift.run.stage import (
     Stage,
     write_pieces,
 )
-from mechshift.run.store import model_inputs, pool_manifests, read_pool, read_scores
+from mechshift.run.store import model_inputs, pool_manifests, read_pool
 from mechshift.tasks import CommonPool
 
 
@@ -224,7 +225,7 @@ def _canvases_work(
         canvases=canvases,
         chunk_size=settings.examples_per_chunk,
         compute=compute,
-        read=read_scores,
+        read=partial(read_record, EdgeScores, stage=SCORES),
         join=concatenate_scores,
         table=_table(model, canvases, settings, groups),
     )

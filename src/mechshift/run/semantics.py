@@ -14,8 +14,9 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from mechshift.artifacts import artifact_hash
-from mechshift.attribution import source_scores
+from mechshift.attribution import EdgeScores, source_scores
 from mechshift.errors import ConfigError, ModelError
+from mechshift.flat_records import read_record
 from mechshift.models import LanguageModel, ModelPair, pair_shape
 from mechshift.progress import Advance
 from mechshift.run.folders import POOL, SCORES, SEMANTICS, scores_folder, semantics_folder
@@ -27,14 +28,13 @@ from mechshift.run.store import (
     model_inputs,
     pool_manifests,
     read_pool,
-    read_scores,
     scored_metric,
 )
 from mechshift.semantics import NO_TOKEN, Semantics, SemanticsSettings, analyse_semantics
 from mechshift.tasks import CommonPool
 
 SPACE_PIECE = "\N{LOWER ONE EIGHTH BLOCK}"
-"""How SentencePiece writes a space."""
+"""Character that SentencePiece writes for a space."""
 
 
 def analyse_pair(
@@ -129,7 +129,7 @@ def _work(
         semantics = analyse_semantics(
             model,
             canvases,
-            source_scores(read_scores(scores)),
+            source_scores(read_record(EdgeScores, scores, stage=SCORES)),
             settings,
             metric=metric,
             experts=experts,

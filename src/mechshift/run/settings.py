@@ -1,16 +1,14 @@
 """Settings of a run: one record a stage, from which the command line is made."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field
 from math import inf
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 
 from mechshift.ablation import AblationSettings
 from mechshift.attribution import End, Rule, check_options, method_options
-from mechshift.comparison import ComparisonSettings, num_workers
+from mechshift.comparison import ComparisonSettings
 from mechshift.denoising import METRICS
 from mechshift.errors import ConfigError
 from mechshift.evaluation import (
@@ -20,25 +18,10 @@ from mechshift.evaluation import (
     AblationName,
     circuit_sizes,
 )
-from mechshift.models import (
-    OFFLOAD,
-    PAIRS,
-    Attention,
-    ModelPair,
-    ModelSource,
-    PairEntry,
-    load_controls,
-    load_pair,
-)
+from mechshift.run.pair_options import PairOptions
 from mechshift.semantics import EndpointModel, SemanticsSettings
 from mechshift.statistics import MAX_DRAWS, MIN_DRAWS
 from mechshift.tasks import PoolConfig, TaskFile
-
-DEFAULT_TASKS = {
-    "tiny": ("ioi", "greater-than", "countdown-small", "infilling"),
-    "smollm2": ("ioi", "greater-than"),
-}
-"""Tasks of a pair that can do others than the usual ones."""
 
 Skippable = Literal["flow", "semantics", "ablation", "controls"]
 """Stages that a run can do without; the report then lacks their parts."""
@@ -52,168 +35,13 @@ Unprefixed = tyro.conf.arg(name="")
 Named = tyro.conf.arg(constructor=str)
 """On the command line a task is given by its name or file."""
 
-USUAL_TASKS = ("ioi", "greater-than", "countdown-3", "infilling")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PairOptions:
-    """Which two models are compared, and how they are loaded."""
-
-    pair: str = "tiny"
-    """A pair that `mechshift pairs` lists; or, with --arm and --mdm, how the report calls yours."""
-    arm: str | None = None
-    """Folder or hub id of your autoregressive model."""
-    mdm: str | None = None
-    """Folder or hub id of the diffusion model post-trained from it."""
-    continued_arm: tuple[str, ...] = ()
-    """Control: your ARM trained on with its own objective on the data of your MDM. Several: one a
-    seed; three of them and three MDMs say what diffusion does, and not this checkpoint alone."""
-    other_mdm: tuple[str, ...] = ()
-    """Control: an MDM that you made as the first one, with another seed; several, as above."""
-    beside: tuple[str, ...] = ()
-    """Known pairs of the same ARM, whose MDMs are compared with it too, each read in its own way:
-    --pair dream-7b --beside wedlm-7b."""
-    arm_adapter: str | None = None
-    """Folder or hub id of a LoRA adapter that is merged into --arm when it is loaded."""
-    mdm_adapter: str | None = None
-    """The same for --mdm."""
-    continued_arm_adapter: tuple[str, ...] = ()
-    """The same for --continued-arm: one for each model in their order, `none` for a model without;
-    or several for one model that all of them were trained on."""
-    other_mdm_adapter: tuple[str, ...] = ()
-    """The same for --other-mdm."""
-    tokenizer: str | None = None
-    """Folder or hub id of the MDM's tokenizer, where its own needs remote code."""
-    shift: bool = True
-    """Whether your MDM's logits at position i predict token i + 1, as Dream's and DiffuLLaMA's."""
-    attention: Attention = "full"
-    """How your MDM attends: full; block-causal as block diffusion models do; causal-prefix as SDLM,
-    which reads in both directions only the block that it writes; observed-first as WeDLM."""
-    block_length: int | None = None
-    """Positions in a block of your MDM with block-causal or causal-prefix attention."""
-    mask_token_id: int | None = None
-    """Your MDM's mask token; by default what its config or tokenizer says."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-
-    def __post_init__(self) -> None:
-        if (self.arm is None) != (self.mdm is None):
-            raise ConfigError("--arm and --mdm belong together; give both, or name a --pair.")
-        for name in ("arm", "mdm", "continued_arm", "other_mdm"):
-            # A known pair ignores the paths of one's own, and would ignore their adapters.
-            adapters = _listed(getattr(self, f"{name}_adapter"))
-            if adapters and (self.arm is None or not getattr(self, name)):
-                raise ConfigError(
-                    f"{_flag(name)}-adapter {' '.join(adapters)} needs the model that it was"
-                    f" trained on: give {_flag(name)} with --arm and --mdm."
-                )
-        for name in SEVERAL:
-            models, adapters = getattr(self, name), getattr(self, f"{name}_adapter")
-            if len(adapters) not in (0, len(models)) and len(models) != 1:
-                raise ConfigError(
-                    f"{_flag(name)} names {len(models)} models and {_flag(name)}-adapter"
-                    f" {len(adapters)} adapters; give one adapter a model, `{NO_ADAPTER}` for one"
-                    " without, or one model for all of them."
-                )
-
-        given = [f.name for f in fields(self) if getattr(self, f.name) != f.default]
-        own = [name for name in given if name not in ("pair", "dtype", "beside")]
-        if self.arm is None and own:
-            options = ", ".join("--no-shift" if name == "shift" else _flag(name) for name in own)
-            raise ConfigError(
-                f"{options}: said of a model of your own, and pair '{self.pair}' has its own;"
-                " give --arm and --mdm too, or leave it out."
-            )
-
-    def entry(self) -> PairEntry:
-        """The catalogue's entry, or one made from two paths; with its siblings.
-
-        Raises:
-            ConfigError: no such pair, or siblings that are no pairs, or of another ARM.
-        """
-        entry = self._pair_entry()
-        return replace(entry, siblings=tuple(_sibling(name, entry) for name in self.beside))
-
-    def _pair_entry(self) -> PairEntry:
-        if self.arm is not None and self.mdm is not None:
-            return PairEntry(
-                name=self.pair if self.pair not in PAIRS else "own",
-                arm=ModelSource(path=self.arm, adapter=self.arm_adapter),
-                mdm=ModelSource(
-                    path=self.mdm, tokenizer_path=self.tokenizer, adapter=self.mdm_adapter
-                ),
-                continued_arms=_sources(self.continued_arm, None, self.continued_arm_adapter),
-                other_mdms=_sources(self.other_mdm, self.tokenizer, self.other_mdm_adapter),
-                shift=self.shift,
-                attention=self.attention,
-                block_length=self.block_length,
-                mask_token_id=self.mask_token_id,
-            )
-        if self.pair not in PAIRS:
-            raise ConfigError(
-                f"no pair '{self.pair}'; known are {', '.join(PAIRS)}, or give --arm and --mdm."
-            )
-        return PAIRS[self.pair]
-
-    def load(self, device: str = "auto", *, controls: bool = False) -> ModelPair:
-        """Both models, probed, on `device`; `auto` is a GPU where there is one.
-
-        Args:
-            device: `cpu`, `cuda`, `cuda:1`, or `auto`; behind it perhaps `+offload`
-                (`models.offloading`).
-            controls: with every control that the pair can have.
-        """
-        entry = self.entry()
-        pair = load_pair(entry, device=find_device(device), dtype=self.dtype)
-        return replace(pair, controls=load_controls(pair, entry).models) if controls else pair
-
-    def default_tasks(self) -> tuple[str, ...]:
-        """The tasks that are compared where none are named."""
-        return DEFAULT_TASKS.get(self.entry().name, USUAL_TASKS)
-
-
-def _sibling(name: str, entry: PairEntry) -> PairEntry:
-    """A known pair of the same ARM; whether a folder of one's own holds that ARM is not known."""
-    if name not in PAIRS or name == entry.name:
-        raise ConfigError(
-            f"--beside {name}: name another known pair than the one that is compared; known are"
-            f" {', '.join(PAIRS)}."
-        )
-    if entry.name in PAIRS and PAIRS[name].arm.path != entry.arm.path:
-        same = [one.name for one in PAIRS.values() if one.arm.path == entry.arm.path]
-        others = ", ".join(one for one in same if one != entry.name) or "no known pair"
-        raise ConfigError(
-            f"--beside {name}: its MDM was made from {PAIRS[name].arm.path} and that of"
-            f" {entry.name} from {entry.arm.path}; of the same ARM: {others}."
-        )
-    return PAIRS[name]
-
-
-SEVERAL = ("continued_arm", "other_mdm")
-"""Options of which there may be several models, one a training."""
-
-NO_ADAPTER = "none"
-"""What stands in a list of adapters for a model without one."""
-
-
-def _flag(name: str) -> str:
-    """An option as it is written on the command line."""
-    return f"--{name.replace('_', '-')}"
-
-
-def _listed(value: str | Sequence[str] | None) -> tuple[str, ...]:
-    """None, one or several values as a tuple."""
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, str) else tuple(value)
-
-
 MAX_IG_STEPS = 1_000
 """Points of the path: two hundred times the default, which no score needs; a typing error."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AttributionSettings:
-    """How edges are scored."""
+    """Settings of the scores of edges."""
 
     method: str = "eap-ig"
     """eap-ig, eap (one gradient in place of several), or exact (a run for each edge: slow)."""
@@ -293,7 +121,7 @@ class AttributionSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationSettings:
-    """How circuits are tested, on held-out examples."""
+    """Settings of the tests of circuits, on held-out examples."""
 
     fractions: tuple[float, ...] = MIB_FRACTIONS
     """Circuit sizes as shares of all edges; MIB's. The circuit size that is compared is added."""
@@ -359,7 +187,7 @@ class SweepSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class AlternativesSettings:
-    """How other circuits of each model are looked for that are as faithful as its own."""
+    """Settings of the search for other circuits of each model, as faithful as its own."""
 
     factors: tuple[float, ...] = PENALTY_FACTORS
     """By which |score| of the circuit's edges is multiplied before as many edges are selected anew,
@@ -386,7 +214,7 @@ class AlternativesSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ExplanationSettings:
-    """Which text model is asked for sentences on neurons, and on how many; no part of a run."""
+    """Text model that is asked for sentences on neurons, and on how many; no part of a run."""
 
     endpoint: str | None = None
     """OpenAI-compatible address, up to its version: http://localhost:8000/v1."""
@@ -436,7 +264,7 @@ class ExplanationSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class GraphSettings:
-    """What nodes are looked at besides heads and MLPs."""
+    """Nodes that are looked at besides heads and MLPs."""
 
     experts: bool = False
     """Score each expert of a mixture of experts as a node too, and show the share of each in its
@@ -472,7 +300,7 @@ class RunSettings:
     sweep: SweepSettings = field(default_factory=SweepSettings)
     """With which other numbers of denoising steps the models are compared."""
     alternatives: AlternativesSettings = field(default_factory=AlternativesSettings)
-    """How other circuits of each model are looked for that are as faithful as its own."""
+    """Settings of the search for other circuits of each model, as faithful as its own."""
 
     def __post_init__(self) -> None:
         if self.graph.experts and "semantics" in self.skip:
@@ -518,68 +346,6 @@ class ClusterOptions:
                 f"--cluster {self.address} is no HOST:PORT of a Ray cluster, and not auto; run"
                 " mechshift on a machine of the cluster, which sees the run folder."
             )
-
-
-def find_device(device: str) -> str:
-    """A device by its name; `auto` is a GPU where there is one."""
-    name, plus, rest = device.partition(OFFLOAD)
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return name + plus + rest
-
-
-def find_devices(device: str, devices: int | Literal["auto"]) -> tuple[str, ...]:
-    """The device of every worker of a run.
-
-    Args:
-        device: see `find_device`.
-        devices: how many; `auto`: every GPU, or one process on a CPU, which uses all its cores.
-
-    Raises:
-        ConfigError: there are not so many, or one is named and several are wanted.
-    """
-    found = find_device(device)
-    if OFFLOAD in found:
-        if devices not in (1, "auto"):
-            raise ConfigError(
-                f"--device {device} uses one device and the host's memory, and --devices {devices}"
-                " asks for several; leave out one of the two."
-            )
-        return (found,)
-    kind, _, index = found.partition(":")
-    if devices == 1 or (devices == "auto" and (index or kind != "cuda")):
-        return (found,)
-    if index:
-        raise ConfigError(
-            f"--device {device} is one device, and --devices {devices} asks for several; give"
-            f" --device {kind}."
-        )
-    there = torch.cuda.device_count() if kind == "cuda" else num_workers()
-    wanted = there if devices == "auto" else devices
-    if not 1 <= wanted <= there:
-        what = "CUDA devices" if kind == "cuda" else "CPU cores, each of which can be one"
-        raise ConfigError(
-            f"--devices {devices}: there are {there} {what}; give a number from 1 to {there}."
-        )
-    return (
-        tuple(f"cuda:{place}" for place in range(wanted)) if kind == "cuda" else ("cpu",) * wanted
-    )
-
-
-def _sources(
-    paths: Sequence[str], tokenizer: str | None, adapters: Sequence[str]
-) -> tuple[ModelSource, ...]:
-    """One a training; a single path is the base of all adapters."""
-    if adapters and len(paths) == 1:
-        paths = [paths[0]] * len(adapters)
-    return tuple(
-        ModelSource(
-            path=path,
-            tokenizer_path=tokenizer,
-            adapter=None if adapter == NO_ADAPTER else adapter,
-        )
-        for path, adapter in zip(paths, adapters or [NO_ADAPTER] * len(paths), strict=True)
-    )
 
 
 def _without(values: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -35,24 +35,24 @@ from mechshift.artifacts import (
 from mechshift.attribution import chunk_canvases
 from mechshift.denoising import Canvas
 from mechshift.errors import ArtifactError
+from mechshift.flat_records import Files, record_files
 from mechshift.locks import hold_folder
 from mechshift.models import ModelPair
 from mechshift.progress import Advance, progress_bar
 from mechshift.run.settings import RunSettings
-from mechshift.run.store import Files, record_files
 from mechshift.tasks import Task
 
 PLACES = "places.json"
 """In a chunk's folder: which rows of the file of all examples are its own, and their hash."""
 
 When = Literal["always", "unless skipped", "if added", "by itself"]
-"""When a run does a stage: always; unless --skip names it; if --also names it; never, so that it
-has to be asked for with its own command."""
+"""Condition on which a run does a stage: always; unless --skip names it; if --also names it; never,
+so that it has to be asked for with its own command."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Given:
-    """What the stages of one run work on."""
+    """Material that the stages of one run work on."""
 
     run: Path
     """The run folder."""
@@ -65,7 +65,7 @@ class Given:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Work:
-    """What it takes to make one piece."""
+    """Work of making one piece."""
 
     title: str
     """What is being done, for the progress bar."""
@@ -78,7 +78,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ChunkedWork:
-    """What it takes to make a piece of so many examples that it is saved on the way."""
+    """Work of making a piece of so many examples that it is saved on the way."""
 
     title: str
     canvases: Sequence[Canvas]

@@ -30,6 +30,7 @@ from mechshift.attribution import EdgeScores
 from mechshift.comparison import ComparisonSettings, circuit_shift
 from mechshift.denoising import Schedule, schedule_from_orders
 from mechshift.errors import ConfigError
+from mechshift.flat_records import read_record
 from mechshift.models import LanguageModel, ModelPair
 from mechshift.progress import Advance
 from mechshift.run.folders import COMPARISON, POOL, SCORES, SWEEP, scores_folder, sweep_folder
@@ -40,7 +41,6 @@ from mechshift.run.store import (
     model_inputs,
     pool_manifests,
     read_pool,
-    read_scores,
     scored_members,
     scored_settings,
     stored_comparison_settings,
@@ -162,7 +162,7 @@ def _shift(
     }
 
     def compute(advance: Advance) -> SweepPoint:
-        arm, mdm = map(read_scores, folders.values())
+        arm, mdm = (read_record(EdgeScores, folder, stage=SCORES) for folder in folders.values())
         point = sweep_point(task, arm, mdm, settings)
         advance(1)
         return point

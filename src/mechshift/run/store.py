@@ -1,53 +1,36 @@
-"""Store of a run: how the records of its stages are written, and read back.
+"""Store of a run: what is in it, by its manifests, and the records that stages read of each other.
 
-Every record is stored alike, by `flat_records`: its arrays in `arrays.safetensors`, all else in
-`values.json`. Where it lies, `folders` says.
+What was stored of a task, record by record, is read by `stored.RunTask`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import polars as pl
-from jaxtyping import Bool
 from msgspec import Struct
-from safetensors import safe_open
 
-from mechshift.ablation import AblationRun, AblationSettings
+from mechshift.ablation import AblationSettings
 from mechshift.artifacts import (
-    ARRAYS_NAME,
     Manifest,
     artifact_hash,
     is_written,
-    read_artifact,
     read_manifest,
     setting_in,
     stored_setting,
 )
-from mechshift.attribution import EdgeScores, PositionFlow
-from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings
+from mechshift.comparison import ComparisonSettings
 from mechshift.errors import ArtifactError
 from mechshift.evaluation import (
     AblationName,
-    AlternativeRuns,
-    Baselines,
-    CircuitMetrics,
-    Rediscovery,
 )
-from mechshift.flat_records import FlatRecord, Record, from_flat, to_flat
+from mechshift.flat_records import read_record
 from mechshift.graph import Graph
-from mechshift.input_files import parse_json
-from mechshift.models import Kind, LanguageModel, control_role
+from mechshift.models import LanguageModel, control_role
 from mechshift.run.folders import (
     ABLATION,
     ALTERNATIVES,
-    ANSWERS,
     COMPARISON,
-    CONTROLS,
-    CROSSED,
     FAITHFULNESS,
     FLOW,
     KINDS,
@@ -56,88 +39,17 @@ from mechshift.run.folders import (
     SCORES,
     SEMANTICS,
     SWEEP,
-    ablation_folder,
-    alternatives_folder,
-    answers_folder,
     comparison_folder,
-    control_folder,
-    crossed_folder,
     faithfulness_folder,
     point_folder,
     pool_folder,
     scores_folder,
-    semantics_folder,
-    sweep_folder,
 )
-from mechshift.run.records import CircuitRuns, ComponentReadings, Solved, TaskPools
+from mechshift.run.records import TaskPools
 from mechshift.run.settings import AttributionSettings, EvaluationSettings
-from mechshift.semantics import Semantics, SemanticsSettings
+from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import CommonPool, PoolConfig, Split
-from mechshift.topics.topic import SweepPoint
 from mechshift.topics.trajectory import TrajectoryPoint
-
-RECORD_VALUES = "values.json"
-"""Holds what of a record is no array."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Files:
-    """What is written to one folder, as `write_artifact` takes it."""
-
-    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
-    tables: Mapping[str, pl.DataFrame] = field(default_factory=dict)
-    texts: Mapping[str, str] = field(default_factory=dict)
-
-
-def record_files(record: Any) -> Files:
-    """A record of dataclasses as arrays and one JSON text; files are given back as they are."""
-    if isinstance(record, Files):
-        return record
-    flat = to_flat(record)
-    # In the order of the fields: a mapping is read back in the order in which it stands here.
-    return Files(
-        arrays=flat.arrays, texts={RECORD_VALUES: json.dumps(flat.scalars, indent=2) + "\n"}
-    )
-
-
-def read_record(
-    record_type: type[Record], folder: Path, *, stage: str, in_file: Sequence[str] = ()
-) -> Record:
-    """A record that was stored as `record_files` says.
-
-    Args:
-        record_type: what was stored.
-        folder: where.
-        stage: under which name it was written.
-        in_file: arrays that may exceed memory: they stay in their file and are paged in as they
-            are read. What is written to them does not reach the file.
-
-    Raises:
-        ArtifactError: missing, damaged, or written by another version.
-    """
-    artifact = read_artifact(folder, stage=stage)
-    if RECORD_VALUES not in artifact.texts:
-        raise ArtifactError(
-            f"{folder} holds no {RECORD_VALUES}, so another version of mechshift wrote it; delete"
-            " it and run its stage again."
-        )
-    arrays = artifact.arrays.read(name for name in artifact.arrays if name not in in_file)
-    in_file = [name for name in in_file if name in artifact.arrays]
-    if in_file:
-        # Of safetensors' readers only torch's maps a file instead of copying it.
-        with safe_open(folder / ARRAYS_NAME, framework="pt") as file:
-            arrays |= {name: file.get_tensor(name).numpy() for name in in_file}
-    scalars: dict[str, Any] = parse_json(
-        artifact.texts[RECORD_VALUES].encode(),
-        dict[str, Any],
-        where=str(folder / RECORD_VALUES),
-        error=ArtifactError,
-        advice="delete its folder and run its stage again",
-    )
-    try:
-        return from_flat(record_type, FlatRecord(arrays=arrays, scalars=scalars))
-    except ArtifactError as error:
-        raise ArtifactError(f"{folder}: {error}") from error
 
 
 def pool_manifests(run: Path) -> dict[str, Manifest]:
@@ -251,7 +163,7 @@ def stored_ablation(run: Path, task: str) -> AblationName:
 
 
 class _Alternatives(Struct, forbid_unknown_fields=True):
-    """What a manifest says of how other circuits were looked for."""
+    """Part of a manifest on how other circuits were looked for."""
 
     factors: tuple[float, ...]
     shares: tuple[float, ...]
@@ -339,155 +251,6 @@ def read_pool(run: Path, task: str, split: Split) -> CommonPool:
         ArtifactError: missing or damaged.
     """
     return read_record(TaskPools, pool_folder(run, task), stage=POOL).of(split)
-
-
-def read_scores(folder: Path) -> EdgeScores:
-    """The edge scores of one model on one task, or of a chunk of its examples.
-
-    The scores stay in their file: those of a 7B model can exceed memory.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(EdgeScores, folder, stage=SCORES, in_file=("values", "step_sums"))
-
-
-def read_control_answers(run: Path, task: str, control: str) -> Bool[np.ndarray, " example"]:
-    """Which held-out examples of the pool a control solves.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(Solved, control_folder(run, task, control), stage=CONTROLS).correct
-
-
-def read_flow(folder: Path) -> PositionFlow:
-    """The flow of one model on one task, or on a chunk of its examples.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(PositionFlow, folder, stage=FLOW)
-
-
-def read_semantics(run: Path, task: str, kind: Kind) -> Semantics:
-    """What one model's components do on one task.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return _read_components(run, task, kind).semantics
-
-
-def read_token_texts(run: Path, task: str, kind: Kind) -> dict[int, str]:
-    """The text of every token that these semantics name, by id.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return {int(token): text for token, text in _read_components(run, task, kind).tokens.items()}
-
-
-def _read_components(run: Path, task: str, kind: Kind) -> ComponentReadings:
-    return read_record(ComponentReadings, semantics_folder(run, task, kind), stage=SEMANTICS)
-
-
-def read_circuit_metrics(run: Path, task: str, kind: Kind) -> dict[Kind, CircuitMetrics]:
-    """What a model scores on the ARM's and on the MDM's circuits.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    by_owner = _read_circuit_runs(run, task, kind).by_owner
-    return {owner: by_owner[owner] for owner in KINDS}
-
-
-def read_baselines(run: Path, task: str, kind: Kind) -> Baselines:
-    """What a model scores on circuits that know less than its own.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    baselines = _read_circuit_runs(run, task, kind).baselines
-    assert baselines is not None  # only those of checkpoints have none
-    return baselines
-
-
-def read_rediscovery(run: Path, task: str, kind: Kind) -> Rediscovery | None:
-    """What a model scores on circuits found on parts of the discovery examples; None if not run.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return _read_circuit_runs(run, task, kind).rediscovery
-
-
-def _read_circuit_runs(run: Path, task: str, kind: Kind) -> CircuitRuns:
-    return read_record(CircuitRuns, faithfulness_folder(run, task, kind), stage=FAITHFULNESS)
-
-
-def read_ablations(run: Path, task: str, kind: Kind) -> AblationRun:
-    """What ablations do to one model on one task.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(AblationRun, ablation_folder(run, task, kind), stage=ABLATION)
-
-
-def read_alternatives(run: Path, task: str, kind: Kind) -> AlternativeRuns:
-    """What one model scores on candidates for alternatives to its circuit.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(AlternativeRuns, alternatives_folder(run, task, kind), stage=ALTERNATIVES)
-
-
-def read_comparison(run: Path, task: str) -> Comparison:
-    """The comparison of the two models on one task.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(Comparison, comparison_folder(run, task), stage=COMPARISON)
-
-
-def read_control_shift(run: Path, task: str, control: str) -> CircuitShift:
-    """How far a control's circuit is from the ARM's on one task.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(CircuitShift, comparison_folder(run, task, control), stage=COMPARISON)
-
-
-def read_sweep_point(run: Path, task: str, num_steps: int) -> SweepPoint:
-    """What the models share with so many denoising steps.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(SweepPoint, sweep_folder(run, task, num_steps) / "shift", stage=SWEEP)
-
-
-def read_answers(run: Path, task: str, member: str) -> Bool[np.ndarray, " example"]:
-    """Which of the held-out examples that were tried for the pool a checkpoint solves.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    return read_record(Solved, answers_folder(run, task, member), stage=ANSWERS).correct
-
-
-def read_crossed(run: Path, task: str, member: str) -> dict[str, CircuitMetrics]:
-    """What a checkpoint and the parent score on each other's circuits, by name.
-
-    Raises:
-        ArtifactError: missing or damaged.
-    """
-    folder = crossed_folder(run, task, member)
-    return dict(read_record(CircuitRuns, folder, stage=CROSSED).by_owner)
 
 
 def read_point(run: Path, task: str, member: str) -> TrajectoryPoint:

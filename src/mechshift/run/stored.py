@@ -1,4 +1,7 @@
-"""Stored results of a run as topics read them: of one task, and of one member on it."""
+"""Stored results of a run, record by record: of one task, and of one member on it.
+
+Topics read them (`topics.topic.StoredTask`), the report, and whoever opened the run in Python.
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -6,45 +9,57 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Bool
+
 from mechshift.ablation import AblationRun
 from mechshift.artifacts import is_written
 from mechshift.attribution import EdgeScores, PositionFlow
 from mechshift.comparison import CircuitShift, Comparison, ComparisonSettings, circuit_shift
 from mechshift.evaluation import AlternativeRuns, Baselines, CircuitMetrics, Rediscovery
+from mechshift.flat_records import read_record
 from mechshift.models import Kind
 from mechshift.run.folders import (
+    ABLATION,
+    ALTERNATIVES,
+    ANSWERS,
+    COMPARISON,
+    CONCLUSIONS,
+    CONTROLS,
+    CROSSED,
     EXPLANATIONS,
+    FAITHFULNESS,
+    FLOW,
+    KINDS,
     POINTS,
+    QUANTITIES,
+    SCORES,
+    SEMANTICS,
+    SWEEP,
     ablation_folder,
     alternatives_folder,
+    answers_folder,
+    comparison_folder,
+    conclusion_folder,
     control_folder,
+    crossed_folder,
     explanations_folder,
+    faithfulness_folder,
     flow_folder,
     others_flow_folder,
     others_folder,
+    quantities_folder,
     scores_folder,
     semantics_folder,
+    sweep_folder,
 )
+from mechshift.run.pools import pooled_task
+from mechshift.run.records import CircuitRuns, ComponentReadings, Solved
 from mechshift.run.store import (
-    read_ablations,
-    read_alternatives,
-    read_answers,
-    read_baselines,
-    read_circuit_metrics,
-    read_comparison,
-    read_control_answers,
-    read_control_shift,
-    read_crossed,
-    read_flow,
     read_point,
     read_pool,
-    read_record,
-    read_rediscovery,
-    read_scores,
-    read_semantics,
-    read_sweep_point,
-    read_token_texts,
     scored_members,
+    scored_metric,
     stage_settings,
     stored_comparison_settings,
     swept_num_steps,
@@ -52,7 +67,8 @@ from mechshift.run.store import (
 from mechshift.semantics import Explanations, Semantics
 from mechshift.statistics import Estimate, cluster_numbers, share_correct
 from mechshift.tasks import CommonPool, Split
-from mechshift.topics.topic import CheckpointScores, SweepPoint
+from mechshift.topics.registry import TOPICS
+from mechshift.topics.topic import CheckpointScores, MemberResults, SweepPoint, TaskResults
 from mechshift.topics.trajectory import training_place
 
 
@@ -71,7 +87,8 @@ class RunTask:
         return read_pool(self.run, self.task, split)
 
     def comparison(self) -> Comparison:
-        return read_comparison(self.run, self.task)
+        folder = comparison_folder(self.run, self.task)
+        return read_record(Comparison, folder, stage=COMPARISON)
 
     @cached_property
     def _read_scores(self) -> dict[str, EdgeScores]:
@@ -81,14 +98,20 @@ class RunTask:
     def scores(self, member: str) -> EdgeScores:
         if member not in self._read_scores:
             folder = scores_folder(self.run, self.task, member)
-            self._read_scores[member] = read_scores(folder)
+            self._read_scores[member] = read_record(EdgeScores, folder, stage=SCORES)
         return self._read_scores[member]
 
     def others(self) -> Mapping[str, EdgeScores]:
-        return {name: read_scores(folder) for name, folder in self._written(others_folder)}
+        return {
+            name: read_record(EdgeScores, folder, stage=SCORES)
+            for name, folder in self._written(others_folder)
+        }
 
     def other_flows(self) -> Mapping[str, PositionFlow]:
-        return {name: read_flow(folder) for name, folder in self._written(others_flow_folder)}
+        return {
+            name: read_record(PositionFlow, folder, stage=FLOW)
+            for name, folder in self._written(others_flow_folder)
+        }
 
     def _written(self, folder_of: Callable[[Path, str, str], Path]) -> Iterator[tuple[str, Path]]:
         """Each member that was scored and has such a folder."""
@@ -99,42 +122,55 @@ class RunTask:
 
     def flow(self, member: str) -> PositionFlow | None:
         folder = flow_folder(self.run, self.task, member)
-        return read_flow(folder) if is_written(folder) else None
+        return read_record(PositionFlow, folder, stage=FLOW) if is_written(folder) else None
 
     def semantics(self, kind: Kind) -> Semantics | None:
         if not is_written(semantics_folder(self.run, self.task, kind)):
             return None
-        return read_semantics(self.run, self.task, kind)
+        return self._components(kind).semantics
 
     def token_texts(self, kind: Kind) -> Mapping[int, str]:
-        return read_token_texts(self.run, self.task, kind)
+        return {int(token): text for token, text in self._components(kind).tokens.items()}
+
+    def _components(self, kind: Kind) -> ComponentReadings:
+        folder = semantics_folder(self.run, self.task, kind)
+        return read_record(ComponentReadings, folder, stage=SEMANTICS)
 
     def explanations(self, kind: Kind) -> Explanations | None:
         folder = explanations_folder(self.run, self.task, kind)
         return read_record(Explanations, folder, stage=EXPLANATIONS) if is_written(folder) else None
 
     def circuit_metrics(self, kind: Kind) -> Mapping[Kind, CircuitMetrics]:
-        return read_circuit_metrics(self.run, self.task, kind)
+        by_owner = self._circuit_runs(kind).by_owner
+        return {owner: by_owner[owner] for owner in KINDS}
 
     def baselines(self, kind: Kind) -> Baselines:
-        return read_baselines(self.run, self.task, kind)
+        baselines = self._circuit_runs(kind).baselines
+        assert baselines is not None  # only those of checkpoints have none
+        return baselines
 
     def rediscovery(self, kind: Kind) -> Rediscovery | None:
-        return read_rediscovery(self.run, self.task, kind)
+        return self._circuit_runs(kind).rediscovery
+
+    def _circuit_runs(self, kind: Kind) -> CircuitRuns:
+        folder = faithfulness_folder(self.run, self.task, kind)
+        return read_record(CircuitRuns, folder, stage=FAITHFULNESS)
 
     def ablations(self, kind: Kind) -> AblationRun | None:
-        if not is_written(ablation_folder(self.run, self.task, kind)):
-            return None
-        return read_ablations(self.run, self.task, kind)
+        folder = ablation_folder(self.run, self.task, kind)
+        return read_record(AblationRun, folder, stage=ABLATION) if is_written(folder) else None
 
     def alternatives(self, kind: Kind) -> AlternativeRuns | None:
-        if not is_written(alternatives_folder(self.run, self.task, kind)):
+        folder = alternatives_folder(self.run, self.task, kind)
+        if not is_written(folder):
             return None
-        return read_alternatives(self.run, self.task, kind)
+        return read_record(AlternativeRuns, folder, stage=ALTERNATIVES)
 
     def swept(self) -> Mapping[int, SweepPoint]:
         return {
-            steps: read_sweep_point(self.run, self.task, steps)
+            steps: read_record(
+                SweepPoint, sweep_folder(self.run, self.task, steps) / "shift", stage=SWEEP
+            )
             for steps in swept_num_steps(self.run, self.task)
         }
 
@@ -152,6 +188,46 @@ class RunTask:
     def stage_settings(self, name: str) -> Mapping[str, Any] | None:
         return stage_settings(self.run, self.task).get(name)
 
+    def members(self) -> list[str]:
+        """The MDM, and the controls that were scored, compared and asked."""
+        controls = [
+            name
+            for name in scored_members(self.run, self.task)[2:]
+            if is_written(control_folder(self.run, self.task, name))
+            and is_written(comparison_folder(self.run, self.task, name))
+        ]
+        return ["mdm", *controls]
+
+    def results(self) -> TaskResults:
+        """What was concluded.
+
+        Raises:
+            ArtifactError: nothing was concluded, or it is damaged.
+        """
+        measured = [
+            read_record(
+                MemberResults, quantities_folder(self.run, self.task, name), stage=QUANTITIES
+            )
+            for name in self.members()
+        ]
+        pool = self.pool("discovery")
+        example = pool.examples[0]
+        return TaskResults(
+            task=self.task,
+            metric=scored_metric(self.run, self.task),
+            description=pooled_task(self.task, pool).summary,
+            example=f"{example.prompt}⟨{example.target}⟩{example.suffix}",
+            comparison=self.comparison(),
+            mdm=measured[0],
+            controls=tuple(measured[1:]),
+            records={
+                topic.name: read_record(topic.record_type, folder, stage=CONCLUSIONS)
+                for topic in TOPICS
+                if topic.record_type is not None
+                and is_written(folder := conclusion_folder(self.run, self.task, topic.name))
+            },
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunMember:
@@ -168,7 +244,8 @@ class RunMember:
     def _shift(self) -> Comparison | CircuitShift:
         if self.name == "mdm":
             return self.of.comparison()
-        return read_control_shift(self.of.run, self.of.task, self.name)
+        folder = comparison_folder(self.of.run, self.of.task, self.name)
+        return read_record(CircuitShift, folder, stage=COMPARISON)
 
     def shift(self) -> Comparison | CircuitShift:
         return self._shift
@@ -186,8 +263,17 @@ class RunMember:
     def accuracy(self) -> Estimate | None:
         if not is_written(control_folder(self.of.run, self.of.task, self.name)):
             return None
-        solved = read_control_answers(self.of.run, self.of.task, self.name)
-        return share_correct(solved, self.of.pool("held-out").clusters, self.settings.level)
+        clusters = self.of.pool("held-out").clusters
+        return share_correct(self.solved(), clusters, self.settings.level)
+
+    def solved(self) -> Bool[np.ndarray, " example"]:
+        """Which held-out examples of the pool a control solves.
+
+        Raises:
+            ArtifactError: it was not asked, or what it answered is damaged.
+        """
+        folder = control_folder(self.of.run, self.of.task, self.name)
+        return read_record(Solved, folder, stage=CONTROLS).correct
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -215,9 +301,18 @@ class RunCheckpoint(RunMember):
         return super().flow() if self.with_flow else None
 
     def crossed(self) -> Mapping[str, CircuitMetrics] | None:
-        return read_crossed(self.of.run, self.of.task, self.name)
+        folder = crossed_folder(self.of.run, self.of.task, self.name)
+        return read_record(CircuitRuns, folder, stage=CROSSED).by_owner
 
     def accuracy(self) -> Estimate | None:
-        solved = read_answers(self.of.run, self.of.task, self.name)
         tried = cluster_numbers(self.of.pool("held-out").candidate_clusters)
-        return share_correct(solved, tried, self.settings.level)
+        return share_correct(self.solved(), tried, self.settings.level)
+
+    def solved(self) -> Bool[np.ndarray, " example"]:
+        """Which it solves of the held-out examples that were tried for the pool.
+
+        Raises:
+            ArtifactError: it was not asked, or what it answered is damaged.
+        """
+        folder = answers_folder(self.of.run, self.of.task, self.name)
+        return read_record(Solved, folder, stage=ANSWERS).correct

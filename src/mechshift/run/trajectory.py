@@ -42,10 +42,11 @@ from mechshift.run.checkpoints import (
 from mechshift.run.circuit_runs import EXCHANGE, exchanged_circuits
 from mechshift.run.flow import FLOW_STAGE, flow_pieces
 from mechshift.run.following import Following
+from mechshift.run.pair_options import PairOptions, find_device
 from mechshift.run.points import POINT, checkpoint_point
 from mechshift.run.pools import make_pools
 from mechshift.run.scores import ATTRIBUTE, check_shards, score_pieces
-from mechshift.run.settings import AttributionSettings, PairOptions, Unprefixed, find_device
+from mechshift.run.settings import AttributionSettings, Unprefixed
 from mechshift.run.stage import Piece, is_written_as, write_pieces
 from mechshift.run.trajectory_reporting import write_trajectory
 from mechshift.tasks import PoolConfig, Task, load_tasks
@@ -262,7 +263,7 @@ def _in_order(checkpoints: Sequence[Checkpoint]) -> tuple[Checkpoint, ...]:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Measuring:
-    """What stays the same from checkpoint to checkpoint."""
+    """Parts of a trajectory that stay the same from checkpoint to checkpoint."""
 
     run: Path
     settings: TrajectorySettings

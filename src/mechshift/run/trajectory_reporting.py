@@ -7,6 +7,7 @@ from typing import Any
 
 from mechshift.artifacts import artifact_hash, read_manifest, setting_in, stored_setting
 from mechshift.comparison import ComparisonSettings
+from mechshift.flat_records import Files
 from mechshift.run.checkpoints import Checkpoint
 from mechshift.run.folders import (
     POINTS,
@@ -15,19 +16,17 @@ from mechshift.run.folders import (
     TRAJECTORY,
     point_folder,
     pool_folder,
-    scores_folder,
 )
 from mechshift.run.pools import pooled_task
 from mechshift.run.stage import Piece, Stage, Work, write_pieces
 from mechshift.run.store import (
-    Files,
     pool_manifests,
     read_point,
     read_pool,
-    read_scores,
     stage_settings,
     stored_name,
 )
+from mechshift.run.stored import RunTask
 from mechshift.tasks import SolvedBy
 from mechshift.topics.registry import tracked_quantities
 from mechshift.topics.trajectory import Trajectory, training_place
@@ -141,7 +140,7 @@ def _read_trajectory(run: Path, task: str, members: Sequence[str]) -> Trajectory
 def _trajectory(
     run: Path, task: str, members: Sequence[str], settings: ComparisonSettings
 ) -> Trajectory:
-    parent = read_scores(scores_folder(run, task, "arm"))
+    parent = RunTask(run=run, task=task).scores("arm")
     held_out = read_pool(run, task, "held-out")
     return Trajectory(
         task=task,

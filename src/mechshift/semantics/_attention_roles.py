@@ -40,7 +40,7 @@ ROLES = (*SEQUENCE_ROLES, *TASK_ROLES)
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttentionRoles:
-    """How far every head looks where each role says.
+    """Strength of each role in every head: how far it looks where the role says.
 
     NaN in a role without samples: `mask_to_clue` in an ARM, `name_mover` where no canvas mentions
     its target. Intervals are NaN, and no head holds a role, below 10 samples.

@@ -29,7 +29,7 @@ Measure = Callable[[Magnitudes], Float[np.ndarray, " row"]]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComponentMagnitudes:
-    """How much each component carries, on the pool and on its bootstrap resamples.
+    """Amount that each component carries, on the pool and on its bootstrap resamples.
 
     Other magnitudes than |mean score| can be given, such as node scores of a circuit that is
     chosen anew in each resample. For a shift the rows of both models must be of the same resamples.
@@ -56,7 +56,7 @@ class ComponentMagnitudes:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Concentration:
-    """How concentrated attribution is in one model; or, of a shift, MDM minus ARM."""
+    """Concentration of attribution in one model; or, of a shift, MDM minus ARM."""
 
     gini: Estimate
     """In [0, 1 - 1/n]; larger is sharper."""

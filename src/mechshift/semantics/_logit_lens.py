@@ -43,7 +43,7 @@ LOGITS_PER_PIECE = 2**25
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LensReadings:
-    """What is kept of each lens' distribution; float32 unless the model is float64."""
+    """Numbers that are kept of each lens' distribution; float32 unless the model is float64."""
 
     rank: Float[np.ndarray, "readout place"]
     """Of the target, 1 for the most probable token. Ties share their mean rank, so a component

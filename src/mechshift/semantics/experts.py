@@ -18,7 +18,7 @@ from mechshift.statistics import Estimates, bootstrap_weights
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExpertShares:
-    """How the attribution of each layer's mixture is shared among its experts."""
+    """Shares of each expert in the attribution of its layer's mixture."""
 
     score: Estimates
     """[layer, expert]: mean score over examples [units of the metric]; positive: corrupting what it

@@ -63,7 +63,7 @@ with a JSON list of {count} integers alone."""
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Explanations:
-    """What a text model says of neurons; untrusted text, to be escaped where it is shown."""
+    """Sentences of a text model on neurons; untrusted text, to be escaped where it is shown."""
 
     explainer: str
     """Name of the text model."""

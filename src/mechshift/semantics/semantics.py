@@ -51,7 +51,7 @@ from mechshift.semantics.settings import SemanticsSettings
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Semantics:
-    """What one model's components do on the examples of one task."""
+    """Readings of one model's components on the examples of one task."""
 
     model: str
     kind: str
@@ -87,7 +87,7 @@ class Semantics:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SemanticsShift:
-    """How two models' components differ on the same examples, MDM minus ARM."""
+    """Differences of two models' components on the same examples, MDM minus ARM."""
 
     concentration: ConcentrationShift
     alignment: AlignmentShift

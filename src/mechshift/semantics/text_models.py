@@ -28,7 +28,7 @@ from mechshift.models.folders import (
     resolve_folder,
     weight_files,
 )
-from mechshift.models.loading import (
+from mechshift.models.stock_classes import (
     check_depth,
     check_num_weights,
     check_sizes,
@@ -237,6 +237,6 @@ class _Choice(Struct):
 
 
 class _Reply(Struct):
-    """What is read of a chat completion."""
+    """Parts of a chat completion that are read."""
 
     choices: list[_Choice]

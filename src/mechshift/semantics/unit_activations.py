@@ -51,7 +51,7 @@ class UnitActivations:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Contexts:
-    """Where each unit fires most, at most once in each example; strongest first."""
+    """Places where each unit fires most, at most one in each example; strongest first."""
 
     example: Int[np.ndarray, "unit context"]
     """Row in the pool."""

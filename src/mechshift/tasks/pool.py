@@ -34,7 +34,7 @@ from mechshift.tasks.example import Example, Split, Task
 from mechshift.tasks.pool_config import MIN_EXAMPLES, PoolConfig
 
 SolvedBy = Literal["both", "arm"]
-"""Which models must get an example right for it to be pooled."""
+"""Models that must get an example right for it to be pooled."""
 
 PARTS = {"prefix_ids": "prompt", "target_ids": "target", "suffix_ids": "suffix"}
 """Ids of an encoded example -> what a user calls them."""
@@ -207,7 +207,7 @@ def encode_pool(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Attempts:
-    """What both models made of some candidates."""
+    """Answers of both models on some candidates."""
 
     examples: tuple[Example, ...]
     arm_completions: tuple[str, ...]

@@ -17,7 +17,7 @@ MAX_CANDIDATES = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class PoolConfig:
-    """How many examples, and how the MDM denoises them."""
+    """Settings of a pool: how many examples, and how the MDM denoises them."""
 
     num_examples: int = 500
     """Examples that both models get right, for attribution (the paper's number)."""

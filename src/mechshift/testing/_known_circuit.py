@@ -52,7 +52,7 @@ D_MODEL = 8
 HEAD_DIM = 4
 SCALE = 1000.0
 GATE = 2.0
-"""What an MLP's gate reads from the constant, before its SiLU."""
+"""Input of an MLP's gate from the constant, before its SiLU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +66,7 @@ class PathStrengths:
 
 @dataclass(frozen=True, kw_only=True)
 class Placement:
-    """Where in the model the circuit lies; the names above are those of the default."""
+    """Place of the circuit in the model; the names above are those of the default."""
 
     num_layers: int = 2
     first_layer: int = 0

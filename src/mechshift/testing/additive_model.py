@@ -27,7 +27,7 @@ from mechshift.statistics import num_clusters
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AdditiveRuns:
-    """What the model scores on both owners' circuits, and on those found on parts."""
+    """Metrics of the model on both owners' circuits, and on those found on parts."""
 
     metrics: Mapping[Kind, CircuitMetrics]
     """One circuit of each owner."""

@@ -45,7 +45,7 @@ CIRCUIT = (
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """How an example's scores scatter around the circuit, in the ARM's units."""
+    """Scatter of an example's scores around the circuit, in the ARM's units."""
 
     own: float = 1.0
     """Standard deviation on every edge, drawn for each model by itself."""

@@ -40,7 +40,7 @@ from mechshift.topics.topic import KINDS, HeadlineRow, StoredTask, TaskResults, 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelAlternatives:
-    """How low overlap goes inside one model, or why nothing can be said of it."""
+    """Floor of overlap inside one model, or why nothing can be said of it."""
 
     found: OverlapFloor | None = None
     reason: str = ""

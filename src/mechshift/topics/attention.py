@@ -30,7 +30,7 @@ from mechshift.semantics import AttentionRoles
 from mechshift.topics.topic import StoredTask, TaskResults, Topic
 
 OFFSETS = {"arm": -0.17, "mdm": 0.17}
-"""Where a model's heads stand beside a role's place on the axis."""
+"""Place of a model's heads beside a role's place on the axis."""
 
 MAX_FAINT = 100
 """Heads without a role that are drawn of each model at each role: a model of 7B parameters has 800,

@@ -75,7 +75,7 @@ class WordedQuantity:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TemplateExamples:
-    """How many examples of a split are written in each template."""
+    """Numbers of the examples of a split that are written in each template."""
 
     num_examples: Int[np.ndarray, " template"]
     num_clusters: Int[np.ndarray, " template"]

@@ -14,7 +14,7 @@ from mechshift.topics.topic import Rule, Statement, TaskResults, Topic
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a rule says of a task."""
+    """Claim of a rule on a task."""
 
     rule: Rule
     topic: Topic[Any]

@@ -54,7 +54,7 @@ CONTROL_NAMES = {
     "mdm-other-seed": "MDM, other seed",
     SIBLING: "MDM",
 }
-"""How the page calls the controls of a role, in the order of its columns."""
+"""Names on the page of the controls of a role, in the order of its columns."""
 
 CONTROL_MEANINGS = {
     "arm-full": "the ARM's weights with the MDM's attention and masks",
@@ -69,7 +69,7 @@ ACCURACY = "accuracy"
 
 @runtime_checkable
 class Panel(Protocol):
-    """What a panel shows of a quantity: `Quantity`, or alike."""
+    """Quantity as a panel shows it: `Quantity`, or alike."""
 
     @property
     def name(self) -> str:

@@ -34,10 +34,10 @@ MIN_CLUSTERS = 20
 far another sample of them would differ."""
 
 TOO_NOISY = "too noisy"
-"""What begins the words for a number that is undefined on too many resamples."""
+"""Begin of the words for a number that is undefined on too many resamples."""
 
 TOO_FEW = "too few"
-"""What begins the words for a number that rests on too few of something."""
+"""Begin of the words for a number that rests on too few of something."""
 
 FARTHEST = 37.0
 """Standard errors beyond which the normal distribution has no p-value that a computer can hold."""

@@ -40,7 +40,7 @@ READINGS = {
     "denoising_step": "Each step by itself, with its own circuits: is the shift there throughout,"
     " or does one step make it? A step with few edges that score is a noisy one.",
 }
-"""How to read a sweep, by what differs from point to point."""
+"""Reading of a sweep, by what differs from point to point."""
 
 
 PANELS = {
@@ -67,7 +67,7 @@ AT_ONCE = {
     "half": "for both halves at once",
     "num_steps": "for each number by itself",
 }
-"""What the intervals of a sweep hold."""
+"""Words for what the intervals of a sweep hold."""
 
 TITLES = {
     "circuit_size": "Shift in depth against circuit size",
@@ -78,7 +78,7 @@ TITLES = {
 
 
 HALF_OFFSETS = {"source": -0.08, "destination": 0.08}
-"""Where the two sides stand beside each half, which no line joins to the other."""
+"""Place of the two sides beside each half, which no line joins to the other."""
 
 
 def depth_sweep(sweep: DepthSweep) -> Figure:

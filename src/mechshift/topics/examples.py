@@ -38,7 +38,7 @@ TABLE = "per-example"
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class MetricSample:
-    """What one model scores on every example under one condition."""
+    """Metric of one model on every example under one condition."""
 
     model: Kind
     condition: Condition
@@ -49,7 +49,7 @@ class MetricSample:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RunCircuits:
-    """What one model scores on circuits of one origin, at every size and step."""
+    """Metrics of one model on circuits of one origin, at every size and step."""
 
     model: Kind
     circuit: Origin
@@ -60,7 +60,7 @@ class RunCircuits:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ExampleMetrics:
-    """What both models score on every held-out example."""
+    """Metrics of both models on every held-out example."""
 
     ablation: AblationName
     """What edges outside a circuit carry."""

@@ -66,7 +66,7 @@ CROSSED = {
     " still carry the task?",
     RETURNED: "share of the ARM's metric that the checkpoint's circuit keeps",
 }
-"""What is run of a checkpoint: names of the numbers and what they mean."""
+"""Numbers of a checkpoint's exchanged circuits, and what they mean."""
 
 ABLATED_EDGES: dict[AblationName, str] = {
     "resample": "what it carries on the corrupted prompt",
@@ -74,12 +74,12 @@ ABLATED_EDGES: dict[AblationName, str] = {
     " same shape and denoising step",
     "zero": "nothing: its source counts as zero",
 }
-"""What an edge outside a circuit carries."""
+"""Content of an edge outside a circuit, in words."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ModelFaithfulness:
-    """What one model keeps of its behaviour on circuits; differences at the circuit size."""
+    """Faithfulness of one model on circuits; differences at the circuit size."""
 
     series: tuple[FaithfulnessSeries, ...]
     """On the ARM's, the MDM's, random and by-activation circuits, as far as they were run."""
@@ -99,7 +99,7 @@ class ModelFaithfulness:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Faithfulness:
-    """What both models keep of their behaviour on circuits."""
+    """Faithfulness of both models on circuits."""
 
     ablation: AblationName
     """What edges outside a circuit carry."""

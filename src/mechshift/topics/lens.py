@@ -52,7 +52,7 @@ READING_TITLES = {
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Lenses:
-    """What both models' lenses show on one task."""
+    """Lenses of both models on one task."""
 
     arm: LensProfile
     mdm: LensProfile

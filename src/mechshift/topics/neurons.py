@@ -64,7 +64,7 @@ class ContextView:
 
 @dataclass(frozen=True, kw_only=True)
 class SentenceView:
-    """What a text model says of a neuron."""
+    """Sentence of a text model on a neuron."""
 
     text: str
     score: float

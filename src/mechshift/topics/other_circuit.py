@@ -23,7 +23,7 @@ OTHER: dict[Kind, Kind] = {"arm": "mdm", "mdm": "arm"}
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class OtherCircuit:
-    """What one model keeps on the other's circuit of the compared size, in faithfulness."""
+    """Faithfulness of one model on the other's circuit of the compared size."""
 
     minus_own: Measured
     """Minus what it keeps on its own. Held-out examples vary and those for discovery, unless a

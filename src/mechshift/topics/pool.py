@@ -16,7 +16,7 @@ from mechshift.topics.topic import HeadlineRow, StoredTask, TaskResults, Topic
 
 @dataclass(frozen=True, kw_only=True)
 class PoolSummary:
-    """How the common-correct pool of one task came about."""
+    """Numbers behind the common-correct pool of one task."""
 
     num_candidates: int
     """Examples that both models were asked."""

@@ -303,7 +303,7 @@ def verdicts_json(verdicts: Sequence[Verdict], tests: Sequence[CorrectedTest]) -
 
 @dataclass(frozen=True, kw_only=True)
 class _OnTask:
-    """What `verdicts_json` says of a task."""
+    """Part of `verdicts_json` on one task."""
 
     statements: tuple[Statement, ...]
     paragraph: str
@@ -311,7 +311,7 @@ class _OnTask:
 
 @dataclass(frozen=True, kw_only=True)
 class StoredVerdicts:
-    """What `verdicts_json` wrote, read back."""
+    """Contents of `verdicts_json`, read back."""
 
     rules: Mapping[str, str]
     """Axis -> the rule by which it was decided, in words."""

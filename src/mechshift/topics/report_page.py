@@ -61,7 +61,7 @@ OPEN_WORDS = (NOT_DECIDED, NOT_MEASURED, NOT_REJECTED, UNDEFINED)
 
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
-    """How the numbers were made, so that somebody else can make them again."""
+    """Facts on how the numbers were made, so that somebody else can make them again."""
 
     arm_name: str
     mdm_name: str
@@ -99,7 +99,7 @@ class FoldView:
 
 @dataclass(frozen=True, kw_only=True)
 class SectionView:
-    """What a topic shows of one task."""
+    """Section of a topic on one task."""
 
     title: str
     anchor: str

@@ -28,7 +28,7 @@ from mechshift.topics.run_list import ListedRun, ListedTask, Number, RunList, nu
 TITLE = "Runs beside each other"
 
 GENERATOR = "mechshift index"
-"""What the page names as its maker, by which a later one knows that it may take its place."""
+"""Maker that the page names, by which a later one knows that it may take its place."""
 
 Link = Callable[[ListedRun], str]
 """Address of a run's page, as the page of several runs names it."""
@@ -59,7 +59,7 @@ class FamilyView:
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictCell:
-    """What a run says of a task on an axis, and where its evidence is."""
+    """Verdict of a run on a task and an axis, and where its evidence is."""
 
     task: str
     cell: Cell

@@ -14,7 +14,7 @@ from mechshift.topics.topic import TaskResults, Topic
 
 @dataclass(frozen=True, kw_only=True)
 class MethodWords:
-    """What the page says of one method of `mechshift.attribution`."""
+    """Words of the page on one method of `mechshift.attribution`."""
 
     definition: str
     """Of an edge's score; names in braces are the method's options."""

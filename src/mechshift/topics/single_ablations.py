@@ -46,7 +46,7 @@ PANELS = ("heads", "MLPs")
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ComponentAblations:
-    """What both models lose without single components, and how attribution had ranked these."""
+    """Losses of both models without single components, and how attribution had ranked these."""
 
     single: SingleEffects
     arm_agreement: Estimate

@@ -56,7 +56,7 @@ class CheckpointScores:
 
 @runtime_checkable
 class StoredTask(Protocol):
-    """What earlier stages stored of one task. A method returns None where a stage was left out.
+    """One task as earlier stages stored it. A method returns None where a stage was left out.
 
     All raise ArtifactError where something is damaged.
     """
@@ -123,7 +123,7 @@ class StoredTask(Protocol):
 
 @runtime_checkable
 class StoredMember(Protocol):
-    """What earlier stages stored of one member of the run, held against the ARM."""
+    """One member of the run as earlier stages stored it, held against the ARM."""
 
     @property
     def name(self) -> str:
@@ -282,7 +282,7 @@ class Statement:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberResults:
-    """What was measured of one member."""
+    """Measurements of one member."""
 
     name: str
     """`mdm` or a control."""
@@ -326,7 +326,7 @@ class Plain:
 
 @dataclass(frozen=True, kw_only=True)
 class Rule:
-    """How one axis of the verdict is decided."""
+    """Rule by which one axis of the verdict is decided."""
 
     axis: str
     words: str

@@ -41,8 +41,8 @@ FAITHFULNESS = "faithfulness"
 """Unit of the numbers of which only so much is drawn."""
 
 SHOWN_FAITHFULNESS = (-0.5, 1.5)
-"""Where a model hardly profits from its edges, faithfulness is a quotient of small numbers: values
-beyond this range would flatten all others."""
+"""Bounds of the axis. Where a model hardly profits from its edges, faithfulness is a quotient of
+small numbers: values beyond this range would flatten all others."""
 
 FALLBACK_GAP = 0.3
 """Between 0 and the only other step [decades]."""

@@ -43,7 +43,7 @@ CURVES_READING = (
 
 @dataclass(frozen=True, kw_only=True)
 class TrajectoryFacts:
-    """How the numbers were made, so that somebody else can make them again."""
+    """Facts on how the numbers were made, so that somebody else can make them again."""
 
     arm_name: str
     config: Mapping[str, Any]

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from mechshift.errors import ConfigError
+from mechshift.run.pair_options import PairOptions
 from mechshift.run.planning import FleetOptions, plan_run, schedule_table, simulate
 from mechshift.run.planning.machine import MachineOptions
 from mechshift.run.planning.schedule import HAND_OUT_SECONDS, IN_CHUNKS, makespan, read_bytes
-from mechshift.run.settings import PairOptions, RunSettings
+from mechshift.run.settings import RunSettings
 from mechshift.tasks import PoolConfig
 
 A_GPU = MachineOptions(device="cuda", memory_gb=80.0, matmul_tflops=990.0, float32_tflops=67.0)

@@ -9,13 +9,13 @@ from mechshift.ablation import AblationSettings, max_num_plans
 from mechshift.comparison import ComparisonSettings
 from mechshift.models import PAIRS, local_tokenizer, pair_shape
 from mechshift.run import AttributionSettings, EvaluationSettings, PairOptions, RunSettings
-from mechshift.run.folders import scores_folder
 from mechshift.run.planning.stages import PLANNED, score_bytes, wanted_stages
 from mechshift.run.planning.workload import models_on_tasks, sampled_examples
 from mechshift.run.settings import AlternativesSettings, SweepSettings
 from mechshift.run.stage import Given, write_pieces
 from mechshift.run.stages import STAGES
-from mechshift.run.store import read_ablations, read_pool, read_scores
+from mechshift.run.store import read_pool
+from mechshift.run.stored import RunTask
 from mechshift.semantics import SemanticsSettings
 from mechshift.tasks import PoolConfig, load_tasks
 from mechshift.testing.measuring import counted_passes
@@ -112,7 +112,7 @@ def too_many(run, stage, model):
     """Passes for draws of an ablation's controls that were planned and do not exist."""
     if stage != "ablation":
         return 0
-    plans = len(read_ablations(run, TASK, model.kind).table.labels.names)
+    plans = len(RunTask(run=run, task=TASK).ablations(model.kind).table.labels.names)
     missing = max_num_plans(model.graph, SETTINGS.ablation, with_circuit=True) - plans
     return missing * (len(model.held_out(SIZE)) + len(model.decoding(10, SIZE)))
 
@@ -134,7 +134,7 @@ def test_the_files_of_a_stage_are_as_large_as_planned(models, counted, stage):
 def test_the_scores_of_a_run_are_as_large_as_planned(models, counted):
     _, run = counted
     for name in ("arm", "mdm", CONTROL):
-        scores = read_scores(scores_folder(run, TASK, name))
+        scores = RunTask(run=run, task=TASK).scores(name)
         of_steps = 0 if scores.step_sums is None else scores.step_sums.nbytes
         by_step = models[name].is_read_by_step
         assert by_step == (scores.step_sums is not None) == (name != CONTROL)

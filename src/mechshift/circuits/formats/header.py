@@ -45,7 +45,7 @@ def graph_in(entries: Mapping[str, object], content: Content) -> Graph:
 
 
 class _Header(Struct):
-    """What a header states, among what else a tool may have added."""
+    """Statements of a header, among what else a tool may have added."""
 
     content: str
     num_layers: int

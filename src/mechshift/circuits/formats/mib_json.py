@@ -142,7 +142,7 @@ def _write(
 
 
 class _Config(Struct):
-    """What is read of `cfg`."""
+    """Parts of `cfg` that are read."""
 
     n_layers: int
     n_heads: int

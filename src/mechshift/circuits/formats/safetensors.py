@@ -107,7 +107,7 @@ def _check_arrays(file: safe_open, kinds: Mapping[str, str]) -> None:
 
 _KIND_NAMES = {"i": "whole numbers", "f": "floats"}
 _DTYPES = {"i": ("I8", "I16", "I32", "I64"), "f": ("F16", "F32", "F64")}
-"""What safetensors calls the types that NumPy has, too."""
+"""Names in safetensors of the types that NumPy has, too."""
 
 
 def _entries(metadata: Mapping[str, str]) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class StepState:
 
 @dataclass(frozen=True, kw_only=True)
 class Commit:
-    """What a step writes into the target, and what it masks again."""
+    """Tokens that a step writes into the target, and those that it masks again."""
 
     positions: tuple[int, ...]
     """Target positions that hold `tokens` after the step."""

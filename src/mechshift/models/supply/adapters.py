@@ -4,7 +4,8 @@ from pathlib import Path
 
 from mechshift.models.folders import ModelSource
 from mechshift.models.language_model import Kind
-from mechshift.models.loading import load_language_model, without_reports
+from mechshift.models.loading import load_language_model
+from mechshift.models.stock_classes import without_reports
 
 
 def merge_adapter(base: Path, adapter: Path, out: Path, *, kind: Kind) -> None:

@@ -24,7 +24,7 @@ from transformers import (
 
 from mechshift.errors import ModelError
 from mechshift.models.folders import first_line
-from mechshift.models.loading import without_reports
+from mechshift.models.stock_classes import without_reports
 
 MULTIPLIED_OUT = {"quant_method": "gguf", "dequantize": True}
 """Asks transformers for plain weights, whatever kernels for packed ones are installed."""

@@ -42,14 +42,14 @@ HEADER = "mechshift"
 SUFFIX = ".safetensors"
 CHECKPOINTS = "step-*"
 COPIED = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json")
-"""What a checkpoint's folder holds beside its weights; the same at every step."""
+"""Files of a checkpoint's folder beside its weights; the same at every step."""
 
 Weights = Mapping[str, torch.Tensor]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PackedDifference:
-    """What was added to a parent's weights, rounded."""
+    """Difference from a parent's weights, rounded."""
 
     payload: bytes
     """Deflated int8, all tensors in the order of their names."""
@@ -186,7 +186,7 @@ def unpack_checkpoint(path: Path, parent: Path, like: Path, out: Path) -> None:
 
 
 class _Stated(Struct):
-    """What the header of a packed file says."""
+    """Header of a packed file."""
 
     unpacked: str
     parent: str
@@ -214,7 +214,7 @@ def _read_packed(path: Path) -> tuple[PackedDifference, str]:
 
 
 _TYPES = {"payload": "U8", "quanta": "F32"}
-"""What safetensors calls the types of the arrays."""
+"""Names in safetensors of the types of the arrays."""
 
 
 def _read_weights(folder: Path) -> dict[str, torch.Tensor]:

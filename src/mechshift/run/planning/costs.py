@@ -51,7 +51,7 @@ two above within 25 % of the processor time of one small core that `docs/benchma
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What is done, and what it leaves on disk; it adds up field by field."""
+    """Work that is done, and what it leaves on disk; it adds up field by field."""
 
     forward_passes: int = 0
     """Calls of the decoder."""

@@ -85,7 +85,7 @@ class MachineOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What a plan fits into, and how fast it goes."""
+    """Machine that a plan fits into, and its speed."""
 
     device: str
     memory: int

@@ -75,7 +75,7 @@ class TaskPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class StagePlan:
-    """What one stage does for one model on one task, and how long it is estimated to take."""
+    """Work of one stage for one model on one task, and how long it is estimated to take."""
 
     stage: str
     """Its name in `mechshift.run.STAGES`."""

@@ -46,7 +46,7 @@ blocks."""
 
 
 class PlannedStage(NamedTuple):
-    """What a plan knows of a stage."""
+    """Stage as a plan knows it."""
 
     members: Literal["all", "pair", "controls", "with the ARM", "mdm"]
     """Whom it does something for; `with the ARM`: those that are compared with it."""
