@@ -1,21 +1,21 @@
-"""A run whose tasks are made by an array of Slurm jobs, one a task, and then put together.
+"""A run that is made by an array of Slurm jobs, one a task.
 
-1. Every job of the array makes all stages of one task, in a run folder of its own, RUN.parts/TASK.
-2. Slurm tells a job that is preempted, or at the end of its time, with a signal; submitit queues it
-   again, and it goes on where it was: `mechshift run` always does. Start the script again after a
-   job has failed.
-3. What was made of each task is copied into RUN, where the same command with all tasks finds it:
-   only the numbers that speak of all tasks, and the report, are left to make.
+1. This script holds the run folder, so that no other command writes in it, and queues the jobs.
+2. Every job loads the models and makes what the stages need of its task, with the worker of
+   `mechshift run --devices` and `--cluster`, in the folders that it would have there.
+3. Slurm tells a job that is preempted, or at the end of its time, with a signal; submitit queues it
+   again, and it goes on where it was. Start the script again after a job has failed; where it was
+   killed, end its jobs first (`scancel`).
+4. `mechshift run` finds all that there is of the tasks, and makes what speaks of all of them.
 
-RUN holds the bytes of a run in one process. submitit is part of the extra `cluster`. What stands
-behind `--` goes to `mechshift run`:
+The run has the bytes of one in a single process. submitit is part of the extra `cluster`. What
+stands behind `--` are the options of `mechshift run`:
 
-    python examples/slurm_array.py runs/dream --slurm-partition gpu --gpus 1 \\
-        -- --pair dream-7b --dtype bfloat16 --tasks ioi greater-than countdown-3 infilling
+    python examples/slurm_array.py /shared/runs/dream --slurm-partition gpu --gpus 1 \\
+        -- --pair dream-7b --dtype bfloat16
     python examples/slurm_array.py runs/tiny --executor local -- --tasks ioi infilling
 """
 
-import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -26,6 +26,10 @@ import tyro
 from tyro.conf import Positional
 
 from mechshift.cli.main import main as mechshift
+from mechshift.locks import hold_folder
+from mechshift.run import STAGES, RunSettings
+from mechshift.run.jobs import Job, Worker
+from mechshift.tasks import load_tasks
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Options:
     """slurm, or local for processes of this machine, all at once."""
     slurm_partition: str | None = None
     gpus: int = 0
-    """Of each job; more than one is `--devices auto` for its task."""
+    """Of each job: 1, or 0 for a CPU; a worker computes on one."""
     cpus: int = 1
     """Of each job."""
     minutes: int = 24 * 60
@@ -48,34 +52,54 @@ class Options:
     at_once: int = 64
     """Jobs of the array that run at the same time, at most."""
 
+    @property
+    def device(self) -> str:
+        return "cuda" if self.gpus else "cpu"
 
-class MakeRun(submitit.helpers.Checkpointable):
-    """A job: `mechshift run`, which goes on where it was when it is queued again."""
+    @property
+    def jobs(self) -> Path:
+        """Where submitit keeps what it queued, and the jobs' logs."""
+        return self.run.resolve().with_name(f"{self.run.name}.jobs")
 
-    def __call__(self, folder: str, words: list[str]) -> None:
-        status = mechshift(["run", folder, *words])
-        if status:
-            raise SystemExit(status)
+
+class MakeTask(submitit.helpers.Checkpointable):
+    """A job: all that stages make of one task, which goes on where it was when queued again."""
+
+    def __call__(self, run: Path, settings: RunSettings, task: str, device: str) -> None:
+        worker = Worker(run, settings, device, tell=lambda _: None)
+        for stage in STAGES:
+            if stage.is_wanted(settings) and stage.remade == "never":
+                folders = worker.folders(stage.name)
+                for piece in worker.do(Job(stage.name)):
+                    if folders[piece].relative_to(run).parts[1] == task:
+                        make(worker, Job(stage.name, piece))
+
+
+def make(worker: Worker, job: Job) -> None:
+    """A piece, after its chunks where it has any."""
+    chunks = worker.do(job)
+    for chunk in chunks:
+        worker.do(job._replace(chunk=chunk))
+    if chunks:
+        worker.do(job)
 
 
 def main(options: Options, words: list[str]) -> int:
-    tasks, rest = split_tasks(words)
-    parts = {task: parts_of(options.run) / Path(task).stem for task in tasks}
-    jobs = queued(options, [(str(parts[task]), [*rest, "--tasks", task]) for task in tasks])
-    failed = [task for task, job in zip(tasks, jobs, strict=True) if not ended_well(job)]
+    settings: RunSettings = tyro.cli(RunSettings, args=words)
+    tasks = [task.name for task in load_tasks(settings.task_names())]
+    with hold_folder(options.run):
+        jobs = queued(options, settings, tasks)
+        failed = [task for task, job in zip(tasks, jobs, strict=True) if not ended_well(job)]
     if failed:
-        logs = parts_of(options.run) / "jobs"
-        print(f"failed: {', '.join(failed)}; see {logs}, and start this again.", file=sys.stderr)
+        print(f"failed: {', '.join(failed)}; see {options.jobs}", file=sys.stderr)
         return 2
-    for part in parts.values():
-        gather(part, options.run)
-    return mechshift(["run", str(options.run), *rest, "--tasks", *tasks])
+    return mechshift(["run", str(options.run), *words, "--device", options.device])
 
 
-def queued(options: Options, calls: list[tuple[str, list[str]]]) -> list[submitit.Job]:
-    """One job a call: an array, on Slurm."""
+def queued(options: Options, settings: RunSettings, tasks: list[str]) -> list[submitit.Job]:
+    """One job a task: an array, on Slurm."""
     executor = submitit.AutoExecutor(
-        folder=parts_of(options.run) / "jobs",
+        folder=options.jobs,
         cluster=options.executor,
         slurm_max_num_timeout=options.most_requeued,
     )
@@ -86,9 +110,8 @@ def queued(options: Options, calls: list[tuple[str, list[str]]]) -> list[submiti
         slurm_array_parallelism=options.at_once,
         **({"slurm_partition": options.slurm_partition} if options.slurm_partition else {}),
     )
-    devices = ["--devices", "auto"] if options.gpus > 1 else []
-    folders, words = zip(*calls, strict=True)
-    return executor.map_array(MakeRun(), folders, [[*one, *devices] for one in words])
+    same = [options.run.resolve()] * len(tasks), [settings] * len(tasks)
+    return executor.map_array(MakeTask(), *same, tasks, [options.device] * len(tasks))
 
 
 def ended_well(job: submitit.Job) -> bool:
@@ -96,31 +119,6 @@ def ended_well(job: submitit.Job) -> bool:
     while not job.done():
         time.sleep(1)
     return job.exception() is None
-
-
-def gather(part: Path, run: Path) -> None:
-    """Copy what a part holds of its task, by stage, unless it is there already."""
-    for folder in sorted(path for path in part.glob("[!.]*/*/") if path.is_dir()):
-        place = run / folder.relative_to(part)
-        if folder.parent.name not in ("analysis", "report") and not place.exists():
-            partial = place.with_name(f".{place.name}.gathered")
-            shutil.rmtree(partial, ignore_errors=True)
-            shutil.copytree(folder, partial)
-            partial.rename(place)
-
-
-def split_tasks(words: list[str]) -> tuple[list[str], list[str]]:
-    """The values of --tasks, and all other words."""
-    if "--tasks" not in words:
-        raise SystemExit("name the --tasks behind `--`: each is a job.")
-    start = words.index("--tasks")
-    end = next((n for n in range(start + 1, len(words)) if words[n].startswith("-")), len(words))
-    return words[start + 1 : end], [*words[:start], *words[end:]]
-
-
-def parts_of(run: Path) -> Path:
-    """Where the jobs write."""
-    return run.with_name(f"{run.name}.parts")
 
 
 if __name__ == "__main__":

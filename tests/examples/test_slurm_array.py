@@ -40,34 +40,23 @@ def jobs_of(folder):
     return found
 
 
-def test_jobs_that_are_preempted_go_on_and_their_tasks_make_the_run_of_one_process(
-    small_run, tmp_path
-):
-    run, parts = tmp_path / "run", tmp_path / "run.parts"
-    for folder in small_run.glob("[!.]*/*/"):
-        if folder.is_dir() and folder.name in ("ioi", "infilling"):
-            shutil.copytree(folder, parts / folder.name / folder.parent.name / folder.name)
-    scores = parts / "infilling" / "scores" / "infilling"
+def test_jobs_that_are_preempted_go_on_and_make_the_run_of_one_process(small_run, tmp_path):
+    run = shutil.copytree(small_run, tmp_path / "run")
+    scores = run / "scores" / "infilling"
     shutil.rmtree(scores)
-    shutil.rmtree(parts / "infilling" / "faithfulness")
+    for stage in ("faithfulness", "comparison", "quantities"):
+        shutil.rmtree(run / stage / "infilling")
 
     words = [sys.executable, SCRIPT, run, "--executor", "local", "--", *SMALL.split()]
-    words += ["--device", "cpu", "--quiet"]
     with subprocess.Popen(words) as script:
         while not any(scores.glob("*.chunks/*/manifest.json")):
             assert script.poll() is None
             time.sleep(0.01)
-        preempted = jobs_of(parts)
+        preempted = jobs_of(tmp_path / "run.jobs")
         for process in preempted:
             os.kill(process, signal.SIGUSR2)  # what Slurm sends before it ends a job
         assert script.wait() == 0
     assert preempted
-    logs = "".join(path.read_text() for path in (parts / "jobs").glob("*_log.*"))
+    logs = "".join(path.read_text() for path in (tmp_path / "run.jobs").glob("*_log.*"))
     assert "Requeued job" in logs
     assert files_of(run) == files_of(small_run)
-
-
-def test_tasks_must_be_named(tmp_path):
-    words = [sys.executable, SCRIPT, tmp_path / "run", "--executor", "local"]
-    ended = subprocess.run(words, capture_output=True, text=True)
-    assert ended.returncode == 1 and "name the --tasks behind `--`" in ended.stderr

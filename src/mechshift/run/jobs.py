@@ -112,6 +112,11 @@ class Worker:
         write_piece(stage, piece, work, bar)
         return []
 
+    def folders(self, stage: str) -> list[Path]:
+        """The folder of each piece of a stage, by its place."""
+        self._turned_to(stage)
+        return [piece.folder for piece in self._pieces]
+
     def _missing(self, stage: Stage) -> list[int]:
         missing = []
         for place, piece in enumerate(self._pieces):

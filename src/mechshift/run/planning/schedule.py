@@ -34,7 +34,7 @@ SPREAD = 0.1
 """Standard deviation of a duration's logarithm: a guess."""
 
 HAND_OUT_SECONDS = 0.01
-"""From one piece to the next on a worker of a Ray cluster (`benchmarks/workers.py`, rounded up)."""
+"""From one piece to the next on a worker: a guess, which `benchmarks/workers.py` can measure."""
 
 NUM_DEVICES = (1, 2, 4, 8, 16)
 
