@@ -42,6 +42,8 @@ def checked(decorated: Any = None, *, typechecker: object = None) -> Any:
     """
     if decorated is None:
         return checked
+    if decorated == "context":  # as the package calls it itself
+        return jaxtyped(decorated)
     if inspect.isclass(decorated):
         made = vars(decorated).get("__init__")
         # One that is written out, and not made by dataclasses, is checked as any function is.
