@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+import jaxtyping
 import numpy as np
 import pytest
 from beartype.roar import BeartypeCallHintViolation
@@ -74,6 +75,13 @@ def test_a_generator_has_axes_of_its_own():
 
 def test_a_function_that_looks_at_shapes_itself_has_axes_of_its_own_checked_or_not():
     assert checked(finds_rows)(np.ones(3), checked(is_row), range(2 * ALWAYS))
+
+
+def test_the_package_can_begin_a_context_as_it_does_outside_tests():
+    for size in (2, 3):
+        with jaxtyping.jaxtyped("context"):
+            assert isinstance(np.ones((size, size)), Float[np.ndarray, "a a"])
+            assert not isinstance(np.ones(size + 1), Float[np.ndarray, " a"])
 
 
 def test_a_record_is_checked_when_it_is_made():
