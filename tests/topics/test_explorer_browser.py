@@ -200,6 +200,14 @@ def test_a_checkpoint_stands_in_the_place_of_the_mdm(
     found = record.checkpoint_scores[3, record.followed.tolist().index(place)]
     assert shown == pytest.approx(found, rel=0.01)
     assert "[" not in row.locator("td").nth(1).inner_text()  # nothing was resampled of it
+    page.select_option("#ex-export-model", "mdm")
+    with page.expect_download() as download:
+        page.click("[data-export=graphml]")
+    assert download.value.suggested_filename == "ioi-explorer-diffusion-step-400.graphml"
+    circuit = read_graphml_circuit(download.value.path())
+    mine = record.edges[record.followed].tolist()
+    expected = [record.checkpoint_scores[3, mine.index(edge)] for edge in circuit.edges.tolist()]
+    np.testing.assert_allclose(circuit.scores, expected, rtol=1 / 256)
     assert "checkpoint=4" in state_of(page)
     again = open_page(path, state_of(page), **DESKTOP)
     again.wait_for_function(OPENED)
