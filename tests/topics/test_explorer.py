@@ -245,7 +245,7 @@ def test_ranks_and_unions_by_hand() -> None:
 def test_two_disjoint_circuits_fit_their_numbers() -> None:
     size = sized(EXAMPLE_CODES, 500)
     assert size == 1000 and 2 * size * 2 * 500 == EXAMPLE_CODES
-    assert [example_levels(count) for count in (1, 250_000, 250_001, EXAMPLE_CODES)] == [
+    assert [example_levels(count) for count in (1, 500_000, 500_001, EXAMPLE_CODES)] == [
         127,
         127,
         31,
