@@ -35,7 +35,7 @@ from mechshift.graph import Graph
 from mechshift.page.packed import shortened
 from mechshift.semantics import NO_TOKEN, LogitLens
 from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
-from mechshift.topics.topic import KINDS, StoredTask
+from mechshift.topics.topic import KINDS, CheckpointScores, StoredTask
 from mechshift.topics.trajectory import training_title
 
 LARGEST_SIZE = 10_000
@@ -217,18 +217,26 @@ def conclude_explorer(stored: StoredTask) -> Explorer:
         mdm=models[1],
         token_ids=ids,
         token_texts=tuple(texts[token] for token in ids.tolist()),
-        followed=FollowedEdges(
-            checkpoints=tuple(
-                Checkpoint(training=training_title(one.training), step=one.step)
-                for one in checkpoints
-            ),
-            places=np.searchsorted(edges, followed),
-            size=followed_size,
-            scores=np.stack([one.scores[followed] for one in checkpoints]),
-        )
-        if checkpoints
-        else None,
+        followed=_over_trainings(checkpoints, edges, followed, followed_size),
         **places,
+    )
+
+
+def _over_trainings(
+    checkpoints: Sequence[CheckpointScores],
+    edges: Int[np.ndarray, " edge"],
+    followed: Int[np.ndarray, " followed_edge"],
+    size: int,
+) -> FollowedEdges | None:
+    if not checkpoints:
+        return None
+    return FollowedEdges(
+        checkpoints=tuple(
+            Checkpoint(training=training_title(one.training), step=one.step) for one in checkpoints
+        ),
+        places=np.searchsorted(edges, followed),
+        size=size,
+        scores=np.stack([one.scores[followed] for one in checkpoints]),
     )
 
 
