@@ -41,7 +41,7 @@ NEEDS_NO_TORCH = (
     "    status = main(sys.argv[1:])\n"
     "except SystemExit as end:\n"
     "    status = end.code or 0\n"
-    "heavy = {'torch', 'transformers', 'scipy'} & set(sys.modules)\n"
+    "heavy = {'torch', 'transformers'} & set(sys.modules)\n"
     "sys.exit(f'imported {heavy}' if heavy else status)\n"
 )
 

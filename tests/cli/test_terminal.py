@@ -81,7 +81,7 @@ def test_a_signal_ends_the_command_in_one_line_that_says_how_to_go_on(signum, wo
 
 INTERRUPTED = (
     "import os, runpy, signal, sys\n"
-    "wanted, sys.argv[1:] = sys.argv[1], ['tasks']\n"
+    "wanted, sys.argv[1:] = sys.argv[1], sys.argv[2:]\n"
     "class Finder:\n"
     "    def find_spec(name, path, target=None):\n"
     "        if name == wanted:\n"
@@ -89,15 +89,37 @@ INTERRUPTED = (
     "sys.meta_path.insert(0, Finder)\n"
     "runpy.run_module('mechshift', run_name='__main__')\n"
 )
-"""`mechshift tasks`, interrupted when it comes to import a module."""
+"""A command, interrupted when it comes to import a module."""
 
 
-@pytest.mark.parametrize("name", ["mechshift.cli.main", "tyro", "mechshift.cli.listings", "torch"])
-def test_an_interrupt_while_modules_are_imported_ends_the_command_without_a_word(name):
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("mechshift.cli.main", ["tasks"]),
+        ("tyro", ["tasks"]),
+        ("mechshift.cli.listings", ["tasks"]),
+        ("torch", ["report", "runs/first"]),
+    ],
+)
+def test_an_interrupt_while_modules_are_imported_ends_the_command_without_a_word(name, words):
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPTED, name], capture_output=True, text=True, check=False
+        [sys.executable, "-c", INTERRUPTED, name, *words],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_an_interrupt_while_a_command_imports_what_it_needs_is_one_line():
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, "torch", "tasks"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (130, "")
+    assert done.stderr.splitlines() == ["mechshift: stopped; the same command goes on from here."]
 
 
 def test_a_command_that_has_ended_is_not_stopped_while_python_ends():

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mechshift.attribution import EdgeScores
+from mechshift.flat_records import from_flat, to_flat
 from mechshift.graph import Graph
 from mechshift.page.packed import unpacked
 from mechshift.semantics import NO_TOKEN, LensReadings, LogitLens, Readouts
@@ -36,6 +37,8 @@ from mechshift.topics.stability import STABILITY
 from mechshift.topics.topic import KINDS, CheckpointScores, TaskResults
 
 MODELS = list(KINDS)
+
+DREAM_IN_SMALL = Graph(num_layers=3, num_heads=4, num_key_value_groups=2)
 
 
 @pytest.fixture(scope="session")
@@ -118,32 +121,46 @@ def test_checkpoints_of_a_training_have_scores_of_their_own_edges(
 ) -> None:
     task = Followed(stored("infilling"))
     record = conclude_explorer(task)
-    assert [(one.training, one.step) for one in record.checkpoints] == [
+    found = record.followed
+    assert found is not None
+    assert [(one.training, one.step) for one in found.checkpoints] == [
         ("diffusion", 0),
         ("diffusion", 1600),
         ("control: the ARM's own objective (training 2)", 32),
     ]
-    assert record.followed.tolist() == list(range(len(record.edges)))
-    np.testing.assert_array_equal(record.checkpoint_scores, task.scores_then[:, record.edges])
+    assert found.places.tolist() == list(range(len(record.edges)))
+    np.testing.assert_array_equal(found.scores, task.scores_then[:, record.edges])
     # Of a graph that is too large, every checkpoint's strongest edges are there, and the models'.
     monkeypatch.setattr(explorer_record, "LARGEST_SIZE", 40)
     record = conclude_explorer(task)
-    size, followed = record.checkpoint_size, record.edges[record.followed]
+    found = record.followed
+    assert found is not None
+    size, followed = found.size, record.edges[found.places]
     tops = [*both_scores(infilling.comparison), *task.scores_then]
     wanted = {e for s in tops for e in np.argsort(-np.abs(s), kind="stable")[:size].tolist()}
     assert followed.tolist() == sorted(wanted) and 1 < size < 40 and len(wanted) <= 80
-    np.testing.assert_array_equal(record.checkpoint_scores, task.scores_then[:, followed])
+    np.testing.assert_array_equal(found.scores, task.scores_then[:, followed])
     arrays, values = unpacked(explorer_data(record, infilling))
     halves = arrays["checkpoints"]
-    np.testing.assert_allclose(from_halves(halves), record.checkpoint_scores, rtol=1 / 256)
+    np.testing.assert_allclose(from_halves(halves), found.scores, rtol=1 / 256)
     assert values["checkpoints"][1] == {"training": "diffusion", "step": 1600}
     assert values["sizes"]["checkpoints"] == size
 
 
 def test_a_run_without_a_trajectory_has_no_checkpoints(ioi: TaskResults) -> None:
-    record = EXPLORER.of(ioi)
-    assert record.checkpoints == () and record.checkpoint_scores.shape == (0, 0)
-    assert record.checkpoint_size == 0
+    assert EXPLORER.of(ioi).followed is None
+    _, values = unpacked(explorer_data(EXPLORER.of(ioi), ioi))
+    assert values["checkpoints"] == [] and values["sizes"]["checkpoints"] == 0
+
+
+def test_a_record_that_was_stored_before_there_were_checkpoints_reads_without() -> None:
+    stored = to_flat(random_explorer(DREAM_IN_SMALL))
+    assert from_flat(Explorer, stored).followed is None
+    before = replace(stored, scalars={k: v for k, v in stored.scalars.items() if k != "followed"})
+    assert before.scalars.keys() < stored.scalars.keys()
+    assert from_flat(Explorer, before).followed is None
+    again = from_flat(Explorer, to_flat(random_explorer(DREAM_IN_SMALL, num_checkpoints=3)))
+    assert again.followed is not None and len(again.followed.checkpoints) == 3
 
 
 @pytest.mark.parametrize("kind", MODELS)
@@ -245,7 +262,7 @@ def test_ranks_and_unions_by_hand() -> None:
 def test_two_disjoint_circuits_fit_their_numbers() -> None:
     size = sized(EXAMPLE_CODES, 500)
     assert size == 1000 and 2 * size * 2 * 500 == EXAMPLE_CODES
-    assert [example_levels(count) for count in (1, 250_000, 250_001, EXAMPLE_CODES)] == [
+    assert [example_levels(count) for count in (1, 500_000, 500_001, EXAMPLE_CODES)] == [
         127,
         127,
         31,

@@ -185,9 +185,9 @@ def test_a_checkpoint_stands_in_the_place_of_the_mdm(
     page.focus("#ex-checkpoint")
     for number in (1, 2, 3, 4):
         page.keyboard.press("ArrowRight")
-        scores = np.abs(shortened(record.checkpoint_scores[number - 1], 7))  # as the page has them
+        scores = np.abs(shortened(record.followed.scores[number - 1], 7))  # as the page has them
         top = np.argsort(-scores, kind="stable")[:25]
-        then = {int(record.edges[record.followed[place]]) for place in top}
+        then = {int(record.edges[record.followed.places[place]]) for place in top}
         assert drawn(page) == counts(arm, then)
         assert page.inner_text("#ex-checkpoint-text") == f"after {number}00 steps of diffusion"
     assert page.input_value("#ex-step") == "0"  # of a checkpoint there is the sum over steps
@@ -197,9 +197,17 @@ def test_a_checkpoint_stands_in_the_place_of_the_mdm(
     name = row.locator("button").get_attribute("data-edge")
     place = record.edges.tolist().index(record.graph.edge_index(name))
     shown = float(row.locator("td").nth(1).locator("span").inner_text().replace("−", "-"))
-    found = record.checkpoint_scores[3, record.followed.tolist().index(place)]
+    found = record.followed.scores[3, record.followed.places.tolist().index(place)]
     assert shown == pytest.approx(found, rel=0.01)
     assert "[" not in row.locator("td").nth(1).inner_text()  # nothing was resampled of it
+    page.select_option("#ex-export-model", "mdm")
+    with page.expect_download() as download:
+        page.click("[data-export=graphml]")
+    assert download.value.suggested_filename == "ioi-explorer-diffusion-step-400.graphml"
+    circuit = read_graphml_circuit(download.value.path())
+    mine = record.edges[record.followed.places].tolist()
+    expected = [record.followed.scores[3, mine.index(edge)] for edge in circuit.edges.tolist()]
+    np.testing.assert_allclose(circuit.scores, expected, rtol=1 / 256)
     assert "checkpoint=4" in state_of(page)
     again = open_page(path, state_of(page), **DESKTOP)
     again.wait_for_function(OPENED)

@@ -108,7 +108,10 @@ COMMANDS = (
     ),
     _pages("index", "Write the page that lays several runs beside each other."),
     _pages("serve", "Show several runs in a browser, on this machine alone."),
-    _pages("figures", "Write every figure of a run at the width of a column: SVG, PDF, PNG."),
+    _pages(
+        "figures",
+        "Write every figure of a run or a trajectory, for a paper or for slides: SVG, PDF, PNG.",
+    ),
     _pages("tables", "Write the tables of a run with their intervals: LaTeX, Markdown, CSV."),
     Command(
         name="pairs",

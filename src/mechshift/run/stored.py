@@ -175,7 +175,7 @@ class RunTask:
         }
 
     def checkpoints(self) -> tuple[CheckpointScores, ...]:
-        folders = (self.run / POINTS / self.task).glob("*")
+        folders = (self.run / POINTS / self.task).glob("[!.]*")  # a hidden one is being written
         points = [
             read_point(self.run, self.task, folder.name) for folder in folders if is_written(folder)
         ]

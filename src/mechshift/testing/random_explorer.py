@@ -12,6 +12,7 @@ from mechshift.topics.explorer_record import (
     STEP_LEVELS,
     Checkpoint,
     Explorer,
+    FollowedEdges,
     LensTokens,
     ModelEdges,
     example_levels,
@@ -57,8 +58,9 @@ def random_explorer(
     example_size = min(circuit_size, sized(EXAMPLE_CODES, num_examples))
     shares = np.arange(1, num_checkpoints + 1) / (num_checkpoints + 1)
     on_the_way = [(1 - share) * means[0] + share * means[1] for share in shares]
-    all_ranked = [*ranked, *(top_edges(graph, mean, graph.num_edges) for mean in on_the_way)]
-    checkpoint_size, followed = followed_edges(all_ranked if num_checkpoints else [], size)
+    followed_size, followed = followed_edges(
+        ranked, [top_edges(graph, mean, graph.num_edges) for mean in on_the_way], size
+    )
     edges = np.union1d(strongest(ranked, size), followed)
     stepped, exemplary = (
         np.searchsorted(edges, strongest(ranked, most)) for most in (step_size, example_size)
@@ -94,19 +96,21 @@ def random_explorer(
         stepped=stepped,
         step_size=step_size,
         step_examples=np.full(num_steps, num_examples),
-        checkpoints=tuple(
-            Checkpoint(training="diffusion", step=100 * number)
-            for number in range(1, num_checkpoints + 1)
-        ),
-        followed=np.searchsorted(edges, followed),
-        checkpoint_size=checkpoint_size,
-        checkpoint_scores=np.array([mean[followed] for mean in on_the_way]).reshape(
-            num_checkpoints, len(followed)
-        ),
         exemplary=exemplary,
         example_size=example_size,
         arm=models[0],
         mdm=models[1],
         token_ids=np.arange(5000),
         token_texts=tuple(f" token{index}" for index in range(5000)),
+        followed=FollowedEdges(
+            checkpoints=tuple(
+                Checkpoint(training="diffusion", step=100 * number)
+                for number in range(1, num_checkpoints + 1)
+            ),
+            places=np.searchsorted(edges, followed),
+            size=followed_size,
+            scores=np.stack([mean[followed] for mean in on_the_way]),
+        )
+        if num_checkpoints
+        else None,
     )

@@ -41,8 +41,7 @@ def explorer_data(record: Explorer, task: TaskResults) -> Markup:
     arrays: Arrays = {
         "edges": np.diff(record.edges, prepend=0).astype(np.uint32),  # distances compress better
         "stepped": record.stepped.astype(np.uint32),
-        "followed": record.followed.astype(np.uint32),
-        "checkpoints": upper_halves(record.checkpoint_scores),
+        "followed": np.zeros(0, dtype=np.uint32),
         "exemplary": record.exemplary.astype(np.uint32),
     }
     for model, of_model in models.items():
@@ -54,12 +53,12 @@ def explorer_data(record: Explorer, task: TaskResults) -> Markup:
         "sizes": {
             "sum": record.size,
             "steps": record.step_size,
-            "checkpoints": record.checkpoint_size,
+            "checkpoints": 0,
             "examples": record.example_size,
         },
         "levels": {"steps": record.arm.steps.levels, "examples": record.arm.examples.levels},
         "stepExamples": record.step_examples.tolist(),
-        "checkpoints": [{"training": one.training, "step": one.step} for one in record.checkpoints],
+        "checkpoints": [],
         "unit": record.unit,
         "numRows": record.num_rows,
         "numClusters": record.num_clusters,
@@ -68,7 +67,7 @@ def explorer_data(record: Explorer, task: TaskResults) -> Markup:
         "metricUnit": UNITS.get(task.metric, "metric units"),
         "tokens": _token_values(record),
     }
-    for add in (_stability, _lens, _roles, _ablations, _neurons):
+    for add in (_checkpoints, _stability, _lens, _roles, _ablations, _neurons):
         add(record, task, arrays, values)
     return packed(arrays, values)
 
@@ -127,6 +126,21 @@ def _token_values(record: Explorer) -> dict[str, list[list[list[Any]]]]:
         ]
 
     return {"arm": of_model(record.arm.tokens), "mdm": of_model(record.mdm.tokens)}
+
+
+def _checkpoints(
+    record: Explorer, task: TaskResults, arrays: Arrays, values: dict[str, Any]
+) -> None:
+    """Scores over post-trainings."""
+    found = record.followed
+    if found is None:
+        return
+    arrays["followed"] = found.places.astype(np.uint32)
+    arrays["checkpoints"] = upper_halves(found.scores)
+    values["sizes"]["checkpoints"] = found.size
+    values["checkpoints"] = [
+        {"training": one.training, "step": one.step} for one in found.checkpoints
+    ]
 
 
 def _stability(record: Explorer, task: TaskResults, arrays: Arrays, values: dict[str, Any]) -> None:

@@ -30,11 +30,12 @@ from mechshift.comparison import (
     row_clusters,
     top_edges,
 )
+from mechshift.flat_records import added_later
 from mechshift.graph import Graph
 from mechshift.page.packed import shortened
 from mechshift.semantics import NO_TOKEN, LogitLens
 from mechshift.statistics import Estimates, bootstrap_weights, centred_estimates
-from mechshift.topics.topic import KINDS, StoredTask
+from mechshift.topics.topic import KINDS, CheckpointScores, StoredTask
 from mechshift.topics.trajectory import training_title
 
 LARGEST_SIZE = 10_000
@@ -116,6 +117,20 @@ class Checkpoint:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class FollowedEdges:
+    """Edges over post-trainings."""
+
+    checkpoints: tuple[Checkpoint, ...]
+    """By training, then by step."""
+    places: Int[np.ndarray, " followed_edge"]
+    """Of the edges that have scores at checkpoints, in `Explorer.edges`."""
+    size: int
+    """Up to which K every edge of every checkpoint's circuit, and of both models', is here."""
+    scores: Float[np.ndarray, "checkpoint followed_edge"]
+    """Mean score of each edge [metric units], summed over denoising steps."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Explorer:
     """The strongest edges of an ARM and an MDM on one task."""
 
@@ -135,14 +150,6 @@ class Explorer:
     """Up to which K, in the ranks of the sum over steps, every edge has scores at steps."""
     step_examples: Int[np.ndarray, " step"]
     """Examples that have each step."""
-    checkpoints: tuple[Checkpoint, ...]
-    """By training, then by step; none where no post-training was followed."""
-    followed: Int[np.ndarray, " followed_edge"]
-    """Places in `edges` of those with scores at checkpoints."""
-    checkpoint_size: int
-    """Up to which K every edge of every checkpoint's circuit, and of both models', is followed."""
-    checkpoint_scores: Float[np.ndarray, "checkpoint followed_edge"]
-    """Mean score of each edge [metric units], summed over denoising steps."""
     exemplary: Int[np.ndarray, " circuit_edge"]
     """Places in `edges` of those with scores of examples."""
     example_size: int
@@ -154,6 +161,8 @@ class Explorer:
     """Of the tokens that lenses name, ascending."""
     token_texts: tuple[str, ...]
     """Of each id; from the tokenizer, so not to be trusted."""
+    followed: FollowedEdges | None = added_later()
+    """None where no post-training was followed."""
 
 
 def conclude_explorer(stored: StoredTask) -> Explorer:
@@ -167,14 +176,14 @@ def conclude_explorer(stored: StoredTask) -> Explorer:
     step_size = min(size, sized(STEP_CODES, num_steps)) if num_steps > 1 else 0
     example_size, exemplary = _edges_with_examples(ranked, size, comparison.circuit_size, num_rows)
     checkpoints = stored.checkpoints()
-    all_ranked = [*ranked, *(_order(graph, one.scores) for one in checkpoints)]
-    checkpoint_size, followed = followed_edges(all_ranked if checkpoints else [], size)
+    followed_size, followed = followed_edges(
+        ranked, [_order(graph, one.scores) for one in checkpoints], size
+    )
     edges = np.union1d(strongest(ranked, size), followed)
     places = {
         name: np.searchsorted(edges, wanted)
         for name, wanted in (
             ("stepped", strongest(ranked, step_size)),
-            ("followed", followed),
             ("exemplary", exemplary),
         )
     }
@@ -203,19 +212,31 @@ def conclude_explorer(stored: StoredTask) -> Explorer:
         size=size,
         step_size=step_size,
         step_examples=(pair["arm"].num_steps[:, None] > np.arange(num_steps)).sum(axis=0),
-        checkpoints=tuple(
-            Checkpoint(training=training_title(one.training), step=one.step) for one in checkpoints
-        ),
-        checkpoint_size=checkpoint_size,
-        checkpoint_scores=np.array([one.scores[followed] for one in checkpoints]).reshape(
-            len(checkpoints), len(followed)
-        ),
         example_size=example_size,
         arm=models[0],
         mdm=models[1],
         token_ids=ids,
         token_texts=tuple(texts[token] for token in ids.tolist()),
+        followed=_over_trainings(checkpoints, edges, followed, followed_size),
         **places,
+    )
+
+
+def _over_trainings(
+    checkpoints: Sequence[CheckpointScores],
+    edges: Int[np.ndarray, " edge"],
+    followed: Int[np.ndarray, " followed_edge"],
+    size: int,
+) -> FollowedEdges | None:
+    if not checkpoints:
+        return None
+    return FollowedEdges(
+        checkpoints=tuple(
+            Checkpoint(training=training_title(one.training), step=one.step) for one in checkpoints
+        ),
+        places=np.searchsorted(edges, followed),
+        size=size,
+        scores=np.stack([one.scores[followed] for one in checkpoints]),
     )
 
 
@@ -237,21 +258,24 @@ def _order(graph: Graph, scores: Float[np.ndarray, " edge"]) -> Int[np.ndarray, 
 
 
 def followed_edges(
-    ranked: Sequence[Int[np.ndarray, " _edge"]], size: int
+    ranked: Sequence[Int[np.ndarray, " _edge"]],
+    at_checkpoints: Sequence[Int[np.ndarray, " _edge"]],
+    size: int,
 ) -> tuple[int, Int[np.ndarray, " edge"]]:
     """The circuits whose scores at all checkpoints a page can hold.
 
     Args:
-        ranked: of both models, then of each checkpoint, edges strongest first; empty: none.
+        ranked: of both models, edges strongest first.
+        at_checkpoints: the same of each checkpoint.
         size: of a circuit at most.
 
     Returns:
-        As `fitting`.
+        As `fitting`; without checkpoints no edges.
     """
-    if not ranked:
+    if not at_checkpoints:
         return 0, np.zeros(0, dtype=np.int64)
-    most = min(CHECKPOINT_SCORES // (len(ranked) - 2), 2 * LARGEST_SIZE)
-    return fitting(ranked, size, most)
+    most = min(CHECKPOINT_SCORES // len(at_checkpoints), 2 * LARGEST_SIZE)
+    return fitting([*ranked, *at_checkpoints], size, most)
 
 
 def _edges_with_examples(

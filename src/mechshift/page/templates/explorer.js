@@ -1237,7 +1237,7 @@
     const nodeScore = new Map();
     const rows = [];
     const keys = { label: "string", kind: "string", layer: "long", head: "long", score: "double", arm: "double", mdm: "double", circuits: "string" };
-    const header = { content: ["string", "circuit"], num_layers: ["long", graph.layers], num_heads: ["long", graph.heads], num_key_value_groups: ["long", graph.groups], score_dtype: ["string", "float32"], task: ["string", state.task], model: ["string", model] };
+    const header = { content: ["string", "circuit"], num_layers: ["long", graph.layers], num_heads: ["long", graph.heads], num_key_value_groups: ["long", graph.groups], score_dtype: ["string", "float32"], task: ["string", state.task], model: ["string", exportName(model)] };
     const data = (id, value) => `<data key="${id}">${escaped(value)}</data>`;
     const place = (n) => ({ label: graph.names[n], kind: n === 0 ? "input" : n === graph.numSources ? "logits" : graph.head[n] < 0 ? "mlp" : "head", layer: graph.layer[n], ...(graph.head[n] >= 0 ? { head: graph.head[n] } : {}) });
     const links = [];
@@ -1325,7 +1325,7 @@
     };
     const groups = state.groups.map(([name, members]) => [name, ...members.map((member) => id(graph.index.get(member)))]);
     return JSON.stringify({
-      metadata: { slug: tracerStem(model), scan: `mechshift-${model}`, transcoder_list: [], prompt_tokens: columns, prompt: `${state.task}: ${columns.join(" ")}`, node_threshold: null, schema_version: 1 },
+      metadata: { slug: tracerStem(model), scan: `mechshift-${exportName(model)}`, transcoder_list: [], prompt_tokens: columns, prompt: `${state.task}: ${columns.join(" ")}`, node_threshold: null, schema_version: 1 },
       qParams: { pinnedIds: state.pinned.map((name) => graph.index.get(name)).filter((n) => used.has(n)).map(id), supernodes: groups, linkType: "both", clickedId: state.node && used.has(graph.index.get(state.node)) ? id(graph.index.get(state.node)) : "", sg_pos: "" },
       nodes: [...used].sort((a, b) => a - b).map(node),
       links: [...weights].map(([key, weight]) => ({ source: id(Number(key.split(" ")[0])), target: id(Number(key.split(" ")[1])), weight })),
@@ -1333,7 +1333,14 @@
   }
 
   // circuit-tracer looks for the graph of a slug in SLUG.json.
-  const tracerStem = (model) => `${fileStem()}-${model}-circuit-tracer`;
+  const tracerStem = (model) => `${fileStem()}-${exportName(model)}-circuit-tracer`;
+
+  // Whose scores a file holds: "mdm", or "diffusion-step-64" for a checkpoint in its place.
+  function exportName(model) {
+    if (model === "arm" || !state.checkpoint) return model;
+    const { training, step } = current.values.checkpoints[state.checkpoint - 1];
+    return `${training.replace(/[^A-Za-z0-9]+/g, "-").replace(/-$/, "")}-step-${step}`;
+  }
 
   function fileStem() {
     return `${state.task.replace(/[^A-Za-z0-9_]+/g, "-").replace(/^-|-$/g, "") || "task"}-explorer`;
@@ -1368,8 +1375,8 @@
     try {
       if (format === "svg") download(`${stem}.svg`, svgText(), "image/svg+xml");
       if (format === "png") download(`${stem}.png`, await pngBlob());
-      if (format === "graphml") download(`${stem}-${model}.graphml`, graphmlText(model), "application/xml");
-      if (format === "mib") download(`${stem}-${model}.json`, mibText(model), "application/json");
+      if (format === "graphml") download(`${stem}-${exportName(model)}.graphml`, graphmlText(model), "application/xml");
+      if (format === "mib") download(`${stem}-${exportName(model)}.json`, mibText(model), "application/json");
       if (format === "tracer") download(`${tracerStem(model)}.json`, tracerText(model), "application/json");
       say("");
     } catch (error) {
