@@ -71,9 +71,9 @@ def run(
         settings: what is compared, and how.
         device: cpu, cuda, cuda:1; auto takes a GPU where there is one. cuda+offload keeps
             weights that do not fit in the host's memory, cuda+offload=20 all beyond 20 GB.
-        devices: how many work at once, each in a process with its own copy of the models: so many
-            GPUs, or shares of the CPU's cores; auto takes every GPU. By default one; with
-            --cluster as many as it has room for, those that join it later too.
+        devices: how many work at once, each with its own copy of the models: so many GPUs, or
+            shares of the CPU's cores; auto takes every GPU. By default one, and with --cluster
+            as many as it has room for.
         cluster: where they work, if not on this machine.
         quiet: no progress bars.
     """

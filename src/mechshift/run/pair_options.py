@@ -45,20 +45,19 @@ class PairOptions:
     mdm: str | None = None
     """Folder or hub id of the diffusion model post-trained from it."""
     continued_arm: tuple[str, ...] = ()
-    """Control: your ARM trained on with its own objective on the data of your MDM. Several: one a
-    seed; three of them and three MDMs say what diffusion does, and not this checkpoint alone."""
+    """Control: your ARM trained on with its own objective on your MDM's data. Several: one a
+    seed; three of them and three MDMs say what diffusion does, not this checkpoint alone."""
     other_mdm: tuple[str, ...] = ()
     """Control: an MDM that you made as the first one, with another seed; several, as above."""
     beside: tuple[str, ...] = ()
-    """Known pairs of the same ARM, whose MDMs are compared with it too, each read in its own way:
-    --pair dream-7b --beside wedlm-7b."""
+    """Known pairs of the same ARM, each read in its own way, compared too: wedlm-7b."""
     arm_adapter: str | None = None
     """Folder or hub id of a LoRA adapter that is merged into --arm when it is loaded."""
     mdm_adapter: str | None = None
     """The same for --mdm."""
     continued_arm_adapter: tuple[str, ...] = ()
-    """The same for --continued-arm: one for each model in their order, `none` for a model without;
-    or several for one model that all of them were trained on."""
+    """The same for --continued-arm: one a model in their order (`none`: without), or several
+    for one model that all of them were trained on."""
     other_mdm_adapter: tuple[str, ...] = ()
     """The same for --other-mdm."""
     tokenizer: str | None = None
@@ -66,8 +65,8 @@ class PairOptions:
     shift: bool = True
     """Whether your MDM's logits at position i predict token i + 1, as Dream's and DiffuLLaMA's."""
     attention: Attention = "full"
-    """How your MDM attends: full; block-causal as block diffusion models do; causal-prefix as SDLM,
-    which reads in both directions only the block that it writes; observed-first as WeDLM."""
+    """How your MDM attends: block-causal as block diffusion models do; causal-prefix as SDLM,
+    both ways only in the block that it writes; observed-first as WeDLM."""
     block_length: int | None = None
     """Positions in a block of your MDM with block-causal or causal-prefix attention."""
     mask_token_id: int | None = None

@@ -319,11 +319,10 @@ class ClusterOptions:
     """On which Ray cluster the workers of a run are, and what each takes of it."""
 
     address: Annotated[str | None, tyro.conf.arg(name="cluster")] = None
-    """Ray cluster whose machines do the work: HOST:PORT, or auto for the one that this machine is
-    of. All see the run folder under the same path. Needs `pip install 'mechshift[cluster]'`."""
+    """Ray cluster that does the work: HOST:PORT, or auto for the one of this machine. All of
+    its machines see the run folder. Needs `pip install 'mechshift[cluster]'`."""
     gpus_per_worker: float | None = None
-    """GPUs that a worker takes: 1, or 0.5 where two share one; by default 1, or 0 in a cluster
-    without any and with --device cpu."""
+    """GPUs that a worker takes, 0 to 1; by default 1, where there are any."""
     cpus_per_worker: int | None = None
     """CPUs that a worker takes, and threads that it has; by default 1."""
 
