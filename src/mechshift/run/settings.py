@@ -300,7 +300,7 @@ class RunSettings:
     sweep: SweepSettings = field(default_factory=SweepSettings)
     """With which other numbers of denoising steps the models are compared."""
     alternatives: AlternativesSettings = field(default_factory=AlternativesSettings)
-    """Settings of the search for other circuits of each model, as faithful as its own."""
+    """How other circuits of each model are looked for that are as faithful as its own."""
 
     def __post_init__(self) -> None:
         if self.graph.experts and "semantics" in self.skip:
