@@ -2,11 +2,13 @@
 
 1. This script holds the run folder, so that no other command writes in it, and queues the jobs.
 2. Every job loads the models and makes what the stages need of its task, with the worker of
-   `mechshift run --devices` and `--cluster`, in the folders that it would have there.
+   `mechshift run --devices` and `--cluster`, in a run folder of its own, RUN.parts/TASK: a stage
+   asks for all tasks that a folder holds, and those of other jobs are not ready.
 3. Slurm tells a job that is preempted, or at the end of its time, with a signal; submitit queues it
    again, and it goes on where it was. Start the script again after a job has failed; where it was
    killed, end its jobs first (`scancel`).
-4. `mechshift run` finds all that there is of the tasks, and makes what speaks of all of them.
+4. What was made is copied into RUN, where `mechshift run` finds all that there is of the tasks, and
+   makes what speaks of all of them.
 
 The run has the bytes of one in a single process. submitit is part of the extra `cluster`. What
 stands behind `--` are the options of `mechshift run`:
@@ -16,6 +18,7 @@ stands behind `--` are the options of `mechshift run`:
     python examples/slurm_array.py runs/tiny --executor local -- --tasks ioi infilling
 """
 
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -61,17 +64,21 @@ class Options:
         """Where submitit keeps what it queued, and the jobs' logs."""
         return self.run.resolve().with_name(f"{self.run.name}.jobs")
 
+    def part(self, task: str) -> Path:
+        """Where the job of a task writes."""
+        return self.run.resolve().with_name(f"{self.run.name}.parts") / task
+
 
 class MakeTask(submitit.helpers.Checkpointable):
     """A job: all that stages make of one task, which goes on where it was when queued again."""
 
-    def __call__(self, run: Path, settings: RunSettings, task: str, device: str) -> None:
-        worker = Worker(run, settings, device, tell=lambda _: None)
+    def __call__(self, part: Path, settings: RunSettings, task: str, device: str) -> None:
+        worker = Worker(part, settings, device, tell=lambda _: None)
         for stage in STAGES:
             if stage.is_wanted(settings) and stage.remade == "never":
                 folders = worker.folders(stage.name)
                 for piece in worker.do(Job(stage.name)):
-                    if folders[piece].relative_to(run).parts[1] == task:
+                    if folders[piece].relative_to(part).parts[1] == task:
                         make(worker, Job(stage.name, piece))
 
 
@@ -90,9 +97,11 @@ def main(options: Options, words: list[str]) -> int:
     with hold_folder(options.run):
         jobs = queued(options, settings, tasks)
         failed = [task for task, job in zip(tasks, jobs, strict=True) if not ended_well(job)]
-    if failed:
-        print(f"failed: {', '.join(failed)}; see {options.jobs}", file=sys.stderr)
-        return 2
+        if failed:
+            print(f"failed: {', '.join(failed)}; see {options.jobs}", file=sys.stderr)
+            return 2
+        for task in tasks:
+            gather(options.part(task), options.run)
     return mechshift(["run", str(options.run), *words, "--device", options.device])
 
 
@@ -110,8 +119,10 @@ def queued(options: Options, settings: RunSettings, tasks: list[str]) -> list[su
         slurm_array_parallelism=options.at_once,
         **({"slurm_partition": options.slurm_partition} if options.slurm_partition else {}),
     )
-    same = [options.run.resolve()] * len(tasks), [settings] * len(tasks)
-    return executor.map_array(MakeTask(), *same, tasks, [options.device] * len(tasks))
+    parts, number = [options.part(task) for task in tasks], len(tasks)
+    return executor.map_array(
+        MakeTask(), parts, [settings] * number, tasks, [options.device] * number
+    )
 
 
 def ended_well(job: submitit.Job) -> bool:
@@ -119,6 +130,17 @@ def ended_well(job: submitit.Job) -> bool:
     while not job.done():
         time.sleep(1)
     return job.exception() is None
+
+
+def gather(part: Path, run: Path) -> None:
+    """Copy what a part holds of its task, stage by stage, unless it is there already."""
+    for folder in sorted(path for path in part.glob("[!.]*/*/") if path.is_dir()):
+        place = run / folder.relative_to(part)
+        if not place.exists():
+            partial = place.with_name(f".{place.name}.gathered")
+            shutil.rmtree(partial, ignore_errors=True)
+            shutil.copytree(folder, partial)
+            partial.rename(place)
 
 
 if __name__ == "__main__":

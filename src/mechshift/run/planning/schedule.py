@@ -34,7 +34,8 @@ SPREAD = 0.1
 """Standard deviation of a duration's logarithm: a guess."""
 
 HAND_OUT_SECONDS = 0.01
-"""From one piece to the next on a worker: a guess, which `benchmarks/workers.py` can measure."""
+"""From one piece to the next on a worker of a Ray cluster: 7 ms on a busy machine, 2 of them of the
+processor (LOG.md)."""
 
 NUM_DEVICES = (1, 2, 4, 8, 16)
 
