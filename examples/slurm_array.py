@@ -31,6 +31,7 @@ from tyro.conf import Positional
 from mechshift.cli.main import main as mechshift
 from mechshift.locks import hold_folder
 from mechshift.run import STAGES, RunSettings
+from mechshift.run.analysis import store_analysis_plan
 from mechshift.run.jobs import Job, Worker
 from mechshift.tasks import load_tasks
 
@@ -95,6 +96,7 @@ def main(options: Options, words: list[str]) -> int:
     settings: RunSettings = tyro.cli(RunSettings, args=words)
     tasks = [task.name for task in load_tasks(settings.task_names())]
     with hold_folder(options.run):
+        store_analysis_plan(options.run, settings.comparison, tuple(tasks))  # before any score
         jobs = queued(options, settings, tasks)
         failed = [task for task, job in zip(tasks, jobs, strict=True) if not ended_well(job)]
         if failed:
