@@ -82,7 +82,7 @@ def test_every_option_of_a_run_says_what_it_means(capsys, monkeypatch):
         "How components are read.",
         "What is ablated, how, and on how many examples.",
         "With which other numbers of denoising steps the models are compared.",
-        "Settings of the search for other circuits of each model, as faithful as its own.",
+        "How other circuits of each model are looked for that are as faithful as its own.",
         "Stages to leave out; the report then lacks their parts.",
         "Names that `mechshift tasks` lists, or .jsonl files; by default the pair's own.",
     ):
