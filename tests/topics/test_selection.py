@@ -96,7 +96,8 @@ class Stored:
         return None
 
     comparison = semantics = token_texts = explanations = baselines = rediscovery = _absent
-    circuit_metrics = ablations = alternatives = swept = stage_settings = _absent
+    circuit_metrics = ablations = alternatives = swept = _absent
+    checkpoints = stage_settings = _absent
 
 
 def flow_with(right_to_left: float, count: int) -> PositionFlow:

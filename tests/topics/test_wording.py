@@ -110,7 +110,7 @@ class Stored:
         return None
 
     comparison = flow = semantics = token_texts = explanations = baselines = rediscovery = _absent
-    ablations = alternatives = swept = stage_settings = _absent
+    ablations = alternatives = swept = checkpoints = stage_settings = _absent
 
 
 def metrics_of(kept: np.ndarray) -> CircuitMetrics:
