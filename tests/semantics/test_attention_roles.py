@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from mechshift.errors import SemanticsError
+from mechshift.graph import Graph
 from mechshift.semantics._attention_roles import (
     ROLES,
     SEQUENCE_ROLES,
@@ -111,7 +112,7 @@ def test_excess_is_the_share_of_what_uniform_attention_gives_elsewhere_by_hand()
         share=np.array([0.5, 0.7, 0.8]).reshape(3, 1, 1),
         uniform=np.array([0.1, 0.3, 0.4]).reshape(3, 1),
     )
-    graph = random_language_model("llama").graph()
+    graph = Graph(num_layers=1, num_heads=1, num_key_value_groups=1)
     roles = roles_from_shares(graph, dict.fromkeys(ROLES, shares), SETTINGS)
     assert roles.share.value[0, 0, 0] == pytest.approx(0.7)
     assert roles.uniform[0, 0] == pytest.approx(0.3)
