@@ -199,8 +199,9 @@ def test_the_rows_of_a_comparison_are_counted_by_hand():
         num_resamples=3, num_splits=5, num_splits_per_resample=2, num_shuffles=7, num_exchanges=11
     )
     # Two models in resamples, both sides of exchanges from both models; two halves of both models;
-    # and two halvings of 1 + 11 exchanges, which are added up unranked.
-    halves = 4 * (5 + 2 * 3)
+    # and two halvings of 1 + 11 exchanges, which are added up unranked. Two halvings, too, of what
+    # is left without each of 32 blocks.
+    halves = 4 * (5 + 2 * (3 + 32))
     made, ranked = costs.compared_rows(settings)
     assert made == 2 * 3 + 4 * 11 + halves + 4 * 2 * 12
     assert ranked == 2 * (3 + 11) + halves
