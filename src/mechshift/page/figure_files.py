@@ -133,13 +133,22 @@ class Press:
             scale = DOTS_PER_INCH * sheet.mm_per_pixel / MM_PER_INCH
             made["png"] = base64.b64decode(self._browser.evaluate(f"image('png', {scale})"))
         if {"svg", "pdf"} & set(formats):
-            svg = sized(self._browser.evaluate("image('svg', 1)"), sheet, height)
+            drawn = without_chance(self._browser.evaluate("image('svg', 1)"))
+            svg = sized(drawn, sheet, height)
             made["svg"] = svg.encode()
             if "pdf" in formats:
                 self._browser.evaluate(f"lay({to_json(svg)})")
                 inches = sheet.mm_per_pixel / MM_PER_INCH
                 made["pdf"] = self._browser.pdf(sheet.drawn * inches, height * inches)
         return {name: made[name] for name in formats}
+
+
+def without_chance(svg: str) -> str:
+    """A drawing of plotly's, without the six letters that it draws at random for all ids in it."""
+    found = re.search(r'id="defs-([0-9a-f]{6})"', svg)
+    if found is None:
+        return svg
+    return re.sub(rf'((?:id="|url\(#)[a-z-]*){found[1]}', r"\1", svg)
 
 
 def sized(svg: str, sheet: Sheet, height: int) -> str:
