@@ -338,18 +338,18 @@ def test_common_examples_of_few_clusters_are_not_measured(one: Stored) -> None:
 
 
 def test_shards_of_common_examples_give_the_means_of_their_examples(one: Stored) -> None:
-    """Sixty shards of two, each of one cluster's pair or of parts of two clusters."""
+    """A hundred shards of two, each of one cluster's pair or of parts of two clusters."""
     sharded = {
         kind: replace(
             scores,
-            values=scores.values.reshape(60, 2, 1, -1).mean(axis=1),
+            values=scores.values.reshape(100, 2, 1, -1).mean(axis=1),
             examples_per_shard=2,
-            by_source=np.zeros((120, scores.graph.num_sources), dtype=np.float32),
+            by_source=np.zeros((200, scores.graph.num_sources), dtype=np.float32),
         )
         for kind, scores in one.common.items()
     }
     joined = candidates_of(one.of, 2)
-    assert len(joined.common) == 60 and len(joined.clusters) == len(one.of.candidate_ids)
+    assert len(joined.common) == 100 and len(joined.clusters) == len(one.of.candidate_ids)
     single = candidates_of(one.of)
     for place, row in enumerate(joined.common):  # both examples of a shard move with it
         for member in (2 * place, 2 * place + 1):
