@@ -1,4 +1,4 @@
-"""What `mechshift tasks` prints: the list of tasks, or examples of one as a model reads them."""
+"""Tables of `mechshift tasks`: the list of tasks, or examples of one as a model reads them."""
 
 import polars as pl
 
